@@ -1,0 +1,78 @@
+"""What flows through a Dreamer: the records, the axis letters and the alignment of time.
+
+Letters, the same in code, docstrings and asserts:
+
+    B sequences    T steps    N = B*K imagination starts (K per sequence)    H imagined steps
+    D deterministic width    S latent groups    C classes per group    F = D + S*C features    E tokens
+
+Recorded data is `[B, T, ...]`, imagined data `[N, H, ...]`. A record at index t is the observation at t, the
+reward received on arriving at t, the flags of t, and the action chosen after seeing t (`envs.api` has the
+table). The model's step t therefore consumes action t-1.
+"""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jax import Array
+
+
+class Latent(NamedTuple):
+    """The state of the world model: what it remembers and what it believes."""
+
+    deter: Array
+    """[..., D] deterministic recurrent state h."""
+    stoch: Array
+    """[..., S, C] one-hot sample z of every latent group."""
+
+    @property
+    def feat(self) -> Array:
+        """[..., F] what every head reads: h, then z flattened."""
+        flat = self.stoch.reshape(*self.stoch.shape[:-2], -1)
+        return jnp.concatenate([self.deter, flat.astype(self.deter.dtype)], -1)
+
+    def pack(self) -> PackedLatent:
+        """The compact form that a replay stores."""
+        return PackedLatent(self.deter.astype(jnp.bfloat16), jnp.argmax(self.stoch, -1).astype(jnp.uint8))
+
+
+class PackedLatent(NamedTuple):
+    """A latent in 2*D + S bytes: classes as indices, the deterministic state in bfloat16."""
+
+    deter: Any
+    """[..., D] bfloat16."""
+    stoch: Any
+    """[..., S] uint8 class indices."""
+
+    def unpack(self, classes: int, dtype: Any = jnp.float32) -> Latent:
+        return Latent(self.deter.astype(dtype), jax.nn.one_hot(self.stoch, classes, dtype=dtype))
+
+
+class Batch(NamedTuple):
+    """B sequences of T recorded steps and what came just before them."""
+
+    obs: dict[str, Any]
+    """{key: [B, T, ...]}."""
+    action: dict[str, Any]
+    """{key: [B, T, ...]} chosen after seeing the observation of the same index."""
+    reward: Any
+    """[B, T] float32, received on arriving at each step."""
+    is_first: Any
+    is_last: Any
+    is_terminal: Any
+    """[B, T] bool."""
+    context_latent: PackedLatent
+    """[B, ...] stored posterior of the step before index 0: where the recurrence starts (replay context)."""
+    context_action: dict[str, Any]
+    """{key: [B, ...]} the action chosen at the step before index 0."""
+
+
+class Imagined(NamedTuple):
+    """N rollouts of the world model under the policy; index 0 is the replayed state they start from."""
+
+    feat: Array
+    """[N, H+1, F]."""
+    action: dict[str, Array]
+    """{key: [N, H+1, ...]} taken *from* the feature of the same index; the last one is never used."""

@@ -1,0 +1,132 @@
+"""Worlds and those who act in them: one record, one space, three protocols.
+
+A stream of `Step`s is what an environment gives and what a replay stores. One call of `step` fills one
+slot per environment, and the slot after the last step of an episode holds the first observation of
+the next one (Gymnasium calls this NEXT_STEP autoreset):
+
+    t          0        1        2        3          4
+    obs        o0       o1       o2       o3 final   o0' of the next episode
+    reward     0        r1       r2       r3         0
+    is_first   true     .        .        .          true
+    is_last    .        .        .        true       .
+    is_terminal .       .        .        true only if nothing follows (false at a time limit)
+    action     a0       a1       a2       ignored    a0'
+
+The reward at t was received on *arriving* at t; the action at t is chosen after seeing t.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, NamedTuple, Protocol
+
+import numpy as np
+
+LOG_PREFIX = "log/"
+"""Observation keys with this prefix are for people (`log/success`); no agent sees them."""
+
+
+class EnvError(Exception):
+    """An environment broke its contract; the message names the environment, the step and what was wrong."""
+
+
+class UnsupportedSpace(ValueError):
+    """An observation or action space that no agent here can handle; the message names it."""
+
+
+@dataclass(frozen=True)
+class Space:
+    """One array of an observation or action: its shape, its dtype and, if it is categorical, its classes.
+
+    A `classes` of n means that every entry is one of 0..n-1 (-1 in a signed dtype: missing). Without classes,
+    a uint8 array of rank 3 is an image `[h, w, channels]` and everything else is a vector of numbers.
+    Continuous actions lie in [-1, 1]; the adapter maps them to the bounds of the environment and clips.
+    """
+
+    shape: tuple[int, ...]
+    dtype: str
+    classes: int | None = None
+
+    @property
+    def is_discrete(self) -> bool:
+        return self.classes is not None
+
+    @property
+    def is_image(self) -> bool:
+        return self.classes is None and len(self.shape) == 3 and self.dtype == "uint8"
+
+    @property
+    def size(self) -> int:
+        """Number of entries."""
+        return int(np.prod(self.shape, dtype=int))
+
+
+Spaces = Mapping[str, Space]
+
+
+class Step(NamedTuple):
+    """What an environment says at one instant; in a vector, every array has a leading axis of environments."""
+
+    obs: Any
+    """Mapping from key to array."""
+    reward: Any
+    """float32, received on arriving here; 0 where `is_first`."""
+    is_first: Any
+    """bool: an episode starts here."""
+    is_last: Any
+    """bool: the episode ends here, for whatever reason."""
+    is_terminal: Any
+    """bool: it ends and nothing follows, so the value of what comes after is 0."""
+
+
+class VectorEnv(Protocol):
+    """Several copies of a host environment, stepped together, with NEXT_STEP autoreset."""
+
+    task: str
+    num_envs: int
+    obs_space: Spaces
+    act_space: Spaces
+
+    def reset(self, seeds: Sequence[int] | None = None) -> Step:
+        """Start an episode in every copy, in copy i with `seeds[i]` (None: the next training seeds)."""
+        ...
+
+    def step(self, action: Mapping[str, np.ndarray], seeds: Sequence[int] | None = None) -> Step:
+        """Advance every copy by one slot; a copy that was `is_last` ignores its action and starts an episode.
+
+        Args:
+          action: `{key: [num_envs, ...]}`.
+          seeds: [num_envs] seeds for the copies that start an episode in this call (None: training seeds).
+
+        Raises:
+          EnvError: naming the copy, the step and what was wrong.
+        """
+        ...
+
+    def close(self) -> None: ...
+
+
+class Policy(Protocol):
+    """Whoever chooses actions: a Dreamer, a random or scripted player, a language model."""
+
+    def init(self, batch: int) -> Any:
+        """The memory with which `batch` fresh episodes start."""
+        ...
+
+    def act(self, carry: Any, step: Step, *, key: Any) -> tuple[Mapping[str, np.ndarray], Any]:
+        """Choose an action for every copy after seeing `step`; memory of a copy restarts where `is_first`.
+
+        Args:
+          key: a seed sequence for whoever samples: any int; the same int and carry give the same actions.
+        """
+        ...
+
+
+FIRST_TRAINING_SEED = 2**30
+
+
+def training_seed(seed: int, copy: int, episode: int) -> int:
+    """The environment seed of one training episode, in [2^30, 2^31): evaluation seeds lie below 2^30."""
+    words = np.random.SeedSequence([seed, copy, episode]).generate_state(1)
+    return FIRST_TRAINING_SEED + int(words[0] % FIRST_TRAINING_SEED)
