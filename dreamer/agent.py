@@ -1,0 +1,288 @@
+"""DreamerV3 on one page, in the order of the paper: act, imagine, learn.
+
+    tokens  = encoder(obs)                       perception
+    h, z    = rssm.observe(tokens, actions)      the world model follows recorded sequences
+    dreams  = rssm.imagine(h, z, policy)         and dreams on from every one of their states
+    R       = lambda-returns of the dreams       what the critic learns and the actor seeks
+
+Reference: Hafner et al. (2025), Mastering diverse control tasks through world models, Nature 640.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+from flax import nnx
+from jax import Array
+
+from dreamer.behavior.actor_critic import ActorCritic
+from dreamer.hyper import AgentConfig, Hyper
+from dreamer.nets import layers
+from dreamer.nets.encoder import Encoder
+from dreamer.nets.heads import BinaryHead, PolicyHead, TwoHotHead
+from dreamer.objectives.reconstruction import Reconstruction
+from dreamer.ops import dists, optim, running
+from dreamer.records import Batch, Imagined, Latent, PackedLatent
+from dreamer.rssm import RSSM
+from dreamer.world_model import Observed, WorldModel
+from envs.api import LOG_PREFIX, Spaces, Step
+
+sg = jax.lax.stop_gradient
+Params = dict[str, Any]
+ACTING = ("encoder", "rssm", "policy")
+"""The modules that choosing an action needs."""
+
+
+class TrainState(NamedTuple):
+    """All that learning changes."""
+
+    params: Params
+    """{module: parameters}, float32."""
+    slow_value: Params
+    """The slow critic, a moving average of the critic."""
+    opt: optim.LaPropState
+    returns: running.Percentiles
+    """Range of the imagined returns."""
+    updates: Array
+    """[] int32 gradient steps taken."""
+
+
+class Carry(NamedTuple):
+    """An acting agent's memory, [E, ...]."""
+
+    latent: Latent
+    action: dict[str, Array]
+    """The action chosen last."""
+
+
+class Evaluation(NamedTuple):
+    """What one evaluation of the total loss gives besides it."""
+
+    seen: Observed
+    losses: dict[str, Array]
+    """Unscaled and per step: [B, T], [B, K] or [B, K-1]."""
+    returns: running.Percentiles
+    metrics: dict[str, Array]
+
+
+class Agent:
+    """Pure functions over `TrainState`; the object only holds spaces, configuration and structure.
+
+    Args:
+      obs_space: what the encoder reads and the objective predicts (keys under `log/` are ignored).
+      act_space: what the policy chooses.
+      sampler: where chance comes from.
+    """
+
+    def __init__(
+        self,
+        obs_space: Spaces,
+        act_space: Spaces,
+        cfg: AgentConfig,
+        sampler: dists.Sampler = dists.RANDOM,
+    ):
+        self.obs_space = {k: s for k, s in obs_space.items() if not k.startswith(LOG_PREFIX)}
+        self.act_space = dict(act_space)
+        self.cfg = cfg
+        self.sampler = sampler
+        on_cpu = jax.default_backend() == "cpu"
+        auto = "float32" if on_cpu else "bfloat16"
+        self.dtype = jnp.dtype(auto if cfg.dtype == "auto" else cfg.dtype)
+        counter = layers.Initializer()
+        modules = nnx.eval_shape(lambda: self._build(counter))
+        self._weights = counter.used
+        self._structure = {name: nnx.graphdef(module) for name, module in modules.items()}
+
+    def _build(self, init: layers.Initializer) -> dict[str, nnx.Module]:
+        cfg = self.cfg
+        stoch = cfg.rssm.stoch * cfg.rssm.classes
+        width = cfg.rssm.deter + stoch
+        encoder = Encoder(self.obs_space, cfg.encoder, init=init)
+        return {
+            "encoder": encoder,
+            "rssm": RSSM(encoder.width, self.act_space, cfg.rssm, init=init),
+            "objective": Reconstruction(
+                self.obs_space, cfg.rssm.deter, stoch, cfg.decoder, init=init
+            ),
+            "reward": TwoHotHead(width, cfg.reward, init=init),
+            "cont": BinaryHead(width, cfg.cont, init=init),
+            "policy": PolicyHead(width, self.act_space, cfg.policy, init=init),
+            "value": TwoHotHead(width, cfg.value, init=init),
+        }
+
+    def _module(self, name: str, params: Params) -> Any:
+        return nnx.merge(self._structure[name], params)
+
+    def init(self, key: Array) -> TrainState:
+        """Fresh parameters; the slow critic starts as a copy of the critic."""
+        modules = self._build(layers.Initializer(layers.noise(key, self._weights)))
+        params = {k: nnx.to_pure_dict(nnx.state(m)) for k, m in modules.items()}
+        return TrainState(
+            params=params,
+            slow_value=jax.tree.map(jnp.copy, params["value"]),
+            opt=optim.laprop_init(params),
+            returns=running.init(),
+            updates=jnp.zeros((), jnp.int32),
+        )
+
+    def init_carry(self, batch: int) -> Carry:
+        """The memory with which `batch` environments start."""
+        cfg = self.cfg.rssm
+        latent = Latent(
+            jnp.zeros((batch, cfg.deter), self.dtype),
+            jnp.zeros((batch, cfg.stoch, cfg.classes), self.dtype),
+        )
+        action = {k: jnp.zeros((batch, *s.shape), s.dtype) for k, s in self.act_space.items()}
+        return Carry(latent, action)
+
+    def act(
+        self, params: Params, carry: Carry, step: Step, hyper: Hyper, *, key: Array, greedy: bool
+    ) -> tuple[dict[str, Array], Carry]:
+        """Look at one step of E environments and choose an action for each.
+
+        Args:
+          params: at least the modules in `ACTING`.
+          greedy: take the most likely action instead of sampling one.
+        """
+        encoder, rssm, policy = (self._module(name, params[name]) for name in ACTING)
+        latent_key, action_key = jax.random.split(key)
+        tokens = encoder({k: step.obs[k] for k in self.obs_space}, 1, self.dtype)
+        now = lambda x: x[:, None]
+        latent, _ = rssm.observe(
+            carry.latent,
+            now(tokens),
+            jax.tree.map(now, carry.action),
+            now(step.is_first),
+            unimix=hyper.unimix,
+            sampler=self.sampler,
+            key=latent_key,
+        )
+        latent = jax.tree.map(lambda x: x[:, 0], latent)
+        sampler = dists.GREEDY if greedy else self.sampler
+        action = self._choose(policy, latent.feat, hyper, sampler, action_key)
+        return action, Carry(latent, action)
+
+    def _choose(self, policy, feat, hyper, sampler, key) -> dict[str, Array]:
+        heads = policy(feat, hyper.policy_unimix)
+        keys = jax.random.split(key, len(heads))
+        return {
+            name: head.sample(k, sampler) for k, (name, head) in zip(keys, heads.items(), strict=True)
+        }
+
+    def loss(
+        self,
+        params: Params,
+        slow_value: Params,
+        returns: running.Percentiles,
+        batch: Batch,
+        latent: Latent,
+        prev_action: Mapping[str, Array],
+        hyper: Hyper,
+        *,
+        key: Array,
+    ) -> tuple[Array, Evaluation]:
+        """The whole algorithm: one scalar whose gradient trains every module.
+
+        Args:
+          batch: B sequences of T steps.
+          latent: [B, ...] the state before index 0.
+          prev_action: {key: [B, T, ...]} the action before every step.
+        """
+        cfg = self.cfg.behavior
+        module = {name: self._module(name, params[name]) for name in self._structure}
+        world = WorldModel(*(module[k] for k in ("encoder", "rssm", "objective", "reward", "cont")))
+        slow = self._module("value", slow_value)
+        behavior = ActorCritic(module["policy"], module["value"], slow, cfg)
+        observe_key, imagine_key, last_key = jax.random.split(key, 3)
+        chance = dict(unimix=hyper.unimix, sampler=self.sampler)
+
+        # 1. The world model follows the recorded sequences and learns to predict them.
+        seen = world.observe(
+            batch.obs, latent, prev_action, batch.is_first, dtype=self.dtype, key=observe_key, **chance
+        )
+        losses, metrics = world.loss(
+            batch,
+            seen,
+            hyper,
+            discount_in_cont=cfg.discount_in_cont,
+            reward_grad=self.cfg.loss.reward_grad,
+        )
+
+        # 2. From the last K states of every sequence it dreams H steps under the policy.
+        B, T = batch.is_first.shape
+        K = min(cfg.imag_last or T, T)
+        start = jax.tree.map(lambda x: sg(x[:, -K:]).reshape(B * K, *x.shape[2:]), seen.latent)
+        choose = lambda feat, key: self._choose(behavior.policy, feat, hyper, self.sampler, key)
+        dream, actions = world.rssm.imagine(start, choose, cfg.imag_length, key=imagine_key, **chance)
+        feat = jnp.concatenate([start.feat[:, None], dream.feat], 1)
+        last = choose(feat[:, -1], last_key)
+        action = {k: jnp.concatenate([a, last[k][:, None]], 1) for k, a in actions.items()}
+        imagined = Imagined(sg(feat), sg(action))
+
+        # 3. Actor and critic learn from the dreams; what the heads expect there are the rewards.
+        reward = sg(world.reward.mean(world.reward(imagined.feat)))
+        cont = sg(jax.nn.sigmoid(world.cont(imagined.feat)))
+        learned = behavior.imagined_loss(imagined, reward, cont, returns, hyper)
+        losses |= {k: v.reshape(B, K) for k, v in learned.losses.items()}
+
+        # 4. The critic also learns from what really happened after each replayed state.
+        if cfg.replay_value:
+            recent = jax.tree.map(lambda x: x[:, -K:], batch._replace(context_latent=(), context_action=()))
+            feat = seen.latent.feat[:, -K:]
+            losses["replay_value"] = behavior.replay_loss(
+                feat if cfg.replay_value_grad else sg(feat),
+                recent,
+                learned.first_return.reshape(B, K),
+                hyper,
+            )
+
+        total = sum(hyper.scale(name) * loss.mean() for name, loss in losses.items())
+        metrics |= learned.metrics | {f"loss/{k}": v.mean() for k, v in losses.items()}
+        return total, Evaluation(seen, losses, learned.returns, metrics)
+
+    def update(
+        self,
+        state: TrainState,
+        batch: Batch,
+        latent: Latent,
+        prev_action: Mapping[str, Array],
+        hyper: Hyper,
+        *,
+        key: Array,
+    ) -> tuple[TrainState, Evaluation]:
+        """One gradient step on everything, then the slow critic follows the critic."""
+        grad = jax.value_and_grad(self.loss, has_aux=True)
+        (total, aux), grads = grad(
+            state.params, state.slow_value, state.returns, batch, latent, prev_action, hyper, key=key
+        )
+        params, opt, metrics = optim.update(
+            grads, state.opt, state.params, hyper, self.cfg.optim.schedule
+        )
+        mix = jnp.where(state.updates % hyper.slow_every == 0, hyper.slow_rate, 0.0)
+        slow = jax.tree.map(
+            lambda new, old: mix * new + (1 - mix) * old, params["value"], state.slow_value
+        )
+        state = TrainState(params, slow, opt, aux.returns, state.updates + 1)
+        return state, aux._replace(metrics=aux.metrics | metrics | {"loss": total})
+
+    def train_step(
+        self, state: TrainState, batch: Batch, hyper: Hyper, *, key: Array
+    ) -> tuple[TrainState, PackedLatent, dict[str, Array]]:
+        """One update from a replayed batch.
+
+        The recurrence starts from the stored latent of the step before (replay context), and the new
+        posteriors come back for the replay to store in place of the old ones.
+
+        Returns:
+          The new state, the posteriors [B, T, ...] and scalar metrics.
+        """
+        latent = batch.context_latent.unpack(self.cfg.rssm.classes, self.dtype)
+        prev_action = {
+            k: jnp.concatenate([batch.context_action[k][:, None], a[:, :-1]], 1)
+            for k, a in batch.action.items()
+        }
+        state, aux = self.update(state, batch, latent, prev_action, hyper, key=key)
+        return state, aux.seen.latent.pack(), aux.metrics

@@ -1,0 +1,169 @@
+"""An actor and a critic that learn from imagined rollouts only (the critic also from replayed returns)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jax import Array
+
+from dreamer.nets.heads import PolicyHead, TwoHotHead
+from dreamer.ops import running
+from dreamer.ops.returns import lambda_return
+from dreamer.records import Batch, Imagined
+
+sg = jax.lax.stop_gradient
+
+
+@dataclass(frozen=True)
+class ActorCriticConfig:
+    """How behaviour is learned from the world model."""
+
+    imag_length: int = 15
+    """H, steps of every imagined rollout."""
+    imag_last: int = 0
+    """K, imagine from the last K steps of every sequence; 0 means from all of them."""
+    horizon: float = 333.0
+    """Discount horizon in steps: the discount is 1 - 1/horizon."""
+    discount_in_cont: bool = True
+    """Whether the continue head predicts the discounted probability, so that imagination needs no other discount."""
+    lam: float = 0.95
+    """Lambda of the returns: 0 is one-step, 1 Monte-Carlo."""
+    replay_lam: float = 0.95
+    """Lambda of the returns of replayed steps."""
+    entropy: float = 3e-4
+    """Weight of the policy's entropy."""
+    unimix: float = 0.01
+    """Share of the uniform distribution in discrete policies; the paper has 1%, the reference code 0."""
+    slow_rate: float = 0.02
+    """How far the slow critic moves towards the critic after an update."""
+    slow_every: int = 1
+    """Updates between two moves of the slow critic."""
+    slow_reg: float = 1.0
+    """Weight of the slow critic's prediction as a target of the critic."""
+    replay_slow_reg: float = 1.0
+    """The same in the loss on replayed steps."""
+    slow_target: bool = False
+    """Whether returns bootstrap from the slow critic instead of the critic."""
+    return_rate: float = 0.01
+    """How fast the return range follows the batches."""
+    return_limit: float = 1.0
+    """Smallest range by which returns are divided."""
+    replay_value: bool = True
+    """Whether the critic also learns from the returns of replayed steps."""
+    replay_value_grad: bool = True
+    """Whether that loss also shapes the representation."""
+
+
+class ImaginedLosses(NamedTuple):
+    """What behaviour learning gives back."""
+
+    losses: dict[str, Array]
+    """{policy, value: [N]} mean over the imagined steps."""
+    first_return: Array
+    """[N] lambda-return of the state each rollout started from."""
+    returns: running.Percentiles
+    """Updated range of the returns."""
+    metrics: dict[str, Array]
+
+
+@dataclass(frozen=True)
+class ActorCritic:
+    """The modules with their parameters in place."""
+
+    policy: PolicyHead
+    value: TwoHotHead
+    slow_value: TwoHotHead
+    cfg: ActorCriticConfig
+
+    def imagined_loss(
+        self,
+        imagined: Imagined,
+        reward: Array,
+        cont: Array,
+        returns: running.Percentiles,
+        hyper: Any,
+    ) -> ImaginedLosses:
+        """Actor and critic losses of imagined rollouts.
+
+            w_t = prod_{i<=t} c_i                               how likely the dream still goes on
+            R_t = r_{t+1} + c_{t+1} ((1-lam) v_{t+1} + lam R_{t+1})
+            A_t = (R_t - v_t) / max(limit, p95(R) - p5(R))
+            policy: -w_t (log pi(a_t) sg(A_t) + entropy * H[pi_t])      (REINFORCE)
+            value:   w_t (CE(v_t, sg(R_t)) + slow_reg * CE(v_t, sg(slow_t)))
+
+        Args:
+          imagined: [N, H+1, ...]; gradients do not leave it.
+          reward: [N, H+1] predicted reward on arriving at each index.
+          cont: [N, H+1] predicted probability that the episode goes on.
+          returns: range of the returns so far.
+
+        Reference: Hafner et al. (2025), Critic and Actor learning.
+        """
+        cfg = self.cfg
+        logits = self.value(imagined.feat)
+        slow = sg(self.slow_value.mean(self.slow_value(imagined.feat)))
+        value = slow if cfg.slow_target else sg(self.value.mean(logits))
+        discount = 1.0 if cfg.discount_in_cont else 1 - 1 / hyper.horizon
+        weight = sg(jnp.cumprod(discount * cont, 1) / discount)[:, :-1]
+        lam = jnp.broadcast_to(hyper.lam, reward.shape)
+        target = sg(lambda_return(reward, discount * cont, value, lam))
+
+        returns = running.update(returns, target, rate=hyper.return_rate)
+        scale = running.scale(returns, limit=hyper.return_limit)
+        advantage = (target - value[:, :-1]) / scale
+
+        head = self.policy(imagined.feat[:, :-1], hyper.policy_unimix)
+        log_prob = sum(d.log_prob(sg(imagined.action[k][:, :-1])) for k, d in head.items())
+        entropy = sum(d.entropy() for d in head.values())
+        policy = -weight * (log_prob * advantage + hyper.entropy * entropy)
+        critic = weight * self.value.loss(
+            logits[:, :-1], (target, 1.0), (slow[:, :-1], hyper.slow_reg)
+        )
+
+        metrics = {
+            "advantage": advantage.mean(),
+            "advantage_std": advantage.std(),
+            "imagined_reward": reward.mean(),
+            "imagined_cont": cont.mean(),
+            "imagined_return": target.mean(),
+            "return_range": scale,
+            "value": value.mean(),
+            "slow_value": slow.mean(),
+            "weight": weight.mean(),
+        }
+        for name, dist in head.items():
+            metrics[f"entropy/{name}"] = dist.entropy().mean()
+            metrics[f"randomness/{name}"] = dist.randomness().mean()
+        losses = {"policy": policy.mean(1), "value": critic.mean(1)}
+        return ImaginedLosses(losses, target[:, 0], returns, metrics)
+
+    def replay_loss(self, feat: Array, batch: Batch, bootstrap: Array, hyper: Any) -> Array:
+        """The critic's loss on replayed steps, with real rewards and imagined returns to bootstrap from.
+
+            R_t = r_{t+1} + d_{t+1} ((1 - l_{t+1}) boot_{t+1} + l_{t+1} R_{t+1})
+            d = (1 - terminal) * (1 - 1/horizon),  l = (1 - last) * lam
+
+        A time limit bootstraps fully, a terminal step not at all, and the last step of an episode is no
+        target itself.
+
+        Args:
+          feat: [B, K, F]; gradients reach the representation.
+          batch: the same K steps.
+          bootstrap: [B, K] imagined return from each step.
+
+        Returns:
+          [B, K-1] losses.
+        """
+        goes_on = 1.0 - batch.is_last.astype(jnp.float32)
+        discount = (1.0 - batch.is_terminal.astype(jnp.float32)) * (1 - 1 / hyper.horizon)
+        target = lambda_return(batch.reward, discount, bootstrap, goes_on * hyper.replay_lam)
+        slow = self.slow_value.mean(self.slow_value(feat))
+        loss = self.value.loss(
+            self.value(feat)[:, :-1],
+            (sg(target), 1.0),
+            (sg(slow)[:, :-1], hyper.replay_slow_reg),
+        )
+        return goes_on[:, :-1] * loss

@@ -1,0 +1,451 @@
+"""Checkpoints that are whole or absent: Orbax holds the arrays, a manifest of digests the promise.
+
+    <folder>/step-000000020000/arrays/         one Orbax checkpoint of the state's leaves
+    <folder>/step-000000020000/manifest.json   format, sha256 of every file, leaves, meta; written last
+    <folder>/replay/                           immutable files that several checkpoints may share
+    <folder>/quarantine/                       checkpoints that turned out to be damaged
+
+A checkpoint is written under a temporary name and renamed when complete, so a process killed at any
+moment leaves the earlier ones as they were. Orbax alone neither notices a flipped byte nor refuses
+another dtype; both are checked here, before anything reaches the learner.
+
+JAX and Orbax are imported where they are used, because the command line reads `CheckpointConfig`.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import json
+import logging
+import os
+import re
+import shutil
+import warnings
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+FORMAT = "dreamer-checkpoint"
+VERSION = 1
+NAME = re.compile(r"step-(\d{12})(?:-(\d+))?")
+MARGIN = 2**22
+"""Bytes that a checkpoint needs beside its arrays, generously."""
+
+
+class CheckpointError(ValueError):
+    """A checkpoint cannot be written or read; the message says why and what would be right."""
+
+
+class _Damaged(Exception):
+    """A checkpoint is not what its manifest promises."""
+
+
+@dataclass(frozen=True)
+class CheckpointConfig:
+    """How often and how many."""
+
+    every: float = 120.0
+    """Seconds between saves; after a crash at most this much is lost."""
+
+    keep: int = 2
+    """Newest checkpoints kept; from 2 on, a damaged one leaves another to go back to."""
+
+
+class CheckpointStore:
+    """The checkpoints of one run.
+
+    One process saves; any number may read. `save` returns as soon as the state is copied, and a
+    thread writes it.
+
+    Args:
+      folder: where they live; made by the first save.
+      keep: newest checkpoints kept.
+      notice: told, in the caller's thread, what went wrong without stopping anything (a damaged
+        checkpoint that was put aside, a failed save that nobody waited for). Default: a warning.
+    """
+
+    def __init__(
+        self, folder: str | Path, keep: int = 2, notice: Callable[[str], None] | None = None
+    ) -> None:
+        self.folder = Path(folder).absolute()
+        self.keep = keep
+        self._notice = notice or (lambda text: warnings.warn(text, stacklevel=3))
+        self._thread = ThreadPoolExecutor(1, "checkpoint")
+        self._pending: Future[None] | None = None
+        self._digests: dict[str, tuple[tuple[int, int], dict[str, Any]]] = {}
+
+    @property
+    def replay_folder(self) -> Path:
+        """Where `extra_files` writes, and all it may hold: what no checkpoint lists is deleted."""
+        return self.folder / "replay"
+
+    def save(
+        self,
+        step: int,
+        state: Any,
+        meta: dict[str, Any],
+        extra_files: Callable[[Path], list[str]] | None = None,
+    ) -> None:
+        """Copy the state, then write it in the background; errors of that appear in `wait`.
+
+        Args:
+          step: a name for it, and its order in time.
+          state: a pytree of arrays and numbers.
+          meta: anything JSON can say.
+          extra_files: writes files that never change into the folder it is given and returns the
+            names of all that this checkpoint needs, earlier ones included. Runs before this returns.
+
+        Raises:
+          CheckpointError: no space, or `extra_files` could not write (tried twice).
+        """
+        try:
+            self.wait()
+        except CheckpointError as error:
+            self._notice(str(error))
+        text = json.dumps(meta)
+        arrays = {name: np.array(leaf) for name, leaf in _leaves(state).items()}
+        needed = sum(array.nbytes for array in arrays.values()) + MARGIN
+
+        def prepare() -> list[str]:
+            self.folder.mkdir(parents=True, exist_ok=True)
+            free = shutil.disk_usage(self.folder).free
+            if free < needed:
+                raise OSError(
+                    f"it needs {needed / 2**20:.0f} MB and {free / 2**20:.0f} MB are free"
+                )
+            return extra_files(self.replay_folder) if extra_files else []
+
+        files = self._twice(step, prepare)
+        self._pending = self._thread.submit(
+            self._twice, step, lambda: self._write(step, arrays, json.loads(text), files)
+        )
+
+    def wait(self) -> None:
+        """Return when the last save is on disk.
+
+        Raises:
+          CheckpointError: it failed (tried twice); the checkpoints before it are as they were.
+        """
+        pending, self._pending = self._pending, None
+        if pending is not None:
+            pending.result()
+
+    def steps(self) -> list[int]:
+        """Steps with a complete checkpoint, oldest first."""
+        return sorted({_step(path) for path, _ in self._complete()})
+
+    def meta(self, step: int | None = None) -> dict[str, Any]:
+        """What was said beside a state (default: the newest), without reading arrays."""
+        return self._find(step)["meta"]
+
+    def replay_files(self, step: int | None = None) -> list[str]:
+        """Names in `replay_folder` that a checkpoint (default: the newest) needs."""
+        return list(self._find(step)["replay"])
+
+    def load(
+        self, like: Any, step: int | None = None, *, replay: bool = True
+    ) -> tuple[int, Any, dict[str, Any]]:
+        """Verify and read a checkpoint: by default the newest that is whole.
+
+        A damaged one is moved to `quarantine/` with a notice, and the one before it is used; a
+        damaged one that was asked for by its step raises instead.
+
+        Args:
+          like: the same pytree of arrays or `jax.ShapeDtypeStruct`s. Where it has numpy arrays or
+            numbers the result has them too; everything else is put on its device or sharding.
+          step: a particular one.
+          replay: also verify the files in `replay_folder`.
+
+        Returns:
+          step, state and meta.
+
+        Raises:
+          CheckpointError: nothing valid there, or it does not fit `like` (says which leaf).
+        """
+        damage: list[tuple[Path, str]] = []
+        learner: tuple[int, str] | None = None
+        for path in self._candidates():
+            if step is not None and _step(path) != step:
+                continue
+            try:
+                manifest = _read_manifest(path)
+                self._verify(path, manifest["files"])
+            except _Damaged as error:
+                damage.append((path, str(error)))
+                continue
+            try:
+                self._verify(self.replay_folder, manifest["replay"] if replay else {})
+            except _Damaged as error:
+                damage.append((path, str(error)))
+                learner = learner or (_step(path), str(error))
+                continue
+            if step is None:
+                self._put_aside(damage)
+            return _step(path), _restore(path, manifest, like), manifest["meta"]
+        if learner is not None:
+            raise CheckpointError(
+                f"of checkpoint {learner[0]} in {self.folder} the learner is whole but the replay is "
+                f"not ({learner[1]}): load it without the replay, or restore that file"
+            )
+        if damage and step is not None:
+            raise CheckpointError(f"checkpoint {step} in {self.folder} is damaged: {damage[0][1]}")
+        self._put_aside(damage)
+        raise self._nothing(step)
+
+    def _find(self, step: int | None) -> dict[str, Any]:
+        for path, manifest in self._complete():
+            if step is None or _step(path) == step:
+                return manifest
+        raise self._nothing(step)
+
+    def _nothing(self, step: int | None) -> CheckpointError:
+        steps = self.steps()
+        if steps:
+            there = ", ".join(map(str, steps))
+            return CheckpointError(
+                f"there is no checkpoint {step} in {self.folder}; there is {there}"
+            )
+        if not self.folder.is_dir():
+            return CheckpointError(f"there is no checkpoint folder {self.folder}")
+        if (self.folder / "quarantine").is_dir():
+            return CheckpointError(
+                f"every checkpoint in {self.folder} was damaged: see quarantine/"
+            )
+        return CheckpointError(f"{self.folder} holds no checkpoint of dreamer-toolkit")
+
+    def _candidates(self) -> list[Path]:
+        """Whatever has a checkpoint's name, newest first."""
+        if not self.folder.is_dir():
+            return []
+        found = [path for path in self.folder.iterdir() if NAME.fullmatch(path.name)]
+        return sorted(found, key=_order, reverse=True)
+
+    def _complete(self) -> Iterator[tuple[Path, dict[str, Any]]]:
+        """Checkpoints with an intact manifest, newest first."""
+        for path in self._candidates():
+            with contextlib.suppress(_Damaged):
+                yield path, _read_manifest(path)
+
+    def _twice(self, step: int, attempt: Callable[[], Any]) -> Any:
+        """Try again once: Orbax may raise the error of an earlier save in the next one."""
+        for last in (False, True):
+            try:
+                return attempt()
+            except Exception as error:
+                if last:
+                    raise CheckpointError(
+                        f"checkpoint {step} could not be written to {self.folder}: "
+                        f"{_reason(error)}; earlier ones are as they were"
+                    ) from error
+
+    def _write(
+        self, step: int, arrays: dict[str, np.ndarray], meta: dict[str, Any], files: list[str]
+    ) -> None:
+        for litter in self.folder.glob(".tmp-*"):  # of a process that was killed
+            shutil.rmtree(litter)
+        path = self._free_name(step)
+        temporary = self.folder / f".tmp-{path.name}"
+        _save_arrays(temporary / "arrays", arrays)
+        written = sorted(file for file in temporary.rglob("*") if file.is_file())
+        body = {
+            "step": step,
+            "leaves": {name: _kind(array) for name, array in arrays.items()},
+            "files": {file.relative_to(temporary).as_posix(): _digest(file) for file in written},
+            "replay": {name: self._shared_digest(name) for name in files},
+            "meta": meta,
+        }
+        with open(temporary / "manifest.json", "w") as file:
+            json.dump({"format": FORMAT, "version": VERSION, "seal": _seal(body), **body}, file)
+            file.flush()
+            os.fsync(file.fileno())
+        os.rename(temporary, path)
+        _fsync_folder(self.folder)
+        self._collect()
+
+    def _free_name(self, step: int) -> Path:
+        """A second checkpoint of the same step does not touch the first."""
+        names = [f"step-{step:012d}", *(f"step-{step:012d}-{n}" for n in range(1, 1000))]
+        return next(self.folder / name for name in names if not (self.folder / name).exists())
+
+    def _collect(self) -> None:
+        """Delete complete checkpoints beyond the newest `keep`, and files that none of those lists."""
+        complete = list(self._complete())
+        for path, _ in complete[self.keep :]:
+            trash = self.folder / f".tmp-{path.name}-old"
+            os.rename(path, trash)  # at once, so that half of one is never seen
+            shutil.rmtree(trash)
+        listed = {name for _, manifest in complete[: self.keep] for name in manifest["replay"]}
+        if self.replay_folder.is_dir():
+            for file in self.replay_folder.iterdir():
+                if file.name not in listed:
+                    file.unlink()
+                    self._digests.pop(file.name, None)
+
+    def _verify(self, folder: Path, files: dict[str, dict[str, Any]]) -> None:
+        for name, promised in files.items():
+            file = folder / name
+            if not file.resolve().is_relative_to(folder.resolve()):
+                raise _Damaged(f"{name} lies outside the checkpoint")
+            try:
+                found = self._shared_digest(name) if folder == self.replay_folder else _digest(file)
+            except OSError as error:
+                raise _Damaged(f"{name} cannot be read ({error.strerror})") from None
+            if found != promised:
+                raise _Damaged(f"{name} does not have the digest it was written with")
+
+    def _shared_digest(self, name: str) -> dict[str, Any]:
+        """Digest of a file in `replay_folder`; as it never changes, it is read once."""
+        status = (self.replay_folder / name).stat()
+        version = (status.st_size, status.st_mtime_ns)
+        if name not in self._digests or self._digests[name][0] != version:
+            self._digests[name] = (version, _digest(self.replay_folder / name))
+        return self._digests[name][1]
+
+    def _put_aside(self, damage: list[tuple[Path, str]]) -> None:
+        for path, why in damage:
+            target = self.folder / "quarantine" / path.name
+            while target.exists():
+                target = target.with_name(f"{target.name}x")
+            try:
+                target.parent.mkdir(exist_ok=True)
+                os.rename(path, target)
+                fate = f"it was moved to {target}"
+            except OSError as error:
+                fate = f"it could not be moved to {target.parent} ({error.strerror})"
+            self._notice(f"checkpoint {path.name} is damaged and not used: {why}; {fate}")
+
+
+def _leaves(state: Any) -> dict[str, Any]:
+    """Every leaf by its path, like `params/encoder/w`."""
+    import jax
+
+    flat = jax.tree_util.tree_flatten_with_path(state)[0]
+    leaves = {jax.tree_util.keystr(path, simple=True, separator="/"): leaf for path, leaf in flat}
+    if len(leaves) < len(flat):
+        raise CheckpointError("two leaves of the state have the same path; rename one of the keys")
+    for name, leaf in leaves.items():
+        dtype = getattr(leaf, "dtype", None) or np.asarray(leaf).dtype
+        if not isinstance(dtype, np.dtype) or dtype.kind in "OSUMm":
+            raise CheckpointError(f"{name} is a {type(leaf).__name__}, which no checkpoint holds")
+    return leaves
+
+
+def _kind(leaf: Any) -> str:
+    """Shape and dtype of an array, a number or an abstract array, like `float32[3, 4]`."""
+    leaf = leaf if hasattr(leaf, "dtype") else np.asarray(leaf)
+    return f"{np.dtype(leaf.dtype).name}{list(leaf.shape)}"
+
+
+def _save_arrays(path: Path, arrays: dict[str, np.ndarray]) -> None:
+    from orbax.checkpoint import v1 as ocp
+
+    # Orbax refuses arrays without entries, which their shape says all about. What it logs about an
+    # error (hundreds of lines) is in the exception too.
+    log = logging.getLogger("absl")
+    level = log.level
+    log.setLevel(logging.CRITICAL)
+    try:
+        ocp.save(path, {name: array for name, array in arrays.items() if array.size})
+    finally:
+        log.setLevel(level)
+
+
+def _restore(path: Path, manifest: dict[str, Any], like: Any) -> Any:
+    """Read the arrays of a verified checkpoint into the structure of `like`."""
+    import jax
+    from orbax.checkpoint import v1 as ocp
+
+    wanted, stored = _leaves(like), manifest["leaves"]
+    for name in {**stored, **wanted}:
+        was = stored.get(name, "nothing")
+        now = _kind(wanted[name]) if name in wanted else "nothing"
+        if was != now:
+            raise CheckpointError(
+                f"checkpoint {manifest['step']} holds {was} at {name!r}, but {now} is expected "
+                "there: it was written with another configuration or version"
+            )
+    arrays = ocp.load(path / "arrays") if any(_size(kind) for kind in stored.values()) else {}
+    leaves = []
+    for name, leaf in wanted.items():
+        empty = not _size(stored[name])
+        array = np.zeros(leaf.shape, leaf.dtype) if empty else np.asarray(arrays[name])
+        if _kind(array) != stored[name]:
+            raise CheckpointError(f"checkpoint {manifest['step']} contradicts itself at {name!r}")
+        leaves.append(_placed(array, leaf))
+    return jax.tree.unflatten(jax.tree.structure(like), leaves)
+
+
+def _placed(array: np.ndarray, leaf: Any) -> Any:
+    import jax
+
+    if isinstance(leaf, bool | int | float):
+        return array.item()
+    if isinstance(leaf, np.ndarray | np.generic):
+        return array
+    return jax.device_put(array, leaf.sharding)
+
+
+def _size(kind: str) -> int:
+    return int(np.prod(json.loads(kind[kind.index("[") :]), dtype=np.int64))
+
+
+def _read_manifest(path: Path) -> dict[str, Any]:
+    try:
+        manifest = json.loads((path / "manifest.json").read_bytes())
+        known = {"format", "version", "seal"}
+        body = {key: value for key, value in manifest.items() if key not in known}
+        if manifest["seal"] != _seal(body):
+            raise _Damaged("manifest.json was changed after it was written")
+    except FileNotFoundError:
+        raise _Damaged("manifest.json is missing") from None
+    except (OSError, ValueError, KeyError, AttributeError, TypeError) as error:
+        raise _Damaged(f"manifest.json cannot be read ({_reason(error)})") from None
+    if manifest["format"] != FORMAT or manifest["version"] > VERSION:
+        raise CheckpointError(
+            f"{path} has the format {manifest['format']} {manifest['version']}, but this version of "
+            f"dreamer-toolkit reads {FORMAT} up to {VERSION}: upgrade it"
+        )
+    return manifest
+
+
+def _seal(body: dict[str, Any]) -> str:
+    return hashlib.sha256(json.dumps(body, sort_keys=True).encode()).hexdigest()
+
+
+def _digest(file: Path) -> dict[str, Any]:
+    with open(file, "rb") as opened:
+        digest = hashlib.file_digest(opened, "sha256").hexdigest()
+        return {"sha256": digest, "bytes": os.fstat(opened.fileno()).st_size}
+
+
+def _order(path: Path) -> tuple[int, int]:
+    match = NAME.fullmatch(path.name)
+    assert match is not None
+    return int(match[1]), int(match[2] or 0)
+
+
+def _step(path: Path) -> int:
+    return _order(path)[0]
+
+
+def _reason(error: BaseException) -> str:
+    """What the system said, in one line."""
+    if isinstance(error, OSError) and error.strerror:
+        return error.strerror
+    text = " ".join(str(error).split()) or type(error).__name__
+    if "os_error_code" in text:  # tensorstore quotes every path on the way down
+        text = text.rsplit(": ", 1)[-1].split(" [")[0]
+    return text[:200]
+
+
+def _fsync_folder(folder: Path) -> None:
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

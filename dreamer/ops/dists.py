@@ -1,0 +1,198 @@
+"""Distributions as functions of logits: categoricals with unimix, two-hot numbers, bounded normals."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jax import Array
+
+from dreamer.ops.transforms import lead, symexp
+
+sg = jax.lax.stop_gradient
+
+
+class Sampler(NamedTuple):
+    """Where chance comes from; swapping it makes an agent greedy, or a test deterministic."""
+
+    categorical: Callable[[Array, Array], Array]
+    """(key, log-probabilities [..., C]) -> [...] class indices."""
+    normal: Callable[[Array, tuple[int, ...]], Array]
+    """(key, shape) -> standard normal noise."""
+
+
+def inverse_cdf(key: Array, logp: Array) -> Array:
+    """Draw class indices with one uniform number each: the first class whose cumulative mass exceeds it."""
+    mass = jnp.cumsum(jnp.exp(logp), -1)
+    u = jax.random.uniform(key, logp.shape[:-1]) * mass[..., -1]
+    return (mass[..., :-1] <= u[..., None]).sum(-1, dtype=jnp.int32)
+
+
+RANDOM = Sampler(inverse_cdf, jax.random.normal)
+GREEDY = Sampler(
+    categorical=lambda key, logp: jnp.argmax(logp, -1).astype(jnp.int32),
+    normal=lambda key, shape: jnp.zeros(shape),
+)
+
+
+def unimix_logp(logits: Array, unimix: Array | float) -> Array:
+    """Log-probabilities mixed with the uniform ones: ``log((1 - unimix) softmax(logits) + unimix / C)``.
+
+    Mixing keeps every class possible, so that log-ratios and gradients stay finite.
+
+    Reference: Hafner et al. (2025), World model learning (1% for latents and policy).
+    """
+    probs = jax.nn.softmax(logits.astype(jnp.float32), -1)
+    mixed = jnp.log((1 - unimix) * probs + unimix / logits.shape[-1])
+    # With unimix 0 the log of an underflown probability would be -inf; log_softmax is exact there.
+    exact = jax.nn.log_softmax(logits.astype(jnp.float32), -1)
+    return mixed if isinstance(unimix, float) and unimix > 0 else jnp.where(unimix > 0, mixed, exact)
+
+
+def straight_through(index: Array, logp: Array) -> Array:
+    """One-hot of a sample whose gradient is that of the probabilities: ``onehot + p - sg(p)``.
+
+    Reference: Bengio et al. (2013), Estimating or propagating gradients through stochastic neurons.
+    """
+    onehot = jax.nn.one_hot(index, logp.shape[-1])
+    probs = jnp.exp(logp)
+    return onehot + (probs - sg(probs))
+
+
+def categorical_kl(p_logp: Array, q_logp: Array) -> Array:
+    """``sum_c p_c (log p_c - log q_c)`` over the last axis."""
+    return (jnp.exp(p_logp) * (p_logp - q_logp)).sum(-1)
+
+
+def categorical_entropy(logp: Array) -> Array:
+    """``-sum_c p_c log p_c`` over the last axis, in nats."""
+    return -(jnp.exp(logp) * logp).sum(-1)
+
+
+def symexp_bins(num_bins: int) -> Array:
+    """Exponentially spaced values for `twohot`, exactly symmetric around zero.
+
+    Half of them are ``symexp(linspace(-20, 0))``, the rest their mirror image; an odd number shares the
+    zero, an even number has it twice.
+    """
+    odd = num_bins % 2
+    half = symexp(jnp.linspace(-20.0, 0.0, num_bins // 2 + odd, dtype=jnp.float32))
+    return jnp.concatenate([half, -half[: num_bins // 2][::-1]])
+
+
+def twohot(target: Array, bins: Array) -> Array:
+    """Spread each number over its two neighbouring bins, linearly in bin-value space.
+
+    Args:
+      target: [...] numbers; beyond the ends the outermost bin takes all.
+      bins: [C] ascending values.
+
+    Returns:
+      [..., C] non-negative weights with sum 1 and, inside the range, ``weights @ bins == target``.
+
+    Reference: Hafner et al. (2025), Robust predictions.
+    """
+    last = len(bins) - 1
+    below = jnp.clip((lead(bins, target[..., None]) <= target[..., None]).sum(-1) - 1, 0, last)
+    above = jnp.clip(below + (target >= bins[0]), 0, last)
+    to_below, to_above = jnp.abs(bins[below] - target), jnp.abs(bins[above] - target)
+    total = to_below + to_above
+    weight = jnp.where(below == above, 1.0, to_above / jnp.where(total > 0, total, 1.0))
+    index = lead(jnp.arange(len(bins)), target[..., None])
+    pick = lambda i, w: jnp.where(index == i[..., None], w[..., None], 0.0)
+    return pick(below, weight) + pick(above, jnp.where(below == above, 0.0, 1 - weight))
+
+
+def twohot_mean(logits: Array, bins: Array) -> Array:
+    """Expected bin value ``sum_i p_i b_i``, summed in mirror pairs so that uniform logits give exactly 0."""
+    weighted = jax.nn.softmax(logits, -1) * lead(bins, logits)
+    half = len(bins) // 2
+    pairs = weighted[..., :half] + weighted[..., -half:][..., ::-1]
+    centre = weighted[..., half : len(bins) - half].sum(-1)
+    return centre + pairs[..., ::-1].sum(-1)
+
+
+def cross_entropy(logits: Array, target: Array) -> Array:
+    """``-sum_c target_c log softmax(logits)_c``; the weights need not sum to one."""
+    return -(target * jax.nn.log_softmax(logits, -1)).sum(-1)
+
+
+def binary_cross_entropy(logit: Array, target: Array) -> Array:
+    """Negative log-likelihood of a Bernoulli whose target may be soft (a probability)."""
+    return -(target * jax.nn.log_sigmoid(logit) + (1 - target) * jax.nn.log_sigmoid(-logit))
+
+
+class Categorical(NamedTuple):
+    """A discrete action of the given shape, entries independent."""
+
+    logp: Array
+    """[..., *shape, C] log-probabilities."""
+    ndim: int
+    """Number of axes of `shape`, summed over by `log_prob` and `entropy`."""
+
+    def sample(self, key: Array, sampler: Sampler) -> Array:
+        return sampler.categorical(key, self.logp)
+
+    def log_prob(self, action: Array) -> Array:
+        hot = jax.nn.one_hot(action, self.logp.shape[-1])
+        return _sum_last((hot * self.logp).sum(-1), self.ndim)
+
+    def entropy(self) -> Array:
+        return _sum_last(categorical_entropy(self.logp), self.ndim)
+
+    def randomness(self) -> Array:
+        """Entropy from 0 (certain) to 1 (uniform)."""
+        most = jnp.log(self.logp.shape[-1]) * _entries(self.logp.shape[:-1], self.ndim)
+        return self.entropy() / most
+
+
+MIN_STD, MAX_STD = 0.1, 1.0
+
+
+class BoundedNormal(NamedTuple):
+    """A continuous action: ``mean = tanh(raw)``, ``std = 0.9 * sigmoid(raw_std + 2) + 0.1``, independent entries.
+
+    Samples are not squashed; the environment clips them. Density and entropy are those of the normal.
+    """
+
+    mean: Array
+    std: Array
+    """[..., *shape]."""
+    ndim: int
+
+    @classmethod
+    def from_raw(cls, mean: Array, std: Array, ndim: int) -> BoundedNormal:
+        std = (MAX_STD - MIN_STD) * jax.nn.sigmoid(std.astype(jnp.float32) + 2.0) + MIN_STD
+        return cls(jnp.tanh(mean.astype(jnp.float32)), std, ndim)
+
+    def sample(self, key: Array, sampler: Sampler) -> Array:
+        return self.mean + self.std * sampler.normal(key, self.mean.shape)
+
+    def log_prob(self, action: Array) -> Array:
+        return _sum_last(jax.scipy.stats.norm.logpdf(action, self.mean, self.std), self.ndim)
+
+    def entropy(self) -> Array:
+        return _sum_last(_normal_entropy(self.std), self.ndim)
+
+    def randomness(self) -> Array:
+        """Entropy from 0 (narrowest) to 1 (widest)."""
+        low, high = (_normal_entropy(jnp.asarray(s)) for s in (MIN_STD, MAX_STD))
+        entries = _entries(self.std.shape, self.ndim)
+        return (self.entropy() / entries - low) / (high - low)
+
+
+def _normal_entropy(std: Array) -> Array:
+    return 0.5 * jnp.log(2 * jnp.pi * jnp.square(std)) + 0.5
+
+
+def _sum_last(x: Array, ndim: int) -> Array:
+    return x.sum(tuple(range(-ndim, 0)))
+
+
+def _entries(shape: tuple[int, ...], ndim: int) -> int:
+    size = 1
+    for n in shape[len(shape) - ndim :]:
+        size *= n
+    return size

@@ -1,0 +1,40 @@
+"""Running statistics that put returns of any size on one scale."""
+
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jax import Array
+
+
+class Percentiles(NamedTuple):
+    """Running low and high percentile of a stream of batches."""
+
+    low: Array
+    high: Array
+    """[] exponential moving averages, starting at 0."""
+
+
+def init() -> Percentiles:
+    return Percentiles(jnp.zeros(()), jnp.zeros(()))
+
+
+def update(
+    state: Percentiles, x: Array, *, rate: Array, low: float = 5.0, high: float = 95.0
+) -> Percentiles:
+    """Move towards the percentiles of one batch: ``p <- (1 - rate) * p + rate * percentile(x)``.
+
+    The average is not debiased: early on it underestimates the range, and `scale` then falls
+    back to its limit.
+    """
+    now = jnp.percentile(jax.lax.stop_gradient(x).astype(jnp.float32), jnp.array([low, high]))
+    mix = lambda old, new: (1 - rate) * old + rate * new
+    return Percentiles(mix(state.low, now[0]), mix(state.high, now[1]))
+
+
+def scale(state: Percentiles, *, limit: Array) -> Array:
+    """The range between the percentiles, but at least `limit`, so that small returns are not blown up.
+
+    Reference: Hafner et al. (2025), Critic and actor learning: returns below 1 stay as they are.
+    """
+    return jax.lax.stop_gradient(jnp.maximum(limit, state.high - state.low))

@@ -1,0 +1,393 @@
+"""Recorded experience in host memory: a ring of vector steps, sampled as sequences.
+
+Every column is one preallocated array `[num_envs, rows, ...]`; row r of the run lives in slot
+`r % rows`, and all environments write a row together. Categorical entries are kept, and given back,
+in the smallest integer dtype that holds their classes; latents are kept packed. Not thread-safe.
+
+JAX is imported where it is used, because the command line reads `ReplayConfig`.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import ml_dtypes
+import numpy as np
+
+from dreamer.replay import segments
+from dreamer.replay.segments import Column, ReplayError
+from envs.api import LOG_PREFIX, Space, Spaces, Step
+
+if TYPE_CHECKING:
+    from dreamer.records import Batch, PackedLatent
+
+SEGMENT_BYTES = 2**28
+"""No file of a save is larger (but for one row that is), so a save needs little memory."""
+
+FLAGS = ("is_first", "is_last", "is_terminal")
+
+
+@dataclass(frozen=True)
+class ReplayConfig:
+    """What is remembered."""
+
+    capacity: int = 5_000_000
+    """Steps kept, over all environments together; older ones are overwritten."""
+
+    online: bool = True
+    """Train on every fresh sequence once before sampling uniformly."""
+
+
+def compact_dtype(space: Space) -> np.dtype:
+    """The smallest dtype for a space's entries: 0..n-1, and -1 (missing) where it is signed."""
+    declared = np.dtype(space.dtype)
+    if space.classes is None or declared.kind not in "iu":
+        return declared
+    smaller = [np.dtype(f"{declared.kind}{size}") for size in (1, 2, 4) if size < declared.itemsize]
+    return next((dtype for dtype in smaller if space.classes - 1 <= np.iinfo(dtype).max), declared)
+
+
+def columns(obs_space: Spaces, act_space: Spaces, latent: tuple[int, int]) -> dict[str, Column]:
+    """What a row of one environment holds: all but the `log/` keys.
+
+    Args:
+      latent: (D, S), the widths of a packed latent.
+    """
+    return {
+        **{f"obs/{key}": _column(obs_space[key]) for key in _seen(obs_space)},
+        **{f"action/{key}": _column(space) for key, space in act_space.items()},
+        "reward": Column((), np.dtype(np.float32)),
+        **{flag: Column((), np.dtype(bool)) for flag in FLAGS},
+        "deter": Column((latent[0],), np.dtype(ml_dtypes.bfloat16)),
+        "stoch": Column((latent[1],), np.dtype(np.uint8)),
+    }
+
+
+def bytes_needed(
+    capacity: int, num_envs: int, obs_space: Spaces, act_space: Spaces, latent: tuple[int, int]
+) -> int:
+    """Memory of a full replay in bytes; the system hands it out only as rows are written."""
+    row = sum(column.nbytes for column in columns(obs_space, act_space, latent).values())
+    return capacity // num_envs * num_envs * row
+
+
+def available_memory() -> int | None:
+    """Bytes this process may still take, heeding a container's limit; None where nobody says."""
+    found = []
+    with contextlib.suppress(OSError, ValueError):  # no such file, or "max"
+        found.append(int(Path("/sys/fs/cgroup/memory.max").read_text()))
+    try:
+        lines = Path("/proc/meminfo").read_text().splitlines()
+        found += [1024 * int(line.split()[1]) for line in lines if line.startswith("MemAvailable")]
+    except OSError:  # not Linux: all of the memory is the best guess
+        if {"SC_PHYS_PAGES", "SC_PAGE_SIZE"} <= set(os.sysconf_names):
+            found.append(os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE"))
+    return min(found, default=None)
+
+
+class HostReplay:
+    """A ring of the last `capacity` steps of `num_envs` environments in host memory.
+
+    Args:
+      capacity: steps kept, over all environments together.
+      num_envs: environments, which advance together.
+      obs_space, act_space: what a step holds.
+      latent: (D, S), the widths of a packed latent.
+      online: train on every fresh sequence once before sampling uniformly.
+
+    Raises:
+      ReplayError: if the full ring would not fit the machine's memory.
+    """
+
+    def __init__(
+        self,
+        capacity: int,
+        num_envs: int,
+        obs_space: Spaces,
+        act_space: Spaces,
+        latent: tuple[int, int],
+        online: bool = True,
+    ) -> None:
+        self.num_envs = num_envs
+        self.capacity_per_env = capacity // num_envs
+        self.online = online
+        self.inserted = 0
+        self.online_taken = 0
+        self.nbytes = bytes_needed(capacity, num_envs, obs_space, act_space, latent)
+        _check_capacity(capacity, num_envs, self.nbytes, available_memory())
+        self._obs_keys, self._act_keys = _seen(obs_space), list(act_space)
+        self._columns = columns(obs_space, act_space, latent)
+        rows = (num_envs, self.capacity_per_env)
+        self._ring = {
+            name: np.zeros((*rows, *column.shape), column.dtype)
+            for name, column in self._columns.items()
+        }
+        self._flat = {
+            name: self._ring[name].reshape(rows[0] * rows[1], *column.shape)
+            for name, column in self._columns.items()
+        }
+        self._folder: Path | None = None
+        self._segments: list[str] = []
+        self._saved = 0
+
+    @property
+    def counters(self) -> dict[str, int]:
+        """What a checkpoint keeps beside the files of `save`."""
+        return {"inserted": self.inserted, "online_taken": self.online_taken}
+
+    def __len__(self) -> int:
+        """Steps that live, over all environments."""
+        return (self.inserted - self._oldest) * self.num_envs
+
+    def add(self, step: Step, action: Mapping[str, Any], latent: PackedLatent) -> None:
+        """Append one row: what the environments said, and what was chosen and believed after it.
+
+        The action of a step that `is_last` is stored as zeros: nobody carried it out.
+
+        Args:
+          step: arrays with a leading axis of environments.
+          action: `{key: [num_envs, ...]}`.
+          latent: the posterior after seeing `step`, [num_envs, ...].
+
+        Raises:
+          ReplayError: a key is missing or an array has the wrong shape.
+        """
+        import jax
+
+        row = self._row(step, *jax.device_get((dict(action), latent)))
+        slot = self.inserted % self.capacity_per_env
+        for name, value in row.items():
+            expected = (self.num_envs, *self._columns[name].shape)
+            if np.shape(value) != expected:
+                raise ReplayError(
+                    f"{name} has the shape {np.shape(value)}, but this replay stores {expected}"
+                )
+        for name, value in row.items():
+            self._ring[name][:, slot] = value
+        ended = np.asarray(step.is_last, bool)
+        for key in self._act_keys:
+            self._ring[f"action/{key}"][ended, slot] = 0
+        self.inserted += 1
+
+    def can_sample(self, batch: int, length: int) -> int:
+        """Number of possible sequences of `length` steps after a context; 0 if fewer than `batch`.
+
+        Raises:
+          ReplayError: the ring is too short to ever hold one sequence.
+        """
+        rows = length + 1
+        if self.capacity_per_env < rows:
+            raise ReplayError(
+                f"the replay keeps {self.capacity_per_env} steps of each environment, but a "
+                f"sequence needs {rows}: set replay.capacity to at least {rows * self.num_envs}"
+            )
+        starts = max(self.inserted - self._oldest - length, 0) * self.num_envs
+        return starts if starts >= batch else 0
+
+    def sample(
+        self, key: Any, batch: int, length: int, *, online: bool = True
+    ) -> tuple[Batch, tuple[np.ndarray, np.ndarray]]:
+        """Copy out `batch` sequences of `length` steps, each with the context before it.
+
+        A sequence may cross the end of an episode (`is_first` says where) but never the ring's seam
+        between newest and oldest. Where a stream was interrupted (a row that `is_first` after one
+        that was not `is_last`), the row before is given back as `is_last`.
+
+        Args:
+          key: a typed key; the same key and counters give the same sequences.
+          batch: B.
+          length: T.
+          online: False leaves the queue of fresh sequences alone, as a look at another length must:
+            entries of the queue are counted in sequences of the training length.
+
+        Returns:
+          The batch, and where it is from: env [B], absolute row of index 0 [B], for `refresh`.
+
+        Raises:
+          ReplayError: there are fewer than `batch` possible sequences.
+        """
+        from dreamer.records import Batch, PackedLatent
+
+        if not self.can_sample(batch, length):
+            raise ReplayError(
+                f"the replay holds {len(self)} steps, too few for {batch} sequences of {length + 1}"
+            )
+        env, first = self._choose(key, batch, length, self.online and online)
+        trained = self._index(env[:, None], first[:, None] + np.arange(length))
+        context = self._index(env, first - 1)
+        is_first, is_last = self._take("is_first", trained), self._take("is_last", trained)
+        is_last[:, :-1] |= is_first[:, 1:]
+        sampled = Batch(
+            obs={key: self._take(f"obs/{key}", trained) for key in self._obs_keys},
+            action={key: self._take(f"action/{key}", trained) for key in self._act_keys},
+            reward=self._take("reward", trained),
+            is_first=is_first,
+            is_last=is_last,
+            is_terminal=self._take("is_terminal", trained),
+            context_latent=PackedLatent(self._take("deter", context), self._take("stoch", context)),
+            context_action={key: self._take(f"action/{key}", context) for key in self._act_keys},
+        )
+        return sampled, (env, first)
+
+    def refresh(self, where: tuple[np.ndarray, np.ndarray], latent: PackedLatent) -> None:
+        """Replace the latents of sampled steps; steps overwritten meanwhile are ignored.
+
+        Args:
+          where: as `sample` gave it.
+          latent: [B, T, ...] the new posteriors.
+        """
+        import jax
+
+        deter, stoch = jax.device_get((latent.deter, latent.stoch))
+        env, first = where
+        time = first[:, None] + np.arange(deter.shape[1])
+        index, living = self._index(env[:, None], time), time >= self._oldest
+        self._flat["deter"][index[living]] = deter[living]
+        self._flat["stoch"][index[living]] = stoch[living]
+
+    def save(self, folder: str | Path) -> list[str]:
+        """Write the rows added since the last save as new files; return all that are needed now.
+
+        Latents stay in a file as they were when it was written, not as `refresh` leaves them later.
+
+        Raises:
+          OSError: disk full or folder not writable; rows that are not on disk stay due.
+        """
+        folder = Path(folder)
+        if folder != self._folder:
+            self._folder, self._segments, self._saved = folder, [], 0
+        folder.mkdir(parents=True, exist_ok=True)
+        longest = max(SEGMENT_BYTES * self.capacity_per_env // self.nbytes, 1)
+        first = max(self._saved, self._oldest)
+        while first < self.inserted:
+            last = min(first + longest, self.inserted)
+            slots = np.arange(first, last) % self.capacity_per_env
+            arrays = ((name, ring[:, slots]) for name, ring in self._ring.items())
+            name = segments.write(folder, first, last, self.num_envs, self._columns, arrays)
+            self._segments.append(name)
+            first = self._saved = last
+        self._segments = [name for name in self._segments if segments.span(name)[1] > self._oldest]
+        return list(self._segments)
+
+    def load(self, folder: str | Path, names: Sequence[str], counters: Mapping[str, int]) -> None:
+        """Become the replay that was saved: its rows, its counters, its files.
+
+        Args:
+          folder: where the files are.
+          names: what `save` returned.
+          counters: what `counters` was at that time.
+
+        Raises:
+          ReplayError: a file is damaged or of another replay, or rows are missing.
+        """
+        folder, inserted = Path(folder), counters["inserted"]
+        oldest = max(inserted - self.capacity_per_env, 0)
+        names, complete = sorted(names, key=segments.span), oldest
+        for name in names:
+            first, last = segments.span(name)
+            begin, end = max(first, oldest), min(last, inserted)
+            if begin > complete:
+                break
+            slots = np.arange(begin, end) % self.capacity_per_env
+            for key, value in segments.read(folder / name, self.num_envs, self._columns).items():
+                self._ring[key][:, slots] = value[:, begin - first : end - first]
+            complete = max(complete, end)
+        if complete < inserted:
+            raise ReplayError(
+                f"the replay files in {folder} lack row {complete} of the rows {oldest} to "
+                f"{inserted}; was replay.capacity raised after the run had begun?"
+            )
+        self.inserted, self.online_taken = inserted, counters["online_taken"]
+        self._folder, self._segments, self._saved = folder, names, inserted
+
+    @property
+    def _oldest(self) -> int:
+        """The oldest row that lives."""
+        return max(self.inserted - self.capacity_per_env, 0)
+
+    def _index(self, env: np.ndarray, row: np.ndarray) -> np.ndarray:
+        return env * self.capacity_per_env + row % self.capacity_per_env
+
+    def _take(self, name: str, index: np.ndarray) -> np.ndarray:
+        return np.take(self._flat[name], index, axis=0)  # three times faster than [index] on images
+
+    def _row(self, step: Step, action: Mapping[str, Any], latent: PackedLatent) -> dict[str, Any]:
+        try:
+            return {
+                **{f"obs/{key}": step.obs[key] for key in self._obs_keys},
+                **{f"action/{key}": action[key] for key in self._act_keys},
+                "reward": step.reward,
+                **{flag: getattr(step, flag) for flag in FLAGS},
+                "deter": latent.deter,
+                "stoch": latent.stoch,
+            }
+        except KeyError as error:
+            raise ReplayError(
+                f"the step or the action lacks the key {error}; this replay stores "
+                f"{', '.join(self._obs_keys + self._act_keys)}"
+            ) from None
+
+    def _choose(
+        self, key: Any, batch: int, length: int, online: bool
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """Environments [B] and first trained rows [B]."""
+        import jax
+
+        from dreamer.replay.sampling import choose
+
+        key, inserted, taken = jax.device_put(
+            (key, np.int32(self.inserted), np.int32(self.online_taken)), _choosing_device()
+        )
+        env, start, taken = jax.device_get(
+            choose(
+                key,
+                inserted=inserted,
+                online_taken=taken,
+                capacity_per_env=self.capacity_per_env,
+                num_envs=self.num_envs,
+                batch=batch,
+                length=length,
+                online=online,
+            )
+        )
+        self.online_taken = int(taken)
+        return env.astype(np.int64), start.astype(np.int64) + 1
+
+
+@functools.cache
+def _choosing_device() -> Any:
+    """The last CPU device: a device runs its programs in order, and the learner keeps the first."""
+    import jax
+
+    try:
+        return jax.local_devices(backend="cpu")[-1]
+    except RuntimeError:  # JAX_PLATFORMS names an accelerator only
+        return jax.local_devices()[-1]
+
+
+def _seen(obs_space: Spaces) -> list[str]:
+    return [key for key in obs_space if not key.startswith(LOG_PREFIX)]
+
+
+def _column(space: Space) -> Column:
+    return Column(tuple(space.shape), compact_dtype(space))
+
+
+def _check_capacity(capacity: int, num_envs: int, nbytes: int, available: int | None) -> None:
+    if not num_envs <= capacity < 2**31:
+        raise ReplayError(
+            f"replay.capacity is {capacity}; with {num_envs} environments it must lie between "
+            f"{num_envs} and {2**31 - 1}"
+        )
+    if available is not None and nbytes > available:
+        fitting = int(0.9 * available / nbytes * capacity)
+        raise ReplayError(
+            f"a replay of {capacity:,} steps needs {nbytes / 2**30:.1f} GiB when full, but "
+            f"{available / 2**30:.1f} GiB are available: set replay.capacity to at most {fitting}"
+        )

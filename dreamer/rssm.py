@@ -1,0 +1,304 @@
+"""The recurrent state-space model: one step written once, scanned with data and without.
+
+The latent is a deterministic state h and S categorical samples z. Each step
+
+    h_t = core(h_{t-1}, z_{t-1}, a_{t-1})            a block-diagonal GRU
+    prior     p(z_t | h_t)                           what the model expects
+    posterior q(z_t | h_t, tokens_t)                 what it believes after looking
+
+`observe` follows recorded data with the posterior, `imagine` dreams on with the prior.
+
+Reference: Hafner et al. (2025), World model learning; Hafner et al. (2019) for the RSSM.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import chex
+import jax
+import jax.numpy as jnp
+from flax import nnx
+from jax import Array
+
+from dreamer.nets import inputs
+from dreamer.nets.layers import MLP, NORM_EPS, BlockLinear, Initializer, Layer, Linear, RMSNorm
+from dreamer.ops import dists
+from dreamer.ops.transforms import lead
+from dreamer.records import Latent
+from envs.api import Spaces
+
+sg = jax.lax.stop_gradient
+
+
+@dataclass(frozen=True)
+class RSSMConfig:
+    """Size of the dynamics."""
+
+    deter: int = 512
+    """D, width of the deterministic state."""
+    hidden: int = 64
+    """Width of the layers around the recurrence."""
+    stoch: int = 32
+    """S, number of categorical variables in the stochastic state."""
+    classes: int = 4
+    """C, classes of each."""
+    blocks: int = 8
+    """Independent blocks of the recurrence; must divide `deter`."""
+    core_layers: int = 1
+    """Block layers before the gates."""
+    prior_layers: int = 2
+    """Layers from h to the prior."""
+    post_layers: int = 1
+    """Layers from h and tokens to the posterior."""
+
+    def __post_init__(self) -> None:
+        if self.deter % self.blocks:
+            raise ValueError(
+                f"rssm.deter must be a multiple of rssm.blocks, but {self.deter} is not one of "
+                f"{self.blocks}."
+            )
+
+
+class Core(NamedTuple):
+    """The kernels of the recurrence, cut and turned so that the scan does as little as possible."""
+
+    own: Array
+    """[g, D/g, D/g] from each block of h to itself."""
+    shared: Array
+    """[2*hidden, D] from the embedded h and z, which all blocks see, to all of them at once."""
+    bias: Array
+    """[g, 1, D/g]."""
+    scale: Array
+    """[g, 1, D/g] of the norm over all blocks."""
+
+
+class RSSM(nnx.Module):
+    """The dynamics of the latent: core, prior and posterior."""
+
+    def __init__(self, token_width: int, act_space: Spaces, cfg: RSSMConfig, *, init: Initializer):
+        self.cfg = cfg
+        self.spaces = tuple(act_space.items())
+        deter, hidden, logits = cfg.deter, cfg.hidden, cfg.stoch * cfg.classes
+        self.embed_deter = Layer(deter, hidden, init=init)
+        self.embed_stoch = Layer(logits, hidden, init=init)
+        self.embed_action = Layer(inputs.width(act_space), hidden, init=init)
+        widths = [deter + cfg.blocks * 3 * hidden] + [deter] * (cfg.core_layers - 1)
+        self.core = nnx.List([BlockLinear(w, deter, cfg.blocks, init=init) for w in widths])
+        self.core_norms = nnx.List([RMSNorm(deter) for _ in widths])
+        self.gates = BlockLinear(deter, 3 * deter, cfg.blocks, init=init)
+        self.post = MLP(deter + token_width, hidden, cfg.post_layers, init=init)
+        self.post_out = Linear(self.post.width, logits, init=init)
+        self.prior_mlp = MLP(deter, hidden, cfg.prior_layers, init=init)
+        self.prior_out = Linear(self.prior_mlp.width, logits, init=init)
+
+    def initial(self, batch: int, dtype: Any = jnp.float32) -> Latent:
+        """The latent before anything was seen: zeros, [batch, ...]."""
+        cfg = self.cfg
+        return Latent(
+            jnp.zeros((batch, cfg.deter), dtype), jnp.zeros((batch, cfg.stoch, cfg.classes), dtype)
+        )
+
+    def embed(self, action: Mapping[str, Array], ndim: int, dtype: Any) -> Array:
+        """Actions as one vector, {key: [*batch, ...]} -> [*batch, A]; what exceeds 1 is scaled back to it."""
+        x = inputs.flatten(action, dict(self.spaces), ndim, dtype, lambda a: a)
+        return x / sg(jnp.maximum(1, jnp.abs(x)))
+
+    def observe(
+        self,
+        latent: Latent,
+        tokens: Array,
+        action: Mapping[str, Array],
+        is_first: Array,
+        *,
+        unimix: Array | float,
+        sampler: dists.Sampler,
+        key: Array,
+    ) -> tuple[Latent, Array]:
+        """Follow recorded steps with the posterior.
+
+        Args:
+          latent: [B, ...] the state before index 0.
+          tokens: [B, T, E].
+          action: {key: [B, T, ...]} the *previous* action of every step.
+          is_first: [B, T] where an episode starts: state and previous action are zeroed there.
+
+        Returns:
+          [B, T, ...] latents (samples carry straight-through gradients) and [B, T, S, C] posterior
+          logits before unimix.
+        """
+        B, T = is_first.shape
+        chex.assert_shape(tokens, (B, T, None))
+        # All that does not depend on the recurrence is done for all steps at once.
+        embedded = jnp.where(is_first[..., None], 0, self.embed(action, 2, tokens.dtype))
+        action_in = self._action_in(embedded)
+        first, rest = self.post.layers[0].linear, self.post.layers[1:]
+        kernel = first.kernel[...].astype(tokens.dtype)
+        token_in = tokens @ kernel[self.cfg.deter :]
+        token_in = token_in + lead(first.bias[...].astype(tokens.dtype), token_in)
+        core, from_deter = self._core(tokens.dtype), kernel[: self.cfg.deter]
+
+        def step(latent: Latent, xs: tuple[Array, ...]) -> tuple[Latent, tuple[Latent, Array]]:
+            token_in, action_in, is_first, key = xs
+            keep = ~is_first
+            latent = Latent(latent.deter * keep[:, None], latent.stoch * keep[:, None, None])
+            deter = self._step(core, latent, action_in)
+            x = jax.nn.silu(self.post.layers[0].norm(deter @ from_deter + token_in))
+            for layer in rest:
+                x = layer(x)
+            logits = self._logits(self.post_out(x))
+            stoch = self._sample(logits, unimix, sampler, key, straight_through=True)
+            latent = Latent(deter, stoch.astype(deter.dtype))
+            return latent, (latent, logits)
+
+        time_major = [jnp.moveaxis(x, 1, 0) for x in (token_in, action_in, is_first)]
+        latent = jax.tree.map(lambda x: x.astype(tokens.dtype), latent)
+        _, out = jax.lax.scan(step, latent, (*time_major, jax.random.split(key, T)))
+        latents, logits = jax.tree.map(lambda x: jnp.moveaxis(x, 0, 1), out)
+        return latents, logits
+
+    def imagine(
+        self,
+        latent: Latent,
+        policy: Callable[[Array, Array], Mapping[str, Array]],
+        horizon: int,
+        *,
+        unimix: Array | float,
+        sampler: dists.Sampler,
+        key: Array,
+    ) -> tuple[Latent, Mapping[str, Array]]:
+        """Dream on with the prior, choosing actions with `policy`.
+
+        Args:
+          latent: [N, ...] where the dream starts.
+          policy: (feat [N, F], key) -> {key: [N, ...]} actions.
+
+        Returns:
+          [N, H, ...] latents reached, without index 0, and {key: [N, H, ...]} the actions that led there.
+        """
+        core = self._core(latent.deter.dtype)
+
+        def step(latent: Latent, key: Array):
+            policy_key, prior_key = jax.random.split(key)
+            action = policy(latent.feat, policy_key)
+            latent = self._dream(core, latent, action, unimix, sampler, prior_key)
+            return latent, (latent, action)
+
+        _, out = jax.lax.scan(step, latent, jax.random.split(key, horizon))
+        return jax.tree.map(lambda x: jnp.moveaxis(x, 0, 1), out)
+
+    def replay_actions(
+        self,
+        latent: Latent,
+        action: Mapping[str, Array],
+        *,
+        unimix: Array | float,
+        sampler: dists.Sampler,
+        key: Array,
+    ) -> Latent:
+        """Dream on with the prior under given actions: open-loop prediction.
+
+        Args:
+          latent: [N, ...] where the dream starts.
+          action: {key: [N, H, ...]} taken from index 0 on.
+
+        Returns:
+          [N, H, ...] latents reached.
+        """
+        core = self._core(latent.deter.dtype)
+        horizon = next(iter(action.values())).shape[1]
+
+        def step(latent: Latent, xs):
+            action, key = xs
+            latent = self._dream(core, latent, action, unimix, sampler, key)
+            return latent, latent
+
+        actions = jax.tree.map(lambda x: jnp.moveaxis(x, 1, 0), dict(action))
+        _, out = jax.lax.scan(step, latent, (actions, jax.random.split(key, horizon)))
+        return jax.tree.map(lambda x: jnp.moveaxis(x, 0, 1), out)
+
+    def prior(self, deter: Array) -> Array:
+        """[..., D] -> [..., S, C] float32 logits of what the model expects to see."""
+        return self._logits(self.prior_out(self.prior_mlp(deter)))
+
+    def _dream(self, core, latent, action, unimix, sampler, key) -> Latent:
+        embedded = self.embed(action, 1, latent.deter.dtype)
+        deter = self._step(core, latent, self._action_in(embedded))
+        stoch = self._sample(self.prior(deter), unimix, sampler, key, straight_through=False)
+        return Latent(deter, stoch.astype(deter.dtype))
+
+    def _logits(self, x: Array) -> Array:
+        shape = (*x.shape[:-1], self.cfg.stoch, self.cfg.classes)
+        return x.reshape(shape).astype(jnp.float32)
+
+    def _sample(self, logits, unimix, sampler, key, *, straight_through: bool) -> Array:
+        logp = dists.unimix_logp(logits, unimix)
+        index = sampler.categorical(key, sg(logp))
+        if straight_through:
+            return dists.straight_through(index, logp)
+        return jax.nn.one_hot(index, self.cfg.classes)
+
+    def _action_in(self, embedded: Array) -> Array:
+        """The action's share of the first block layer: [..., A] -> [..., D]."""
+        x = self.embed_action(embedded)
+        kernel = self.core[0].kernel[...].astype(x.dtype)
+        return x @ _dense(kernel[:, -self.cfg.hidden :])
+
+    def _core(self, dtype: Any) -> Core:
+        width = self.cfg.deter // self.cfg.blocks
+        kernel = self.core[0].kernel[...].astype(dtype)
+        blocked = lambda v: v[...].reshape(self.cfg.blocks, 1, width).astype(dtype)
+        return Core(
+            own=kernel[:, :width],
+            shared=_dense(kernel[:, width : -self.cfg.hidden]),
+            bias=blocked(self.core[0].bias),
+            scale=blocked(self.core_norms[0].scale),
+        )
+
+    def _step(self, core: Core, latent: Latent, action_in: Array) -> Array:
+        """One step of the recurrence, [N, ...] -> [N, D].
+
+        Block layer b reads (h_b, embedded h, embedded z, embedded a). The last three are the same for
+        all blocks, so their products are one dense matrix product instead of g copies.
+
+            reset, candidate, update = split(BlockLinear(x))
+            h' = u * tanh(sigmoid(reset) * candidate) + (1 - u) * h,  u = sigmoid(update - 1)
+        """
+        g = self.cfg.blocks
+        h = latent.deter
+        n, d = h.shape
+        z = latent.stoch.reshape(n, -1).astype(h.dtype)
+        x = jnp.concatenate([self.embed_deter(h), self.embed_stoch(z)], -1)
+        shared = x @ core.shared + action_in
+        blocks = _to_blocks(h, g)
+        x = jnp.einsum("gni,gio->gno", blocks, core.own) + _to_blocks(shared, g) + core.bias
+        x = jax.nn.silu(_block_norm(x, core.scale))
+        for layer, norm in zip(self.core[1:], self.core_norms[1:], strict=True):
+            x = jnp.einsum("gni,gio->gno", x, layer.kernel[...].astype(x.dtype))
+            x = x + layer.bias[...].reshape(g, 1, -1).astype(x.dtype)
+            x = jax.nn.silu(_block_norm(x, norm.scale[...].reshape(g, 1, -1)))
+        gates = jnp.einsum("gni,gio->gno", x, self.gates.kernel[...].astype(x.dtype))
+        gates = gates + self.gates.bias[...].reshape(g, 1, -1).astype(x.dtype)
+        reset, candidate, update = jnp.split(gates, 3, -1)
+        u = jax.nn.sigmoid(update - 1)
+        h = u * jnp.tanh(jax.nn.sigmoid(reset) * candidate) + (1 - u) * blocks
+        return h.swapaxes(0, 1).reshape(n, d)
+
+
+def _dense(kernel: Array) -> Array:
+    """[g, in, out/g] for an input that all blocks share -> [in, out]."""
+    return kernel.swapaxes(0, 1).reshape(kernel.shape[1], -1)
+
+
+def _to_blocks(x: Array, g: int) -> Array:
+    """[N, D] -> [g, N, D/g]."""
+    return x.reshape(x.shape[0], g, -1).swapaxes(0, 1)
+
+
+def _block_norm(x: Array, scale: Array) -> Array:
+    """RMS norm over the whole state, in block layout: [g, N, D/g] with scale [g, 1, D/g]."""
+    wide = x.astype(jnp.float32)
+    inverse = jax.lax.rsqrt(jnp.square(wide).mean((0, 2), keepdims=True) + NORM_EPS)
+    return (wide * (inverse * scale.astype(jnp.float32))).astype(x.dtype)
