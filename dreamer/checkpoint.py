@@ -1,15 +1,15 @@
 """Checkpoints that are whole or absent: Orbax holds the arrays, a manifest of digests the promise.
 
     <folder>/step-000000020000/arrays/         one Orbax checkpoint of the state's leaves
-    <folder>/step-000000020000/manifest.json   format, sha256 of every file, leaves, meta; written last
-    <folder>/replay/                           immutable files that several checkpoints may share
+    <folder>/step-000000020000/manifest.json   sha256 of every file, leaves, meta; written last
+    <folder>/replay/                           files that never change, shared by checkpoints
     <folder>/quarantine/                       checkpoints that turned out to be damaged
 
 A checkpoint is written under a temporary name and renamed when complete, so a process killed at any
 moment leaves the earlier ones as they were. Orbax alone neither notices a flipped byte nor refuses
 another dtype; both are checked here, before anything reaches the learner.
 
-JAX and Orbax are imported where they are used, because the command line reads `CheckpointConfig`.
+JAX and Orbax are imported where arrays are touched: listing checkpoints and their meta needs neither.
 """
 
 from __future__ import annotations
@@ -23,8 +23,7 @@ import re
 import shutil
 import warnings
 from collections.abc import Callable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass
+from concurrent import futures
 from pathlib import Path
 from typing import Any
 
@@ -45,22 +44,11 @@ class _Damaged(Exception):
     """A checkpoint is not what its manifest promises."""
 
 
-@dataclass(frozen=True)
-class CheckpointConfig:
-    """How often and how many."""
-
-    every: float = 120.0
-    """Seconds between saves; after a crash at most this much is lost."""
-
-    keep: int = 2
-    """Newest checkpoints kept; from 2 on, a damaged one leaves another to go back to."""
-
-
 class CheckpointStore:
     """The checkpoints of one run.
 
-    One process saves; any number may read. `save` returns as soon as the state is copied, and a
-    thread writes it.
+    One process saves; any number may read. `save` returns as soon as the state is copied and a
+    thread writes it: call `wait` before the process ends.
 
     Args:
       folder: where they live; made by the first save.
@@ -75,8 +63,8 @@ class CheckpointStore:
         self.folder = Path(folder).absolute()
         self.keep = keep
         self._notice = notice or (lambda text: warnings.warn(text, stacklevel=3))
-        self._thread = ThreadPoolExecutor(1, "checkpoint")
-        self._pending: Future[None] | None = None
+        self._thread = futures.ThreadPoolExecutor(1, "checkpoint")
+        self._pending: futures.Future[None] | None = None
         self._digests: dict[str, tuple[tuple[int, int], dict[str, Any]]] = {}
 
     @property
@@ -98,7 +86,7 @@ class CheckpointStore:
           state: a pytree of arrays and numbers.
           meta: anything JSON can say.
           extra_files: writes files that never change into the folder it is given and returns the
-            names of all that this checkpoint needs, earlier ones included. Runs before this returns.
+            names of all that this checkpoint needs, earlier ones too. Runs before this returns.
 
         Raises:
           CheckpointError: no space, or `extra_files` could not write (tried twice).
@@ -108,22 +96,23 @@ class CheckpointStore:
         except CheckpointError as error:
             self._notice(str(error))
         text = json.dumps(meta)
-        arrays = {name: np.array(leaf) for name, leaf in _leaves(state).items()}
+        arrays = _copy(_leaves(state))
         needed = sum(array.nbytes for array in arrays.values()) + MARGIN
 
         def prepare() -> list[str]:
             self.folder.mkdir(parents=True, exist_ok=True)
             free = shutil.disk_usage(self.folder).free
             if free < needed:
-                raise OSError(
-                    f"it needs {needed / 2**20:.0f} MB and {free / 2**20:.0f} MB are free"
-                )
+                raise OSError(f"it needs {needed / 2**20:.0f} MB and {free / 2**20:.0f} MB are free")
             return extra_files(self.replay_folder) if extra_files else []
 
+        def write() -> None:
+            self._twice(step, lambda: self._write(step, arrays, json.loads(text), files))
+            with contextlib.suppress(OSError):  # the checkpoint stands; the next one tries again
+                self._collect()
+
         files = self._twice(step, prepare)
-        self._pending = self._thread.submit(
-            self._twice, step, lambda: self._write(step, arrays, json.loads(text), files)
-        )
+        self._pending = self._thread.submit(write)
 
     def wait(self) -> None:
         """Return when the last save is on disk.
@@ -131,9 +120,10 @@ class CheckpointStore:
         Raises:
           CheckpointError: it failed (tried twice); the checkpoints before it are as they were.
         """
-        pending, self._pending = self._pending, None
-        if pending is not None:
-            pending.result()
+        if self._pending is not None:
+            futures.wait([self._pending])  # an interrupt in here leaves it pending
+            done, self._pending = self._pending, None
+            done.result()
 
     def steps(self) -> list[int]:
         """Steps with a complete checkpoint, oldest first."""
@@ -176,7 +166,8 @@ class CheckpointStore:
                 manifest = _read_manifest(path)
                 self._verify(path, manifest["files"])
             except _Damaged as error:
-                damage.append((path, str(error)))
+                if path.exists():  # else it was old, and the process that saves deleted it
+                    damage.append((path, str(error)))
                 continue
             try:
                 self._verify(self.replay_folder, manifest["replay"] if replay else {})
@@ -189,8 +180,8 @@ class CheckpointStore:
             return _step(path), _restore(path, manifest, like), manifest["meta"]
         if learner is not None:
             raise CheckpointError(
-                f"of checkpoint {learner[0]} in {self.folder} the learner is whole but the replay is "
-                f"not ({learner[1]}): load it without the replay, or restore that file"
+                f"of checkpoint {learner[0]} in {self.folder} the learner is whole but the replay "
+                f"is not ({learner[1]}): load it without the replay, or restore that file"
             )
         if damage and step is not None:
             raise CheckpointError(f"checkpoint {step} in {self.folder} is damaged: {damage[0][1]}")
@@ -207,15 +198,11 @@ class CheckpointStore:
         steps = self.steps()
         if steps:
             there = ", ".join(map(str, steps))
-            return CheckpointError(
-                f"there is no checkpoint {step} in {self.folder}; there is {there}"
-            )
+            return CheckpointError(f"there is no checkpoint {step} in {self.folder}; there is {there}")
         if not self.folder.is_dir():
             return CheckpointError(f"there is no checkpoint folder {self.folder}")
         if (self.folder / "quarantine").is_dir():
-            return CheckpointError(
-                f"every checkpoint in {self.folder} was damaged: see quarantine/"
-            )
+            return CheckpointError(f"every checkpoint in {self.folder} was damaged: see quarantine/")
         return CheckpointError(f"{self.folder} holds no checkpoint of dreamer-toolkit")
 
     def _candidates(self) -> list[Path]:
@@ -247,25 +234,29 @@ class CheckpointStore:
         self, step: int, arrays: dict[str, np.ndarray], meta: dict[str, Any], files: list[str]
     ) -> None:
         for litter in self.folder.glob(".tmp-*"):  # of a process that was killed
-            shutil.rmtree(litter)
+            shutil.rmtree(litter, ignore_errors=True)
         path = self._free_name(step)
         temporary = self.folder / f".tmp-{path.name}"
-        _save_arrays(temporary / "arrays", arrays)
-        written = sorted(file for file in temporary.rglob("*") if file.is_file())
-        body = {
-            "step": step,
-            "leaves": {name: _kind(array) for name, array in arrays.items()},
-            "files": {file.relative_to(temporary).as_posix(): _digest(file) for file in written},
-            "replay": {name: self._shared_digest(name) for name in files},
-            "meta": meta,
-        }
-        with open(temporary / "manifest.json", "w") as file:
-            json.dump({"format": FORMAT, "version": VERSION, "seal": _seal(body), **body}, file)
-            file.flush()
-            os.fsync(file.fileno())
-        os.rename(temporary, path)
+        try:
+            _save_arrays(temporary / "arrays", arrays)
+            written = sorted(file for file in temporary.rglob("*") if file.is_file())
+            manifest = {
+                "format": FORMAT,
+                "version": VERSION,
+                "step": step,
+                "leaves": {name: _kind(array) for name, array in arrays.items()},
+                "files": {file.relative_to(temporary).as_posix(): _digest(file) for file in written},
+                "replay": {name: self._shared_digest(name) for name in files},
+                "meta": meta,
+            }
+            with open(temporary / "manifest.json", "w") as file:
+                json.dump({**manifest, "seal": _seal(manifest)}, file)
+                file.flush()
+                os.fsync(file.fileno())
+            os.rename(temporary, path)
+        finally:
+            shutil.rmtree(temporary, ignore_errors=True)
         _fsync_folder(self.folder)
-        self._collect()
 
     def _free_name(self, step: int) -> Path:
         """A second checkpoint of the same step does not touch the first."""
@@ -273,7 +264,7 @@ class CheckpointStore:
         return next(self.folder / name for name in names if not (self.folder / name).exists())
 
     def _collect(self) -> None:
-        """Delete complete checkpoints beyond the newest `keep`, and files that none of those lists."""
+        """Delete complete checkpoints beyond the newest `keep`, and files that no other lists."""
         complete = list(self._complete())
         for path, _ in complete[self.keep :]:
             trash = self.folder / f".tmp-{path.name}-old"
@@ -329,28 +320,38 @@ def _leaves(state: Any) -> dict[str, Any]:
     if len(leaves) < len(flat):
         raise CheckpointError("two leaves of the state have the same path; rename one of the keys")
     for name, leaf in leaves.items():
-        dtype = getattr(leaf, "dtype", None) or np.asarray(leaf).dtype
-        if not isinstance(dtype, np.dtype) or dtype.kind in "OSUMm":
+        dtype = _array_like(leaf).dtype
+        if not isinstance(dtype, np.dtype) or dtype.kind in "OSUMm":  # a typed key, or no numbers
             raise CheckpointError(f"{name} is a {type(leaf).__name__}, which no checkpoint holds")
     return leaves
 
 
+def _array_like(leaf: Any) -> Any:
+    return leaf if hasattr(leaf, "dtype") else np.asarray(leaf)
+
+
 def _kind(leaf: Any) -> str:
-    """Shape and dtype of an array, a number or an abstract array, like `float32[3, 4]`."""
-    leaf = leaf if hasattr(leaf, "dtype") else np.asarray(leaf)
+    """Dtype and shape of an array, a number or an abstract array, like `float32[3, 4]`."""
+    leaf = _array_like(leaf)
     return f"{np.dtype(leaf.dtype).name}{list(leaf.shape)}"
 
 
-def _save_arrays(path: Path, arrays: dict[str, np.ndarray]) -> None:
-    from orbax.checkpoint import v1 as ocp
+def _copy(leaves: dict[str, Any]) -> dict[str, np.ndarray]:
+    """Host copies: on a CPU, `device_get` alone gives views of buffers about to be donated."""
+    import jax
 
-    # Orbax refuses arrays without entries, which their shape says all about. What it logs about an
-    # error (hundreds of lines) is in the exception too.
-    log = logging.getLogger("absl")
+    return {name: np.array(leaf) for name, leaf in jax.device_get(leaves).items()}
+
+
+def _save_arrays(path: Path, arrays: dict[str, np.ndarray]) -> None:
+    from orbax.checkpoint import v1
+
+    orbax: Any = v1
+    log = logging.getLogger("absl")  # it repeats every error over hundreds of lines
     level = log.level
     log.setLevel(logging.CRITICAL)
-    try:
-        ocp.save(path, {name: array for name, array in arrays.items() if array.size})
+    try:  # Orbax refuses arrays without entries; their shape says all about them
+        orbax.save(path, {name: array for name, array in arrays.items() if array.size})
     finally:
         log.setLevel(level)
 
@@ -358,7 +359,6 @@ def _save_arrays(path: Path, arrays: dict[str, np.ndarray]) -> None:
 def _restore(path: Path, manifest: dict[str, Any], like: Any) -> Any:
     """Read the arrays of a verified checkpoint into the structure of `like`."""
     import jax
-    from orbax.checkpoint import v1 as ocp
 
     wanted, stored = _leaves(like), manifest["leaves"]
     for name in {**stored, **wanted}:
@@ -369,15 +369,28 @@ def _restore(path: Path, manifest: dict[str, Any], like: Any) -> Any:
                 f"checkpoint {manifest['step']} holds {was} at {name!r}, but {now} is expected "
                 "there: it was written with another configuration or version"
             )
-    arrays = ocp.load(path / "arrays") if any(_size(kind) for kind in stored.values()) else {}
-    leaves = []
-    for name, leaf in wanted.items():
-        empty = not _size(stored[name])
-        array = np.zeros(leaf.shape, leaf.dtype) if empty else np.asarray(arrays[name])
-        if _kind(array) != stored[name]:
-            raise CheckpointError(f"checkpoint {manifest['step']} contradicts itself at {name!r}")
-        leaves.append(_placed(array, leaf))
+    arrays = _load_arrays(path / "arrays", stored)
+    leaves = [_placed(arrays[name], leaf) for name, leaf in wanted.items()]
     return jax.tree.unflatten(jax.tree.structure(like), leaves)
+
+
+def _load_arrays(path: Path, stored: dict[str, str]) -> dict[str, np.ndarray]:
+    from orbax.checkpoint import v1
+
+    orbax: Any = v1
+    try:
+        arrays = orbax.load(path)
+    except Exception as error:  # whatever the cause, the digests say that the files are whole
+        raise CheckpointError(
+            f"{path} is whole, but this version of Orbax cannot read it: {_reason(error)}"
+        ) from error
+    for name, kind in stored.items():
+        dtype, _, shape = kind.partition("[")
+        if 0 in json.loads(f"[{shape}"):  # without entries
+            arrays[name] = np.zeros(json.loads(f"[{shape}"), dtype)
+        if name not in arrays or _kind(arrays[name]) != kind:
+            raise CheckpointError(f"{path} contradicts its manifest at {name!r}")
+    return arrays
 
 
 def _placed(array: np.ndarray, leaf: Any) -> Any:
@@ -390,16 +403,10 @@ def _placed(array: np.ndarray, leaf: Any) -> Any:
     return jax.device_put(array, leaf.sharding)
 
 
-def _size(kind: str) -> int:
-    return int(np.prod(json.loads(kind[kind.index("[") :]), dtype=np.int64))
-
-
 def _read_manifest(path: Path) -> dict[str, Any]:
     try:
         manifest = json.loads((path / "manifest.json").read_bytes())
-        known = {"format", "version", "seal"}
-        body = {key: value for key, value in manifest.items() if key not in known}
-        if manifest["seal"] != _seal(body):
+        if manifest.pop("seal") != _seal(manifest):
             raise _Damaged("manifest.json was changed after it was written")
     except FileNotFoundError:
         raise _Damaged("manifest.json is missing") from None
@@ -407,14 +414,14 @@ def _read_manifest(path: Path) -> dict[str, Any]:
         raise _Damaged(f"manifest.json cannot be read ({_reason(error)})") from None
     if manifest["format"] != FORMAT or manifest["version"] > VERSION:
         raise CheckpointError(
-            f"{path} has the format {manifest['format']} {manifest['version']}, but this version of "
-            f"dreamer-toolkit reads {FORMAT} up to {VERSION}: upgrade it"
+            f"{path} has the format {manifest['format']} {manifest['version']}, but this version "
+            f"of dreamer-toolkit reads {FORMAT} up to {VERSION}: upgrade it"
         )
     return manifest
 
 
-def _seal(body: dict[str, Any]) -> str:
-    return hashlib.sha256(json.dumps(body, sort_keys=True).encode()).hexdigest()
+def _seal(manifest: dict[str, Any]) -> str:
+    return hashlib.sha256(json.dumps(manifest, sort_keys=True).encode()).hexdigest()
 
 
 def _digest(file: Path) -> dict[str, Any]:
