@@ -19,7 +19,8 @@ from flax import nnx
 from jax import Array
 
 from dreamer.behavior.actor_critic import ActorCritic
-from dreamer.hyper import AgentConfig, Hyper
+from dreamer.config import AgentConfig
+from dreamer.hyper import Hyper
 from dreamer.nets import layers
 from dreamer.nets.encoder import Encoder
 from dreamer.nets.heads import BinaryHead, PolicyHead, TwoHotHead
@@ -94,6 +95,10 @@ class Agent:
         counter = layers.Initializer()
         modules = nnx.eval_shape(lambda: self._build(counter))
         self._weights = counter.used
+        self.notices: list[str] = []
+        padding = modules["encoder"].padding
+        if padding:
+            self.notices.append(padding)
         self._structure = {name: nnx.graphdef(module) for name, module in modules.items()}
 
     def _build(self, init: layers.Initializer) -> dict[str, nnx.Module]:

@@ -337,7 +337,7 @@ def _kind(leaf: Any) -> str:
 
 
 def _copy(leaves: dict[str, Any]) -> dict[str, np.ndarray]:
-    """Host copies: on a CPU, `device_get` alone gives views of buffers about to be donated."""
+    """Host copies: `device_get` alone may give views of memory that training goes on to change."""
     import jax
 
     return {name: np.array(leaf) for name, leaf in jax.device_get(leaves).items()}

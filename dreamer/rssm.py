@@ -14,7 +14,6 @@ Reference: Hafner et al. (2025), World model learning; Hafner et al. (2019) for 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import chex
@@ -23,6 +22,7 @@ import jax.numpy as jnp
 from flax import nnx
 from jax import Array
 
+from dreamer.config import RSSMConfig
 from dreamer.nets import inputs
 from dreamer.nets.layers import MLP, NORM_EPS, BlockLinear, Initializer, Layer, Linear, RMSNorm
 from dreamer.ops import dists
@@ -31,35 +31,6 @@ from dreamer.records import Latent
 from envs.api import Spaces
 
 sg = jax.lax.stop_gradient
-
-
-@dataclass(frozen=True)
-class RSSMConfig:
-    """Size of the dynamics."""
-
-    deter: int = 512
-    """D, width of the deterministic state."""
-    hidden: int = 64
-    """Width of the layers around the recurrence."""
-    stoch: int = 32
-    """S, number of categorical variables in the stochastic state."""
-    classes: int = 4
-    """C, classes of each."""
-    blocks: int = 8
-    """Independent blocks of the recurrence; must divide `deter`."""
-    core_layers: int = 1
-    """Block layers before the gates."""
-    prior_layers: int = 2
-    """Layers from h to the prior."""
-    post_layers: int = 1
-    """Layers from h and tokens to the posterior."""
-
-    def __post_init__(self) -> None:
-        if self.deter % self.blocks:
-            raise ValueError(
-                f"rssm.deter must be a multiple of rssm.blocks, but {self.deter} is not one of "
-                f"{self.blocks}."
-            )
 
 
 class Core(NamedTuple):

@@ -15,16 +15,20 @@ import jax.numpy as jnp
 import numpy as np
 
 from dreamer.agent import Agent, TrainState
-from dreamer.behavior.actor_critic import ActorCriticConfig
-from dreamer.hyper import AgentConfig, LossConfig
-from dreamer.nets.decoder import DecoderConfig
-from dreamer.nets.encoder import EncoderConfig
-from dreamer.nets.heads import HeadConfig, TwoHotConfig
+from dreamer.config import (
+    ActorCriticConfig,
+    AgentConfig,
+    DecoderConfig,
+    EncoderConfig,
+    HeadConfig,
+    LossConfig,
+    OptimConfig,
+    RSSMConfig,
+    TwoHotConfig,
+)
 from dreamer.ops import optim, running
 from dreamer.ops.dists import GREEDY, Sampler
-from dreamer.ops.optim import OptimConfig
 from dreamer.records import Batch, Latent
-from dreamer.rssm import RSSMConfig
 from envs.api import Space
 
 DETERMINISTIC = Sampler(GREEDY.categorical, lambda key, shape: jnp.full(shape, 0.5))

@@ -2,13 +2,14 @@
 
 from pathlib import Path
 
+import golden
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
-import golden
 from dreamer.agent import Agent
+from dreamer.hyper import Hyper
 
 FOLDER = Path(__file__).parent / "golden"
 LOSS, GRAD, CHANGE = 1e-4, 1e-3, 5e-3  # relative tolerances; the reference agrees with itself to 2e-4
@@ -34,7 +35,7 @@ class Case:
             golden.config(meta),
             golden.DETERMINISTIC,
         )
-        self.hyper = self.agent.cfg.hyper()
+        self.hyper = Hyper.of(self.agent.cfg)
         self.state = golden.train_state(self.golden, self.agent)
         self.batch = golden.batch(self.golden)
         state = self.state

@@ -9,52 +9,13 @@ import jax
 import jax.numpy as jnp
 from jax import Array
 
+from dreamer.config import ActorCriticConfig
 from dreamer.nets.heads import PolicyHead, TwoHotHead
 from dreamer.ops import running
 from dreamer.ops.returns import lambda_return
 from dreamer.records import Batch, Imagined
 
 sg = jax.lax.stop_gradient
-
-
-@dataclass(frozen=True)
-class ActorCriticConfig:
-    """How behaviour is learned from the world model."""
-
-    imag_length: int = 15
-    """H, steps of every imagined rollout."""
-    imag_last: int = 0
-    """K, imagine from the last K steps of every sequence; 0 means from all of them."""
-    horizon: float = 333.0
-    """Discount horizon in steps: the discount is 1 - 1/horizon."""
-    discount_in_cont: bool = True
-    """Whether the continue head predicts the discounted probability, so that imagination needs no other discount."""
-    lam: float = 0.95
-    """Lambda of the returns: 0 is one-step, 1 Monte-Carlo."""
-    replay_lam: float = 0.95
-    """Lambda of the returns of replayed steps."""
-    entropy: float = 3e-4
-    """Weight of the policy's entropy."""
-    unimix: float = 0.01
-    """Share of the uniform distribution in discrete policies; the paper has 1%, the reference code 0."""
-    slow_rate: float = 0.02
-    """How far the slow critic moves towards the critic after an update."""
-    slow_every: int = 1
-    """Updates between two moves of the slow critic."""
-    slow_reg: float = 1.0
-    """Weight of the slow critic's prediction as a target of the critic."""
-    replay_slow_reg: float = 1.0
-    """The same in the loss on replayed steps."""
-    slow_target: bool = False
-    """Whether returns bootstrap from the slow critic instead of the critic."""
-    return_rate: float = 0.01
-    """How fast the return range follows the batches."""
-    return_limit: float = 1.0
-    """Smallest range by which returns are divided."""
-    replay_value: bool = True
-    """Whether the critic also learns from the returns of replayed steps."""
-    replay_value_grad: bool = True
-    """Whether that loss also shapes the representation."""
 
 
 class ImaginedLosses(NamedTuple):

@@ -1,21 +1,199 @@
-"""The loop for environments that live on the host: act, step, store, learn."""
+"""The loop for environments that live on the host: act, learn, step, store.
+
+One turn advances every copy of the environment by one slot. An update is dispatched before the environments
+step in Python, so that both run at the same time. Which parameters act depends on counts only, never on
+timing: those of the last update whose results were fetched, one behind the one in flight.
+"""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Iterator
+from functools import partial
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from dreamer.agent import ACTING, Agent, Carry, TrainState
+from dreamer.config import LoopConfig
+from dreamer.hyper import Hyper
+from dreamer.loops.clocks import Progress, updates_due
+from dreamer.records import Batch, PackedLatent
+from dreamer.replay.host import HostReplay
+from envs.api import LOG_PREFIX, Step, VectorEnv
 
 
-@dataclass(frozen=True)
-class LoopConfig:
-    """How acting and learning take turns."""
+class Diverged(Exception):
+    """A loss became NaN or infinite; the message names the update and what was not finite."""
 
-    num_envs: int = 8
-    """Copies of the environment, stepped together."""
-    train_ratio: float = 32.0
-    """Replayed steps per environment step: how hard every step is learned from."""
-    batch_size: int = 16
-    """B, sequences in a batch."""
-    batch_length: int = 64
-    """T, steps of each sequence."""
-    prefill: int = 1024
-    """Environment steps before the first update."""
+
+class Finished(NamedTuple):
+    """One episode that ended in training."""
+
+    env_steps: int
+    return_: float
+    length: int
+    success: bool | None
+
+
+class Turn(NamedTuple):
+    """What happened in one turn of the loop."""
+
+    episodes: list[Finished]
+    metrics: list[dict[str, float]]
+    """One record per update whose results came in."""
+
+
+class InFlight(NamedTuple):
+    """An update that was dispatched and not yet waited for."""
+
+    acting: dict[str, Any]
+    where: tuple[np.ndarray, np.ndarray]
+    latent: PackedLatent
+    metrics: jax.Array
+
+
+class HostLoop:
+    """Trains one agent in a vector of host environments.
+
+    Args:
+      agent, env, replay, hyper: what to train, where, from what, with which numbers.
+      cfg: ratio, batch and prefill.
+      seed: root of every key: of acting, learning and sampling.
+    """
+
+    def __init__(
+        self,
+        agent: Agent,
+        env: VectorEnv,
+        replay: HostReplay,
+        cfg: LoopConfig,
+        hyper: Hyper,
+        state: TrainState,
+        progress: Progress,
+        seed: int,
+    ):
+        self.agent, self.env, self.replay, self.cfg = agent, env, replay, cfg
+        self.hyper, self.state, self.progress = hyper, state, progress
+        # A CPU device runs its programs one after the other, so acting has one of its own where there are two.
+        self._actor = jax.local_devices()[-1]
+        acting, self._learning_key, sampling = jax.random.split(jax.random.key(seed), 3)
+        self._acting_key, self._sampling_key = jax.device_put((acting, sampling), self._actor)
+        self._acting_hyper = jax.device_put(hyper, self._actor)
+        self._act = jax.jit(partial(_act, agent))
+        self._learn = jax.jit(self._learn_fn, donate_argnums=0)
+        # A copy, because the state itself is donated to the next update.
+        copied = jax.tree.map(jnp.copy, {k: state.params[k] for k in ACTING})
+        self._acting = jax.device_put(copied, self._actor)
+        self._in_flight: InFlight | None = None
+        self._metric_names: list[str] = []
+        self._episodes = EpisodeStatistics(env.num_envs)
+
+    def _learn_fn(self, state: TrainState, batch: Batch, hyper: Hyper, key: jax.Array):
+        key = jax.random.fold_in(key, state.updates)
+        state, latent, metrics = self.agent.train_step(state, batch, hyper, key=key)
+        self._metric_names = sorted(metrics)
+        acting = {k: state.params[k] for k in ACTING}
+        return state, acting, latent, jnp.stack([metrics[k] for k in self._metric_names])
+
+    def turns(self) -> Iterator[Turn]:
+        """Advance for ever, one slot of every environment at a time; the caller stops asking.
+
+        Raises:
+          EnvError: from the environment; all up to then is stored.
+          Diverged: a loss is not finite.
+        """
+        step = self.env.reset()
+        carry = jax.device_put(self.agent.init_carry(self.env.num_envs), self._actor)
+        while True:
+            episodes = self._episodes.add(step, self.progress)
+            choice, carry = self._act(
+                self._acting, carry, _seen(step), self._acting_hyper, self._acting_key, self.progress.slots
+            )
+            action = {k: np.asarray(v) for k, v in jax.device_get(choice.action).items()}
+            jax.tree.map(lambda x: x.copy_to_host_async(), choice.latent)
+            self.progress.slots += 1
+            metrics = [m for _ in range(self._due()) for m in self._update()]
+            yield Turn(episodes, metrics)
+            previous = step
+            try:
+                step = self.env.step(action)
+            finally:
+                self.replay.add(previous, action, choice.latent)
+
+    def settle(self) -> list[dict[str, float]]:
+        """Wait for the update in flight, so that state, replay and progress belong together."""
+        if self._in_flight is None:
+            return []
+        done, self._in_flight = self._in_flight, None
+        values = np.asarray(done.metrics)
+        self._acting = jax.device_put(done.acting, self._actor)
+        metrics = dict(zip(self._metric_names, values.tolist(), strict=True))
+        if not np.isfinite(values).all():
+            wrong = ", ".join(k for k, v in metrics.items() if not np.isfinite(v))
+            raise Diverged(f"update {self.progress.updates} gave values that are not finite: {wrong}")
+        self.replay.refresh(done.where, done.latent)
+        return [metrics]
+
+    def _due(self) -> int:
+        cfg, progress = self.cfg, self.progress
+        if progress.learning_since < 0 and progress.env_steps >= cfg.prefill:
+            if self.replay.can_sample(cfg.batch_size, cfg.batch_length):
+                progress.learning_since = progress.env_steps
+        return updates_due(progress, cfg.train_ratio, cfg.batch_size * cfg.batch_length)
+
+    def _update(self) -> list[dict[str, float]]:
+        cfg = self.cfg
+        key = jax.random.fold_in(self._sampling_key, self.progress.updates)
+        batch, where = self.replay.sample(key, cfg.batch_size, cfg.batch_length)
+        metrics = self.settle()
+        self.state, acting, latent, values = self._learn(
+            self.state, batch, self.hyper, self._learning_key
+        )
+        self._in_flight = InFlight(acting, where, latent, values)
+        self.progress.updates += 1
+        return metrics
+
+
+class Choice(NamedTuple):
+    """What acting gives for every environment."""
+
+    action: dict[str, jax.Array]
+    latent: PackedLatent
+
+
+def _act(agent: Agent, params, carry: Carry, step: Step, hyper: Hyper, key, slot):
+    key = jax.random.fold_in(key, slot)
+    action, carry = agent.act(params, carry, step, hyper, key=key, greedy=False)
+    return Choice(action, carry.latent.pack()), carry
+
+
+def _seen(step: Step) -> Step:
+    """A step without what only people see."""
+    return step._replace(obs={k: v for k, v in step.obs.items() if not k.startswith(LOG_PREFIX)})
+
+
+class EpisodeStatistics:
+    """Sums what happens in every environment until its episode ends, and counts environment steps."""
+
+    def __init__(self, num_envs: int):
+        self._return = np.zeros(num_envs)
+        self._length = np.zeros(num_envs, np.int64)
+
+    def add(self, step: Step, progress: Progress) -> list[Finished]:
+        """Take in one slot; returns the episodes that ended with it."""
+        first = np.asarray(step.is_first)
+        self._return = np.where(first, 0.0, self._return) + step.reward
+        self._length = np.where(first, 0, self._length + 1)
+        progress.env_steps += int((~first).sum())
+        told = step.obs.get(LOG_PREFIX + "success", np.full(first.shape, np.nan))
+        return [
+            Finished(
+                progress.env_steps,
+                float(self._return[i]),
+                int(self._length[i]),
+                None if np.isnan(told[i]) else bool(told[i] > 0),
+            )
+            for i in np.flatnonzero(step.is_last)
+        ]

@@ -1,36 +1,18 @@
 """From features back to observations: a prediction for every key that the encoder read."""
 
 import math
-from dataclasses import dataclass
 
 import jax
 import jax.numpy as jnp
 from flax import nnx
 from jax import Array
 
+from dreamer.config import DecoderConfig
 from dreamer.nets import conv
 from dreamer.nets.heads import as_logits, discrete_out
 from dreamer.nets.layers import MLP, BlockLinear, Initializer, Layer, Linear, RMSNorm
 from dreamer.records import Latent
 from envs.api import Spaces
-
-
-@dataclass(frozen=True)
-class DecoderConfig:
-    """Size of the decoder."""
-
-    layers: int = 3
-    """Layers of the MLP for vectors and categories."""
-    units: int = 64
-    """Width of each, and half the width of the layer from latent to image."""
-    depth: int = 4
-    """Channels of the CNN, times the multiplier of the stage."""
-    mults: tuple[int, ...] = (2, 3, 4, 4)
-    """Channel multiplier of each stage, from the largest resolution to the smallest."""
-    kernel: int = 5
-    """Side of the convolution kernels (odd)."""
-    blocks: int = 8
-    """Blocks of the map from the deterministic state to the smallest image."""
 
 
 class Decoder(nnx.Module):

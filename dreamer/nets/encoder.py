@@ -1,33 +1,17 @@
 """From observations to tokens: vectors and categories through an MLP, images through a CNN."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 
 import jax
 import jax.numpy as jnp
 from flax import nnx
 from jax import Array
 
+from dreamer.config import EncoderConfig
 from dreamer.nets import conv, inputs
 from dreamer.nets.layers import MLP, Initializer, RMSNorm
 from dreamer.ops.transforms import symlog
 from envs.api import Spaces
-
-
-@dataclass(frozen=True)
-class EncoderConfig:
-    """Size of the encoder."""
-
-    layers: int = 3
-    """Layers of the MLP for vectors and categories."""
-    units: int = 64
-    """Width of each."""
-    depth: int = 4
-    """Channels of the CNN, times the multiplier of the stage."""
-    mults: tuple[int, ...] = (2, 3, 4, 4)
-    """Channel multiplier of each stage; every stage halves the image."""
-    kernel: int = 5
-    """Side of the convolution kernels (odd)."""
 
 
 class Encoder(nnx.Module):
@@ -37,11 +21,18 @@ class Encoder(nnx.Module):
         self.vectors = tuple((k, s) for k, s in obs_space.items() if not s.is_image)
         self.images = tuple(sorted((k, s) for k, s in obs_space.items() if s.is_image))
         self.width = 0
+        self.padding = ""
         if self.vectors:
             self.mlp = MLP(inputs.width(dict(self.vectors)), cfg.units, cfg.layers, init=init)
             self.width += self.mlp.width
         if self.images:
             self.size = conv.padded_size(self.images, len(cfg.mults))
+            shape = self.images[0][1].shape[:2]
+            if shape != self.size:
+                self.padding = (
+                    f"images of {shape[0]}x{shape[1]} are padded to {self.size[0]}x{self.size[1]}, "
+                    f"which {len(cfg.mults)} stages can halve"
+                )
             channels = sum(s.shape[-1] for _, s in self.images)
             depths = [channels] + [cfg.depth * m for m in cfg.mults]
             self.convs = nnx.List(

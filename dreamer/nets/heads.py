@@ -1,33 +1,15 @@
 """What is read off the features: numbers, probabilities, actions."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 
 import jax.numpy as jnp
 from flax import nnx
 from jax import Array
 
+from dreamer.config import HeadConfig, TwoHotConfig
 from dreamer.nets.layers import MLP, Initializer, Linear
 from dreamer.ops import dists
 from envs.api import Space, Spaces
-
-
-@dataclass(frozen=True)
-class HeadConfig:
-    """Size of one head."""
-
-    layers: int = 1
-    """Hidden layers."""
-    units: int = 64
-    """Width of each."""
-
-
-@dataclass(frozen=True)
-class TwoHotConfig(HeadConfig):
-    """Size of a head that predicts a number of unknown scale."""
-
-    bins: int = 255
-    """Exponentially spaced values over which the prediction is a distribution."""
 
 
 class TwoHotHead(nnx.Module):

@@ -7,7 +7,8 @@ import jax.numpy as jnp
 from flax import nnx
 from jax import Array
 
-from dreamer.nets.decoder import Decoder, DecoderConfig
+from dreamer.config import DecoderConfig
+from dreamer.nets.decoder import Decoder
 from dreamer.nets.layers import Initializer
 from dreamer.ops import dists
 from dreamer.ops.transforms import symexp, symlog

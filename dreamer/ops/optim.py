@@ -6,91 +6,62 @@ gradient), then the rate. As an optax transformation whose rates may be traced v
 References: Brock et al. (2021) for the clipping, Ziyin et al. (2020) for LaProp.
 """
 
-from dataclasses import dataclass
-from typing import Literal, NamedTuple
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
 import optax
 from jax import Array
-
-
-@dataclass(frozen=True)
-class OptimConfig:
-    """How gradients become changes of the parameters."""
-
-    lr: float = 4e-5
-    """Learning rate after the warm-up."""
-    warmup: int = 1000
-    """Updates over which the rate rises linearly from 0; the first update has rate 0."""
-    schedule: Literal["const", "linear", "cosine"] = "const"
-    """Shape of the rate after the warm-up; linear and cosine end at a tenth of `lr`."""
-    anneal: int = 0
-    """Update at which a linear or cosine schedule reaches its end."""
-    agc: float = 0.3
-    """Largest gradient norm of a tensor, relative to the norm of the tensor; 0 switches clipping off."""
-    beta1: float = 0.9
-    """Decay of the momentum."""
-    beta2: float = 0.999
-    """Decay of the running mean square."""
-    eps: float = 1e-20
-    """Added to the root mean square before dividing by it."""
-    weight_decay: float = 0.0
-    """Pull of kernels (not biases and scales) towards zero, times the learning rate."""
-
-    def __post_init__(self) -> None:
-        if self.schedule != "const" and self.anneal <= self.warmup:
-            raise ValueError(
-                f"optim.schedule '{self.schedule}' needs optim.anneal > optim.warmup, "
-                f"but anneal is {self.anneal} and warmup {self.warmup}."
-            )
+from jax.flatten_util import ravel_pytree
 
 
 class LaPropState(NamedTuple):
-    """Moments of the gradients."""
+    """Moments of the gradients, each one long vector: a few large operations instead of many small ones."""
 
     count: Array
     """[] int32, updates so far."""
-    nu: optax.Updates
-    """Running mean of the squared gradients."""
-    mu: optax.Updates
-    """Running mean of the scaled gradients."""
+    nu: Array
+    """[P] running mean of the squared gradients, tensors in the order of `jax.tree.leaves`."""
+    mu: Array
+    """[P] running mean of the scaled gradients."""
+
+
+def norms(tree: optax.Params) -> Array:
+    """[tensors] Euclidean norm of every leaf."""
+    return jnp.sqrt(jnp.stack([jnp.square(x).sum() for x in jax.tree.leaves(tree)]))
 
 
 def clip_by_norm_ratio(grads: optax.Updates, params: optax.Params, clip: Array) -> optax.Updates:
     """Shrink each tensor's gradient to ``clip * max(1e-3, ||param||)`` where it is larger (no-op for clip 0)."""
-
-    def shrink(grad: Array, param: Array) -> Array:
-        limit = clip * jnp.maximum(1e-3, jnp.linalg.norm(param.ravel()))
-        ratio = jnp.linalg.norm(grad.ravel()) / jnp.where(clip > 0, limit, jnp.inf)
-        return grad / jnp.maximum(1.0, ratio)
-
-    return jax.tree.map(shrink, grads, params)
+    limit = clip * jnp.maximum(1e-3, norms(params))
+    ratio = norms(grads) / jnp.where(clip > 0, limit, jnp.inf)
+    shrink = 1 / jnp.maximum(1.0, ratio)
+    leaves, structure = jax.tree.flatten(grads)
+    return structure.unflatten([x * shrink[i] for i, x in enumerate(leaves)])
 
 
 def laprop_init(params: optax.Params) -> LaPropState:
-    zeros = lambda: jax.tree.map(lambda p: jnp.zeros_like(p, jnp.float32), params)
+    """No moments yet."""
+    zeros = lambda: jnp.zeros(sum(p.size for p in jax.tree.leaves(params)))
     return LaPropState(jnp.zeros((), jnp.int32), zeros(), zeros())
 
 
 def laprop(
-    grads: optax.Updates, state: LaPropState, *, beta1: Array, beta2: Array, eps: Array
-) -> tuple[optax.Updates, LaPropState]:
+    grad: Array, state: LaPropState, *, beta1: Array, beta2: Array, eps: Array
+) -> tuple[Array, LaPropState]:
     """Divide by the debiased RMS of the gradient, then average over time, debiased.
 
         nu <- beta2 * nu + (1 - beta2) * g^2          g' = g / (sqrt(nu / (1 - beta2^t)) + eps)
         mu <- beta1 * mu + (1 - beta1) * g'           step = mu / (1 - beta1^t)
+
+    Args:
+      grad: [P] all gradients.
     """
     count = state.count + 1
-    nu = jax.tree.map(lambda v, g: beta2 * v + (1 - beta2) * g * g, state.nu, grads)
-    nu_fix, mu_fix = 1 - beta2 ** count, 1 - beta1 ** count
-    mu = jax.tree.map(
-        lambda m, g, v: beta1 * m + (1 - beta1) * g / (jnp.sqrt(v / nu_fix) + eps),
-        state.mu,
-        grads,
-        nu,
-    )
-    return jax.tree.map(lambda m: m / mu_fix, mu), LaPropState(count, nu, mu)
+    nu_fix, mu_fix = 1 - beta2**count, 1 - beta1**count
+    nu = beta2 * state.nu + (1 - beta2) * grad * grad
+    mu = beta1 * state.mu + (1 - beta1) * grad / (jnp.sqrt(nu / nu_fix) + eps)
+    return mu / mu_fix, LaPropState(count, nu, mu)
 
 
 def learning_rate(count: Array, lr: Array, warmup: Array, anneal: Array, schedule: str) -> Array:
@@ -118,20 +89,20 @@ def update(
     Args:
       hyper: anything with the traced numbers `lr, warmup, anneal, agc, beta1, beta2, eps, weight_decay`.
     """
-    clipped = clip_by_norm_ratio(grads, params, hyper.agc)
-    steps, new_state = laprop(
-        clipped, state, beta1=hyper.beta1, beta2=hyper.beta2, eps=hyper.eps
+    clipped, _ = ravel_pytree(clip_by_norm_ratio(grads, params, hyper.agc))
+    old, unravel = ravel_pytree(params)
+    step, new_state = laprop(clipped, state, beta1=hyper.beta1, beta2=hyper.beta2, eps=hyper.eps)
+    kernels, _ = ravel_pytree(
+        jax.tree_util.tree_map_with_path(
+            lambda path, p: p if is_kernel(path) else jnp.zeros_like(p), params
+        )
     )
     rate = learning_rate(state.count, hyper.lr, hyper.warmup, hyper.anneal, schedule)
-    steps = jax.tree_util.tree_map_with_path(
-        lambda path, s, p: -rate * (s + hyper.weight_decay * p if is_kernel(path) else s),
-        steps,
-        params,
-    )
+    step = rate * (step + hyper.weight_decay * kernels)
     metrics = {
         "opt/lr": rate,
         "opt/grad_norm": optax.tree.norm(grads),
-        "opt/update_norm": optax.tree.norm(steps),
-        "opt/param_norm": optax.tree.norm(params),
+        "opt/update_norm": jnp.linalg.norm(step),
+        "opt/param_norm": jnp.linalg.norm(old),
     }
-    return optax.apply_updates(params, steps), new_state, metrics
+    return unravel(old - step), new_state, metrics

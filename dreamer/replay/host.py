@@ -4,7 +4,7 @@ Every column is one preallocated array `[num_envs, rows, ...]`; row r of the run
 `r % rows`, and all environments write a row together. Categorical entries are kept, and given back,
 in the smallest integer dtype that holds their classes; latents are kept packed. Not thread-safe.
 
-JAX is imported where it is used, because the command line reads `ReplayConfig`.
+JAX is imported where it is used: asking how much memory a replay would need does not start it.
 """
 
 from __future__ import annotations
@@ -13,7 +13,6 @@ import contextlib
 import functools
 import os
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -31,17 +30,6 @@ SEGMENT_BYTES = 2**28
 """No file of a save is larger (but for one row that is), so a save needs little memory."""
 
 FLAGS = ("is_first", "is_last", "is_terminal")
-
-
-@dataclass(frozen=True)
-class ReplayConfig:
-    """What is remembered."""
-
-    capacity: int = 5_000_000
-    """Steps kept, over all environments together; older ones are overwritten."""
-
-    online: bool = True
-    """Train on every fresh sequence once before sampling uniformly."""
 
 
 def compact_dtype(space: Space) -> np.dtype:
@@ -125,8 +113,7 @@ class HostReplay:
         self._columns = columns(obs_space, act_space, latent)
         rows = (num_envs, self.capacity_per_env)
         self._ring = {
-            name: np.zeros((*rows, *column.shape), column.dtype)
-            for name, column in self._columns.items()
+            name: np.zeros((*rows, *column.shape), column.dtype) for name, column in self._columns.items()
         }
         self._flat = {
             name: self._ring[name].reshape(rows[0] * rows[1], *column.shape)
@@ -333,29 +320,23 @@ class HostReplay:
                 f"{', '.join(self._obs_keys + self._act_keys)}"
             ) from None
 
-    def _choose(
-        self, key: Any, batch: int, length: int, online: bool
-    ) -> tuple[np.ndarray, np.ndarray]:
+    def _choose(self, key: Any, batch: int, length: int, online: bool) -> tuple[np.ndarray, np.ndarray]:
         """Environments [B] and first trained rows [B]."""
         import jax
 
         from dreamer.replay.sampling import choose
 
-        key, inserted, taken = jax.device_put(
-            (key, np.int32(self.inserted), np.int32(self.online_taken)), _choosing_device()
+        counts = {
+            "inserted": self.inserted,
+            "online_taken": self.online_taken,
+            "capacity_per_env": self.capacity_per_env,
+            "num_envs": self.num_envs,
+            "length": length,
+        }
+        key, counts = jax.device_put(
+            (key, {name: np.int32(count) for name, count in counts.items()}), _choosing_device()
         )
-        env, start, taken = jax.device_get(
-            choose(
-                key,
-                inserted=inserted,
-                online_taken=taken,
-                capacity_per_env=self.capacity_per_env,
-                num_envs=self.num_envs,
-                batch=batch,
-                length=length,
-                online=online,
-            )
-        )
+        env, start, taken = jax.device_get(choose(key, **counts, batch=batch, online=online))
         self.online_taken = int(taken)
         return env.astype(np.int64), start.astype(np.int64) + 1
 

@@ -13,16 +13,16 @@ import jax.numpy as jnp
 from jax import Array
 
 
-@partial(jax.jit, static_argnames=("capacity_per_env", "num_envs", "batch", "length", "online"))
+@partial(jax.jit, static_argnames=("batch", "online"))
 def choose(
     key: Array,
     *,
     inserted: Array,
     online_taken: Array,
-    capacity_per_env: int,
-    num_envs: int,
+    capacity_per_env: Array | int,
+    num_envs: Array | int,
+    length: Array | int,
     batch: int,
-    length: int,
     online: bool = True,
 ) -> tuple[Array, Array, Array]:
     """Choose `batch` sequences: fresh ones first, in order, the rest uniformly with replacement.
@@ -39,8 +39,8 @@ def choose(
       online_taken: entries of the queue that are gone.
       capacity_per_env: rows that live at once; at least ``length + 1``.
       num_envs: environments.
-      batch: sequences to choose, B.
       length: trained rows of a sequence, T.
+      batch: sequences to choose, B.
       online: whether to take from the queue at all.
 
     Returns:

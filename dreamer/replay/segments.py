@@ -94,9 +94,7 @@ def read(path: Path, num_envs: int, columns: Mapping[str, Column]) -> dict[str, 
         with zipfile.ZipFile(path) as archive:
             header = json.loads(_read_array(archive, "header").tobytes())
             _check_same(header, _header(num_envs, columns), path)
-            arrays = {
-                key: _read_array(archive, key).view(column.dtype) for key, column in columns.items()
-            }
+            arrays = {key: _read_array(archive, key).view(column.dtype) for key, column in columns.items()}
     except ReplayError:
         raise
     except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile, zlib.error) as error:
@@ -129,8 +127,7 @@ def _check_same(found: dict[str, Any], wanted: dict[str, Any], path: Path) -> No
     for name in ("format", "num_envs"):
         if found.get(name) != wanted[name]:
             raise ReplayError(
-                f"{path} was written with {name} {found.get(name)!r}, this replay has "
-                f"{wanted[name]!r}"
+                f"{path} was written with {name} {found.get(name)!r}, this replay has {wanted[name]!r}"
             )
     for name in {**found["columns"], **wanted["columns"]}:
         was, now = (header["columns"].get(name, "nothing") for header in (found, wanted))

@@ -1,0 +1,99 @@
+"""Complete configurations by name: a function for each, which says what to expect of it.
+
+A preset is Python: build on another one with `dataclasses.replace`, give it a docstring with command, hardware,
+time and score, and add it to `PRESETS`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+
+from dreamer.config import (
+    ActorCriticConfig,
+    AgentConfig,
+    Config,
+    EnvConfig,
+    LoopConfig,
+    OptimConfig,
+    ReplayConfig,
+)
+from experiments.presets.sizes import SIZES
+
+
+def dreamerv3() -> Config:
+    """The settings of the paper at its smallest size; give it a task, and more `--size` where it needs it.
+
+    Command: dreamer train dreamerv3 --task SUITE:TASK --size 12m
+    """
+    return Config(task="minigrid:MiniGrid-DoorKey-5x5-v0", steps=1_000_000, agent=SIZES["1m"](AgentConfig()))
+
+
+def quickstart() -> Config:
+    """Unlock a door with a key and reach the goal, from the symbolic view.
+
+    Command: dreamer train
+    """
+    agent = AgentConfig(
+        behavior=ActorCriticConfig(imag_length=10),
+        optim=OptimConfig(lr=3e-4, warmup=100),
+    )
+    return Config(
+        task="minigrid:MiniGrid-DoorKey-5x5-v0",
+        steps=40_000,
+        agent=SIZES["tiny"](agent),
+        loop=LoopConfig(num_envs=8, train_ratio=32, batch_size=16, batch_length=32),
+        replay=ReplayConfig(capacity=100_000),
+    )
+
+
+def empty() -> Config:
+    """Walk to the goal of an empty room, from the symbolic view.
+
+    Command: dreamer train empty
+    """
+    return replace(quickstart(), task="minigrid:MiniGrid-Empty-5x5-v0", steps=20_000)
+
+
+def cartpole() -> Config:
+    """Balance a pole on a cart: four numbers in, two actions out.
+
+    Command: dreamer train cartpole
+    """
+    return replace(quickstart(), task="gymnasium:CartPole-v1", steps=50_000)
+
+
+def pendulum() -> Config:
+    """Swing a pendulum up and keep it there: a continuous action.
+
+    Command: dreamer train pendulum
+    """
+    return replace(quickstart(), task="gymnasium:Pendulum-v1", steps=50_000)
+
+
+def doorkey_rgb() -> Config:
+    """The quickstart's task from images of the view.
+
+    Command: dreamer train doorkey-rgb
+    """
+    return replace(quickstart(), env=EnvConfig(obs="rgb"), steps=100_000)
+
+
+PRESETS: dict[str, Callable[[], Config]] = {
+    "quickstart": quickstart,
+    "empty": empty,
+    "cartpole": cartpole,
+    "pendulum": pendulum,
+    "doorkey-rgb": doorkey_rgb,
+    "dreamerv3": dreamerv3,
+}
+
+
+def build(name: str) -> Config:
+    """The configuration of a preset, which carries its name."""
+    return replace(PRESETS[name](), preset=name)
+
+
+def describe(name: str) -> str:
+    """One sentence about a preset: the first line of its docstring."""
+    return (PRESETS[name].__doc__ or "").partition("\n")[0]

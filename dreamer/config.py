@@ -1,0 +1,379 @@
+"""Every choice of a run on one page: what it is, what it may be, and its default (the paper's, at size 1m).
+
+All of it is frozen, hashable and free of JAX, so that a command line can show and check it at once.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from dreamer import schema
+from dreamer.schema import ConfigError, Range, Section
+
+FIRST_TRAINING_SEED = 2**30
+"""Evaluation seeds lie below it, training seeds from it on (`envs.api` has the same number)."""
+
+Count = Annotated[int, Range(1)]
+Odd = Annotated[int, Range(1, odd=True)]
+Natural = Annotated[int, Range(0)]
+Scale = Annotated[float, Range(0)]
+Positive = Annotated[float, Range(0, above=True)]
+Share = Annotated[float, Range(0, 1, below=True)]
+"""Part of a whole that is never all of it."""
+Weight = Annotated[float, Range(0, 1)]
+Rate = Annotated[float, Range(0, 1, above=True)]
+
+
+@dataclass(frozen=True)
+class EncoderConfig(Section):
+    """Size of the encoder."""
+
+    layers: Natural = 3
+    """Layers of the MLP for vectors and categories."""
+    units: Count = 64
+    """Width of each."""
+    depth: Count = 4
+    """Channels of the CNN, times the multiplier of the stage."""
+    mults: tuple[Count, ...] = (2, 3, 4, 4)
+    """Channel multiplier of each stage; every stage halves the image."""
+    kernel: Odd = 5
+    """Side of the convolution kernels (odd)."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if not self.mults:
+            raise ConfigError("mults must have an entry for every stage, but it is empty")
+
+
+@dataclass(frozen=True)
+class DecoderConfig(Section):
+    """Size of the decoder."""
+
+    layers: Natural = 3
+    """Layers of the MLP for vectors and categories."""
+    units: Count = 64
+    """Width of each, and half the width of the layer from latent to image."""
+    depth: Count = 4
+    """Channels of the CNN, times the multiplier of the stage."""
+    mults: tuple[Count, ...] = (2, 3, 4, 4)
+    """Channel multiplier of each stage, from the largest resolution to the smallest."""
+    kernel: Odd = 5
+    """Side of the convolution kernels (odd)."""
+    blocks: Count = 8
+    """Blocks of the map from the deterministic state to the smallest image."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if not self.mults:
+            raise ConfigError("mults must have an entry for every stage, but it is empty")
+
+
+@dataclass(frozen=True)
+class RSSMConfig(Section):
+    """Size of the dynamics."""
+
+    deter: Count = 512
+    """D, width of the deterministic state."""
+    hidden: Count = 64
+    """Width of the layers around the recurrence."""
+    stoch: Count = 32
+    """S, number of categorical variables in the stochastic state."""
+    classes: Annotated[int, Range(2, 256)] = 4
+    """C, classes of each."""
+    blocks: Count = 8
+    """Independent blocks of the recurrence; must divide `deter`."""
+    core_layers: Count = 1
+    """Block layers before the gates."""
+    prior_layers: Natural = 2
+    """Layers from h to the prior."""
+    post_layers: Count = 1
+    """Layers from h and tokens to the posterior."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.deter % self.blocks:
+            raise ConfigError(f"deter must be a multiple of blocks ({self.blocks}), but it is {self.deter}")
+
+
+@dataclass(frozen=True)
+class HeadConfig(Section):
+    """Size of one head."""
+
+    layers: Natural = 1
+    """Hidden layers."""
+    units: Count = 64
+    """Width of each."""
+
+
+@dataclass(frozen=True)
+class TwoHotConfig(HeadConfig):
+    """Size of a head that predicts a number of unknown scale."""
+
+    bins: Annotated[int, Range(3)] = 255
+    """Exponentially spaced values over which the prediction is a distribution."""
+
+
+@dataclass(frozen=True)
+class ActorCriticConfig(Section):
+    """How behaviour is learned from the world model."""
+
+    imag_length: Count = 15
+    """H, steps of every imagined rollout."""
+    imag_last: Natural = 0
+    """K, imagine from the last K steps of every sequence; 0 means from all of them."""
+    horizon: Annotated[float, Range(1, above=True)] = 333.0
+    """Discount horizon in steps: the discount is 1 - 1/horizon."""
+    discount_in_cont: bool = True
+    """Whether the continue head predicts discounted probabilities, so that imagination needs no discount."""
+    lam: Weight = 0.95
+    """Lambda of the returns: 0 is one-step, 1 Monte-Carlo."""
+    replay_lam: Weight = 0.95
+    """Lambda of the returns of replayed steps."""
+    entropy: Scale = 3e-4
+    """Weight of the policy's entropy."""
+    unimix: Share = 0.01
+    """Share of the uniform distribution in discrete policies; the paper has 1%, the reference code 0."""
+    slow_rate: Rate = 0.02
+    """How far the slow critic moves towards the critic after an update."""
+    slow_every: Count = 1
+    """Updates between two moves of the slow critic."""
+    slow_reg: Scale = 1.0
+    """Weight of the slow critic's prediction as a target of the critic."""
+    replay_slow_reg: Scale = 1.0
+    """The same in the loss on replayed steps."""
+    slow_target: bool = False
+    """Whether returns bootstrap from the slow critic instead of the critic."""
+    return_rate: Rate = 0.01
+    """How fast the return range follows the batches."""
+    return_limit: Positive = 1.0
+    """Smallest range by which returns are divided."""
+    replay_value: bool = True
+    """Whether the critic also learns from the returns of replayed steps."""
+    replay_value_grad: bool = True
+    """Whether that loss also shapes the representation."""
+
+
+@dataclass(frozen=True)
+class LossConfig(Section):
+    """What each loss weighs in the total."""
+
+    rec: Scale = 1.0
+    """Every reconstructed observation key."""
+    reward: Scale = 1.0
+    """Reward prediction."""
+    cont: Scale = 1.0
+    """Prediction of whether the episode goes on."""
+    dyn: Scale = 1.0
+    """The prior towards the posterior."""
+    rep: Scale = 0.1
+    """The posterior towards the prior."""
+    policy: Scale = 1.0
+    """The actor."""
+    value: Scale = 1.0
+    """The critic, in imagination."""
+    replay_value: Scale = 0.3
+    """The critic, on replayed steps."""
+    free_nats: Scale = 1.0
+    """KL below which dyn and rep do not pull any more."""
+    unimix: Share = 0.01
+    """Share of the uniform distribution in priors and posteriors."""
+    reward_grad: bool = True
+    """Whether reward prediction shapes the representation."""
+
+
+@dataclass(frozen=True)
+class OptimConfig(Section):
+    """How gradients become changes of the parameters."""
+
+    lr: Scale = 4e-5
+    """Learning rate after the warm-up."""
+    warmup: Natural = 1000
+    """Updates over which the rate rises linearly from 0; the first update has rate 0."""
+    schedule: Literal["const", "linear", "cosine"] = "const"
+    """Shape of the rate after the warm-up; linear and cosine end at a tenth of `lr`."""
+    anneal: Natural = 0
+    """Update at which a linear or cosine schedule reaches its end."""
+    agc: Scale = 0.3
+    """Largest gradient norm of a tensor, relative to the norm of the tensor; 0 switches clipping off."""
+    beta1: Share = 0.9
+    """Decay of the momentum."""
+    beta2: Share = 0.999
+    """Decay of the running mean square."""
+    eps: Positive = 1e-20
+    """Added to the root mean square before dividing by it."""
+    weight_decay: Scale = 0.0
+    """Pull of kernels (not biases and scales) towards zero, times the learning rate."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.schedule != "const" and self.anneal <= self.warmup:
+            raise ConfigError(
+                f"anneal must be above warmup ({self.warmup}) for the schedule '{self.schedule}', "
+                f"but it is {self.anneal}"
+            )
+
+
+@dataclass(frozen=True)
+class AgentConfig(Section):
+    """Everything about the agent, nothing about the world or the loop."""
+
+    encoder: EncoderConfig = EncoderConfig()
+    """From observations to tokens."""
+    rssm: RSSMConfig = RSSMConfig()
+    """The dynamics."""
+    decoder: DecoderConfig = DecoderConfig()
+    """From features back to observations."""
+    reward: TwoHotConfig = TwoHotConfig(layers=1)
+    """The head that predicts rewards."""
+    cont: HeadConfig = HeadConfig(layers=1)
+    """The head that predicts whether the episode goes on."""
+    policy: HeadConfig = HeadConfig(layers=3)
+    """The actor."""
+    value: TwoHotConfig = TwoHotConfig(layers=3)
+    """The critic."""
+    behavior: ActorCriticConfig = ActorCriticConfig()
+    """How actor and critic learn."""
+    loss: LossConfig = LossConfig()
+    """Weights of the losses."""
+    optim: OptimConfig = OptimConfig()
+    """The optimiser."""
+    dtype: Literal["auto", "float32", "bfloat16"] = "auto"
+    """Of activations; auto is float32 on a CPU and bfloat16 elsewhere. Parameters and losses are float32."""
+
+
+@dataclass(frozen=True)
+class EnvConfig(Section):
+    """The world, beside its name."""
+
+    obs: str = ""
+    """Which observation, where the suite has several (`dreamer envs` lists them); empty for its default."""
+    parallel: bool = False
+    """Whether every copy of the environment runs in a process of its own."""
+
+
+@dataclass(frozen=True)
+class LoopConfig(Section):
+    """How acting and learning take turns."""
+
+    num_envs: Count = 16
+    """Copies of the environment, stepped together."""
+    train_ratio: Positive = 32.0
+    """Replayed steps per environment step: how hard every step is learned from."""
+    batch_size: Count = 16
+    """B, sequences in a batch."""
+    batch_length: Annotated[int, Range(2)] = 64
+    """T, steps of each sequence."""
+    prefill: Natural = 1024
+    """Environment steps before the first update."""
+
+
+@dataclass(frozen=True)
+class ReplayConfig(Section):
+    """What is remembered."""
+
+    capacity: Count = 5_000_000
+    """Steps kept, over all environments together; older ones are overwritten."""
+    online: bool = True
+    """Whether every fresh sequence is trained on once before sampling uniformly."""
+
+
+@dataclass(frozen=True)
+class EvalConfig(Section):
+    """How the agent is judged: greedily, on seeds that training never sees."""
+
+    every: Natural = 0
+    """Environment steps between evaluations during training; 0 evaluates only at the end."""
+    during: Count = 20
+    """Episodes of each evaluation during training."""
+    episodes: Natural = 100
+    """Episodes of the evaluation at the end; 0 leaves it out."""
+    seed: Annotated[int, Range(0, FIRST_TRAINING_SEED, below=True)] = 0
+    """Seed of the first evaluation episode; the others follow it."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.seed + max(self.episodes, self.during) > FIRST_TRAINING_SEED:
+            raise ConfigError(
+                f"seed must leave room for {max(self.episodes, self.during)} episodes below the training "
+                f"seeds, which start at {FIRST_TRAINING_SEED}, but it is {self.seed}"
+            )
+
+
+@dataclass(frozen=True)
+class LogConfig(Section):
+    """What a run says, and where."""
+
+    every: Positive = 5.0
+    """Seconds between two rows of metrics."""
+    tensorboard: bool = True
+    """Whether TensorBoard events are written."""
+    wandb: bool = False
+    """Whether metrics also go to Weights & Biases (needs the extra `wandb`)."""
+    wandb_project: str = "dreamer"
+    """The project there."""
+
+
+@dataclass(frozen=True)
+class CheckpointConfig(Section):
+    """When and how many checkpoints are kept."""
+
+    every: Positive = 60.0
+    """Seconds between two checkpoints: what a crash can cost."""
+    keep: Count = 2
+    """Checkpoints kept; the older ones are the fallback of the newest."""
+
+
+@dataclass(frozen=True)
+class Config(Section):
+    """A whole run."""
+
+    task: str
+    """What to learn, as suite:name."""
+    steps: Count
+    """Environment steps to take."""
+    seed: Annotated[int, Range(0, 2**31, below=True)] = 0
+    """Root of all chance in training."""
+    preset: str = ""
+    """Name of the preset that this configuration started from."""
+    agent: AgentConfig = AgentConfig()
+    """The agent."""
+    env: EnvConfig = EnvConfig()
+    """The world."""
+    loop: LoopConfig = LoopConfig()
+    """Acting and learning."""
+    replay: ReplayConfig = ReplayConfig()
+    """The memory."""
+    eval: EvalConfig = EvalConfig()
+    """The evaluation."""
+    log: LogConfig = LogConfig()
+    """The logs."""
+    checkpoint: CheckpointConfig = CheckpointConfig()
+    """The checkpoints."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        needed = self.loop.num_envs * (self.loop.batch_length + 1)
+        if self.replay.capacity < needed:
+            raise ConfigError(
+                f"replay.capacity must hold one sequence of every environment, {needed} steps, "
+                f"but it is {self.replay.capacity}"
+            )
+
+
+def from_dict(values: Mapping[str, Any], base: Config | None = None) -> Config:
+    """A configuration from nested dictionaries; what they leave out is as in `base` (None: the defaults).
+
+    Raises:
+      ConfigError: for an unknown field (with close ones), a wrong type or a value out of range.
+    """
+    return schema.build(Config, values, base)
+
+
+def load_toml(path: str | Path, base: Config | None = None) -> Config:
+    """Read a configuration, or the parts of one that go over `base`.
+
+    Raises:
+      ConfigError: naming the file, as in `from_dict`, or if it cannot be read.
+    """
+    return schema.load_toml(Config, path, base)

@@ -1,0 +1,538 @@
+"""What a run says about itself: rows in files, events for TensorBoard and W&B, a live panel.
+
+    metrics.jsonl    env_steps, updates, seconds, then whatever was measured
+    episodes.jsonl   env_steps, return, length, success (null where the task does not say), then more
+
+A row is appended whole, and a number that is not finite is written as null, so both files are valid
+JSON lines at every moment. Progress goes to standard error: standard output belongs to `--json`.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import math
+import os
+import resource
+import secrets
+import sys
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, BinaryIO
+
+COLUMNS = 28
+"""Characters of a sparkline: the whole run, from its first step to its last."""
+
+RECENT = 100
+"""Episodes in the means that are shown."""
+
+RATE_SECONDS = 30.0
+"""Speeds are means over this long."""
+
+
+class LoggerError(ValueError):
+    """Something cannot be logged; the message says what."""
+
+
+def read_rows(path: str | Path) -> list[dict[str, Any]]:
+    """The rows of a `.jsonl` file; a line torn by a crash is left out, as is a missing file."""
+    rows = []
+    with contextlib.suppress(FileNotFoundError):
+        for line in Path(path).read_bytes().splitlines():
+            with contextlib.suppress(ValueError):
+                rows.append(json.loads(line))
+    return [row for row in rows if isinstance(row, dict)]
+
+
+def sparkline(values: Sequence[float | None], low: float, high: float) -> str:
+    """One character a value between `low` and `high`; a gap where there is None."""
+    blocks = "▁▂▃▄▅▆▇█"
+    scale = (len(blocks) - 1) / (high - low) if high > low else 0.0
+    return "".join(" " if v is None else blocks[round((v - low) * scale)] for v in values)
+
+
+class History:
+    """Means of a quantity over the run, in `COLUMNS` equal stretches of environment steps."""
+
+    def __init__(self, total_steps: int) -> None:
+        self._total = total_steps
+        self._sum = [0.0] * COLUMNS
+        self._count = [0] * COLUMNS
+
+    def add(self, env_steps: int, value: float) -> None:
+        column = min(env_steps * COLUMNS // self._total, COLUMNS - 1)
+        self._sum[column] += value
+        self._count[column] += 1
+
+    def means(self) -> list[float | None]:
+        """From the first stretch to the last that has a value; None where one has none."""
+        reached = max((i + 1 for i, count in enumerate(self._count) if count), default=0)
+        pairs = zip(self._sum[:reached], self._count[:reached], strict=True)
+        return [total / count if count else None for total, count in pairs]
+
+
+@dataclass(frozen=True)
+class Status:
+    """How the run stands, at one instant."""
+
+    env_steps: int
+    total_steps: int
+    updates: int
+    seconds: float
+    steps_per_second: float
+    updates_per_second: float
+    returns: tuple[float, ...]
+    """Of the most recent episodes."""
+    successes: tuple[float, ...]
+    """Of the most recent episodes that say."""
+    return_means: tuple[float | None, ...]
+    success_means: tuple[float | None, ...]
+    """Over the run, for sparklines."""
+    losses: tuple[tuple[str, float], ...]
+    memory: int
+    """Bytes."""
+    checkpoint_age: float | None
+    """Seconds; None before the first."""
+
+    @property
+    def eta(self) -> float | None:
+        """Seconds until the last step at the present speed."""
+        left = max(self.total_steps - self.env_steps, 0)
+        return left / self.steps_per_second if self.steps_per_second else None
+
+
+def status_line(status: Status) -> str:
+    """One plain line."""
+    p = status
+    parts = [
+        f"{p.env_steps:,}/{p.total_steps:,} steps ({_percent(p)})",
+        f"{p.updates:,} updates",
+        f"{p.steps_per_second:.0f} steps/s",
+        f"{p.updates_per_second:.1f} updates/s",
+        f"return {_mean(p.returns):.3g}" if p.returns else "",
+        f"success {_mean(p.successes):.0%}" if p.successes else "",
+        " ".join(f"{name} {value:.3g}" for name, value in p.losses),
+        f"{_span(p.seconds)} elapsed",
+        f"{_span(p.eta)} left",
+    ]
+    return " | ".join(part for part in parts if part)
+
+
+def status_panel(status: Status, title: str, width: int) -> Any:
+    """A box of at most `width` characters; what does not fit is cut, never wrapped."""
+    from rich import box
+    from rich.panel import Panel
+    from rich.table import Table
+    from rich.text import Text
+
+    p, dot = status, " · "
+    bar = max(width - 60, 8)
+    done = min(bar * p.env_steps // p.total_steps, bar)
+    steps = Text.assemble(
+        (f"{p.env_steps:,}", "bold"),
+        f" / {p.total_steps:,}  ",
+        ("━" * done, "cyan"),
+        ("─" * (bar - done), "dim"),
+        f" {_percent(p)}  {_span(p.eta)} left",
+    )
+    rows = [
+        ("steps", steps),
+        (
+            "speed",
+            f"{p.steps_per_second:,.0f} steps/s{dot}{p.updates_per_second:.1f} updates/s{dot}"
+            f"{p.updates:,} updates{dot}{_span(p.seconds)} elapsed",
+        ),
+    ]
+    if p.returns:
+        known = [mean for mean in p.return_means if mean is not None]
+        curve = sparkline(p.return_means, min(known), max(known))
+        rows.append(("return", _measured(f"{_mean(p.returns):.3g}", curve, len(p.returns))))
+    if p.successes:
+        curve = sparkline(p.success_means, 0.0, 1.0)
+        rows.append(("success", _measured(f"{_mean(p.successes):.0%}", curve, len(p.successes))))
+    if p.losses:
+        rows += zip(("losses", ""), _fill(p.losses, width - 15), strict=False)  # two lines at most
+    age = "none yet" if p.checkpoint_age is None else f"{_span(p.checkpoint_age)} ago"
+    rows.append(("memory", f"{p.memory / 1e9:.2f} GB{dot}checkpoint {age}"))
+    table = Table.grid(padding=(0, 2))
+    table.add_column(style="dim", no_wrap=True, min_width=7)
+    table.add_column(no_wrap=True, overflow="ellipsis")
+    for name, value in rows:
+        table.add_row(name, value if isinstance(value, Text) else Text(value))
+    return Panel(table, title=Text(title, "bold"), width=width, box=box.ROUNDED, title_align="left")
+
+
+class Logger:
+    """Rows, events and progress of one run; a context manager that leaves the terminal whole.
+
+    Args:
+      folder: of the run; made if absent.
+      total_steps: environment steps of the whole run.
+      title: heads the panel.
+      seconds: training time of the sessions before this one.
+      tensorboard: write events to `<folder>/tensorboard`.
+      wandb: a Weights & Biases project to log to, or None.
+      every: seconds between plain lines, where there is no terminal.
+      console: where progress goes; a `rich.console.Console`, by default of standard error.
+      clock: seconds that never go back.
+
+    Raises:
+      LoggerError: W&B was asked for and is not installed.
+    """
+
+    def __init__(
+        self,
+        folder: str | Path,
+        *,
+        total_steps: int,
+        title: str = "",
+        seconds: float = 0.0,
+        tensorboard: bool = True,
+        wandb: str | None = None,
+        every: float = 10.0,
+        console: Any = None,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        from rich.console import Console
+
+        self.folder = Path(folder)
+        self.folder.mkdir(parents=True, exist_ok=True)
+        self.env_steps = 0
+        self.updates = 0
+        self._total_steps = max(total_steps, 1)
+        self._title = title
+        self._every = every
+        self._console = console or Console(stderr=True)
+        self._clock = clock
+        self._offset, self._start = seconds, clock()
+        self._metrics = _Lines(self.folder / "metrics.jsonl")
+        self._episodes = _Lines(self.folder / "episodes.jsonl")
+        self._tensorboard = _TensorBoard(self.folder / "tensorboard") if tensorboard else None
+        self._wandb = _open_wandb(self.folder, wandb) if wandb else None
+        self._lock = threading.Lock()  # the panel is drawn by a thread of its own
+        self._losses: tuple[tuple[str, float], ...] = ()
+        self._checkpoint: float | None = None
+        self._marks: deque[tuple[float, int, int]] = deque()
+        self._said = self._start
+        self._live: Any = None
+        self._forget()
+
+    @property
+    def seconds(self) -> float:
+        """Training time in seconds, earlier sessions included."""
+        return self._offset + self._clock() - self._start
+
+    def __enter__(self) -> Logger:
+        if _wants_panel(self._console, os.environ):
+            from rich.live import Live
+
+            self._live = Live(
+                console=self._console,
+                get_renderable=self._panel,
+                refresh_per_second=2,
+                redirect_stdout=False,
+            )
+            self._live.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Show the last state and close everything; a second call does nothing."""
+        if self._live is not None:
+            live, self._live = self._live, None
+            live.stop()
+        elif self._said != math.inf:
+            self._say(status_line(self.status()))
+        self._said = math.inf
+        self._metrics.close()
+        self._episodes.close()
+        if self._tensorboard is not None:
+            self._tensorboard.close()
+        if self._wandb is not None:
+            self._wandb.finish()
+            self._wandb = None
+
+    def tick(self, env_steps: int, updates: int) -> None:
+        """Tell how far the run is; rows carry these numbers. Cheap enough for every step."""
+        now = self._clock()
+        with self._lock:
+            self.env_steps, self.updates = env_steps, updates
+            if not self._marks or now - self._marks[-1][0] >= 0.5:
+                self._marks.append((now, env_steps, updates))
+            while len(self._marks) > 2 and now - self._marks[1][0] > RATE_SECONDS:
+                self._marks.popleft()
+        if self._live is None and now - self._said >= self._every:
+            self._said = now
+            self._say(status_line(self.status()))
+
+    def metrics(self, values: Mapping[str, Any]) -> None:
+        """Append a row of numbers. Names that contain `loss/` are shown while the run goes on.
+
+        Raises:
+          LoggerError: a value is not one number.
+        """
+        row = {key: _scalar(key, value) for key, value in values.items()}
+        self._metrics.append({**self._clocks(), **row})
+        losses = [(key, value) for key, value in row.items() if "loss/" in key]
+        if losses:
+            with self._lock:
+                self._losses = tuple(
+                    (key.rsplit("loss/", 1)[1], math.nan if value is None else value) for key, value in losses
+                )
+        self._events(row)
+
+    def episode(self, row: Mapping[str, Any]) -> None:
+        """Append an episode that ended.
+
+        Args:
+          row: `return` and `length`, `success` where the task says, and what else is known (`seed`,
+            and `kind`: "train", the default, or "eval", which is not part of the shown means).
+
+        Raises:
+          LoggerError: `return` or `length` is missing, or a value is neither one number nor text.
+        """
+        if not {"return", "length"} <= set(row):
+            raise LoggerError(f"an episode needs return and length, but has {', '.join(row)}")
+        plain = {key: _scalar(key, value) for key, value in row.items()}
+        plain = {"env_steps": self.env_steps, "return": None, "length": None, "success": None} | plain
+        self._episodes.append(plain)
+        self._remember(plain)
+        kind = plain.get("kind", "train")
+        prefix = "episode" if kind == "train" else kind
+        self._events({f"{prefix}/{key}": plain[key] for key in ("return", "length", "success")})
+
+    def checkpoint_saved(self) -> None:
+        """The age of the last checkpoint counts from now."""
+        self._checkpoint = self._clock()
+
+    def notice(self, text: str) -> None:
+        """A line for the person who watches; above the panel where there is one."""
+        self._say(text)
+
+    def rewind(self, env_steps: int) -> None:
+        """Go back to a checkpoint: drop what was logged after `env_steps`, remember what was before."""
+        for lines in (self._metrics, self._episodes):
+            lines.keep(lambda row: row.get("env_steps", 0) <= env_steps)
+        if self._tensorboard is not None:
+            self._tensorboard.rewind(env_steps)
+        self.env_steps = env_steps
+        self._marks.clear()
+        self._forget()
+        for row in read_rows(self._episodes.path):
+            self._remember(row)
+
+    def status(self) -> Status:
+        """How the run stands."""
+        now = self._clock()
+        with self._lock:
+            steps, updates = _rates(self._marks, now)
+            return Status(
+                env_steps=self.env_steps,
+                total_steps=self._total_steps,
+                updates=self.updates,
+                seconds=self.seconds,
+                steps_per_second=steps,
+                updates_per_second=updates,
+                returns=tuple(self._returns),
+                successes=tuple(self._successes),
+                return_means=tuple(self._return_history.means()),
+                success_means=tuple(self._success_history.means()),
+                losses=self._losses,
+                memory=memory_used(),
+                checkpoint_age=None if self._checkpoint is None else now - self._checkpoint,
+            )
+
+    def _panel(self) -> Any:
+        return status_panel(self.status(), self._title, min(self._console.width, 100))
+
+    def _say(self, text: str) -> None:
+        self._console.print(text, markup=False, highlight=False, soft_wrap=True)
+
+    def _clocks(self) -> dict[str, Any]:
+        return {
+            "env_steps": self.env_steps,
+            "updates": self.updates,
+            "seconds": round(self.seconds, 3),
+        }
+
+    def _forget(self) -> None:
+        self._returns: deque[float] = deque(maxlen=RECENT)
+        self._successes: deque[float] = deque(maxlen=RECENT)
+        self._return_history = History(self._total_steps)
+        self._success_history = History(self._total_steps)
+
+    def _remember(self, row: Mapping[str, Any]) -> None:
+        if row.get("kind", "train") != "train":
+            return
+        with self._lock:
+            if row.get("return") is not None:
+                self._returns.append(row["return"])
+                self._return_history.add(row["env_steps"], row["return"])
+            if row.get("success") is not None:
+                self._successes.append(float(row["success"]))
+                self._success_history.add(row["env_steps"], float(row["success"]))
+
+    def _events(self, row: Mapping[str, Any]) -> None:
+        numbers = {key: float(value) for key, value in row.items() if _is_number(value)}
+        if self._tensorboard is not None:
+            self._tensorboard.write(numbers, self.env_steps)
+        if self._wandb is not None:
+            self._wandb.log({**self._clocks(), **numbers})
+
+
+class _Lines:
+    """A `.jsonl` file that is only ever appended to in whole lines, or rewritten as a whole."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._file: BinaryIO | None = None
+
+    def append(self, row: Mapping[str, Any]) -> None:
+        if self._file is None:
+            self.keep(lambda row: True)  # a torn last line must not swallow this one
+            self._file = open(self.path, "ab", buffering=0)  # noqa: SIM115
+        self._file.write(json.dumps(row, allow_nan=False).encode() + b"\n")
+
+    def keep(self, wanted: Callable[[dict[str, Any]], bool]) -> None:
+        """Rewrite the file with the wanted rows, if that changes anything."""
+        self.close()
+        rows = [row for row in read_rows(self.path) if wanted(row)]
+        content = b"".join(json.dumps(row).encode() + b"\n" for row in rows)
+        if self.path.exists() and self.path.read_bytes() != content:
+            temporary = self.path.with_name(f".{self.path.name}")
+            with open(temporary, "wb") as file:
+                file.write(content)
+                file.flush()
+                os.fsync(file.fileno())
+            os.replace(temporary, self.path)
+
+    def close(self) -> None:
+        if self._file is not None:
+            self._file.close()
+            self._file = None
+
+
+class _TensorBoard:
+    """Event files, begun with the first number."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._writer: Any = None
+        self._purge: int | None = None
+
+    def rewind(self, env_steps: int) -> None:
+        """Have TensorBoard hide what was written after `env_steps`."""
+        self.close()
+        self._purge = env_steps + 1
+
+    def write(self, numbers: Mapping[str, float], env_steps: int) -> None:
+        if self._writer is None:
+            from tensorboardX import SummaryWriter
+
+            self._writer = SummaryWriter(
+                str(self._folder),
+                purge_step=self._purge,
+                flush_secs=30,
+                filename_suffix=f".{secrets.token_hex(4)}",  # its names have seconds only
+            )
+        for key, value in numbers.items():
+            self._writer.add_scalar(key, value, env_steps)
+
+    def close(self) -> None:
+        if self._writer is not None:
+            self._writer.close()
+            self._writer = None
+
+
+def _open_wandb(folder: Path, project: str) -> Any:
+    """A W&B run that a resumed run continues: its id is kept in the folder."""
+    try:
+        import wandb  # pyrefly: ignore[missing-import]
+    except ImportError:
+        raise LoggerError("Weights & Biases is not installed: pip install 'dreamer-toolkit[wandb]'") from None
+    path = folder / "wandb_id"
+    if not path.exists():
+        path.write_text(secrets.token_hex(8))
+    run = wandb.init(project=project, name=folder.name, id=path.read_text(), resume="allow", dir=str(folder))
+    run.define_metric("*", step_metric="env_steps")
+    return run
+
+
+def memory_used() -> int:
+    """Resident memory of this process in bytes (its peak, where /proc is missing)."""
+    try:
+        pages = int(Path("/proc/self/statm").read_text().split()[1])
+        return pages * resource.getpagesize()
+    except OSError:
+        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+        return peak if sys.platform == "darwin" else 1024 * peak
+
+
+def _wants_panel(console: Any, environ: Mapping[str, str]) -> bool:
+    plain = environ.get("NO_COLOR") or environ.get("CI") or console.is_dumb_terminal
+    return console.is_terminal and not plain
+
+
+def _rates(marks: Sequence[tuple[float, int, int]], now: float) -> tuple[float, float]:
+    """Environment steps and updates per second since the oldest mark."""
+    if not marks or now <= marks[0][0]:
+        return 0.0, 0.0
+    (then, steps, updates), (_, last_steps, last_updates) = marks[0], marks[-1]
+    return (last_steps - steps) / (now - then), (last_updates - updates) / (now - then)
+
+
+def _scalar(key: str, value: Any) -> Any:
+    """A number, truth value or text as JSON says it; null for what is not finite."""
+    if value is None or isinstance(value, str | bool):
+        return value
+    try:
+        value = value.item() if hasattr(value, "item") else value
+        return value if isinstance(value, bool | int) else _finite(float(value))
+    except (TypeError, ValueError):
+        raise LoggerError(f"{key} is not one number but {type(value).__name__}") from None
+
+
+def _finite(value: float) -> float | None:
+    return value if math.isfinite(value) else None
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, bool | int | float)
+
+
+def _mean(values: Sequence[float]) -> float:
+    return sum(values) / len(values)
+
+
+def _measured(mean: str, curve: str, count: int) -> str:
+    return f"{mean:<7} {curve:<{COLUMNS}}  last {count} episodes"
+
+
+def _fill(losses: Sequence[tuple[str, float]], width: int) -> list[str]:
+    """Names and values in lines of at most `width` characters, none cut in two."""
+    lines = [""]
+    for name, value in losses:
+        word = f"{name} {value:.3g}"
+        if lines[-1] and len(lines[-1]) + 2 + len(word) > width:
+            lines.append("")
+        lines[-1] += f"{'  ' if lines[-1] else ''}{word}"
+    return lines
+
+
+def _percent(status: Status) -> str:
+    return f"{min(status.env_steps / status.total_steps, 1.0):.0%}"
+
+
+def _span(seconds: float | None) -> str:
+    """Like 0:07, 12:30, 3:05:00."""
+    if seconds is None:
+        return "?"
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"

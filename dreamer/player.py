@@ -1,0 +1,124 @@
+"""A trained agent as an `envs.Policy`: parameters in, actions out, no loop."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+
+from dreamer.agent import ACTING, Agent, Carry, Params
+from dreamer.checkpoint import CheckpointError, CheckpointStore
+from dreamer.config import Config, from_dict
+from dreamer.hyper import Hyper
+from envs.api import Space, Spaces, Step
+
+
+class Player:
+    """Acts with fixed parameters on one observation or a batch of them.
+
+    Args:
+      agent: the structure.
+      params: at least the modules that acting needs.
+      greedy: take the most likely action; False samples, as in training.
+      config: of the run that the parameters are from, where there is one.
+    """
+
+    def __init__(
+        self,
+        agent: Agent,
+        params: Params,
+        hyper: Hyper,
+        *,
+        greedy: bool = True,
+        config: Config | None = None,
+    ):
+        self.agent, self.hyper, self.config = agent, hyper, config
+        self.params = {k: params[k] for k in ACTING}
+        self._act = jax.jit(partial(_act, agent, greedy))
+
+    def init(self, batch: int | None = None) -> Carry:
+        """The memory with which episodes start: `batch` of them, or (None) a single one without a batch axis."""
+        carry = self.agent.init_carry(batch or 1)
+        return carry if batch else jax.tree.map(lambda x: x[0], carry)
+
+    def act(
+        self, carry: Carry, step: Step | Mapping[str, Any], *, key: int = 0
+    ) -> tuple[dict[str, np.ndarray], Carry]:
+        """Choose an action after seeing `step`.
+
+        Args:
+          carry: what `init` or the last call gave.
+          step: a `Step`, or only its observation {key: array} when a fresh carry starts every episode.
+          key: seed of whatever is sampled; the same key and carry give the same action.
+
+        Returns:
+          {key: array} actions (continuous ones in about [-1, 1]) and the new memory.
+        """
+        obs, is_first = (step.obs, step.is_first) if isinstance(step, Step) else (step, None)
+        single = carry.latent.deter.ndim == 1
+        size = 1 if single else carry.latent.deter.shape[0]
+        obs = {k: self._checked(k, obs, size, single) for k in self.agent.obs_space}
+        if is_first is None:
+            is_first = np.zeros(size, bool)
+        if single:
+            carry = jax.tree.map(lambda x: x[None], carry)
+        first = np.reshape(np.asarray(is_first, bool), (size,))
+        action, carry = self._act(self.params, carry, obs, first, self.hyper, key)
+        action = {k: np.asarray(v) for k, v in jax.device_get(action).items()}
+        if single:
+            action, carry = jax.tree.map(lambda x: x[0], (action, carry))
+        return action, carry
+
+    def _checked(self, name: str, obs: Mapping[str, Any], size: int, single: bool) -> np.ndarray:
+        space = self.agent.obs_space[name]
+        if name not in obs:
+            known = ", ".join(self.agent.obs_space)
+            raise ValueError(f"The observation lacks '{name}'; this agent reads {known}.")
+        value = np.asarray(obs[name])
+        expected = space.shape if single else (size, *space.shape)
+        if value.shape != expected:
+            raise ValueError(f"Observation '{name}' has shape {value.shape}, but {expected} is needed.")
+        return value[None] if single else value
+
+
+def _act(agent: Agent, greedy: bool, params, carry, obs, is_first, hyper, key):
+    nothing = np.zeros(is_first.shape, bool)
+    step = Step(obs, np.zeros(is_first.shape, np.float32), is_first, nothing, nothing)
+    return agent.act(params, carry, step, hyper, key=jax.random.key(key), greedy=greedy)
+
+
+def load(run: str | Path, *, greedy: bool = True) -> Player:
+    """The agent of a run folder, from its newest checkpoint that is whole.
+
+    Args:
+      run: a folder that `dreamer train` made.
+      greedy: take the most likely action; False samples, as in training.
+
+    Raises:
+      CheckpointError: there is no run or no checkpoint that can be read.
+    """
+    folder = Path(run)
+    if not folder.is_dir():
+        raise CheckpointError(f"There is no run folder {folder}.")
+    store = CheckpointStore(folder / "checkpoints")
+    meta = store.meta()
+    cfg = from_dict(meta["config"])
+    agent = Agent(spaces_from(meta["obs_space"]), spaces_from(meta["act_space"]), cfg.agent)
+    like = jax.eval_shape(agent.init, jax.random.key(0))
+    _, state, _ = store.load(like, replay=False)
+    return Player(agent, state.params, Hyper.of(cfg.agent), greedy=greedy, config=cfg)
+
+
+def spaces_to(spaces: Spaces) -> dict[str, dict[str, Any]]:
+    """Spaces as JSON can say them."""
+    return {k: dataclasses.asdict(space) for k, space in spaces.items()}
+
+
+def spaces_from(spaces: Mapping[str, Mapping[str, Any]]) -> dict[str, Space]:
+    """The inverse of `spaces_to`."""
+    return {k: Space(tuple(s["shape"]), s["dtype"], s["classes"]) for k, s in spaces.items()}

@@ -1,0 +1,297 @@
+"""Configurations as frozen dataclasses that check themselves, read from and written to TOML, by dotted path.
+
+Types and ranges are read off the annotations of the fields, so an error can always say what is allowed.
+A `ConfigError` starts with the field's name; whoever knows where the section lies puts the path before it.
+"""
+
+import dataclasses
+import difflib
+import json
+import math
+import numbers
+import tomllib
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import MISSING, dataclass, fields
+from pathlib import Path
+from typing import Annotated, Any, Literal, TypeVar, get_args, get_origin
+
+
+class ConfigError(ValueError):
+    """A configuration that cannot be; the message starts with the field and says what is allowed."""
+
+
+@dataclass(frozen=True)
+class Range:
+    """Which numbers a field may hold."""
+
+    low: float
+    """Smallest value."""
+    high: float = math.inf
+    """Largest value."""
+    above: bool = False
+    """Whether `low` itself is excluded."""
+    below: bool = False
+    """Whether `high` itself is excluded."""
+    odd: bool = False
+    """Whether even numbers are excluded."""
+
+    def __contains__(self, value: float) -> bool:
+        low = value > self.low if self.above else value >= self.low
+        high = value < self.high if self.below else value <= self.high
+        return low and high and (not self.odd or value % 2 == 1)
+
+    def __str__(self) -> str:
+        low = f"{'above' if self.above else 'of at least'} {self.low}"
+        high = "" if math.isinf(self.high) else f" and {'below' if self.below else 'at most'} {self.high}"
+        return low + high + (" and odd" if self.odd else "")
+
+
+@dataclass(frozen=True)
+class Section:
+    """A part of a configuration; making one checks its fields.
+
+    A field is a section, a `bool`, `str`, `Literal`, `int` or `float` (with a `Range` as annotation), or a
+    tuple of those. Values are brought to the declared type: 1e6 is a whole number, a list a tuple.
+    """
+
+    def __post_init__(self) -> None:
+        for f in fields(self):
+            object.__setattr__(self, f.name, _checked(f.name, f.type, getattr(self, f.name)))
+
+
+S = TypeVar("S", bound=Section)
+
+
+def to_dict(cfg: Section) -> dict[str, Any]:
+    """Nested dictionaries of plain numbers, strings and lists; `build` is the way back."""
+    values = {f.name: getattr(cfg, f.name) for f in fields(cfg)}
+    return {k: to_dict(v) if isinstance(v, Section) else _plain(v) for k, v in values.items()}
+
+
+def build(cls: type[S], values: Mapping[str, Any], base: S | None = None, path: str = "") -> S:
+    """A section from nested dictionaries; what they leave out is as in `base` (None: the defaults).
+
+    Args:
+      path: where the section lies, for messages.
+
+    Raises:
+      ConfigError: for an unknown field (with close ones), a wrong type or a value out of range.
+    """
+    dotted = lambda name: f"{path}.{name}" if path else name
+    known = {f.name: f for f in fields(cls)}
+    arguments: dict[str, Any] = {}
+    for name, value in values.items():
+        if name not in known:
+            raise ConfigError(f"{dotted(name)} is no field of the configuration{_hint(cls, name, path)}")
+        kind, default = known[name].type, known[name].default
+        if _is_section(kind):
+            if not isinstance(value, Mapping):
+                raise ConfigError(f"{dotted(name)} must be a table of fields, but it is {_shown(value)}")
+            inner = default if base is None else getattr(base, name)
+            value = build(kind, value, None if inner is MISSING else inner, dotted(name))
+        arguments[name] = value
+    if base is None:
+        missing = [name for name, f in known.items() if f.default is MISSING and name not in arguments]
+        if missing:
+            raise ConfigError(f"{dotted(missing[0])} is missing")
+    try:
+        return cls(**arguments) if base is None else dataclasses.replace(base, **arguments)
+    except ConfigError as error:
+        raise ConfigError(dotted(str(error))) from None
+
+
+def paths(cls: type[Section]) -> dict[str, dataclasses.Field]:
+    """Every field that is not a section, by its dotted path."""
+    found = {}
+    for f in fields(cls):
+        inner = paths(f.type) if _is_section(f.type) else None
+        found |= {f.name: f} if inner is None else {f"{f.name}.{k}": v for k, v in inner.items()}
+    return found
+
+
+def replace_paths(cfg: S, changes: Mapping[str, Any]) -> S:
+    """The configuration with other values at dotted paths, changed all at once.
+
+    Raises:
+      ConfigError: for an unknown path (with close ones), a wrong type or a value out of range.
+    """
+    known = paths(type(cfg))
+    nested: dict[str, Any] = {}
+    for path, value in changes.items():
+        if path not in known:
+            raise _unknown_path(path, known)
+        *sections, name = path.split(".")
+        node = nested
+        for section in sections:
+            node = node.setdefault(section, {})
+        node[name] = value
+    return build(type(cfg), nested, cfg)
+
+
+def replace_path(cfg: S, path: str, value: Any) -> S:
+    """The configuration with another value at one dotted path; raises as `replace_paths`."""
+    return replace_paths(cfg, {path: value})
+
+
+def is_list(kind: Any) -> bool:
+    """Whether a field of this type holds several values."""
+    return get_origin(kind) is tuple
+
+
+def parse_text(kind: Any, text: str) -> Any:
+    """What a word of a command line means for a field of this type; the text itself where it means nothing."""
+    kind = get_args(kind)[0] if get_origin(kind) is Annotated else kind
+    if get_origin(kind) is tuple:
+        return [parse_text(get_args(kind)[0], part) for part in text.strip("()[] ").replace(",", " ").split()]
+    if kind is bool:
+        return {"true": True, "1": True, "false": False, "0": False}.get(text.lower(), text)
+    return _number(text) if kind in (int, float) else text
+
+
+def closest(path: str, known: Iterable[str]) -> list[str]:
+    """The paths that someone who wrote `path` may have meant: those that end with it, else similar ones."""
+    known = list(known)
+    leaf = lambda p: p.rpartition(".")[2]
+    ends = [p for p in known if f".{p}".endswith(f".{path}")]
+    whole = difflib.get_close_matches(path, known, n=1, cutoff=0.8)
+    likeness = lambda p: difflib.SequenceMatcher(None, p, path).ratio()
+    near = difflib.get_close_matches(leaf(path), {leaf(p) for p in known}, n=3)
+    similar = sorted((p for p in known if leaf(p) in near), key=likeness, reverse=True)
+    return ends[:3] or whole or similar[:2]
+
+
+def diff(a: Section, b: Section) -> list[tuple[str, Any, Any]]:
+    """Where two configurations of one kind differ: dotted path, value in `a`, value in `b`."""
+    old, new = dict(_values(a)), dict(_values(b))
+    return [(path, old[path], new[path]) for path in old if old[path] != new[path]]
+
+
+def load_toml(cls: type[S], path: str | Path, base: S | None = None) -> S:
+    """Read a configuration, or the parts of one that go over `base`.
+
+    Raises:
+      ConfigError: naming the file, as in `build`, or if it cannot be read.
+    """
+    try:
+        return build(cls, tomllib.loads(Path(path).read_text("utf-8")), base)
+    except OSError as error:
+        raise ConfigError(f"{path} cannot be read: {error.strerror}") from None
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{path} is not valid TOML: {error}") from None
+    except ConfigError as error:
+        raise ConfigError(f"{path}: {error}") from None
+
+
+def dump_toml(cfg: Section) -> str:
+    """The configuration as TOML text, a table for every section; `load_toml` is the way back."""
+    return "\n".join(_lines(to_dict(cfg), "")) + "\n"
+
+
+def _lines(values: Mapping[str, Any], table: str) -> Iterator[str]:
+    leaves = {k: v for k, v in values.items() if not isinstance(v, dict)}
+    if table and leaves:
+        yield f"\n[{table}]"
+    yield from (f"{k} = {_toml(v)}" for k, v in leaves.items())
+    for name, value in values.items():
+        if name not in leaves:
+            yield from _lines(value, f"{table}.{name}" if table else name)
+
+
+def _toml(value: Any) -> str:
+    # JSON writes text, booleans, numbers and lists as TOML does, except the character 127.
+    return json.dumps(value, ensure_ascii=False).replace("\x7f", "\\u007f")
+
+
+def _values(cfg: Section) -> Iterator[tuple[str, Any]]:
+    for f in fields(cfg):
+        value = getattr(cfg, f.name)
+        if isinstance(value, Section):
+            yield from ((f"{f.name}.{path}", inner) for path, inner in _values(value))
+        else:
+            yield f.name, value
+
+
+def _checked(name: str, kind: Any, value: Any) -> Any:
+    """The value as the type of its field has it, or a ConfigError that says what is allowed."""
+    converted = _converted(kind, value)
+    if converted is None:
+        raise ConfigError(f"{name} must be {_allowed(kind)}, but it is {_shown(value)}{_close(kind, value)}")
+    return converted
+
+
+def _converted(kind: Any, value: Any) -> Any:
+    """The value as `kind`, or None if it is not one."""
+    if get_origin(kind) is Annotated:
+        plain, allowed = get_args(kind)
+        number = _converted(plain, value)
+        return number if number is not None and number in allowed else None
+    if get_origin(kind) is tuple:
+        if not isinstance(value, list | tuple):
+            return None
+        items = tuple(_converted(get_args(kind)[0], item) for item in value)
+        return None if None in items else items
+    if get_origin(kind) is Literal:
+        return value if value in get_args(kind) else None
+    if kind in (int, float):
+        if isinstance(value, bool) or not isinstance(value, numbers.Real) or not math.isfinite(value):
+            return None
+        return kind(value) if kind is float or int(value) == value else None
+    return value if isinstance(value, kind) else None
+
+
+def _allowed(kind: Any) -> str:
+    """What a field may be, in words."""
+    if get_origin(kind) is Annotated:
+        plain, allowed = get_args(kind)
+        return f"{_allowed(plain)} {allowed}"
+    if get_origin(kind) is tuple:
+        return f"a list whose entries are each {_allowed(get_args(kind)[0])}"
+    if get_origin(kind) is Literal:
+        return f"one of {', '.join(get_args(kind))}"
+    words = {int: "a whole number", float: "a number", bool: "true or false", str: "text"}
+    return words.get(kind) or f"a {kind.__name__}"
+
+
+def _close(kind: Any, value: Any) -> str:
+    choices = get_args(kind) if get_origin(kind) is Literal else ()
+    close = difflib.get_close_matches(str(value), choices, n=1)
+    return f"; did you mean {close[0]}?" if close else ""
+
+
+def _hint(cls: type[Section], name: str, path: str) -> str:
+    """The end of a message about an unknown name in a section."""
+    known = [f.name for f in fields(cls)]
+    close = difflib.get_close_matches(name, known, n=2)
+    if close:
+        return f"; did you mean {' or '.join(f'{path}.{c}' if path else c for c in close)}?"
+    return f"; {path or 'it'} has {', '.join(known)}"
+
+
+def _unknown_path(path: str, known: Iterable[str]) -> ConfigError:
+    parts = [other for other in known if other.startswith(f"{path}.")]
+    if parts:
+        return ConfigError(f"{path} is a section; name one of its fields, as {parts[0]}")
+    close = closest(path, known)
+    hint = f"; did you mean {' or '.join(close)}?" if close else ""
+    return ConfigError(f"{path} is no field of the configuration{hint}")
+
+
+def _is_section(kind: Any) -> bool:
+    return isinstance(kind, type) and issubclass(kind, Section)
+
+
+def _number(text: str) -> Any:
+    for kind in (int, float):
+        try:
+            return kind(text)
+        except ValueError:
+            continue
+    return text
+
+
+def _plain(value: Any) -> Any:
+    return list(value) if isinstance(value, tuple) else value
+
+
+def _shown(value: Any) -> str:
+    return str(value).lower() if isinstance(value, bool) else repr(_plain(value))

@@ -1,0 +1,205 @@
+"""minigrid:<id>: MiniGrid and BabyAI as categorical grids or images, and missions as word tokens.
+
+    obs="symbolic"   `object`, `color`, `state` [7, 7] of the view, `direction` of the agent
+    obs="rgb"        `image` [56, 56, 3] of the same view
+    obs="full"       `image` of the whole grid, 8 pixels a cell
+
+Where the mission changes from episode to episode, `mission` holds its words as indices into
+`VOCABULARY`, padded with 0 to the longest mission of that task. An episode succeeds if it
+terminates with a positive reward.
+"""
+
+from __future__ import annotations
+
+import functools
+import itertools
+import os
+from typing import Any
+
+import gymnasium
+import numpy as np
+from gymnasium import spaces as gym
+
+from envs.adapters import MissingExtra, UnknownTask, suggestion
+from envs.api import EnvError
+
+# Otherwise pygame greets on standard output, where machines read results.
+os.environ.setdefault("PYGAME_HIDE_SUPPORT_PROMPT", "1")
+
+import minigrid  # noqa: F401, E402  registers the ids
+from minigrid.core.constants import COLOR_TO_IDX, OBJECT_TO_IDX, STATE_TO_IDX  # noqa: E402
+from minigrid.envs.babyai.core import roomgrid_level  # noqa: E402
+from minigrid.envs.babyai.core.levelgen import LevelGen  # noqa: E402
+from minigrid.minigrid_env import MiniGridEnv  # noqa: E402
+from minigrid.wrappers import RGBImgObsWrapper, RGBImgPartialObsWrapper  # noqa: E402
+
+# BabyAI prints every layout it rejects; standard output belongs to results.
+roomgrid_level.print = lambda *_: None  # pyrefly: ignore
+
+OBS = ("symbolic", "rgb", "full")
+FAMILIES = ("MiniGrid", "BabyAI")
+TILE_PIXELS = 8
+
+CHANNELS = {"object": OBJECT_TO_IDX, "color": COLOR_TO_IDX, "state": STATE_TO_IDX}
+"""The channels of MiniGrid's grid, in order, and the values of each."""
+
+PADDING, UNKNOWN = 0, 1
+VOCABULARY = (
+    *("<pad>", "<unk>"),
+    *("blue", "green", "grey", "purple", "red", "yellow"),
+    *("ball", "box", "door", "key", "object", "goal", "room"),
+    *("go", "get", "fetch", "pick", "up", "open", "unlock", "put", "to", "next", "near"),
+    *("a", "the", "in", "on", "front", "behind", "left", "right", "of", "from", "your"),
+    *("you", "must", "and", "then", "after"),
+)
+"""Every word of every mission; its order is part of the meaning of stored observations."""
+
+LONGEST_MISSION = {
+    "MoveTwoAcross": 19,  # put the C T next to the C T, then put the C T next to the C T
+    "OpenDoorsOrder": 10,  # open the C door after you open the C door
+    "OpenTwoDoors": 9,  # open the C door, then open the C door
+    "PutNext": 9,  # put the C T next to the C T
+    "OpenDoor": 7,  # open the door in front of you
+    "": 5,  # go to the C T
+}
+"""Words in the longest mission of BabyAI's handwritten levels, by the first matching class name."""
+
+
+def ids() -> list[str]:
+    """The short name of every task of MiniGrid and BabyAI."""
+    return [shorten(name) for name in _registered()]
+
+
+def canonical(name: str) -> str:
+    """The full id: `DoorKey-5x5` is `MiniGrid-DoorKey-5x5-v0`, `BabyAI-GoTo` is `BabyAI-GoTo-v0`.
+
+    Raises:
+      UnknownTask: with close matches.
+    """
+    for prefix, version in itertools.product(("", *(f"{f}-" for f in FAMILIES)), ("", "-v0")):
+        if prefix + name + version in _registered():
+            return prefix + name + version
+    raise UnknownTask(f"MiniGrid has no task '{name}'{suggestion(shorten(name), ids())}")
+
+
+def shorten(name: str) -> str:
+    """The shortest name of a task: without `MiniGrid-` and `-v0`."""
+    return name.removeprefix("MiniGrid-").removesuffix("-v0")
+
+
+def _registered() -> list[str]:
+    families = tuple(f"{family}-" for family in FAMILIES)
+    return sorted(name for name in gymnasium.registry if name.startswith(families))
+
+
+def make(name: str, obs: str) -> gymnasium.Env:
+    """One environment with the observation `obs`, which tells `success` when an episode ends.
+
+    Raises:
+      MissingExtra: for the WFC tasks, which need another package.
+    """
+    try:
+        env = gymnasium.make(canonical(name), disable_env_checker=True)
+    except gymnasium.error.DependencyNotInstalled:
+        raise MissingExtra(f"minigrid:{name} needs more: pip install 'minigrid[wfc]'") from None
+    if obs == "rgb":
+        env = RGBImgPartialObsWrapper(env, tile_size=TILE_PIXELS)
+    if obs == "full":
+        env = RGBImgObsWrapper(env, tile_size=TILE_PIXELS)
+    return MiniGrid(env, symbolic=obs == "symbolic")
+
+
+class MiniGrid(gymnasium.Wrapper):
+    """MiniGrid with fixed-shape observations and its success in the info."""
+
+    def __init__(self, env: gymnasium.Env, *, symbolic: bool):
+        super().__init__(env)
+        self._symbolic = symbolic
+        self._mission_length = mission_length(env.unwrapped)  # pyrefly: ignore
+        view = env.observation_space["image"].shape  # pyrefly: ignore
+        parts: dict[str, gymnasium.Space] = {}
+        if symbolic:
+            for key, values in CHANNELS.items():
+                parts[key] = gym.MultiDiscrete(np.full(view[:2], len(values)), dtype=np.uint8)
+            parts["direction"] = gym.Discrete(4)
+        else:
+            parts["image"] = gym.Box(0, 255, view, np.uint8)
+        if self._mission_length:
+            words = np.full(self._mission_length, len(VOCABULARY))
+            parts["mission"] = gym.MultiDiscrete(words, dtype=np.int32)
+        self.observation_space = gym.Dict(parts)
+
+    def reset(
+        self, *, seed: int | None = None, options: dict[str, Any] | None = None
+    ) -> tuple[dict[str, Any], dict[str, Any]]:
+        raw, info = self.env.reset(seed=seed, options=options)
+        return self._observe(raw), info
+
+    def step(self, action: Any) -> tuple[dict[str, Any], Any, bool, bool, dict[str, Any]]:
+        raw, reward, terminated, truncated, info = self.env.step(action)
+        if terminated or truncated:
+            info["success"] = bool(terminated and float(reward) > 0)
+        return self._observe(raw), reward, terminated, truncated, info
+
+    def _observe(self, raw: dict[str, Any]) -> dict[str, Any]:
+        image = raw["image"]
+        if self._symbolic:
+            obs = {key: image[..., i] for i, key in enumerate(CHANNELS)}
+            obs["direction"] = raw["direction"]
+        else:
+            obs = {"image": image}
+        if self._mission_length:
+            obs["mission"] = tokenize(raw["mission"], self._mission_length)
+        return obs
+
+
+@functools.lru_cache(maxsize=4096)
+def tokenize(mission: str, length: int) -> np.ndarray:
+    """The words of a mission as indices into `VOCABULARY`.
+
+    Returns:
+      [length] int32, 0 after the last word, 1 for a word that is not in the vocabulary.
+
+    Raises:
+      EnvError: if the mission has more words than `length`.
+    """
+    words = mission.lower().replace(",", " ").split()
+    if len(words) > length:
+        raise EnvError(f"the mission '{mission}' has {len(words)} words, expected up to {length}")
+    index = {word: i for i, word in enumerate(VOCABULARY)}
+    tokens = np.full(length, PADDING, np.int32)
+    tokens[: len(words)] = [index.get(word, UNKNOWN) for word in words]
+    tokens.flags.writeable = False  # every call with this mission returns this array
+    return tokens
+
+
+def mission_length(env: MiniGridEnv) -> int:
+    """Words in the longest mission of a task, 0 if its mission never changes."""
+    if isinstance(env, LevelGen):
+        return _grammar_length(env)
+    if isinstance(env, roomgrid_level.RoomGridLevel):
+        name = type(env).__name__
+        return next(n for prefix, n in LONGEST_MISSION.items() if name.startswith(prefix))
+    space = env.observation_space["mission"]  # pyrefly: ignore
+    options = space.ordered_placeholders or []
+    if all(len(choices) < 2 for choices in options):
+        return 0
+    longest = [max(choices, key=lambda text: len(text.split())) for choices in options]
+    return len(space.mission_func(*longest).split())
+
+
+def _grammar_length(env: LevelGen) -> int:
+    """Words in the longest sentence of BabyAI's grammar that a generated level can say.
+
+    A description is "the C T" and perhaps "in front of you"; an action says two words and a
+    description, or "put D next to D"; "and" joins two actions, ", then" or "after you" two of
+    whatever is allowed.
+    """
+    description = 7 if env.locations else 3
+    action = 2 + description
+    if "putnext" in env.action_kinds:
+        action = max(action, 3 + 2 * description)
+    both = 2 * action + 1
+    if "seq" in env.instr_kinds:
+        return 2 * both + 2
+    return both if "and" in env.instr_kinds else action

@@ -1,0 +1,150 @@
+"""make: "suite:task" to an environment. Adapters are imported only when asked for."""
+
+from __future__ import annotations
+
+import functools
+import importlib
+import importlib.util
+from dataclasses import dataclass
+from types import ModuleType
+from typing import TYPE_CHECKING
+
+from envs.adapters import MissingExtra, UnknownTask, suggestion
+
+if TYPE_CHECKING:
+    from envs.vector import HostVector
+
+
+@dataclass(frozen=True)
+class Suite:
+    """A family of tasks and the adapter that makes them."""
+
+    name: str
+    """What stands before the colon."""
+    module: str
+    """The adapter."""
+    package: str
+    """What the adapter imports."""
+    install: str
+    """What to install to get it."""
+    examples: tuple[str, ...]
+    """A few tasks."""
+
+    @property
+    def installed(self) -> bool:
+        """Whether its package is there (without importing it)."""
+        return importlib.util.find_spec(self.package) is not None
+
+    @property
+    def obs(self) -> tuple[str, ...]:
+        """The observations one can choose, the default first."""
+        return self.adapter().OBS
+
+    def tasks(self) -> list[str]:
+        """Every task, as `suite:name`; empty if the suite is not installed."""
+        return [f"{self.name}:{name}" for name in self.adapter().ids()] if self.installed else []
+
+    def adapter(self) -> ModuleType:
+        """The adapter's module.
+
+        Raises:
+          MissingExtra: if its package is not installed.
+        """
+        if not self.installed:
+            raise MissingExtra(f"{self.name} tasks need {self.package}: pip install '{self.install}'")
+        return importlib.import_module(self.module)
+
+
+SUITES = (
+    Suite(
+        "minigrid",
+        "envs.adapters.minigrid",
+        "minigrid",
+        "minigrid",
+        ("minigrid:DoorKey-5x5", "minigrid:Empty-5x5", "minigrid:BabyAI-GoToLocal"),
+    ),
+    Suite(
+        "gymnasium",
+        "envs.adapters.gymnasium",
+        "gymnasium",
+        "gymnasium",
+        ("gymnasium:CartPole-v1", "gymnasium:Pendulum-v1", "gymnasium:my_pkg.module:My-v0"),
+    ),
+    Suite(
+        "probe",
+        "envs.probes",
+        "gymnasium",
+        "gymnasium",
+        ("probe:constant", "probe:remembered", "probe:continuous"),
+    ),
+)
+
+
+def suites() -> tuple[Suite, ...]:
+    """The suites there are, installed or not."""
+    return SUITES
+
+
+def canonical(task: str) -> str:
+    """The full name of a task: `minigrid:DoorKey-5x5` is `minigrid:MiniGrid-DoorKey-5x5-v0`.
+
+    Raises:
+      UnknownTask: with close matches.
+      MissingExtra: if it needs a package that is not installed.
+    """
+    name, colon, rest = task.partition(":")
+    suite = next((suite for suite in SUITES if suite.name == name), None)
+    if suite is not None and colon:
+        return f"{name}:{suite.adapter().canonical(rest)}"
+    known = [suite.name for suite in SUITES]
+    if not colon:
+        raise UnknownTask(f"'{task}' lacks its suite{_suite_of(task)}")
+    if rest.rpartition("-v")[2].isdigit() and not suggestion(name, known):
+        raise UnknownTask(f"there is no suite '{name}'; did you mean gymnasium:{task}?")
+    close = suggestion(name, known) or f"; the suites are {', '.join(known)}"
+    raise UnknownTask(f"there is no suite '{name}'{close}")
+
+
+def _suite_of(name: str) -> str:
+    """The end of a message about a task without suite: the task it may be."""
+    for suite in SUITES:
+        if not suite.installed:
+            continue
+        try:
+            suite.adapter().canonical(name)
+        except (UnknownTask, MissingExtra):
+            continue
+        return f"; did you mean {suite.name}:{name}?"
+    known = {task.partition(":")[2]: task for suite in SUITES for task in suite.tasks()}
+    return suggestion(name, known) or f", as in {SUITES[0].examples[0]}"
+
+
+def make(task: str, num_envs: int = 1, *, seed: int = 0, obs: str = "", parallel: bool = False) -> HostVector:
+    """Make copies of a task that are stepped together.
+
+    Args:
+      task: `suite:name`, as `minigrid:DoorKey-5x5`, `gymnasium:CartPole-v1`,
+        `gymnasium:my_pkg.module:My-v0` or `probe:chosen`. The environment's own `task` is the full
+        name.
+      num_envs: number of copies.
+      seed: what the training seeds are derived from.
+      obs: which observation, where a suite has several ("": its default).
+      parallel: one process per copy. In a script of one's own this needs the usual
+        `if __name__ == "__main__":`.
+
+    Raises:
+      UnknownTask: for a suite or task that is not there, with close matches.
+      MissingExtra: if a package is missing, with what to install.
+      UnsupportedSpace: if no agent here can handle its observations or actions.
+      ValueError: for another wrong argument.
+    """
+    full = canonical(task)
+    name, _, rest = full.partition(":")
+    adapter = next(suite for suite in SUITES if suite.name == name).adapter()
+    if obs and obs not in adapter.OBS:
+        allowed = ", ".join(repr(o) for o in adapter.OBS)
+        raise ValueError(f"{name} has no observation {obs!r}; allowed: {allowed}")
+    from envs.vector import HostVector
+
+    make_env = functools.partial(adapter.make, rest, obs or adapter.OBS[0])
+    return HostVector(full, make_env, num_envs, seed=seed, parallel=parallel)

@@ -1,0 +1,381 @@
+"""The console script `dreamer`: words become a command and its options, mistakes become one sentence.
+
+Every option is a field of a frozen dataclass, so flags, TOML files and stored runs share one set of checks and
+messages. Commands import what they need when they run: help never starts JAX.
+"""
+
+import dataclasses
+import difflib
+import json
+import re
+import sys
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any, Literal, NamedTuple
+
+from dreamer import config, schema
+from dreamer.config import Config, Count
+from dreamer.schema import ConfigError, Range, Section
+from experiments import presets
+from experiments.presets.sizes import SIZES
+
+MISTAKE, INTERRUPTED = 2, 130
+"""Exit codes beside those of the commands."""
+
+
+@dataclass(frozen=True)
+class TrainOptions(Section):
+    """Beside every field of the configuration."""
+
+    run: str = ""
+    """Folder of the run; one that holds a run is resumed (default: runs/<preset or task>-seed<seed>)."""
+    size: str = ""
+    """Size of the agent, one of SIZES, over that of the preset."""
+    config: str = ""
+    """TOML file with any fields of the configuration, over preset and size."""
+    force: tuple[str, ...] = ()
+    """Fields in which a resumed run may differ from what it was."""
+    json: bool = False
+    """Print one JSON object at the end, and nothing else on standard output."""
+
+
+@dataclass(frozen=True)
+class EvalOptions(Section):
+    """How the agent of a run is judged."""
+
+    episodes: Count = 100
+    """Episodes to play."""
+    seed: Annotated[int, Range(0, config.FIRST_TRAINING_SEED, below=True)] = 0
+    """Seed of the first episode; the others follow it."""
+    sampled: bool = False
+    """Sample actions as in training, instead of taking the most likely one."""
+    num_envs: Count = 16
+    """Copies of the environment, stepped together."""
+    json: bool = False
+    """Print one JSON object, and nothing else on standard output."""
+
+
+@dataclass(frozen=True)
+class BenchOptions(Section):
+    """What is measured, on synthetic batches."""
+
+    sizes: tuple[str, ...] = ("1m",)
+    """Sizes of the agent, of SIZES."""
+    obs: tuple[Literal["vector", "image"], ...] = ("vector", "image")
+    """Kinds of observation."""
+    batch: Count = 16
+    """Sequences in a batch."""
+    length: Annotated[int, Range(2)] = 64
+    """Steps of each."""
+    dtype: Literal["auto", "float32", "bfloat16"] = "auto"
+    """Of activations; auto is float32 on a CPU and bfloat16 elsewhere."""
+    json: bool = False
+    """Print one JSON object, and nothing else on standard output."""
+
+
+@dataclass(frozen=True)
+class EnvsOptions(Section):
+    """Which environments there are, or whether one keeps its contract."""
+
+    check: str = ""
+    """Play this task, as suite:name, and say which promises it keeps; exit code 1 if it breaks one."""
+    json: bool = False
+    """Print one JSON object, and nothing else on standard output."""
+
+
+@dataclass(frozen=True)
+class DoctorOptions(Section):
+    """What is installed, and what would run where."""
+
+    task: str = ""
+    """Also say how training on this task would run."""
+    json: bool = False
+    """Print one JSON object, and nothing else on standard output."""
+
+
+def train(words: Sequence[str], options: TrainOptions, changes: Mapping[str, Any]) -> int:
+    plan = resolve(words[0] if words else "", options, changes)
+    if plan.resumes and not options.run:
+        print(f"{plan.folder} holds a run: going on with it (--run names another folder)", file=sys.stderr)
+    from experiments import run
+
+    return run.train(
+        plan.cfg, plan.folder, json=options.json, force=options.force, explicit=bool(options.run)
+    )
+
+
+def evaluate(words: Sequence[str], options: EvalOptions, changes: Mapping[str, Any]) -> int:
+    from experiments import evaluate
+
+    return evaluate.evaluate(
+        Path(words[0]),
+        episodes=options.episodes,
+        seed=options.seed,
+        sampled=options.sampled,
+        num_envs=options.num_envs,
+        json=options.json,
+    )
+
+
+def bench(words: Sequence[str], options: BenchOptions, changes: Mapping[str, Any]) -> int:
+    for size in options.sizes:
+        _known("size", size, SIZES)
+    from experiments import bench
+
+    o = options
+    return bench.run(o.sizes, o.obs, o.batch, o.length, dtype=o.dtype, json=o.json)
+
+
+def envs(words: Sequence[str], options: EnvsOptions, changes: Mapping[str, Any]) -> int:
+    from experiments import envs_command
+
+    if options.check:
+        return envs_command.check(options.check, json=options.json)
+    return envs_command.show(json=options.json)
+
+
+def doctor(words: Sequence[str], options: DoctorOptions, changes: Mapping[str, Any]) -> int:
+    from experiments import doctor
+
+    return doctor.doctor(options.task, json=options.json)
+
+
+class Command(NamedTuple):
+    """One word after `dreamer`."""
+
+    about: str
+    """One sentence."""
+    word: str
+    """What may stand right after it; in brackets where it need not."""
+    options: type[Section]
+    call: Callable[[Sequence[str], Any, Mapping[str, Any]], int]
+    """Words, options and (of `train`) other fields of the configuration -> exit code."""
+
+
+COMMANDS = {
+    "train": Command("Train an agent, or go on with a run.", "[PRESET]", TrainOptions, train),
+    "eval": Command("Play episodes with the agent of a run.", "RUN", EvalOptions, evaluate),
+    "bench": Command("Measure how fast this machine learns and acts.", "", BenchOptions, bench),
+    "envs": Command("List environments, or check one.", "", EnvsOptions, envs),
+    "doctor": Command("Say what is installed and what would run where.", "", DoctorOptions, doctor),
+}
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one command line (without the program's name) and give its exit code."""
+    words = list(sys.argv[1:] if argv is None else argv)
+    try:
+        return _run(words)
+    except KeyboardInterrupt:
+        return _fail("interrupted", INTERRUPTED, words)
+    except OSError as error:
+        return _fail(": ".join(filter(None, (str(error.filename or ""), error.strerror))), MISTAKE, words)
+    except Exception as error:
+        if not isinstance(error, _mistakes()):
+            raise
+        return _fail(str(error), MISTAKE, words)
+
+
+def _run(words: list[str]) -> int:
+    if not words or words[0] in ("-h", "--help", "help"):
+        print(_overview())
+        return 0
+    name, *rest = words
+    _known("command", name, COMMANDS)
+    command = COMMANDS[name]
+    kinds = {path: f.type for path, f in schema.paths(command.options).items()}
+    fields = {path: f.type for path, f in schema.paths(Config).items()} if name == "train" else {}
+    if {"-h", "--help"} & set(rest):
+        positional = [word for word in rest if not word.startswith("-")]
+        return _help(
+            name, presets.build(positional[0]) if positional and positional[0] in presets.PRESETS else None
+        )
+    positional, values = parse(rest, kinds | fields, f"dreamer {name}")
+    needed = command.word.isupper() and not command.word.startswith("[")
+    if len(positional) > bool(command.word):
+        raise ConfigError(f"dreamer {name} does not take '{positional[-1]}'")
+    if needed and not positional:
+        raise ConfigError(f"dreamer {name} needs a {command.word}: the folder of a run")
+    options = schema.build(command.options, {k: v for k, v in values.items() if k in kinds})
+    return command.call(positional, options, {k: v for k, v in values.items() if k not in kinds})
+
+
+def parse(words: Iterable[str], kinds: Mapping[str, Any], program: str) -> tuple[list[str], dict[str, Any]]:
+    """Split a command line into positional words and the values of its flags.
+
+    `--flag value`, `--flag=value`, and for switches `--flag` and `--no-flag`; hyphens and underscores are the
+    same; lists take words up to the next flag. The last flag wins.
+
+    Args:
+      kinds: {dotted path: type} of every flag.
+
+    Raises:
+      ConfigError: an unknown flag (with close ones), or one without a value.
+    """
+    waiting = [part for word in words for part in _split(word)]
+    positional: list[str] = []
+    values: dict[str, Any] = {}
+    while waiting:
+        word = waiting.pop(0)
+        if not _is_flag(word):
+            positional.append(word)
+            continue
+        path, negated = _find(word, kinds, program)
+        kind = kinds[path]
+        if kind is bool:
+            given = waiting and isinstance(schema.parse_text(bool, waiting[0]), bool)
+            value = schema.parse_text(bool, waiting.pop(0)) if given else True
+            values[path] = value != negated
+            continue
+        ahead = [_is_flag(w) for w in waiting] + [True]
+        count = ahead.index(True) if schema.is_list(kind) else min(ahead.index(True), 1)
+        if not count:
+            raise ConfigError(f"{word} needs a value")
+        values[path] = schema.parse_text(kind, " ".join(waiting[:count]))
+        del waiting[:count]
+    return positional, values
+
+
+def _is_flag(word: str) -> bool:
+    return word.startswith("-") and not re.fullmatch(r"-[\d.].*", word)
+
+
+def _split(word: str) -> list[str]:
+    flag, equals, value = word.partition("=")
+    return [flag, value] if equals and _is_flag(word) else [word]
+
+
+def _find(flag: str, kinds: Mapping[str, Any], program: str) -> tuple[str, bool]:
+    """The path that a flag names, and whether it says no."""
+    path = flag.lstrip("-").replace("-", "_")
+    if path in kinds:
+        return path, False
+    section, dot, name = path.rpartition(".")
+    positive = section + dot + name.removeprefix("no_")
+    if name.startswith("no_") and kinds.get(positive) is bool:
+        return positive, True
+    close = schema.closest(path, kinds)
+    known = f"; see {program} --help"
+    hint = f"; did you mean {' or '.join(map(_flag, close))}?" if close else known
+    raise ConfigError(f"{program} has no option {flag}{hint}")
+
+
+def _flag(path: str) -> str:
+    return "--" + path.replace("_", "-")
+
+
+class Plan(NamedTuple):
+    """What `dreamer train` will do."""
+
+    cfg: Config
+    folder: Path
+    resumes: bool
+    """Whether the folder holds a run; then `cfg` is its configuration with what was asked for changed."""
+
+
+def resolve(preset: str, options: TrainOptions, changes: Mapping[str, Any]) -> Plan:
+    """Defaults < preset (or the configuration of the run in the folder) < size < file < flags.
+
+    A run in the folder is gone on with unless another preset is named; then the configuration is that of the
+    preset, and whoever trains will refuse it with what differs.
+
+    Raises:
+      ConfigError: an unknown preset, size or field, or a value that cannot be.
+    """
+    changes = dict(changes)
+    preset = preset or changes.pop("preset", "")
+    changes.pop("preset", None)
+    if preset:
+        _known("preset", preset, presets.PRESETS)
+    base = presets.build(preset or "quickstart")
+    cfg = _over(base, options, changes)
+    folder = Path(options.run) if options.run else default_folder(cfg, base)
+    stored = folder / "config.toml"
+    if not stored.is_file():
+        return Plan(cfg, folder, False)
+    found = config.load_toml(stored)
+    if preset in ("", found.preset):
+        cfg = _over(found, options, changes)
+    return Plan(cfg, folder, True)
+
+
+def _over(base: Config, options: TrainOptions, changes: Mapping[str, Any]) -> Config:
+    cfg = base
+    if options.size:
+        _known("size", options.size, SIZES)
+        cfg = dataclasses.replace(cfg, agent=SIZES[options.size](cfg.agent))
+    if options.config:
+        cfg = config.load_toml(options.config, cfg)
+    return schema.replace_paths(cfg, changes)
+
+
+def default_folder(cfg: Config, base: Config) -> Path:
+    """`runs/quickstart-seed0`, or named after the task where it is not that of the preset."""
+    name = base.preset if cfg.task == base.task else re.sub(r"[^\w.-]+", "-", cfg.task)
+    return Path("runs") / f"{name}-seed{cfg.seed}"
+
+
+def _known(what: str, name: str, known: Iterable[str]) -> None:
+    """Raise a ConfigError with a suggestion unless there is such a name."""
+    known = list(known)
+    if name not in known:
+        close = difflib.get_close_matches(name, known, n=1)
+        hint = f"did you mean {close[0]}?" if close else f"there are {', '.join(known)}"
+        raise ConfigError(f"there is no {what} '{name}'; {hint}")
+
+
+def _mistakes() -> tuple[type[Exception], ...]:
+    """What a user can mend; anything else is a fault of the program and keeps its traceback."""
+    import envs as worlds
+    from dreamer.checkpoint import CheckpointError
+    from dreamer.logger import LoggerError
+    from dreamer.replay.segments import ReplayError
+
+    unusable = (worlds.UnknownTask, worlds.MissingExtra, worlds.UnsupportedSpace, worlds.EnvError)
+    return (ConfigError, CheckpointError, LoggerError, ReplayError, *unusable)
+
+
+def _fail(sentence: str, code: int, words: Sequence[str]) -> int:
+    sentence = " ".join(sentence.split())
+    print(f"dreamer: {sentence}", file=sys.stderr)
+    if "--json" in words:
+        print(json.dumps({"error": sentence}))
+    return code
+
+
+def _overview() -> str:
+    commands = "\n".join(f"  {f'{name} {c.word}':<16} {c.about}" for name, c in COMMANDS.items())
+    return f"""usage: dreamer COMMAND [OPTIONS]
+
+Train, look inside and compare world-model agents. `dreamer train` alone is the place to start.
+
+commands:
+{commands}
+
+`dreamer COMMAND --help` lists its options."""
+
+
+def _help(name: str, preset: Config | None) -> int:
+    import tyro
+
+    command = COMMANDS[name]
+    unnamed = tyro.conf.arg(name="")
+    parts: list[Any] = [("options", Annotated[command.options, unnamed], command.options())]
+    about = command.about
+    if name == "train":
+        cfg = preset or presets.build("quickstart")
+        parts.append(("config", Annotated[Config, unnamed], cfg))
+        listed = "\n".join(f"  {p:<12} {presets.describe(p)}" for p in presets.PRESETS)
+        about += f"\n\npresets (default: quickstart):\n{listed}\n\nsizes: {', '.join(SIZES)}\n\n"
+        about += f"The defaults below are those of the preset {cfg.preset}."
+    form = dataclasses.make_dataclass(name, parts, frozen=True)
+    try:
+        tyro.cli(form, prog=f"dreamer {name} {command.word}".strip(), description=about, args=["--help"])
+    except SystemExit as done:
+        return int(done.code or 0)
+    raise AssertionError("help always exits")
+
+
+if __name__ == "__main__":
+    sys.exit(main())

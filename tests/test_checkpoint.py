@@ -1,0 +1,387 @@
+"""A checkpoint comes back bit by bit, or it is as if it had never been written."""
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import textwrap
+import time
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import ml_dtypes
+import numpy as np
+import pytest
+
+from dreamer import checkpoint
+from dreamer.checkpoint import CheckpointError, CheckpointStore
+
+
+class Learner(NamedTuple):
+    params: dict
+    step: jax.Array
+
+
+def learner(seed=0):
+    rng = np.random.default_rng(seed)
+    return Learner(
+        params={
+            "encoder/w": jnp.asarray(rng.normal(size=(3, 4)), jnp.float32),
+            "half": jnp.asarray(rng.normal(size=(5,)), jnp.bfloat16),
+            "odd": jnp.asarray([np.nan, -np.inf, -0.0, 1e-45], jnp.float32),
+            "list": [jnp.arange(3), jnp.asarray([True, False])],
+            "empty": jnp.zeros((0, 2)),
+            "none": None,
+        },
+        step=jnp.asarray(seed, jnp.int32),
+    )
+
+
+def bits(state):
+    return [(x.shape, str(x.dtype), np.asarray(x).tobytes()) for x in jax.tree.leaves(state)]
+
+
+def abstract(state):
+    return jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype), state)
+
+
+@pytest.fixture
+def notices():
+    return []
+
+
+@pytest.fixture
+def store(tmp_path, notices):
+    return CheckpointStore(tmp_path / "checkpoints", notice=notices.append)
+
+
+def saved(store, *steps, **kwargs):
+    for step in steps:
+        store.save(step, learner(step), {"seconds": step / 2}, **kwargs)
+    store.wait()
+    return store
+
+
+def folder_of(store, step):
+    return store.folder / f"step-{step:012d}"
+
+
+def test_a_state_comes_back_bit_by_bit(store):
+    state = learner(7)
+    store.save(7, state, {"seconds": 1.5, "names": ["a"]})
+    overwrite = jax.jit(lambda s: jax.tree.map(lambda x: x * 0, s), donate_argnums=0)
+    jax.block_until_ready(overwrite(state))  # what is being saved is a copy
+    store.wait()
+    step, found, meta = store.load(abstract(learner(7)))
+    assert (step, meta) == (7, {"seconds": 1.5, "names": ["a"]})
+    assert bits(found) == bits(learner(7))
+    assert jax.tree.structure(found) == jax.tree.structure(learner(7))
+    assert all(isinstance(x, jax.Array) and not x.weak_type for x in jax.tree.leaves(found))
+
+
+def test_numpy_and_numbers_come_back_as_such(store):
+    state = {"rows": np.arange(3, dtype=np.int64), "bits": np.ones(2, ml_dtypes.bfloat16), "n": 3}
+    given = {**jax.tree.map(np.copy, state), "n": 3, "x": 0.5}
+    store.save(0, given, {})
+    given["rows"] += 1  # what is being saved is a copy
+    store.wait()
+    _, found, _ = store.load({**state, "x": 0.0})
+    assert found["n"] == 3 and type(found["n"]) is int and found["x"] == 0.5
+    assert found["rows"].dtype == np.int64 and isinstance(found["rows"], np.ndarray)
+    assert bits([found["rows"], found["bits"]]) == bits([state["rows"], state["bits"]])
+
+
+def test_a_state_is_put_where_its_like_is(store):
+    first, second = jax.devices()[:2]
+    store.save(0, {"x": jax.device_put(jnp.ones(2), first)}, {})
+    store.wait()
+    _, found, _ = store.load({"x": jax.device_put(jnp.zeros(2), second)})
+    assert found["x"].devices() == {second}
+
+
+def test_the_newest_are_kept_and_meta_is_cheap(store):
+    assert store.steps() == []
+    saved(store, 1, 2, 3)
+    assert store.steps() == [2, 3]
+    assert store.meta() == {"seconds": 1.5} and store.meta(2) == {"seconds": 1.0}
+    assert store.load(learner())[0] == 3
+    assert bits(store.load(learner(), step=2)[1]) == bits(learner(2))
+    with pytest.raises(CheckpointError, match=r"no checkpoint 1 in .*; there is 2, 3"):
+        store.load(learner(), step=1)
+    assert {path.name for path in store.folder.iterdir()} == {folder_of(store, step).name for step in (2, 3)}
+
+
+def test_a_second_checkpoint_of_a_step_wins(store):
+    saved(store, 5)
+    store.save(5, learner(6), {})
+    store.wait()
+    assert bits(store.load(learner())[1]) == bits(learner(6))
+    assert store.steps() == [5]
+
+
+@pytest.mark.parametrize(
+    "change, sentence",
+    [
+        (lambda s: s._replace(step=jnp.zeros((), jnp.uint32)), r"int32\[\] at 'step', but uint32"),
+        (lambda s: s._replace(step=jnp.zeros(2, jnp.int32)), r"int32\[\] at 'step', but int32\[2\]"),
+        (
+            lambda s: s._replace(params={**s.params, "half": jnp.zeros(5, jnp.float16)}),
+            r"bfloat16\[5\] at 'params/half', but float16\[5\]",
+        ),
+        (
+            lambda s: s._replace(params={**s.params, "new": jnp.zeros(5)}),
+            r"nothing at 'params/new', but float32\[5\]",
+        ),
+        (
+            lambda s: s._replace(params={"half": s.params["half"]}),
+            r"at 'params/e.*', but nothing is expected",
+        ),
+    ],
+)
+def test_another_structure_is_refused_by_its_first_difference(store, notices, change, sentence):
+    saved(store, 1, 2)
+    with pytest.raises(CheckpointError, match=sentence):
+        store.load(change(learner()))
+    assert store.steps() == [1, 2] and notices == [], "that is no damage"
+
+
+def test_what_no_checkpoint_holds_is_refused(store):
+    with pytest.raises(CheckpointError, match="key is a PRNGKeyArray"):
+        store.save(0, {"key": jax.random.key(0)}, {})
+    with pytest.raises(CheckpointError, match="name is a str"):
+        store.save(0, {"name": "x"}, {})
+    with pytest.raises(CheckpointError, match="same path"):
+        store.save(0, {"a/b": jnp.ones(1), "a": {"b": jnp.ones(1)}}, {})
+
+
+def damage_file(path, how):
+    content = bytearray(path.read_bytes())
+    if how == "delete":
+        path.unlink()
+    elif how == "truncate":
+        path.write_bytes(content[: len(content) // 2])
+    else:
+        content[len(content) // 2] ^= 16
+        path.write_bytes(content)
+
+
+def test_any_damage_to_any_file_is_seen_and_the_one_before_is_used(store, notices, tmp_path):
+    saved(store, 1, 2)
+    shutil.copytree(store.folder, tmp_path / "sound")
+    files = [path for path in sorted(folder_of(store, 2).rglob("*")) if path.is_file()]
+    assert len(files) > 5
+    for path in files:
+        for how in ("flip", "truncate", "delete"):
+            if how != "delete" and path.stat().st_size == 0:
+                continue
+            damage_file(path, how)
+            step, state, _ = store.load(learner())
+            assert step == 1 and bits(state) == bits(learner(1)), (path.name, how)
+            assert store.steps() == [1]
+            assert len(notices) == 1 and "step-000000000002 is damaged" in notices.pop()
+            shutil.rmtree(store.folder)
+            shutil.copytree(tmp_path / "sound", store.folder)
+
+
+def test_without_a_valid_one_there_is_one_sentence(store, notices, tmp_path):
+    saved(store, 1, 2)
+    damage_file(folder_of(store, 1) / "manifest.json", "flip")
+    next((folder_of(store, 2) / "arrays").rglob("_METADATA")).unlink()
+    with pytest.raises(CheckpointError, match="checkpoint 2 in .* is damaged: .*cannot be read"):
+        store.load(learner(), step=2)
+    with pytest.raises(CheckpointError, match="every checkpoint in .* was damaged"):
+        store.load(learner())
+    assert len(notices) == 2
+    assert len(list((store.folder / "quarantine").iterdir())) == 2
+    with pytest.raises(CheckpointError, match="no checkpoint folder"):
+        CheckpointStore(tmp_path / "nowhere").load(learner())
+
+
+def test_without_a_listener_damage_is_a_warning(tmp_path):
+    store = saved(CheckpointStore(tmp_path), 1, 2)
+    (folder_of(store, 2) / "manifest.json").unlink()
+    with pytest.warns(UserWarning, match="is damaged and not used: manifest.json is missing"):
+        assert store.load(learner())[0] == 1
+
+
+def test_foreign_folders_and_newer_formats_are_named_and_left_alone(store, tmp_path):
+    foreign = tmp_path / "foreign"
+    (foreign / "1000" / "state").mkdir(parents=True)
+    with pytest.raises(CheckpointError, match="holds no checkpoint of dreamer-toolkit"):
+        CheckpointStore(foreign).load(learner())
+    assert [path.name for path in foreign.iterdir()] == ["1000"]
+
+    path = folder_of(saved(store, 1), 1) / "manifest.json"
+    manifest = json.loads(path.read_text())
+    del manifest["seal"]
+    manifest["version"] = 99
+    path.write_text(json.dumps({**manifest, "seal": checkpoint._seal(manifest)}))
+    with pytest.raises(CheckpointError, match="dreamer-checkpoint 99, but .* up to 1: upgrade"):
+        store.load(learner())
+    assert path.exists()
+
+
+def segment(name, content):
+    def write(folder):
+        folder.mkdir(exist_ok=True)
+        (folder / name).write_bytes(content)
+        return sorted(path.name for path in folder.iterdir())[-2:]
+
+    return write
+
+
+def test_replay_files_are_shared_then_collected(store, notices):
+    for step in range(1, 6):
+        store.save(step, learner(step), {}, segment(f"replay-{step}", bytes([step]) * 100))
+    store.wait()
+    assert store.steps() == [4, 5]
+    assert store.replay_files() == ["replay-4", "replay-5"]
+    assert store.replay_files(4) == ["replay-3", "replay-4"]
+    assert {path.name for path in store.replay_folder.iterdir()} == {f"replay-{step}" for step in (3, 4, 5)}
+
+
+def test_a_replay_file_is_hashed_once_but_verified_when_loaded(store, notices, monkeypatch):
+    hashed = []
+    digest = checkpoint._digest
+    monkeypatch.setattr(checkpoint, "_digest", lambda file: hashed.append(file.name) or digest(file))
+    for step in (1, 2, 3):
+        store.save(step, learner(step), {}, segment("replay-1", b"x") if step == 1 else listing)
+        store.wait()
+    assert hashed.count("replay-1") == 1
+    fresh = CheckpointStore(store.folder, notice=notices.append)
+    damage_file(store.replay_folder / "replay-1", "flip")
+    with pytest.raises(CheckpointError, match="the learner is whole but the replay is not"):
+        fresh.load(learner())
+    assert fresh.steps() == [2, 3], "every checkpoint needs that file: none is put aside"
+    assert bits(fresh.load(learner(), replay=False)[1]) == bits(learner(3))
+
+
+def listing(folder):
+    return sorted(path.name for path in folder.iterdir())
+
+
+def test_a_damaged_replay_file_of_the_newest_alone_falls_back(store, notices):
+    store.save(1, learner(1), {}, segment("replay-1", b"one"))
+    store.save(2, learner(2), {}, segment("replay-2", b"two"))
+    store.wait()
+    (store.replay_folder / "replay-2").unlink()
+    assert CheckpointStore(store.folder, notice=notices.append).load(learner())[0] == 1
+    assert "replay-2 cannot be read (No such file" in notices[0]
+
+
+def test_a_name_that_leaves_the_folder_is_refused(store):
+    store.save(1, learner(1), {}, lambda folder: ["../../secret"])
+    with pytest.raises(CheckpointError, match="could not be written"):
+        store.wait()
+
+
+def test_no_space_and_no_folder_are_said_and_harm_nothing(store, monkeypatch, tmp_path, notices):
+    saved(store, 1)
+    usage = shutil.disk_usage(tmp_path)
+    monkeypatch.setattr(shutil, "disk_usage", lambda path: usage._replace(free=2**20))
+    with pytest.raises(CheckpointError, match="needs 4 MB and 1 MB are free"):
+        store.save(2, learner(2), {})
+    monkeypatch.undo()
+    assert store.load(learner())[0] == 1
+    (tmp_path / "file").write_text("")
+    with pytest.raises(CheckpointError, match="could not be written .*Not a directory"):
+        CheckpointStore(tmp_path / "file" / "x").save(1, learner(), {})
+
+
+def run(script, *args):
+    code = textwrap.dedent(script)
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path), "JAX_PLATFORMS": "cpu"}
+    return subprocess.Popen(
+        [sys.executable, "-c", code, *map(str, args)],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        env=environment,
+    )
+
+
+def test_a_full_disk_costs_one_save(tmp_path):
+    """A file size limit stands in for the disk: the same error path, without filling one."""
+    script = """
+        import json, resource, sys
+        import numpy as np
+        from dreamer.checkpoint import CheckpointError, CheckpointStore
+
+        rng, said, messages = np.random.default_rng(0), [], []
+        store = CheckpointStore(sys.argv[1], notice=said.append)
+        states = [{"w": rng.random(100_000)} for _ in range(5)]
+        store.save(0, states[0], {})
+        store.wait()
+        resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, -1))
+        store.save(1, states[1], {})
+        store.save(2, states[2], {})   # the failure of 1 is a notice
+        try:
+            store.wait()               # the failure of 2 an exception
+        except CheckpointError as error:
+            messages.append(str(error))
+        try:
+            store.save(3, {}, {}, lambda f: (f.mkdir(exist_ok=True), (f / "r").write_bytes(bytes(200_000))))
+        except CheckpointError as error:
+            messages.append(str(error))
+        step, state, _ = store.load(states[0])
+        good = step == 0 and (state["w"] == states[0]["w"]).all()
+        litter = [p.name for p in store.folder.iterdir() if p.name.startswith(".tmp")]
+        resource.setrlimit(resource.RLIMIT_FSIZE, (-1, -1))
+        store.save(4, states[4], {})
+        store.wait()
+        print(json.dumps([said, messages, bool(good), litter, store.steps()]))
+    """
+    process = run(script, tmp_path / "c")
+    out, err = process.communicate(timeout=60)
+    assert process.returncode == 0, err
+    assert len(err.splitlines()) == 0, "no log of hundreds of lines"
+    said, messages, good, litter, steps = json.loads(out)
+    assert good and litter == [] and steps == [0, 4]
+    assert len(said) == 1 and "checkpoint 1 could not be written" in said[0]
+    assert "checkpoint 2 could not be written" in messages[0]
+    assert "checkpoint 3 could not be written" in messages[1]
+    assert all("File too large; earlier ones are as they were" in text for text in said + messages)
+
+
+def test_a_process_killed_at_any_moment_leaves_whole_checkpoints(tmp_path):
+    script = """
+        import sys, itertools
+        import numpy as np
+        from dreamer.checkpoint import CheckpointStore
+
+        def replay(step):
+            def write(folder):
+                folder.mkdir(exist_ok=True)
+                (folder / f"replay-{step}").write_bytes(bytes([step % 256]) * 10_000)
+                return [f"replay-{s}" for s in (step - 1, step) if s > 0]
+            return write
+
+        store = CheckpointStore(sys.argv[1])
+        for step in itertools.count(1):
+            state = {"w": np.full((200, 200), step, np.float32), "n": np.full(7, step)}
+            store.save(step, state, {"step": step}, replay(step))
+            if step == 2:
+                print("ready", flush=True)
+    """
+    folders = [tmp_path / str(index) for index in range(3)]
+    processes = [run(script, folder) for folder in folders]
+    for process, delay in zip(processes, (0.0, 0.04, 0.11), strict=True):
+        assert process.stdout.readline() == "ready\n", process.communicate()
+        time.sleep(delay)
+        process.send_signal(signal.SIGKILL)
+    for process in processes:
+        process.communicate(timeout=60)
+        assert process.returncode == -signal.SIGKILL
+    like = {"w": np.zeros((200, 200), np.float32), "n": np.zeros(7, np.int64)}
+    for folder in folders:
+        store = CheckpointStore(folder, notice=pytest.fail)
+        step, state, meta = store.load(like)
+        assert meta == {"step": step} and step >= 1
+        assert (state["w"] == step).all() and (state["n"] == step).all()
+        store.save(step + 1, state, {}, lambda folder: [])
+        store.wait()
+        assert not list(store.folder.glob(".tmp-*")), "the litter of the killed process is gone"
+        assert step + 1 in store.steps()

@@ -1,0 +1,286 @@
+"""What a run writes is valid at every moment, and what it shows fits."""
+
+import io
+import json
+import struct
+import sys
+
+import numpy as np
+import pytest
+from rich.console import Console
+
+from dreamer.logger import (
+    COLUMNS,
+    History,
+    Logger,
+    LoggerError,
+    Status,
+    memory_used,
+    read_rows,
+    sparkline,
+    status_line,
+    status_panel,
+)
+
+
+class Clock:
+    now = 100.0
+
+    def __call__(self):
+        return self.now
+
+
+@pytest.fixture
+def clock():
+    return Clock()
+
+
+def quiet(folder, clock, **kwargs):
+    console = Console(file=io.StringIO(), width=80)
+    kwargs = {"total_steps": 1000, "tensorboard": False, "console": console, **kwargs}
+    return Logger(folder, clock=clock, **kwargs)
+
+
+def shown(log):
+    return log._console.file.getvalue().splitlines()
+
+
+LOSSES = ("image", "reward", "con", "dyn", "rep", "policy", "value", "repval")
+STATUS = Status(
+    env_steps=61_234,
+    total_steps=100_000,
+    updates=7_654,
+    seconds=3_725.0,
+    steps_per_second=412.3,
+    updates_per_second=51.54,
+    returns=(0.5, 1.0),
+    successes=(0.0, 1.0, 1.0),
+    return_means=(0.0, None, 0.5, 1.0),
+    success_means=(0.0, 1.0),
+    losses=tuple((name, -0.0123) for name in LOSSES),
+    memory=1_900_000_000,
+    checkpoint_age=35.0,
+)
+
+
+def test_rows_carry_their_clocks_and_only_json(tmp_path, clock):
+    with quiet(tmp_path, clock, seconds=50.0) as log:
+        log.metrics({"loss/dyn": np.float32(0.5)})
+        clock.now += 2.5
+        log.tick(80, 7)
+        log.metrics({"a": np.nan, "b": -np.inf, "c": np.array(3), "d": np.bool_(True), "e": None})
+        assert log.seconds == 52.5
+    lines = (tmp_path / "metrics.jsonl").read_text().splitlines()
+    assert [json.loads(line, parse_constant=pytest.fail) for line in lines] == [
+        {"env_steps": 0, "updates": 0, "seconds": 50.0, "loss/dyn": 0.5},
+        {"env_steps": 80, "updates": 7, "seconds": 52.5}
+        | {"a": None, "b": None, "c": 3, "d": True, "e": None},
+    ]
+
+
+def test_an_episode_has_four_fields_and_what_else_is_known(tmp_path, clock):
+    with quiet(tmp_path, clock) as log:
+        log.tick(10, 0)
+        log.episode({"return": np.float64(1.5), "length": np.int64(9)})
+        log.episode({"return": 0, "length": 3, "success": np.True_, "kind": "eval", "seed": 4})
+        log.episode({"return": 1, "length": 1, "success": False, "env_steps": 9})
+        with pytest.raises(LoggerError, match="needs return and length, but has length"):
+            log.episode({"length": 3})
+    assert read_rows(tmp_path / "episodes.jsonl") == [
+        {"env_steps": 10, "return": 1.5, "length": 9, "success": None},
+        {"env_steps": 10, "return": 0, "length": 3, "success": True, "kind": "eval", "seed": 4},
+        {"env_steps": 9, "return": 1, "length": 1, "success": False},
+    ]
+
+
+def test_what_is_not_a_number_is_named(tmp_path, clock):
+    with (
+        quiet(tmp_path, clock) as log,
+        pytest.raises(LoggerError, match="grad is not one number but ndarray"),
+    ):
+        log.metrics({"grad": np.zeros(3)})
+    assert read_rows(tmp_path / "metrics.jsonl") == []
+
+
+def test_every_row_is_on_disk_when_the_call_returns(tmp_path, clock):
+    with quiet(tmp_path, clock) as log:
+        for step in range(3):
+            log.tick(step, 0)
+            log.metrics({})
+            assert len(read_rows(tmp_path / "metrics.jsonl")) == step + 1
+
+
+def test_rewind_drops_exactly_what_came_after(tmp_path, clock):
+    with quiet(tmp_path, clock) as log:
+        for step in range(0, 100, 10):
+            log.tick(step, step)
+            log.metrics({"x": step})
+            log.episode({"return": float(step), "length": 1, "success": step >= 50})
+    before = (tmp_path / "metrics.jsonl").read_bytes().splitlines(keepends=True)
+    with open(tmp_path / "metrics.jsonl", "ab") as file:
+        file.write(b'{"env_steps": 40, "tor')
+    with quiet(tmp_path, clock, seconds=9.0) as log:
+        log.rewind(60)
+        assert (tmp_path / "metrics.jsonl").read_bytes() == b"".join(before[:7])
+        status = log.status()
+        assert status.returns == (0, 10, 20, 30, 40, 50, 60) and sum(status.successes) == 2
+        log.tick(70, 70)
+        log.metrics({"x": 1})
+    assert [row["env_steps"] for row in read_rows(tmp_path / "metrics.jsonl")] == list(range(0, 80, 10))
+    assert not list(tmp_path.glob(".*"))
+
+
+def test_a_torn_line_neither_swallows_the_next_nor_is_read(tmp_path, clock):
+    path = tmp_path / "metrics.jsonl"
+    path.write_bytes(b'{"env_steps": 1}\n{"env_steps": 2, "lo')
+    assert read_rows(path) == [{"env_steps": 1}]
+    with quiet(tmp_path, clock) as log:
+        log.tick(3, 0)
+        log.metrics({})
+    assert [row["env_steps"] for row in read_rows(path)] == [1, 3]
+    assert path.read_bytes().count(b"\n") == 2
+    assert read_rows(tmp_path / "absent.jsonl") == []
+
+
+def test_speeds_are_those_of_the_last_half_minute(tmp_path, clock):
+    log = quiet(tmp_path, clock)
+    for second in range(100):
+        clock.now = 100.0 + second
+        speed = 1 if second < 50 else 5
+        log.tick(log.env_steps + speed, log.updates + 2 * speed)
+    status = log.status()
+    assert status.steps_per_second == pytest.approx(5.0)
+    assert status.updates_per_second == pytest.approx(10.0)
+    assert status.eta == pytest.approx((1000 - 300) / 5)
+    log.close()
+
+
+def test_without_a_terminal_there_is_a_plain_line_now_and_then(tmp_path, clock):
+    with quiet(tmp_path, clock, total_steps=100, every=10.0) as log:
+        for second in range(25):
+            clock.now = 100.0 + second
+            log.tick(second, 2 * second)
+        log.notice("saved [bold]a checkpoint[/bold] " + "x" * 100)
+        log.episode({"return": 1.0, "length": 2, "success": True})
+    lines = shown(log)
+    assert len(lines) == 4, "at 10 s, at 20 s, the notice, the end"
+    assert lines[0] == "10/100 steps (10%) | 20 updates | 1 steps/s | 2.0 updates/s" + (
+        " | 0:10 elapsed | 1:30 left"
+    )
+    assert lines[2] == "saved [bold]a checkpoint[/bold] " + "x" * 100
+    assert "return 1 | success 100%" in lines[3]
+    log.close()
+    assert len(shown(log)) == 4
+
+
+def test_progress_leaves_standard_output_alone(tmp_path, capsys):
+    with Logger(tmp_path, total_steps=10, tensorboard=False) as log:
+        log.tick(5, 1)
+        log.notice("hello")
+    out, err = capsys.readouterr()
+    assert out == "" and "hello\n" in err and "5/10 steps (50%)" in err
+
+
+def render(status, width):
+    console = Console(file=io.StringIO(), width=width, force_terminal=True, color_system=None)
+    console.print(status_panel(status, "minigrid:DoorKey · runs/[x]", width))
+    return console.file.getvalue().splitlines()
+
+
+@pytest.mark.parametrize("width", [80, 100])
+def test_the_panel_fits_without_wrapping(width):
+    lines = render(STATUS, width)
+    assert all(len(line) == width for line in lines)
+    text = "\n".join(lines)
+    assert len(lines) == 9 and "…" not in text
+    for part in ("61,234 / 100,000", "61%", "1:34 left", "412 steps/s", "51.5 updates/s", "0.75"):
+        assert part in text
+    for part in ("67%", "▁ ▅█", "1:02:05 elapsed", "repval -0.0123", "1.90 GB", "0:35 ago", "[x]"):
+        assert part in text
+
+
+def test_a_panel_before_anything_happened_and_a_narrow_one():
+    start = Status(0, 100, 0, 0.0, 0.0, 0.0, (), (), (), (), (), 0, None)
+    assert len(render(start, 80)) == 5 and "none yet" in "".join(render(start, 80))
+    assert all(len(line) == 40 for line in render(STATUS, 40))
+    assert status_line(start).endswith("| ? left")
+
+
+def test_the_terminal_is_whole_after_an_exception(tmp_path, clock, monkeypatch):
+    for name in ("CI", "NO_COLOR"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("TERM", "xterm")
+    console = Console(file=io.StringIO(), width=80, force_terminal=True)
+    with pytest.raises(KeyboardInterrupt), quiet(tmp_path, clock, console=console) as log:
+        log.tick(500, 3)
+        log.notice("a notice")
+        raise KeyboardInterrupt
+    text = console.file.getvalue()
+    assert "500" in text and "a notice\n" in text
+    assert text.index("\x1b[?25l") < text.rindex("\x1b[?25h"), "the cursor is hidden, then shown"
+
+    monkeypatch.setenv("NO_COLOR", "1")
+    console = Console(file=io.StringIO(), width=80, force_terminal=True)
+    with quiet(tmp_path, clock, console=console):
+        pass
+    assert "\x1b[?25l" not in console.file.getvalue()
+
+
+def test_a_sparkline_by_hand():
+    assert sparkline([0, None, 0.5, 1], 0, 1) == "▁ ▅█"
+    assert sparkline([2, 2], 2, 2) == "▁▁"
+    history = History(total_steps=COLUMNS * 10)
+    for step, value in [(0, 1.0), (9, 3.0), (25, 5.0), (10**9, 7.0)]:
+        history.add(step, value)
+    means = history.means()
+    assert means[:3] == [2.0, None, 5.0] and means[-1] == 7.0 and len(means) == COLUMNS
+
+
+def tensorboard_scalars(folder):
+    """(tag, step, value) of every event file, read as the TFRecord format says."""
+    from tensorboardX.proto.event_pb2 import Event
+
+    found = []
+    for path in sorted(folder.iterdir()):
+        content = path.read_bytes()
+        while content:
+            (length,) = struct.unpack("<Q", content[:8])
+            event = Event.FromString(content[12 : 12 + length])
+            found += [(v.tag, event.step, v.simple_value) for v in event.summary.value]
+            content = content[16 + length :]
+    return found
+
+
+def test_tensorboard_events_can_be_read(tmp_path, clock):
+    with quiet(tmp_path, clock, tensorboard=True) as log:
+        assert not (tmp_path / "tensorboard").exists(), "nothing to say yet"
+        log.tick(10, 1)
+        log.metrics({"loss/dyn": 0.5, "bad": np.nan})
+        log.episode({"return": 2.0, "length": 4, "success": True})
+        log.episode({"return": 3.0, "length": 5, "kind": "eval"})
+        log.rewind(5)
+        log.tick(6, 2)
+        log.metrics({"loss/dyn": 0.25})
+    scalars = tensorboard_scalars(tmp_path / "tensorboard")
+    assert set(scalars) == {
+        ("loss/dyn", 10, 0.5),
+        ("episode/return", 10, 2.0),
+        ("episode/length", 10, 4.0),
+        ("episode/success", 10, 1.0),
+        ("eval/return", 10, 3.0),
+        ("eval/length", 10, 5.0),
+        ("loss/dyn", 6, 0.25),
+    }
+
+
+def test_a_missing_wandb_says_what_to_install(tmp_path, clock, monkeypatch):
+    monkeypatch.setitem(sys.modules, "wandb", None)
+    with pytest.raises(LoggerError, match=r"pip install 'dreamer-toolkit\[wandb\]'"):
+        quiet(tmp_path, clock, wandb="project")
+
+
+def test_memory_is_that_of_this_process():
+    before = memory_used()
+    block = np.ones(50_000_000, np.uint8)
+    assert memory_used() - before > 40_000_000
+    assert block.nbytes == 50_000_000

@@ -1,0 +1,125 @@
+"""envs.make: names, suggestions, and what is imported when."""
+
+import subprocess
+import sys
+
+import pytest
+
+import envs
+from envs.adapters import MissingExtra, UnknownTask
+
+
+@pytest.mark.parametrize(
+    ("task", "full"),
+    [
+        ("gymnasium:CartPole-v1", "gymnasium:CartPole-v1"),
+        ("gymnasium:faulty_env:Sound-v0", "gymnasium:faulty_env:Sound-v0"),
+        ("minigrid:DoorKey-5x5", "minigrid:MiniGrid-DoorKey-5x5-v0"),
+        ("minigrid:MiniGrid-DoorKey-5x5-v0", "minigrid:MiniGrid-DoorKey-5x5-v0"),
+        ("minigrid:BabyAI-GoToLocal", "minigrid:BabyAI-GoToLocal-v0"),
+        ("minigrid:GoToLocal", "minigrid:BabyAI-GoToLocal-v0"),
+        ("minigrid:MultiRoom-N4-S5-v1", "minigrid:MiniGrid-MultiRoom-N4-S5-v1"),
+        ("probe:chosen", "probe:chosen"),
+    ],
+)
+def test_canonical_name(task, full):
+    assert envs.canonical(task) == full
+    assert envs.canonical(full) == full
+
+
+def test_make_carries_the_full_name_and_the_number_of_copies():
+    env = envs.make("minigrid:Empty-5x5", 3)
+    assert (env.task, env.num_envs) == ("minigrid:MiniGrid-Empty-5x5-v0", 3)
+    assert env.reset([0, 1, 2]).reward.shape == (3,)
+    env.close()
+
+
+@pytest.mark.parametrize(
+    ("task", "hint"),
+    [
+        ("CartPole-v1", "did you mean gymnasium:CartPole-v1?"),
+        ("DoorKey-5x5", "did you mean minigrid:DoorKey-5x5?"),
+        ("Doorkey-5x", "minigrid:DoorKey-5x5"),
+        ("gymnasium:CartPol-v1", "did you mean CartPole-v1"),
+        ("gymnasium:CartPole", "did you mean CartPole-v1"),
+        ("minigrid:DoorKy-5x5", "did you mean DoorKey-5x5"),
+        ("probe:choosen", "did you mean chosen"),
+        ("minigird:Empty-5x5", "did you mean minigrid?"),
+        ("atari:Pong", "the suites are minigrid, gymnasium, probe"),
+        ("my_env:My-v0", "did you mean gymnasium:my_env:My-v0?"),
+        ("gymnasium:MiniGrid-Empty-5x5-v0", "did you mean minigrid:MiniGrid-Empty-5x5-v0?"),
+        ("gymnasium:no_such_module:My-v0", "there is no module 'no_such_module'"),
+        ("gymnasium:faulty_env:Sund-v0", "did you mean Sound-v0"),
+        ("", "lacks its suite"),
+    ],
+)
+def test_unknown_name_gets_one_sentence_with_a_hint(task, hint):
+    with pytest.raises(UnknownTask) as error:
+        envs.make(task)
+    assert hint in str(error.value)
+    assert "\n" not in str(error.value)
+
+
+def test_observation_that_the_suite_lacks():
+    with pytest.raises(ValueError, match="allowed: 'symbolic', 'rgb', 'full'"):
+        envs.make("minigrid:Empty-5x5", obs="pixels")
+    with pytest.raises(ValueError, match="gymnasium has no observation 'rgb'"):
+        envs.make("gymnasium:CartPole-v1", obs="rgb")
+
+
+def test_at_least_one_copy():
+    with pytest.raises(ValueError, match="num_envs is 0"):
+        envs.make("probe:chosen", 0)
+
+
+@pytest.mark.parametrize(
+    ("task", "package", "install"),
+    [
+        ("gymnasium:HalfCheetah-v5", "mujoco", r"dreamer-toolkit\[mujoco\]"),
+        ("gymnasium:ALE/Pong-v5", "ale_py", r"dreamer-toolkit\[atari\]"),
+        ("gymnasium:LunarLander-v3", "Box2D", r"gymnasium\[box2d\]"),
+    ],
+)
+def test_missing_package_names_what_to_install(monkeypatch, task, package, install):
+    # None in sys.modules is how Python itself marks a module that must not be found.
+    monkeypatch.setitem(sys.modules, package, None)
+    monkeypatch.setattr("importlib.util.find_spec", _without(package))
+    with pytest.raises(MissingExtra, match=install):
+        envs.make(task)
+
+
+def _without(package):
+    from importlib.util import find_spec
+
+    return lambda name, *rest: None if name == package else find_spec(name, *rest)
+
+
+def test_environment_that_cannot_be_built():
+    with pytest.raises(envs.EnvError, match="CannotBeBuilt-v0 cannot be built.*no licence"):
+        envs.make("gymnasium:faulty_env:CannotBeBuilt-v0")
+
+
+def test_suites_list_what_can_be_made():
+    suites = {suite.name: suite for suite in envs.suites()}
+    assert list(suites) == ["minigrid", "gymnasium", "probe"]
+    assert all(suite.installed for suite in suites.values())
+    assert len(suites["minigrid"].tasks()) > 150
+    assert suites["minigrid"].obs[0] == "symbolic"
+    for suite in suites.values():
+        for task in suite.examples:
+            assert "my_pkg" in task or task in suite.tasks()
+
+
+def test_suite_that_is_not_installed():
+    from envs.make import Suite
+
+    suite = Suite("x", "envs.probes", "no_such_package", "dreamer-toolkit[x]", ())
+    assert not suite.installed and suite.tasks() == []
+    with pytest.raises(MissingExtra, match=r"pip install 'dreamer-toolkit\[x\]'"):
+        suite.adapter()
+
+
+def test_importing_envs_imports_neither_jax_nor_an_environment():
+    code = "import envs, sys; print([m for m in ('jax', 'gymnasium', 'minigrid') if m in sys.modules])"
+    out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert out.stdout.strip() == "[]"

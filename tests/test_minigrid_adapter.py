@@ -1,0 +1,149 @@
+"""MiniGrid and BabyAI: observations, missions and success."""
+
+import importlib.util
+
+import gymnasium
+import numpy as np
+import pytest
+
+import envs
+from envs.adapters import MissingExtra
+from envs.adapters import minigrid as adapter
+from envs.api import EnvError, Space
+
+LEFT, RIGHT, FORWARD = 0, 1, 2
+
+
+def test_symbolic_is_the_grid_of_minigrid():
+    env = envs.make("minigrid:DoorKey-5x5")
+    assert env.obs_space == {
+        "object": Space((7, 7), "uint8", 11),
+        "color": Space((7, 7), "uint8", 6),
+        "state": Space((7, 7), "uint8", 3),
+        "direction": Space((), "int32", 4),
+        "log/success": Space((), "float32"),
+    }
+    assert env.act_space == {"action": Space((), "int32", 7)}
+    raw = gymnasium.make("MiniGrid-DoorKey-5x5-v0")
+    obs, _ = raw.reset(seed=7)
+    step = env.reset([7])
+    for action in (LEFT, FORWARD, RIGHT, FORWARD, 3):
+        for i, key in enumerate(("object", "color", "state")):
+            assert np.array_equal(step.obs[key][0], obs["image"][..., i])
+        assert step.obs["direction"][0] == obs["direction"]
+        obs, *_ = raw.step(action)
+        step = env.step({"action": np.array([action])})
+
+
+@pytest.mark.parametrize(("obs", "shape"), [("rgb", (56, 56, 3)), ("full", (40, 40, 3))])
+def test_images(obs, shape):
+    env = envs.make("minigrid:Empty-5x5", obs=obs)
+    assert set(env.obs_space) == {"image", "log/success"}
+    assert env.obs_space["image"] == Space(shape, "uint8")
+    first = env.reset([0]).obs["image"]
+    assert first.any() and not np.array_equal(first, env.step({"action": np.array([1])}).obs["image"])
+
+
+def test_reaching_the_goal_is_success_and_the_limit_is_not():
+    env = envs.make("minigrid:Empty-5x5", 2)
+    env.reset([0, 0])
+    # The agent starts in a corner facing right, the goal is in the opposite one.
+    for action in (FORWARD, FORWARD, RIGHT, FORWARD):
+        step = env.step({"action": np.array([action, LEFT])})
+        assert np.isnan(step.obs["log/success"]).all()
+    step = env.step({"action": np.array([FORWARD, LEFT])})
+    assert step.is_terminal.tolist() == [True, False]
+    assert step.reward[0] == np.float32(1 - 0.9 * 5 / 100) and step.obs["log/success"][0] == 1
+    while not step.is_last[1]:
+        step = env.step({"action": np.array([LEFT, LEFT])})
+    assert step.obs["log/success"][1] == 0 and not step.is_terminal[1]
+
+
+def test_dying_is_not_success():
+    env = envs.make("minigrid:LavaGapS5")
+    step = env.reset([0])
+    rng = np.random.default_rng(0)
+    while not (step.is_terminal.any() and step.reward == 0):
+        step = env.step({"action": rng.integers(0, 3, 1)})
+    assert step.obs["log/success"][0] == 0
+
+
+def test_constant_missions_are_left_out():
+    for task in ("DoorKey-5x5", "Empty-5x5", "LavaGapS5", "FourRooms", "MemoryS7"):
+        assert "mission" not in envs.make(f"minigrid:{task}").obs_space
+
+
+@pytest.mark.parametrize(
+    ("task", "words"),
+    [
+        ("GoToDoor-5x5", 5),  # go to the C door
+        ("Fetch-5x5-N2", 6),  # you must fetch a C T
+        ("PutNear-6x6-N2", 8),  # put the C T near the C T
+        ("LockedRoom", 17),  # get the C key from the C room, unlock the C door and go to the goal
+        ("BabyAI-GoToLocal", 5),
+        ("BabyAI-OpenDoorLoc", 7),
+        ("BabyAI-PutNextLocal", 9),
+        ("BabyAI-MoveTwoAcrossS5N2", 19),
+        ("BabyAI-PickupLoc", 9),
+        ("BabyAI-GoToSeq", 24),  # two of "go to D and go to D"
+        ("BabyAI-BossLevel", 72),
+    ],
+)
+def test_mission_has_the_length_of_the_longest(task, words):
+    env = envs.make(f"minigrid:{task}")
+    assert env.obs_space["mission"] == Space((words,), "int32", len(adapter.VOCABULARY))
+
+
+def test_tokens_say_the_mission():
+    env = envs.make("minigrid:BabyAI-GoToLocal")
+    raw = gymnasium.make("BabyAI-GoToLocal-v0")
+    for seed in range(5):
+        mission = raw.reset(seed=seed)[0]["mission"]
+        tokens = env.reset([seed]).obs["mission"][0]
+        assert " ".join(adapter.VOCABULARY[t] for t in tokens if t) == mission
+
+
+def test_tokenize():
+    the, then = adapter.VOCABULARY.index("the"), adapter.VOCABULARY.index("then")
+    assert adapter.tokenize("the, then", 4).tolist() == [the, then, 0, 0]
+    assert adapter.tokenize("the wug", 3).tolist() == [the, adapter.UNKNOWN, 0]
+    with pytest.raises(EnvError, match="has 3 words, expected up to 2"):
+        adapter.tokenize("the the the", 2)
+
+
+def test_vocabulary_has_no_word_twice():
+    assert len(set(adapter.VOCABULARY)) == len(adapter.VOCABULARY)
+    assert adapter.VOCABULARY[adapter.PADDING] == "<pad>"
+    assert adapter.VOCABULARY[adapter.UNKNOWN] == "<unk>"
+
+
+@pytest.mark.filterwarnings("ignore:.*out of date")
+def test_every_task_says_only_words_of_the_vocabulary():
+    spoken = 0
+    for name in adapter.ids():
+        if name.startswith("WFC"):  # these need another package
+            continue
+        env = adapter.make(name, "symbolic")
+        obs, _ = env.reset(seed=0)
+        assert env.observation_space.contains(obs), name
+        if "mission" in obs:
+            spoken += 1
+            assert adapter.UNKNOWN not in obs["mission"], name
+        else:
+            first = env.unwrapped.mission
+            assert all(env.reset(seed=s) and env.unwrapped.mission == first for s in (1, 2)), name
+    assert spoken > 100
+
+
+def test_missing_package_of_some_tasks():
+    if importlib.util.find_spec("imageio") and importlib.util.find_spec("networkx"):
+        pytest.skip("the packages of the WFC tasks are installed")
+    with pytest.raises(MissingExtra, match=r"minigrid\[wfc\]"):
+        envs.make("minigrid:WFC-MazeSimple")
+
+
+def test_nothing_is_printed(capsys):
+    env = envs.make("minigrid:BabyAI-GoToLocal")
+    for seed in range(20):  # some of these layouts are rejected, which BabyAI would print
+        env.reset([seed])
+    assert capsys.readouterr().out == ""

@@ -1,0 +1,109 @@
+"""rollout: one episode per seed, whatever the number of copies."""
+
+import numpy as np
+import pytest
+
+import envs
+from envs.rollout import Random, rollout
+
+SOUND = "gymnasium:faulty_env:Sound-v0"
+
+
+class ByOffset:
+    """Deterministic; the length of its episodes depends on their seed."""
+
+    def init(self, batch):
+        return np.zeros(batch, int)
+
+    def act(self, carry, step, *, key):
+        carry = np.where(step.is_first, 0, carry + 1)
+        stop = carry >= 4 + 8 * (step.obs["offset"][:, 0] + 1) / 2
+        return {"action": stop.astype(int)}, carry
+
+
+def outcomes(episodes):
+    return [(e.seed, e.return_, e.length, e.success) for e in episodes]
+
+
+def test_one_episode_by_hand():
+    env = envs.make("probe:delayed")
+    (episode,) = rollout(Random(env.act_space), env, [11])
+    assert (episode.seed, episode.return_, episode.length, episode.success) == (11, 1.0, 2, None)
+    assert 0 < episode.seconds < 10
+
+
+@pytest.mark.parametrize("num_envs", [2, 3, 8, 32])
+def test_result_does_not_depend_on_the_number_of_copies(num_envs):
+    seeds = [*range(20), 3, 3]
+    one = rollout(ByOffset(), envs.make(SOUND, 1), seeds)
+    many = rollout(ByOffset(), envs.make(SOUND, num_envs), seeds)
+    assert [e.seed for e in many] == seeds
+    assert outcomes(one) == outcomes(many)
+    assert len({e.length for e in one}) > 3  # the episodes do differ
+
+
+def test_no_seed_is_no_episode():
+    assert rollout(ByOffset(), envs.make(SOUND, 2), []) == []
+
+
+def test_success_is_what_the_task_said():
+    env = envs.make("minigrid:Empty-5x5", 4)
+    episodes = rollout(Random(env.act_space), env, range(12))
+    assert {e.success for e in episodes} == {True, False}
+    assert all(e.success == (e.return_ > 0) for e in episodes)
+
+
+def test_random_is_reproducible_and_the_key_matters():
+    def play(key):
+        env = envs.make("minigrid:Empty-5x5", 2)
+        return outcomes(rollout(Random(env.act_space), env, range(4), key=key))
+
+    assert play(0) == play(0) != play(1)
+
+
+def test_random_covers_every_action():
+    env = envs.make("gymnasium:Pendulum-v1", 500)
+    step = env.reset()
+    action, _ = Random(env.act_space).act(None, step, key=0)
+    assert action["action"].shape == (500, 1) and action["action"].dtype == np.float32
+    assert action["action"].min() < -0.9 and action["action"].max() > 0.9
+    chosen, _ = Random({"a": envs.Space((3,), "int32", 4)}).act(None, step, key=0)
+    assert chosen["a"].shape == (500, 3) and set(chosen["a"].flat) == {0, 1, 2, 3}
+
+
+def test_on_step_sees_every_slot_with_the_episode_it_belongs_to():
+    slots = []
+    env = envs.make("probe:delayed", 2)
+    rollout(
+        Random(env.act_space),
+        env,
+        [1, 2, 3],
+        on_step=lambda step, action, index: slots.append((index.tolist(), step.is_first.tolist())),
+    )
+    first, later = [True, True], [False, False]
+    assert slots == [
+        *(([0, 1], flag) for flag in (first, later, later)),
+        *(([2, -1], flag) for flag in (first, later, later)),
+    ]
+
+
+@pytest.mark.parametrize("num_envs", [1, 2, 5])
+def test_long_episodes_are_recorded_as_they_stand(num_envs):
+    seeds = range(7)
+    full = rollout(ByOffset(), envs.make(SOUND, 1), seeds)
+    cut = rollout(ByOffset(), envs.make(SOUND, num_envs), seeds, max_steps=8)
+    assert [e.length for e in cut] == [min(e.length, 8) for e in full]
+    assert [e.return_ for e in cut] == [e.return_ if e.length <= 8 else 0.0 for e in full]
+
+
+def test_every_slot_gets_a_key_of_its_own():
+    keys = []
+
+    class Listening(Random):
+        def act(self, carry, step, *, key):
+            keys.append(key)
+            return super().act(carry, step, key=key)
+
+    env = envs.make(SOUND)
+    rollout(Listening(env.act_space), env, [0, 1], key=5)
+    assert len(set(keys)) == len(keys) and all(0 <= k < 2**31 for k in keys)

@@ -1,0 +1,181 @@
+"""HostVector: the stream of slots, seeds, guards, and processes."""
+
+import numpy as np
+import pytest
+from faulty_env import FAULTS
+
+import envs
+from envs.api import FIRST_TRAINING_SEED, EnvError, training_seed
+
+SOUND = "gymnasium:faulty_env:Sound-v0"
+
+
+def go(env, value, seeds=None):
+    return env.step({"action": np.full(env.num_envs, value)}, seeds)
+
+
+def test_stream_of_one_episode():
+    env = envs.make(SOUND)
+    first = env.reset([5])
+    assert first.is_first[0] and not first.is_last[0] and first.reward[0] == 0
+    for t in range(1, 5):
+        step = go(env, 1)
+        assert step.obs["count"][0] == t and step.reward[0] == 1
+        assert not (step.is_first[0] or step.is_last[0])
+    last = go(env, 1)
+    assert last.obs["count"][0] == 5  # the true final observation
+    assert last.is_last[0] and last.is_terminal[0] and last.reward[0] == 1
+    again = go(env, 1, [5])
+    assert again.is_first[0] and again.reward[0] == 0 and again.obs["count"][0] == 0
+    assert np.array_equal(again.obs["offset"], first.obs["offset"])
+
+
+def test_time_limit_is_not_terminal_and_both_is():
+    env = envs.make(SOUND, 2)
+    env.reset([0, 0])
+    for _ in range(11):
+        step = go(env, 0)
+    step = env.step({"action": np.array([0, 1])})  # step 12: the limit, and for copy 1 the end too
+    assert step.is_last.tolist() == [True, True]
+    assert step.is_terminal.tolist() == [False, True]
+
+
+def test_dtypes():
+    env = envs.make(SOUND, 2)
+    for step in (env.reset(), go(env, 0)):
+        assert step.reward.dtype == np.float32
+        assert step.is_first.dtype == step.is_last.dtype == step.is_terminal.dtype == bool
+        assert {k: (v.shape[1:], v.dtype) for k, v in step.obs.items()} == {
+            k: (s.shape, s.dtype) for k, s in env.obs_space.items()
+        }
+
+
+def test_explicit_seeds_go_only_to_copies_that_start():
+    env = envs.make(SOUND, 2)
+    a = env.reset([7, 8])
+    for _ in range(5):
+        step = env.step({"action": np.array([1, 0])}, [1, 1])
+    assert step.is_last.tolist() == [True, False]
+    step = env.step({"action": np.array([0, 0])}, [8, 123])
+    assert np.array_equal(step.obs["offset"][0], a.obs["offset"][1])
+    assert step.is_first.tolist() == [True, False]
+    assert np.array_equal(step.obs["offset"][1], a.obs["offset"][1])
+
+
+def test_training_seeds_follow_from_seed_copy_and_episode():
+    env = envs.make(SOUND, 2, seed=3)
+    starts = [env.reset().obs["offset"]]
+    for _ in range(13):
+        step = go(env, 0)
+    starts.append(step.obs["offset"])
+    assert step.is_first.all() and env.episodes.tolist() == [2, 2]
+    for episode, offsets in enumerate(starts):
+        seeds = [training_seed(3, copy, episode) for copy in range(2)]
+        assert all(FIRST_TRAINING_SEED <= seed < 2**31 for seed in seeds)
+        assert np.array_equal(env.reset(seeds).obs["offset"], offsets)
+    other = envs.make(SOUND, 2, seed=3)
+    other.episodes[:] = 1  # continues where the first one was
+    assert np.array_equal(other.reset().obs["offset"], starts[1])
+
+
+def test_success_is_nan_until_told():
+    env = envs.make("minigrid:Empty-5x5")
+    assert np.isnan(env.reset([0]).obs["log/success"])
+
+
+def test_returned_arrays_are_not_written_again():
+    env = envs.make(SOUND)
+    first = env.reset([0])
+    go(env, 0)
+    assert first.obs["count"][0] == 0 and first.is_first[0]
+
+
+@pytest.mark.parametrize(
+    ("fault", "message"),
+    [
+        ("NaNObservation", "step 3 of the episode with seed 5: observation 'offset' contains nan"),
+        ("WrongShape", r"step 3 .*: observation 'offset' has the shape \(1,\), expected \(2,\)"),
+        ("WrongDtype", "step 0 .*: observation 'count' has the dtype float64, expected int32"),
+        ("WrongKeys", r"step 0 .*: the observation has the keys \['count'\], expected"),
+        ("WrongClass", "step 3 .*: observation 'count' contains 13, expected one of 0..12"),
+        ("NaNReward", "step 4 .*: the reward contains nan, expected a finite number"),
+        ("ArrayReward", r"step 1 .*: the reward is array\(\[0.\]\), expected a number"),
+        ("Raises", r"step 3 .*: it raised ZeroDivisionError: division by zero \(.*faulty_env.py:\d+\)$"),
+    ],
+)
+def test_fault_names_task_copy_step_and_what_was_expected(fault, message):
+    env = envs.make(f"gymnasium:faulty_env:{fault}-v0", 2)
+    with pytest.raises(EnvError, match=f"{fault}-v0, copy 0.*{message}") as error:
+        env.reset([5, 6])
+        for _ in range(6):
+            go(env, 0)
+    assert "\n" not in str(error.value)
+
+
+def test_faults_are_complete():
+    assert len(FAULTS) >= 12
+
+
+@pytest.mark.parametrize(
+    ("action", "message"),
+    [
+        ({}, "lacks 'action'"),
+        ({"action": np.zeros((2, 1))}, r"has the shape \(2, 1\), expected \(2,\)"),
+        ({"action": np.array([0, 2])}, "of copy 1 is 2, expected one of 0..1"),
+        ({"action": np.array([0, -1])}, "of copy 1 is -1, expected one of 0..1"),
+    ],
+)
+def test_wrong_action(action, message):
+    env = envs.make(SOUND, 2)
+    env.reset()
+    with pytest.raises(ValueError, match=message):
+        env.step(action)
+
+
+def test_nan_action_is_refused_where_it_has_an_effect():
+    env = envs.make("probe:continuous", 2)
+    env.reset()
+    with pytest.raises(ValueError, match="of copy 0 is nan, expected a finite number"):
+        env.step({"action": np.full((2, 1), np.nan)})
+    env.step({"action": np.zeros((2, 1))})
+    assert env.step({"action": np.full((2, 1), np.nan)}).is_first.all()
+
+
+@pytest.mark.parametrize("seeds", [[1], [1, -1]])
+def test_wrong_seeds(seeds):
+    env = envs.make(SOUND, 2)
+    with pytest.raises(ValueError, match="seeds must be 2 numbers"):
+        env.reset(seeds)
+
+
+def test_closing_twice_is_fine():
+    env = envs.make(SOUND)
+    env.close()
+    env.close()
+
+
+def test_processes_give_the_same_stream():
+    here, there = envs.make(SOUND, 2, seed=1), envs.make(SOUND, 2, seed=1, parallel=True)
+    rng = np.random.default_rng(0)
+    pairs = [(here.reset(), there.reset())]
+    for _ in range(40):
+        action = {"action": rng.integers(0, 2, 2)}
+        pairs.append((here.step(action), there.step(action)))
+    there.close()
+    for a, b in pairs:
+        assert all(np.array_equal(a.obs[k], b.obs[k], equal_nan=True) for k in a.obs)
+        assert all(np.array_equal(x, y) and x.dtype == y.dtype for x, y in zip(a[1:], b[1:], strict=True))
+
+
+@pytest.mark.parametrize(
+    ("fault", "message"),
+    [("Raises", "copy 0, step 3 .*ZeroDivisionError"), ("Dies", "the process of a copy died")],
+)
+def test_faults_in_processes(fault, message, capfd):
+    env = envs.make(f"gymnasium:faulty_env:{fault}-v0", 2, parallel=True)
+    env.reset([5, 6])
+    with pytest.raises(EnvError, match=message):
+        for _ in range(6):
+            go(env, 0)
+    env.close()
+    assert "Traceback" not in capfd.readouterr().err
