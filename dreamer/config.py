@@ -115,6 +115,16 @@ class TwoHotConfig(HeadConfig):
 
 
 @dataclass(frozen=True)
+class PolicyConfig(HeadConfig):
+    """Size of the policy and the spread of its continuous actions."""
+
+    min_std: Positive = 0.1
+    """Smallest standard deviation of a continuous action."""
+    max_std: Positive = 1.0
+    """Largest standard deviation of a continuous action."""
+
+
+@dataclass(frozen=True)
 class ActorCriticConfig(Section):
     """How behaviour is learned from the world model."""
 
@@ -146,6 +156,10 @@ class ActorCriticConfig(Section):
     """Whether returns bootstrap from the slow critic instead of the critic."""
     return_rate: Rate = 0.01
     """How fast the return range follows the batches."""
+    return_low: Annotated[float, Range(0, 100)] = 5.0
+    """Percentile at which the range of the returns begins."""
+    return_high: Annotated[float, Range(0, 100)] = 95.0
+    """Percentile at which it ends."""
     return_limit: Positive = 1.0
     """Smallest range by which returns are divided."""
     replay_value: bool = True
@@ -228,7 +242,7 @@ class AgentConfig(Section):
     """The head that predicts rewards."""
     cont: HeadConfig = HeadConfig(layers=1)
     """The head that predicts whether the episode goes on."""
-    policy: HeadConfig = HeadConfig(layers=3)
+    policy: PolicyConfig = PolicyConfig(layers=3)
     """The actor."""
     value: TwoHotConfig = TwoHotConfig(layers=3)
     """The critic."""

@@ -40,6 +40,8 @@ class Hyper(NamedTuple):
     slow_reg: Any
     replay_slow_reg: Any
     return_rate: Any
+    return_low: Any
+    return_high: Any
     return_limit: Any
 
     @classmethod
@@ -75,6 +77,8 @@ class Hyper(NamedTuple):
             slow_reg=behavior.slow_reg,
             replay_slow_reg=behavior.replay_slow_reg,
             return_rate=behavior.return_rate,
+            return_low=behavior.return_low,
+            return_high=behavior.return_high,
             return_limit=behavior.return_limit,
         )
         return cls(**{k: jnp.asarray(v, jnp.float32) for k, v in values.items()})

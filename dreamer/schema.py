@@ -13,7 +13,7 @@ import tomllib
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import MISSING, dataclass, fields
 from pathlib import Path
-from typing import Annotated, Any, Literal, TypeVar, get_args, get_origin
+from typing import Annotated, Any, Literal, TypeGuard, TypeVar, get_args, get_origin
 
 
 class ConfigError(ValueError):
@@ -104,8 +104,8 @@ def paths(cls: type[Section]) -> dict[str, dataclasses.Field]:
     """Every field that is not a section, by its dotted path."""
     found = {}
     for f in fields(cls):
-        inner = paths(f.type) if _is_section(f.type) else None
-        found |= {f.name: f} if inner is None else {f"{f.name}.{k}": v for k, v in inner.items()}
+        kind = f.type
+        found |= {f"{f.name}.{k}": v for k, v in paths(kind).items()} if _is_section(kind) else {f.name: f}
     return found
 
 
@@ -139,10 +139,11 @@ def is_list(kind: Any) -> bool:
 
 
 def parse_text(kind: Any, text: str) -> Any:
-    """What a word of a command line means for a field of this type; the text itself where it means nothing."""
+    """What words of a command line mean for a field of this type; themselves where they mean nothing."""
     kind = get_args(kind)[0] if get_origin(kind) is Annotated else kind
-    if get_origin(kind) is tuple:
-        return [parse_text(get_args(kind)[0], part) for part in text.strip("()[] ").replace(",", " ").split()]
+    if is_list(kind):
+        parts = text.strip("()[] ").replace(",", " ").split()
+        return [parse_text(get_args(kind)[0], part) for part in parts]
     if kind is bool:
         return {"true": True, "1": True, "false": False, "0": False}.get(text.lower(), text)
     return _number(text) if kind in (int, float) else text
@@ -233,9 +234,10 @@ def _converted(kind: Any, value: Any) -> Any:
     if get_origin(kind) is Literal:
         return value if value in get_args(kind) else None
     if kind in (int, float):
-        if isinstance(value, bool) or not isinstance(value, numbers.Real) or not math.isfinite(value):
+        number: Any = value
+        if isinstance(value, bool) or not isinstance(value, numbers.Real) or not math.isfinite(number):
             return None
-        return kind(value) if kind is float or int(value) == value else None
+        return kind(number) if kind is float or int(number) == number else None
     return value if isinstance(value, kind) else None
 
 
@@ -276,7 +278,7 @@ def _unknown_path(path: str, known: Iterable[str]) -> ConfigError:
     return ConfigError(f"{path} is no field of the configuration{hint}")
 
 
-def _is_section(kind: Any) -> bool:
+def _is_section(kind: Any) -> TypeGuard[type[Section]]:
     return isinstance(kind, type) and issubclass(kind, Section)
 
 

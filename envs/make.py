@@ -133,7 +133,7 @@ def make(task: str, num_envs: int = 1, *, seed: int = 0, obs: str = "", parallel
         `if __name__ == "__main__":`.
 
     Raises:
-      UnknownTask: for a suite or task that is not there, with close matches.
+      UnknownTask: for a suite, task or observation that is not there, with close matches.
       MissingExtra: if a package is missing, with what to install.
       UnsupportedSpace: if no agent here can handle its observations or actions.
       ValueError: for another wrong argument.
@@ -143,7 +143,7 @@ def make(task: str, num_envs: int = 1, *, seed: int = 0, obs: str = "", parallel
     adapter = next(suite for suite in SUITES if suite.name == name).adapter()
     if obs and obs not in adapter.OBS:
         allowed = ", ".join(repr(o) for o in adapter.OBS)
-        raise ValueError(f"{name} has no observation {obs!r}; allowed: {allowed}")
+        raise UnknownTask(f"{name} has no observation {obs!r}; allowed: {allowed}")
     from envs.vector import HostVector
 
     make_env = functools.partial(adapter.make, rest, obs or adapter.OBS[0])

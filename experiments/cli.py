@@ -1,12 +1,13 @@
 """The console script `dreamer`: words become a command and its options, mistakes become one sentence.
 
-Every option is a field of a frozen dataclass, so flags, TOML files and stored runs share one set of checks and
-messages. Commands import what they need when they run: help never starts JAX.
+Every option is a field of a frozen dataclass, so flags, TOML files and stored runs share their checks and
+messages. Commands import what they need when they run: help never imports JAX.
 """
 
 import dataclasses
 import difflib
 import json
+import os
 import re
 import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -20,8 +21,8 @@ from dreamer.schema import ConfigError, Range, Section
 from experiments import presets
 from experiments.presets.sizes import SIZES
 
-MISTAKE, INTERRUPTED = 2, 130
-"""Exit codes beside those of the commands."""
+STOPPED, MISTAKE, INTERRUPTED = 1, 2, 130
+"""Exit codes: a run ended before its time, the command cannot be, somebody pressed Ctrl-C."""
 
 
 @dataclass(frozen=True)
@@ -31,7 +32,7 @@ class TrainOptions(Section):
     run: str = ""
     """Folder of the run; one that holds a run is resumed (default: runs/<preset or task>-seed<seed>)."""
     size: str = ""
-    """Size of the agent, one of SIZES, over that of the preset."""
+    """Size of the agent, over that of the preset."""
     config: str = ""
     """TOML file with any fields of the configuration, over preset and size."""
     force: tuple[str, ...] = ()
@@ -61,7 +62,7 @@ class BenchOptions(Section):
     """What is measured, on synthetic batches."""
 
     sizes: tuple[str, ...] = ("1m",)
-    """Sizes of the agent, of SIZES."""
+    """Sizes of the agent."""
     obs: tuple[Literal["vector", "image"], ...] = ("vector", "image")
     """Kinds of observation."""
     batch: Count = 16
@@ -100,9 +101,7 @@ def train(words: Sequence[str], options: TrainOptions, changes: Mapping[str, Any
         print(f"{plan.folder} holds a run: going on with it (--run names another folder)", file=sys.stderr)
     from experiments import run
 
-    return run.train(
-        plan.cfg, plan.folder, json=options.json, force=options.force, explicit=bool(options.run)
-    )
+    return run.train(plan.cfg, plan.folder, json=options.json, force=options.force)
 
 
 def evaluate(words: Sequence[str], options: EvalOptions, changes: Mapping[str, Any]) -> int:
@@ -127,7 +126,7 @@ def bench(words: Sequence[str], options: BenchOptions, changes: Mapping[str, Any
     return bench.run(o.sizes, o.obs, o.batch, o.length, dtype=o.dtype, json=o.json)
 
 
-def envs(words: Sequence[str], options: EnvsOptions, changes: Mapping[str, Any]) -> int:
+def show_envs(words: Sequence[str], options: EnvsOptions, changes: Mapping[str, Any]) -> int:
     from experiments import envs_command
 
     if options.check:
@@ -157,7 +156,7 @@ COMMANDS = {
     "train": Command("Train an agent, or go on with a run.", "[PRESET]", TrainOptions, train),
     "eval": Command("Play episodes with the agent of a run.", "RUN", EvalOptions, evaluate),
     "bench": Command("Measure how fast this machine learns and acts.", "", BenchOptions, bench),
-    "envs": Command("List environments, or check one.", "", EnvsOptions, envs),
+    "envs": Command("List environments, or check one.", "", EnvsOptions, show_envs),
     "doctor": Command("Say what is installed and what would run where.", "", DoctorOptions, doctor),
 }
 
@@ -169,12 +168,16 @@ def main(argv: Sequence[str] | None = None) -> int:
         return _run(words)
     except KeyboardInterrupt:
         return _fail("interrupted", INTERRUPTED, words)
+    except BrokenPipeError:  # whoever read the output has seen enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
     except OSError as error:
         return _fail(": ".join(filter(None, (str(error.filename or ""), error.strerror))), MISTAKE, words)
     except Exception as error:
-        if not isinstance(error, _mistakes()):
+        code = _exit_code(error)
+        if code is None:
             raise
-        return _fail(str(error), MISTAKE, words)
+        return _fail(str(error), code, words)
 
 
 def _run(words: list[str]) -> int:
@@ -187,16 +190,15 @@ def _run(words: list[str]) -> int:
     kinds = {path: f.type for path, f in schema.paths(command.options).items()}
     fields = {path: f.type for path, f in schema.paths(Config).items()} if name == "train" else {}
     if {"-h", "--help"} & set(rest):
-        positional = [word for word in rest if not word.startswith("-")]
-        return _help(
-            name, presets.build(positional[0]) if positional and positional[0] in presets.PRESETS else None
-        )
+        named = [word for word in rest if word in presets.PRESETS]
+        return _help(name, presets.build(named[0] if named else "quickstart"))
     positional, values = parse(rest, kinds | fields, f"dreamer {name}")
-    needed = command.word.isupper() and not command.word.startswith("[")
     if len(positional) > bool(command.word):
         raise ConfigError(f"dreamer {name} does not take '{positional[-1]}'")
-    if needed and not positional:
-        raise ConfigError(f"dreamer {name} needs a {command.word}: the folder of a run")
+    if command.word == "RUN" and not positional:
+        raise ConfigError(
+            f"dreamer {name} needs the folder of a run, as in dreamer {name} runs/quickstart-seed0"
+        )
     options = schema.build(command.options, {k: v for k, v in values.items() if k in kinds})
     return command.call(positional, options, {k: v for k, v in values.items() if k not in kinds})
 
@@ -213,7 +215,7 @@ def parse(words: Iterable[str], kinds: Mapping[str, Any], program: str) -> tuple
     Raises:
       ConfigError: an unknown flag (with close ones), or one without a value.
     """
-    waiting = [part for word in words for part in _split(word)]
+    waiting = list(words)
     positional: list[str] = []
     values: dict[str, Any] = {}
     while waiting:
@@ -221,29 +223,33 @@ def parse(words: Iterable[str], kinds: Mapping[str, Any], program: str) -> tuple
         if not _is_flag(word):
             positional.append(word)
             continue
-        path, negated = _find(word, kinds, program)
+        flag, equals, attached = word.partition("=")
+        path, negated = _find(flag, kinds, program)
         kind = kinds[path]
-        if kind is bool:
-            given = waiting and isinstance(schema.parse_text(bool, waiting[0]), bool)
-            value = schema.parse_text(bool, waiting.pop(0)) if given else True
-            values[path] = value != negated
+        if negated:
+            values[path] = False
             continue
-        ahead = [_is_flag(w) for w in waiting] + [True]
-        count = ahead.index(True) if schema.is_list(kind) else min(ahead.index(True), 1)
-        if not count:
-            raise ConfigError(f"{word} needs a value")
-        values[path] = schema.parse_text(kind, " ".join(waiting[:count]))
-        del waiting[:count]
+        given = [attached] if equals else _take(waiting, kind)
+        if not given and kind is not bool:
+            raise ConfigError(f"{flag} needs a value")
+        values[path] = schema.parse_text(kind, " ".join(given)) if given else True
     return positional, values
+
+
+def _take(waiting: list[str], kind: Any) -> list[str]:
+    """Remove and return the words that belong to a flag of this type."""
+    free = next((i for i, word in enumerate(waiting) if _is_flag(word)), len(waiting))
+    if kind is bool:
+        free = min(free, sum(isinstance(schema.parse_text(bool, word), bool) for word in waiting[:1]))
+    elif not schema.is_list(kind):
+        free = min(free, 1)
+    given = waiting[:free]
+    del waiting[:free]
+    return given
 
 
 def _is_flag(word: str) -> bool:
     return word.startswith("-") and not re.fullmatch(r"-[\d.].*", word)
-
-
-def _split(word: str) -> list[str]:
-    flag, equals, value = word.partition("=")
-    return [flag, value] if equals and _is_flag(word) else [word]
 
 
 def _find(flag: str, kinds: Mapping[str, Any], program: str) -> tuple[str, bool]:
@@ -255,10 +261,9 @@ def _find(flag: str, kinds: Mapping[str, Any], program: str) -> tuple[str, bool]
     positive = section + dot + name.removeprefix("no_")
     if name.startswith("no_") and kinds.get(positive) is bool:
         return positive, True
-    close = schema.closest(path, kinds)
-    known = f"; see {program} --help"
-    hint = f"; did you mean {' or '.join(map(_flag, close))}?" if close else known
-    raise ConfigError(f"{program} has no option {flag}{hint}")
+    close = " or ".join(map(_flag, schema.closest(path, kinds)))
+    hint = f"did you mean {close}?" if close else f"see {program} --help"
+    raise ConfigError(f"{program} has no option {flag}; {hint}")
 
 
 def _flag(path: str) -> str:
@@ -283,21 +288,20 @@ def resolve(preset: str, options: TrainOptions, changes: Mapping[str, Any]) -> P
     Raises:
       ConfigError: an unknown preset, size or field, or a value that cannot be.
     """
-    changes = dict(changes)
-    preset = preset or changes.pop("preset", "")
-    changes.pop("preset", None)
+    preset = preset or changes.get("preset", "")
+    changes = {path: value for path, value in changes.items() if path != "preset"}
+    if ":" in preset:
+        raise ConfigError(f"'{preset}' is a task, not a preset: --task {preset}")
     if preset:
         _known("preset", preset, presets.PRESETS)
     base = presets.build(preset or "quickstart")
-    cfg = _over(base, options, changes)
-    folder = Path(options.run) if options.run else default_folder(cfg, base)
+    folder = Path(options.run) if options.run else default_folder(_over(base, options, changes), base)
     stored = folder / "config.toml"
-    if not stored.is_file():
-        return Plan(cfg, folder, False)
-    found = config.load_toml(stored)
-    if preset in ("", found.preset):
-        cfg = _over(found, options, changes)
-    return Plan(cfg, folder, True)
+    resumes = stored.is_file()
+    if resumes:
+        found = config.load_toml(stored)
+        base = found if preset in ("", found.preset) else base
+    return Plan(_over(base, options, changes), folder, resumes)
 
 
 def _over(base: Config, options: TrainOptions, changes: Mapping[str, Any]) -> Config:
@@ -325,15 +329,21 @@ def _known(what: str, name: str, known: Iterable[str]) -> None:
         raise ConfigError(f"there is no {what} '{name}'; {hint}")
 
 
-def _mistakes() -> tuple[type[Exception], ...]:
-    """What a user can mend; anything else is a fault of the program and keeps its traceback."""
-    import envs as worlds
+def _exit_code(error: Exception) -> int | None:
+    """The exit code for what a user can mend; None for a fault of the program, which keeps its traceback."""
+    if isinstance(error, ConfigError):
+        return MISTAKE
+    import envs
     from dreamer.checkpoint import CheckpointError
     from dreamer.logger import LoggerError
     from dreamer.replay.segments import ReplayError
+    from experiments.run import TrainingStopped
 
-    unusable = (worlds.UnknownTask, worlds.MissingExtra, worlds.UnsupportedSpace, worlds.EnvError)
-    return (ConfigError, CheckpointError, LoggerError, ReplayError, *unusable)
+    if isinstance(error, TrainingStopped):
+        return STOPPED
+    unusable = (envs.UnknownTask, envs.MissingExtra, envs.UnsupportedSpace, envs.EnvError)
+    expected = (CheckpointError, LoggerError, ReplayError, *unusable)
+    return MISTAKE if isinstance(error, expected) else None
 
 
 def _fail(sentence: str, code: int, words: Sequence[str]) -> int:
@@ -356,25 +366,23 @@ commands:
 `dreamer COMMAND --help` lists its options."""
 
 
-def _help(name: str, preset: Config | None) -> int:
+def _help(name: str, preset: Config) -> int:
     import tyro
 
-    command = COMMANDS[name]
-    unnamed = tyro.conf.arg(name="")
+    command, unnamed = COMMANDS[name], tyro.conf.arg(name="")
     parts: list[Any] = [("options", Annotated[command.options, unnamed], command.options())]
     about = command.about
     if name == "train":
-        cfg = preset or presets.build("quickstart")
-        parts.append(("config", Annotated[Config, unnamed], cfg))
+        parts.append(("config", Annotated[Config, unnamed], preset))
         listed = "\n".join(f"  {p:<12} {presets.describe(p)}" for p in presets.PRESETS)
-        about += f"\n\npresets (default: quickstart):\n{listed}\n\nsizes: {', '.join(SIZES)}\n\n"
-        about += f"The defaults below are those of the preset {cfg.preset}."
+        about += f"\n\npresets (default: quickstart):\n{listed}\n\nsizes: {', '.join(SIZES)}"
+        about += f"\n\nThe defaults below are those of the preset {preset.preset}."
     form = dataclasses.make_dataclass(name, parts, frozen=True)
     try:
         tyro.cli(form, prog=f"dreamer {name} {command.word}".strip(), description=about, args=["--help"])
     except SystemExit as done:
         return int(done.code or 0)
-    raise AssertionError("help always exits")
+    return 0
 
 
 if __name__ == "__main__":

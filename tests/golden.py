@@ -23,6 +23,7 @@ from dreamer.config import (
     HeadConfig,
     LossConfig,
     OptimConfig,
+    PolicyConfig,
     RSSMConfig,
     TwoHotConfig,
 )
@@ -48,14 +49,10 @@ FIXED = {  # What the toolkit has no switch for, and the value it implements.
     "rewhead.output": "symexp_twohot",
     "conhead.output": "binary",
     "value.output": "symexp_twohot",
-    "policy.minstd": 0.1,
-    "policy.maxstd": 1.0,
     "policy_dist_disc": "categorical",
     "policy_dist_cont": "bounded_normal",
     "retnorm.impl": "perc",
     "retnorm.debias": False,
-    "retnorm.perclo": 5.0,
-    "retnorm.perchi": 95.0,
     "valnorm.impl": "none",
     "advnorm.impl": "none",
     "opt.momentum": True,
@@ -118,7 +115,9 @@ def config(meta: dict[str, Any]) -> AgentConfig:
         ),
         reward=twohot(a["rewhead"]),
         cont=head(a["conhead"]),
-        policy=head(a["policy"]),
+        policy=PolicyConfig(
+            a["policy"]["layers"], a["policy"]["units"], a["policy"]["minstd"], a["policy"]["maxstd"]
+        ),
         value=twohot(a["value"]),
         behavior=ActorCriticConfig(
             imag_length=a["imag_length"],
@@ -135,6 +134,8 @@ def config(meta: dict[str, Any]) -> AgentConfig:
             replay_slow_reg=a["repl_loss"]["slowreg"],
             slow_target=a["imag_loss"]["slowtar"],
             return_rate=a["retnorm"]["rate"],
+            return_low=a["retnorm"]["perclo"],
+            return_high=a["retnorm"]["perchi"],
             return_limit=a["retnorm"]["limit"],
             replay_value=a["repval_loss"],
             replay_value_grad=a["repval_grad"],

@@ -72,7 +72,7 @@ class ActorCritic:
         lam = jnp.broadcast_to(hyper.lam, reward.shape)
         target = sg(lambda_return(reward, discount * cont, value, lam))
 
-        returns = running.update(returns, target, rate=hyper.return_rate)
+        returns = running.update(returns, target, rate=hyper.return_rate, low=hyper.return_low, high=hyper.return_high)
         scale = running.scale(returns, limit=hyper.return_limit)
         advantage = (target - value[:, :-1]) / scale
 

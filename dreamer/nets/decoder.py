@@ -12,6 +12,7 @@ from dreamer.nets import conv
 from dreamer.nets.heads import as_logits, discrete_out
 from dreamer.nets.layers import MLP, BlockLinear, Initializer, Layer, Linear, RMSNorm
 from dreamer.records import Latent
+from dreamer.schema import ConfigError
 from envs.api import Spaces
 
 
@@ -21,9 +22,7 @@ class Decoder(nnx.Module):
     Vectors are predicted in symlog space, categories as logits, images in [0, 1].
     """
 
-    def __init__(
-        self, obs_space: Spaces, deter: int, stoch: int, cfg: DecoderConfig, *, init: Initializer
-    ):
+    def __init__(self, obs_space: Spaces, deter: int, stoch: int, cfg: DecoderConfig, *, init: Initializer):
         self.vectors = tuple((k, s) for k, s in obs_space.items() if not s.is_image)
         self.images = tuple((k, s) for k, s in obs_space.items() if s.is_image)
         if self.vectors:
@@ -40,6 +39,11 @@ class Decoder(nnx.Module):
             size = conv.padded_size(self.images, stages)
             channels = sum(s.shape[-1] for _, s in self.images)
             depths = [cfg.depth * m for m in cfg.mults]
+            if deter % cfg.blocks or depths[-1] % cfg.blocks:
+                raise ConfigError(
+                    f"agent.decoder.blocks must divide agent.rssm.deter ({deter}) and the channels of the "
+                    f"smallest image, depth times the last of mults ({depths[-1]}), but it is {cfg.blocks}"
+                )
             self.small = (size[0] // 2**stages, size[1] // 2**stages, depths[-1])
             self.blocks = cfg.blocks
             width = math.prod(self.small)
@@ -86,4 +90,3 @@ class Decoder(nnx.Module):
         for layer, norm in zip(self.convs, self.norms, strict=True):
             x = jax.nn.silu(norm(layer.upsampled(x)))
         return jax.nn.sigmoid(self.image_out.upsampled(x).astype(jnp.float32))
-

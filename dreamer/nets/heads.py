@@ -6,7 +6,7 @@ import jax.numpy as jnp
 from flax import nnx
 from jax import Array
 
-from dreamer.config import HeadConfig, TwoHotConfig
+from dreamer.config import HeadConfig, PolicyConfig, TwoHotConfig
 from dreamer.nets.layers import MLP, Initializer, Linear
 from dreamer.ops import dists
 from envs.api import Space, Spaces
@@ -79,9 +79,10 @@ POLICY_SCALE = 0.01
 class PolicyHead(nnx.Module):
     """A distribution over every entry of the action space, given the features."""
 
-    def __init__(self, width: int, act_space: Spaces, cfg: HeadConfig, *, init: Initializer):
+    def __init__(self, width: int, act_space: Spaces, cfg: PolicyConfig, *, init: Initializer):
         self.mlp = MLP(width, cfg.units, cfg.layers, init=init)
         self.spaces = tuple(act_space.items())
+        self.std_range = (cfg.min_std, cfg.max_std)
         outs = {}
         for name, space in self.spaces:
             make = discrete_out if space.is_discrete else NormalOut
@@ -103,5 +104,5 @@ class PolicyHead(nnx.Module):
                 mean, std = (
                     v.reshape(*v.shape[:-1], *space.shape) for v in self.out[name](x)
                 )
-                result[name] = dists.BoundedNormal.from_raw(mean, std, ndim)
+                result[name] = dists.BoundedNormal.from_raw(mean, std, ndim, *self.std_range)
         return result

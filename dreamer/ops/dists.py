@@ -148,11 +148,8 @@ class Categorical(NamedTuple):
         return self.entropy() / most
 
 
-MIN_STD, MAX_STD = 0.1, 1.0
-
-
 class BoundedNormal(NamedTuple):
-    """A continuous action: ``mean = tanh(raw)``, ``std = 0.9 * sigmoid(raw_std + 2) + 0.1``, independent entries.
+    """A continuous action: ``mean = tanh(raw)``, ``std = (high - low) * sigmoid(raw_std + 2) + low``.
 
     Samples are not squashed; the environment clips them. Density and entropy are those of the normal.
     """
@@ -161,11 +158,14 @@ class BoundedNormal(NamedTuple):
     std: Array
     """[..., *shape]."""
     ndim: int
+    low: float
+    high: float
+    """Bounds of the standard deviation."""
 
     @classmethod
-    def from_raw(cls, mean: Array, std: Array, ndim: int) -> BoundedNormal:
-        std = (MAX_STD - MIN_STD) * jax.nn.sigmoid(std.astype(jnp.float32) + 2.0) + MIN_STD
-        return cls(jnp.tanh(mean.astype(jnp.float32)), std, ndim)
+    def from_raw(cls, mean: Array, std: Array, ndim: int, low: float, high: float) -> BoundedNormal:
+        std = (high - low) * jax.nn.sigmoid(std.astype(jnp.float32) + 2.0) + low
+        return cls(jnp.tanh(mean.astype(jnp.float32)), std, ndim, low, high)
 
     def sample(self, key: Array, sampler: Sampler) -> Array:
         return self.mean + self.std * sampler.normal(key, self.mean.shape)
@@ -178,7 +178,7 @@ class BoundedNormal(NamedTuple):
 
     def randomness(self) -> Array:
         """Entropy from 0 (narrowest) to 1 (widest)."""
-        low, high = (_normal_entropy(jnp.asarray(s)) for s in (MIN_STD, MAX_STD))
+        low, high = (_normal_entropy(jnp.asarray(s)) for s in (self.low, self.high))
         entries = _entries(self.std.shape, self.ndim)
         return (self.entropy() / entries - low) / (high - low)
 

@@ -12,56 +12,53 @@ import jax
 import jax.numpy as jnp
 import optax
 from jax import Array
-from jax.flatten_util import ravel_pytree
 
 
 class LaPropState(NamedTuple):
-    """Moments of the gradients, each one long vector: a few large operations instead of many small ones."""
+    """Moments of the gradients."""
 
     count: Array
     """[] int32, updates so far."""
-    nu: Array
-    """[P] running mean of the squared gradients, tensors in the order of `jax.tree.leaves`."""
-    mu: Array
-    """[P] running mean of the scaled gradients."""
-
-
-def norms(tree: optax.Params) -> Array:
-    """[tensors] Euclidean norm of every leaf."""
-    return jnp.sqrt(jnp.stack([jnp.square(x).sum() for x in jax.tree.leaves(tree)]))
+    nu: optax.Updates
+    """Running mean of the squared gradients."""
+    mu: optax.Updates
+    """Running mean of the scaled gradients."""
 
 
 def clip_by_norm_ratio(grads: optax.Updates, params: optax.Params, clip: Array) -> optax.Updates:
     """Shrink each tensor's gradient to ``clip * max(1e-3, ||param||)`` where it is larger (no-op for clip 0)."""
-    limit = clip * jnp.maximum(1e-3, norms(params))
-    ratio = norms(grads) / jnp.where(clip > 0, limit, jnp.inf)
-    shrink = 1 / jnp.maximum(1.0, ratio)
-    leaves, structure = jax.tree.flatten(grads)
-    return structure.unflatten([x * shrink[i] for i, x in enumerate(leaves)])
+
+    def shrink(grad: Array, param: Array) -> Array:
+        limit = clip * jnp.maximum(1e-3, jnp.linalg.norm(param.ravel()))
+        ratio = jnp.linalg.norm(grad.ravel()) / jnp.where(clip > 0, limit, jnp.inf)
+        return grad / jnp.maximum(1.0, ratio)
+
+    return jax.tree.map(shrink, grads, params)
 
 
 def laprop_init(params: optax.Params) -> LaPropState:
-    """No moments yet."""
-    zeros = lambda: jnp.zeros(sum(p.size for p in jax.tree.leaves(params)))
+    zeros = lambda: jax.tree.map(lambda p: jnp.zeros_like(p, jnp.float32), params)
     return LaPropState(jnp.zeros((), jnp.int32), zeros(), zeros())
 
 
 def laprop(
-    grad: Array, state: LaPropState, *, beta1: Array, beta2: Array, eps: Array
-) -> tuple[Array, LaPropState]:
+    grads: optax.Updates, state: LaPropState, *, beta1: Array, beta2: Array, eps: Array
+) -> tuple[optax.Updates, LaPropState]:
     """Divide by the debiased RMS of the gradient, then average over time, debiased.
 
         nu <- beta2 * nu + (1 - beta2) * g^2          g' = g / (sqrt(nu / (1 - beta2^t)) + eps)
         mu <- beta1 * mu + (1 - beta1) * g'           step = mu / (1 - beta1^t)
-
-    Args:
-      grad: [P] all gradients.
     """
     count = state.count + 1
-    nu_fix, mu_fix = 1 - beta2**count, 1 - beta1**count
-    nu = beta2 * state.nu + (1 - beta2) * grad * grad
-    mu = beta1 * state.mu + (1 - beta1) * grad / (jnp.sqrt(nu / nu_fix) + eps)
-    return mu / mu_fix, LaPropState(count, nu, mu)
+    nu = jax.tree.map(lambda v, g: beta2 * v + (1 - beta2) * g * g, state.nu, grads)
+    nu_fix, mu_fix = 1 - beta2 ** count, 1 - beta1 ** count
+    mu = jax.tree.map(
+        lambda m, g, v: beta1 * m + (1 - beta1) * g / (jnp.sqrt(v / nu_fix) + eps),
+        state.mu,
+        grads,
+        nu,
+    )
+    return jax.tree.map(lambda m: m / mu_fix, mu), LaPropState(count, nu, mu)
 
 
 def learning_rate(count: Array, lr: Array, warmup: Array, anneal: Array, schedule: str) -> Array:
@@ -89,20 +86,20 @@ def update(
     Args:
       hyper: anything with the traced numbers `lr, warmup, anneal, agc, beta1, beta2, eps, weight_decay`.
     """
-    clipped, _ = ravel_pytree(clip_by_norm_ratio(grads, params, hyper.agc))
-    old, unravel = ravel_pytree(params)
-    step, new_state = laprop(clipped, state, beta1=hyper.beta1, beta2=hyper.beta2, eps=hyper.eps)
-    kernels, _ = ravel_pytree(
-        jax.tree_util.tree_map_with_path(
-            lambda path, p: p if is_kernel(path) else jnp.zeros_like(p), params
-        )
+    clipped = clip_by_norm_ratio(grads, params, hyper.agc)
+    steps, new_state = laprop(
+        clipped, state, beta1=hyper.beta1, beta2=hyper.beta2, eps=hyper.eps
     )
     rate = learning_rate(state.count, hyper.lr, hyper.warmup, hyper.anneal, schedule)
-    step = rate * (step + hyper.weight_decay * kernels)
+    steps = jax.tree_util.tree_map_with_path(
+        lambda path, s, p: -rate * (s + hyper.weight_decay * p if is_kernel(path) else s),
+        steps,
+        params,
+    )
     metrics = {
         "opt/lr": rate,
         "opt/grad_norm": optax.tree.norm(grads),
-        "opt/update_norm": jnp.linalg.norm(step),
-        "opt/param_norm": jnp.linalg.norm(old),
+        "opt/update_norm": optax.tree.norm(steps),
+        "opt/param_norm": optax.tree.norm(params),
     }
-    return unravel(old - step), new_state, metrics
+    return optax.apply_updates(params, steps), new_state, metrics

@@ -20,14 +20,14 @@ def init() -> Percentiles:
 
 
 def update(
-    state: Percentiles, x: Array, *, rate: Array, low: float = 5.0, high: float = 95.0
+    state: Percentiles, x: Array, *, rate: Array, low: Array, high: Array
 ) -> Percentiles:
     """Move towards the percentiles of one batch: ``p <- (1 - rate) * p + rate * percentile(x)``.
 
     The average is not debiased: early on it underestimates the range, and `scale` then falls
     back to its limit.
     """
-    now = jnp.percentile(jax.lax.stop_gradient(x).astype(jnp.float32), jnp.array([low, high]))
+    now = jnp.percentile(jax.lax.stop_gradient(x).astype(jnp.float32), jnp.stack([low, high]))
     mix = lambda old, new: (1 - rate) * old + rate * new
     return Percentiles(mix(state.low, now[0]), mix(state.high, now[1]))
 

@@ -1,7 +1,7 @@
 """Complete configurations by name: a function for each, which says what to expect of it.
 
-A preset is Python: build on another one with `dataclasses.replace`, give it a docstring with command, hardware,
-time and score, and add it to `PRESETS`.
+A preset is Python: build on another one with `dataclasses.replace`, give it a docstring with command,
+hardware, time and score, and add it to `PRESETS`.
 """
 
 from __future__ import annotations

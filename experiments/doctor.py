@@ -1,0 +1,165 @@
+"""`dreamer doctor`: what is installed, what would run where, and what stands in the way."""
+
+from __future__ import annotations
+
+import importlib.util
+import json as jsonlib
+import os
+import platform
+import shutil
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+import envs
+from dreamer.config import Config
+from experiments import presets
+
+GIB = 2**30
+LITTLE_DISK = 2 * GIB
+"""Checkpoints with their replay easily need this much."""
+
+PACKAGES = (
+    *("dreamer-toolkit", "jax", "jaxlib", "flax", "optax", "orbax-checkpoint"),
+    *("numpy", "gymnasium", "minigrid"),
+)
+
+EXTRAS = {"wandb": "wandb", "mujoco": "mujoco", "atari": "ale_py", "classic": "pygame"}
+"""Extras of this package, and what each one brings."""
+
+
+def doctor(task: str = "", *, json: bool = False) -> int:
+    """Print the findings; the exit code.
+
+    Raises:
+      UnknownTask, MissingExtra, UnsupportedSpace: the task cannot be trained on.
+    """
+    found: dict[str, Any] = {
+        "versions": versions(),
+        "devices": devices(),
+        "machine": machine(),
+        "suites": {suite.name: suite.installed for suite in envs.suites()},
+        "extras": {name: importlib.util.find_spec(module) is not None for name, module in EXTRAS.items()},
+    }
+    if task:
+        found["task"] = plan(task, presets.build("quickstart"))
+    found["warnings"] = warnings(found)
+    print(jsonlib.dumps(found) if json else "\n".join(_lines(found)))
+    return 0
+
+
+def versions() -> dict[str, str]:
+    """Version of every package that results depend on."""
+    found = {"python": platform.python_version()}
+    for name in PACKAGES:
+        try:
+            found[name] = metadata.version(name)
+        except metadata.PackageNotFoundError:
+            found[name] = "not installed"
+    return found
+
+
+def devices() -> dict[str, Any]:
+    """What JAX computes on, and in which dtype an agent does there by default."""
+    import jax
+
+    backend = jax.default_backend()
+    return {
+        "backend": backend,
+        "devices": [str(device.device_kind) for device in jax.devices()],
+        "dtype": "float32" if backend == "cpu" else "bfloat16",
+        "nvidia": Path("/proc/driver/nvidia/version").exists() or shutil.which("nvidia-smi") is not None,
+    }
+
+
+def machine() -> dict[str, Any]:
+    """What this process may use: cores, memory and free disk, in GiB."""
+    from dreamer.replay.host import available_memory
+
+    usable = getattr(os, "sched_getaffinity", None)
+    memory = available_memory()
+    return {
+        "system": platform.platform(),
+        "cores": len(usable(0)) if usable else os.cpu_count(),
+        "memory_gib": None if memory is None else round(memory / GIB, 1),
+        "disk_gib": round(shutil.disk_usage(Path.cwd()).free / GIB, 1),
+    }
+
+
+def plan(task: str, cfg: Config) -> dict[str, Any]:
+    """How training on a task would run with a configuration, and why.
+
+    Raises:
+      UnknownTask, MissingExtra, UnsupportedSpace: the task cannot be trained on.
+    """
+    from dreamer.replay.host import bytes_needed
+
+    env = envs.make(task, 1)
+    try:
+        obs, act, rssm = env.obs_space, env.act_space, cfg.agent.rssm
+        needed = bytes_needed(cfg.replay.capacity, cfg.loop.num_envs, obs, act, (rssm.deter, rssm.stoch))
+    finally:
+        env.close()
+    suite = env.task.partition(":")[0]
+    copies = "each in a process" if cfg.env.parallel else "stepped one after the other"
+    shown = lambda spaces: {k: _space(s) for k, s in spaces.items()}
+    return {
+        "task": env.task,
+        "loop": "host",
+        "why": f"{suite} environments run in Python; {cfg.loop.num_envs} copies, {copies}",
+        "observations": shown({k: s for k, s in obs.items() if not k.startswith(envs.api.LOG_PREFIX)}),
+        "actions": shown(act),
+        "preset": cfg.preset,
+        "replay_gib": round(needed / GIB, 2),
+    }
+
+
+def _space(space: envs.Space) -> str:
+    kind = f"{space.classes} classes" if space.classes is not None else "numbers"
+    return f"{space.dtype}{list(space.shape)}, {'an image' if space.is_image else kind}"
+
+
+def warnings(found: dict[str, Any]) -> list[str]:
+    """What stands in the way, one sentence each."""
+    devices, machine, said = found["devices"], found["machine"], []
+    if devices["nvidia"] and devices["backend"] == "cpu":
+        said.append(
+            "There is an NVIDIA GPU, but JAX uses the CPU: pip install 'dreamer-toolkit[gpu]'"
+            + (" and unset JAX_PLATFORMS." if os.environ.get("JAX_PLATFORMS") else ".")
+        )
+    if machine["disk_gib"] * GIB < LITTLE_DISK:
+        said.append(f"Only {machine['disk_gib']} GiB of disk are free here: checkpoints may not fit.")
+    memory, needed = machine["memory_gib"], found.get("task", {}).get("replay_gib", 0)
+    if memory is not None and needed > memory:
+        said.append(
+            f"A full replay needs {needed} GiB, but {memory} GiB of memory are available: "
+            "lower replay.capacity."
+        )
+    if found["versions"]["dreamer-toolkit"] == "not installed":
+        said.append("dreamer-toolkit itself is not installed, it runs from a folder: pip install -e .")
+    return said
+
+
+def _lines(found: dict[str, Any]) -> list[str]:
+    devices, machine = found["devices"], found["machine"]
+    names = lambda flags, wanted: ", ".join(k for k, there in flags.items() if there == wanted) or "none"
+    rows = [
+        ("versions", ", ".join(f"{k} {v}" for k, v in found["versions"].items())),
+        ("devices", f"{devices['backend']}: {', '.join(devices['devices'])}; computes in {devices['dtype']}"),
+        ("machine", f"{machine['system']}, {machine['cores']} cores"),
+        ("memory", f"{machine['memory_gib'] or '?'} GiB available, {machine['disk_gib']} GiB of disk free"),
+        ("suites", names(found["suites"], True)),
+        ("extras", f"{names(found['extras'], True)}; not installed: {names(found['extras'], False)}"),
+    ]
+    if "task" in found:
+        task = found["task"]
+        told = lambda spaces: "; ".join(f"{k} {v}" for k, v in spaces.items())
+        rows += [
+            ("task", task["task"]),
+            ("sees", told(task["observations"])),
+            ("does", told(task["actions"])),
+            ("loop", f"{task['loop']}: {task['why']}"),
+            ("replay", f"{task['replay_gib']} GiB when full, with the preset {task['preset']}"),
+        ]
+    rows += [("warning", text) for text in found["warnings"]] or [("warnings", "none")]
+    return [f"{name:<10}{text}" for name, text in rows]

@@ -1,0 +1,324 @@
+"""The command line: precedence, where runs go, and one sentence for every mistake."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+
+import envs
+from dreamer import config, schema
+from dreamer.config import Config
+from dreamer.schema import ConfigError
+from experiments import cli, doctor, envs_command, presets
+from experiments.cli import TrainOptions, main, resolve
+from experiments.presets.sizes import SIZES
+from experiments.run import TrainingStopped
+
+ROOT = Path(cli.__file__).resolve().parents[1]
+KINDS = {path: field.type for path, field in schema.paths(Config).items()}
+
+
+@pytest.fixture(autouse=True)
+def empty_folder(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+
+
+# What the words say.
+
+
+@pytest.mark.parametrize(
+    ("words", "positional", "values"),
+    [
+        ("", [], {}),
+        ("quickstart --steps 1e6", ["quickstart"], {"steps": 1e6}),
+        ("--agent.rssm.deter 512 name", ["name"], {"agent.rssm.deter": 512}),
+        ("--loop.num-envs=4 --loop.num_envs 5", [], {"loop.num_envs": 5}),
+        ("--agent.encoder.mults 1 2 --seed -1", [], {"agent.encoder.mults": [1, 2], "seed": -1}),
+        ("--log.wandb name", ["name"], {"log.wandb": True}),
+        ("--log.wandb false --log.no-tensorboard", [], {"log.wandb": False, "log.tensorboard": False}),
+        ("--task gymnasium:my_pkg:My-v0", [], {"task": "gymnasium:my_pkg:My-v0"}),
+        ("--task=minigrid:DoorKey-5x5", [], {"task": "minigrid:DoorKey-5x5"}),
+        ("--agent.optim.lr -3e-4", [], {"agent.optim.lr": -3e-4}),
+    ],
+)
+def test_words_become_fields(words, positional, values):
+    assert cli.parse(words.split(), KINDS, "dreamer train") == (positional, values)
+
+
+def test_options_and_fields_share_no_name():
+    assert not KINDS.keys() & schema.paths(TrainOptions).keys()
+
+
+# What will be trained.
+
+
+def asked(preset: str = "", changes: dict | None = None, **options) -> cli.Plan:
+    return resolve(preset, TrainOptions(**options), changes or {})
+
+
+def store(plan: cli.Plan) -> None:
+    plan.folder.mkdir(parents=True)
+    (plan.folder / "config.toml").write_text(schema.dump_toml(plan.cfg))
+
+
+def test_nothing_asked_is_the_quickstart():
+    assert asked() == (presets.build("quickstart"), Path("runs/quickstart-seed0"), False)
+
+
+def test_preset_then_size_then_file_then_flags():
+    Path("mine.toml").write_text("steps = 7\n[agent.rssm]\nhidden = 96\nclasses = 5\n")
+    changes = {"agent.rssm.classes": 6}
+    cfg = asked("cartpole", changes, size="12m", config="mine.toml").cfg
+    sized = SIZES["12m"](presets.build("cartpole").agent)
+    expected = {"steps": 7, "agent.rssm.hidden": 96, "agent.rssm.classes": 6}
+    changed = {path: new for path, _, new in schema.diff(presets.build("cartpole"), cfg)}
+    assert {path: changed[path] for path in expected} == expected
+    assert cfg.agent.rssm.deter == sized.rssm.deter == 2048
+    assert cfg.preset == "cartpole"
+
+
+@pytest.mark.parametrize(
+    ("preset", "changes", "folder"),
+    [
+        ("", {"seed": 3}, "runs/quickstart-seed3"),
+        ("empty", {}, "runs/empty-seed0"),
+        ("", {"task": "minigrid:Empty-8x8"}, "runs/minigrid-Empty-8x8-seed0"),
+        ("dreamerv3", {"task": "gymnasium:my.pkg:My-v0"}, "runs/gymnasium-my.pkg-My-v0-seed0"),
+    ],
+)
+def test_a_run_is_named_after_its_preset_or_task(preset, changes, folder):
+    assert asked(preset, changes).folder == Path(folder)
+    assert asked(preset, changes, run="x").folder == Path("x")
+
+
+def test_a_run_in_the_folder_is_gone_on_with():
+    first = asked("cartpole", {"seed": 5, "agent.optim.lr": 1e-3}, run="x")
+    store(first)
+    assert asked(run="x") == (first.cfg, Path("x"), True)
+    assert asked("cartpole", run="x") == (first.cfg, Path("x"), True)
+    longer = asked(run="x", changes={"steps": 10**6}).cfg
+    assert schema.diff(first.cfg, longer) == [("steps", first.cfg.steps, 10**6)]
+
+
+def test_another_preset_does_not_pass_for_the_run_in_the_folder():
+    store(asked("cartpole", run="x"))
+    assert asked("pendulum", run="x") == (presets.build("pendulum"), Path("x"), True)
+
+
+def test_values_only_have_to_fit_the_run_in_the_folder():
+    store(asked(run="x", changes={"agent.rssm.blocks": 3, "agent.rssm.deter": 9}))
+    assert asked(run="x", changes={"agent.rssm.deter": 12}).cfg.agent.rssm.deter == 12
+    with pytest.raises(ConfigError, match="multiple of blocks"):
+        asked(changes={"agent.rssm.deter": 12})
+
+
+# Mistakes.
+
+
+@pytest.mark.parametrize(
+    ("words", "sentence"),
+    [
+        ("trian", "there is no command 'trian'; did you mean train?"),
+        ("fly", "there is no command 'fly'; there are train, eval, bench, envs, doctor"),
+        ("train cartpol", "there is no preset 'cartpol'; did you mean cartpole?"),
+        (
+            "train minigrid:Empty-5x5",
+            "'minigrid:Empty-5x5' is a task, not a preset: --task minigrid:Empty-5x5",
+        ),
+        ("train quickstart cartpole", "dreamer train does not take 'cartpole'"),
+        ("train --size 1mm", "there is no size '1mm'; did you mean 1m?"),
+        (
+            "train --agent.rssm.detr 4",
+            "dreamer train has no option --agent.rssm.detr; did you mean --agent.rssm.deter?",
+        ),
+        (
+            "train --loop.num-env 4",
+            "dreamer train has no option --loop.num-env; did you mean --loop.num-envs?",
+        ),
+        ("train --zzz", "dreamer train has no option --zzz; see dreamer train --help"),
+        ("train --steps", "--steps needs a value"),
+        ("train --steps many", "steps must be a whole number of at least 1, but it is 'many'"),
+        ("train --agent.rssm.deter 100", "agent.rssm.deter must be a multiple of blocks (8), but it is 100"),
+        ("train --agent.dtype half", "agent.dtype must be one of auto, float32, bfloat16, but it is 'half'"),
+        ("train --log.wandb=often", "log.wandb must be true or false, but it is 'often'"),
+        ("train --config absent.toml", "absent.toml cannot be read: No such file or directory"),
+        ("eval", "dreamer eval needs the folder of a run, as in dreamer eval runs/quickstart-seed0"),
+        ("eval x --episode 3", "dreamer eval has no option --episode; did you mean --episodes?"),
+        ("eval x --episodes 0", "episodes must be a whole number of at least 1, but it is 0"),
+        ("bench --sizes 1m 2m", "there is no size '2m'; did you mean 25m?"),
+        (
+            "bench --obs sound",
+            "obs must be a list whose entries are each one of vector, image, but it is ['sound']",
+        ),
+    ],
+)
+def test_a_mistake_is_one_sentence(words, sentence, capsys):
+    assert main(words.split()) == 2
+    out, err = capsys.readouterr()
+    assert (out, err) == ("", f"dreamer: {sentence}\n")
+    assert main([*words.split(), "--json"]) == 2
+    assert json.loads(capsys.readouterr().out) == {"error": sentence}
+
+
+def test_an_unknown_task_is_answered_with_close_ones(capsys):
+    assert main(["doctor", "--task", "minigrid:DorKey-5x5"]) == 2
+    assert "DoorKey-5x5" in capsys.readouterr().err
+
+
+def test_an_unknown_observation_is_a_mistake_of_the_user():
+    with pytest.raises(envs.UnknownTask, match="'symbolic', 'rgb', 'full'") as error:
+        envs.make("minigrid:Empty-5x5", obs="pixels")
+    assert cli._exit_code(error.value) == 2
+
+
+@pytest.mark.parametrize(
+    ("error", "code", "sentence"),
+    [
+        (KeyboardInterrupt(), 130, "interrupted"),
+        (PermissionError(13, "Permission denied", "/x"), 2, "/x: Permission denied"),
+        (OSError(28, "No space left on device"), 2, "No space left on device"),
+        (envs.EnvError("the environment\nbroke"), 2, "the environment broke"),
+        (TrainingStopped("a loss is not finite"), 1, "a loss is not finite"),
+    ],
+)
+def test_what_a_command_raises(error, code, sentence, capsys, monkeypatch):
+    monkeypatch.setattr(envs_command, "show", lambda json: (_ for _ in ()).throw(error))
+    assert main(["envs"]) == code
+    assert capsys.readouterr().err == f"dreamer: {sentence}\n"
+
+
+def test_a_fault_of_the_program_keeps_its_traceback(monkeypatch):
+    monkeypatch.setattr(envs_command, "show", lambda json: 1 / 0)
+    with pytest.raises(ZeroDivisionError):
+        main(["envs"])
+
+
+# Help, envs, doctor.
+
+
+@pytest.mark.parametrize("words", [["--help"], [], *([name, "--help"] for name in cli.COMMANDS)])
+def test_help(words, capsys):
+    assert main(words) == 0
+    out, err = capsys.readouterr()
+    assert out.startswith("usage: dreamer") and not err
+
+
+def test_help_shows_every_field_with_the_values_of_the_preset(capsys):
+    main(["train", "pendulum", "--help"])
+    out = capsys.readouterr().out
+    assert all(f"--{path.replace('_', '-')}" in out for path in KINDS)
+    assert "gymnasium:Pendulum-v1" in out
+    assert all(name in out for name in (*presets.PRESETS, *SIZES))
+
+
+@pytest.mark.parametrize("words", [["--help"], ["train", "--help"], ["train", "--steps", "many"]])
+def test_help_and_mistakes_do_not_start_jax(words):
+    code = f"import sys; from experiments.cli import main; main({words!r}); sys.exit('jax' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True).returncode == 0
+
+
+def test_envs_lists_every_suite(capsys):
+    assert main(["envs"]) == 0
+    out = capsys.readouterr().out
+    assert all(suite.name in out for suite in envs.suites())
+    assert main(["envs", "--json"]) == 0
+    rows = json.loads(capsys.readouterr().out)["suites"]
+    assert [row["name"] for row in rows] == [suite.name for suite in envs.suites()]
+    assert all(row["tasks"] > 0 for row in rows if row["installed"])
+
+
+def test_envs_checks_a_task(capsys):
+    assert main(["envs", "--check", "probe:constant", "--json"]) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert found["ok"] and found["task"] == "probe:constant"
+    assert {f["status"] for f in found["findings"]} <= {"pass", "note"}
+    assert main(["envs", "--check", "probe:constant"]) == 0
+    assert "declared" in capsys.readouterr().out
+
+
+def test_a_broken_environment_fails_its_check(capsys, monkeypatch):
+    broken = [envs.Finding("flags", "fail", "is_first and is_last coincide")]
+    monkeypatch.setattr(envs, "check", lambda task: broken)
+    assert main(["envs", "--check", "probe:constant", "--json"]) == 1
+    assert not json.loads(capsys.readouterr().out)["ok"]
+
+
+def test_the_doctor_says_what_would_run(capsys):
+    assert main(["doctor", "--task", "minigrid:DoorKey-5x5", "--json"]) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert found["versions"]["jax"] and found["devices"]["backend"] == "cpu"
+    assert found["machine"]["cores"] >= 1 and found["machine"]["disk_gib"] > 0
+    assert found["task"]["task"] == "minigrid:MiniGrid-DoorKey-5x5-v0"
+    assert found["task"]["loop"] == "host" and "Python" in found["task"]["why"]
+    assert set(found["task"]["observations"]) == {"object", "color", "state", "direction"}
+    assert main(["doctor"]) == 0
+    assert "versions" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"devices": {"nvidia": True, "backend": "cpu"}}, "dreamer-toolkit[gpu]"),
+        ({"machine": {"disk_gib": 0.5, "memory_gib": 8}}, "0.5 GiB of disk"),
+        ({"task": {"replay_gib": 9}}, "replay.capacity"),
+        ({"versions": {"dreamer-toolkit": "not installed"}}, "pip install -e ."),
+    ],
+)
+def test_the_doctor_warns(changes, words):
+    healthy = {
+        "devices": {"nvidia": False, "backend": "cpu"},
+        "machine": {"disk_gib": 50, "memory_gib": 8},
+        "versions": {"dreamer-toolkit": "0.1.0"},
+    }
+    assert doctor.warnings(healthy) == []
+    (warning,) = doctor.warnings(healthy | changes)
+    assert words in warning
+
+
+# What commands are called with.
+
+
+def test_train_hands_over_configuration_and_folder(monkeypatch):
+    from experiments import run
+
+    seen = SimpleNamespace()
+    monkeypatch.setattr(
+        run, "train", lambda cfg, folder, **rest: vars(seen).update(cfg=cfg, folder=folder, **rest) or 7
+    )
+    words = "train cartpole --run x --seed 3 --force replay.capacity agent.optim.lr --json"
+    assert main(words.split()) == 7
+    expected = schema.replace_path(presets.build("cartpole"), "seed", 3)
+    assert vars(seen) == {
+        "cfg": expected,
+        "folder": Path("x"),
+        "json": True,
+        "force": ("replay.capacity", "agent.optim.lr"),
+    }
+
+
+def test_train_says_when_the_usual_folder_holds_a_run(monkeypatch, capsys):
+    from experiments import run
+
+    monkeypatch.setattr(run, "train", lambda *args, **rest: 0)
+    store(asked())
+    assert main(["train"]) == 0
+    assert "runs/quickstart-seed0 holds a run" in capsys.readouterr().err
+
+
+def test_eval_hands_over_how_to_judge(monkeypatch):
+    from experiments import evaluate
+
+    seen = {}
+    monkeypatch.setattr(evaluate, "evaluate", lambda run, **rest: seen.update(run=run, **rest) or 0)
+    assert main(["eval", "runs/x", "--episodes", "3", "--seed", "1000", "--sampled"]) == 0
+    how = {"episodes": 3, "seed": 1000, "sampled": True, "num_envs": 16, "json": False}
+    assert seen == {"run": Path("runs/x"), **how}
+
+
+def test_a_stored_configuration_is_a_file_for_config():
+    store(asked("pendulum", {"seed": 9}, run="x"))
+    again = asked(config="x/config.toml", run="y")
+    assert again.cfg == config.load_toml("x/config.toml")

@@ -1,0 +1,259 @@
+"""A configuration can be written, read, compared and changed by path; a wrong one says what is allowed."""
+
+import ast
+import dataclasses
+import tomllib
+from pathlib import Path
+from typing import Annotated, Any, Literal, get_args, get_origin
+
+import pytest
+from hypothesis import assume, given
+from hypothesis import strategies as st
+
+from dreamer import config, schema
+from dreamer.agent import Agent
+from dreamer.config import Config
+from dreamer.schema import ConfigError, Range
+from envs import api
+
+CFG = Config("minigrid:DoorKey-5x5", 1000)
+KINDS = {path: field.type for path, field in schema.paths(Config).items()}
+
+
+def other_values(kind: Any) -> st.SearchStrategy:
+    """Values that a field of this type may have."""
+    if get_origin(kind) is Annotated:
+        plain, allowed = get_args(kind)
+        high = min(allowed.high, 2**20)
+        if plain is int:
+            return st.integers(int(allowed.low), int(high)).filter(allowed.__contains__)
+        return st.floats(allowed.low, high).filter(allowed.__contains__)
+    if get_origin(kind) is tuple:
+        return st.lists(other_values(get_args(kind)[0]), min_size=1, max_size=4).map(tuple)
+    if get_origin(kind) is Literal:
+        return st.sampled_from(get_args(kind))
+    return {bool: st.booleans(), str: st.text(st.characters(exclude_categories=["Cs"]))}[kind]
+
+
+@st.composite
+def configs(draw) -> Config:
+    names = draw(st.lists(st.sampled_from(sorted(KINDS)), max_size=8, unique=True))
+    changes = {path: draw(other_values(KINDS[path])) for path in names}
+    try:
+        return schema.replace_paths(CFG, changes)
+    except ConfigError:  # fields that do not go together
+        assume(False)
+        raise
+
+
+@given(configs())
+def test_toml_and_back(cfg):
+    assert config.from_dict(tomllib.loads(schema.dump_toml(cfg))) == cfg
+
+
+@given(configs(), configs())
+def test_a_difference_is_what_has_to_be_changed(a, b):
+    changed = {path: new for path, _, new in schema.diff(a, b)}
+    assert schema.replace_paths(a, changed) == b
+    assert (a == b) == (not changed)
+    assert [path for path, _, _ in schema.diff(b, a)] == list(changed)
+
+
+@given(configs())
+def test_equal_configurations_hash_alike_and_say_so_again(cfg):
+    again = config.from_dict(schema.to_dict(cfg))
+    assert hash(again) == hash(cfg) and schema.diff(cfg, again) == []
+
+
+def test_files_are_read_and_leave_the_rest_as_it_was(tmp_path):
+    path = tmp_path / "x.toml"
+    path.write_text("steps = 5e3\n[agent.rssm]\ndeter = 1024\n[agent.encoder]\nmults = [1, 2]\n")
+    cfg = config.load_toml(path, CFG)
+    expected = [("steps", 1000, 5000), ("agent.encoder.mults", (2, 3, 4, 4), (1, 2))]
+    assert schema.diff(CFG, cfg) == [*expected, ("agent.rssm.deter", 512, 1024)]
+    assert isinstance(cfg.steps, int)
+
+
+def test_fields_that_depend_on_each_other_change_together():
+    cfg = schema.replace_paths(CFG, {"agent.rssm.deter": 9, "agent.rssm.blocks": 3})
+    assert (cfg.agent.rssm.deter, cfg.agent.rssm.blocks) == (9, 3)
+    with pytest.raises(
+        ConfigError, match=r"^agent\.rssm\.deter must be a multiple of blocks \(8\), but it is 9$"
+    ):
+        schema.replace_path(CFG, "agent.rssm.deter", 9)
+
+
+@pytest.mark.parametrize("path", KINDS)
+def test_a_wrong_type_names_the_field(path):
+    for wrong in ({"a": 1}, None, object()):
+        with pytest.raises(ConfigError, match=rf"^{path} must be "):
+            schema.replace_path(CFG, path, wrong)
+    if KINDS[path] is not str:
+        with pytest.raises(ConfigError, match=rf"^{path} must be .*, but it is 'seven'"):
+            schema.replace_path(CFG, path, "seven")
+
+
+@pytest.mark.parametrize(
+    ("path", "right", "wrong"),
+    [
+        ("steps", [1, 10**9], [0, -1, 1.5, True, float("nan"), float("inf")]),
+        ("seed", [0, 2**31 - 1], [-1, 2**31]),
+        ("agent.encoder.kernel", [1, 3], [0, 4]),
+        ("agent.encoder.mults", [[1], (2, 3)], [[], [0], [1.5], 3]),
+        ("agent.decoder.mults", [[1]], [[]]),
+        ("agent.rssm.classes", [2, 256], [1, 257]),
+        ("agent.value.bins", [3, 256], [2]),
+        ("agent.behavior.lam", [0, 1], [-0.1, 1.1]),
+        ("agent.behavior.unimix", [0, 0.5], [1, -0.01]),
+        ("agent.behavior.horizon", [1.01, 333], [1, 0]),
+        ("agent.behavior.slow_rate", [1e-6, 1], [0, 1.5]),
+        ("agent.loss.free_nats", [0], [-1]),
+        ("agent.optim.beta2", [0, 0.999], [1]),
+        ("agent.optim.eps", [1e-30], [0]),
+        ("agent.optim.schedule", ["const"], ["constant", 1]),
+        ("agent.dtype", ["bfloat16"], ["float16"]),
+        ("loop.batch_length", [2], [1]),
+        ("loop.train_ratio", [0.5, 512], [0]),
+        ("replay.capacity", [16 * 65], [16 * 65 - 1]),
+        ("eval.episodes", [0], [-1]),
+        ("eval.seed", [0, 2**30 - 100], [2**30 - 99, 2**30]),
+        ("log.wandb", [True], [1, "yes"]),
+    ],
+)
+def test_ranges(path, right, wrong):
+    for value in right:
+        schema.replace_path(CFG, path, value)
+    for value in wrong:
+        with pytest.raises(ConfigError, match=rf"^{path} "):
+            schema.replace_path(CFG, path, value)
+
+
+@pytest.mark.parametrize(
+    ("wrong", "sentence"),
+    [
+        ({"tsk": 1}, "tsk is no field of the configuration; did you mean task?"),
+        (
+            {"agent": {"rssm": {"detr": 1}}},
+            "agent.rssm.detr is no field of the configuration; did you mean agent.rssm.deter?",
+        ),
+        ({"agent": 3}, "agent must be a table of fields, but it is 3"),
+        ({"steps": 0}, "steps must be a whole number of at least 1, but it is 0"),
+        (
+            {"agent": {"loss": {"unimix": 1}}},
+            "agent.loss.unimix must be a number of at least 0 and below 1, but it is 1",
+        ),
+        (
+            {"agent": {"dtype": "float"}},
+            "agent.dtype must be one of auto, float32, bfloat16, but it is 'float'; did you mean float32?",
+        ),
+        (
+            {"agent": {"optim": {"schedule": "cosine"}}},
+            "agent.optim.anneal must be above warmup (1000) for the schedule 'cosine', but it is 0",
+        ),
+        ({"log": {"wandb": 1}}, "log.wandb must be true or false, but it is 1"),
+    ],
+)
+def test_sentences(wrong, sentence):
+    with pytest.raises(ConfigError) as error:
+        config.from_dict(wrong, CFG)
+    assert str(error.value) == sentence
+
+
+@pytest.mark.parametrize(
+    ("path", "meant"),
+    [
+        ("lr", "agent.optim.lr"),
+        ("rssm.deter", "agent.rssm.deter"),
+        ("agent.opt.lr", "agent.optim.lr"),
+        ("loop.num_env", "loop.num_envs"),
+        ("agent.rssm", "agent.rssm.deter"),
+    ],
+)
+def test_a_wrong_path_is_answered_with_the_right_one(path, meant):
+    with pytest.raises(ConfigError, match=rf"{meant}\b"):
+        schema.replace_path(CFG, path, 1)
+
+
+@pytest.mark.parametrize("change", [{"rssm.deter": 36, "rssm.blocks": 4}, {"decoder.depth": 3}])
+def test_blocks_of_the_decoder_matter_where_there_are_images(change):
+    cfg = schema.replace_paths(config.AgentConfig(), change)
+    build = lambda obs: Agent({"obs": obs}, {"action": api.Space((), "int32", 2)}, cfg)
+    build(api.Space((3,), "float32"))
+    with pytest.raises(ConfigError, match=r"^agent\.decoder\.blocks must divide "):
+        build(api.Space((16, 16, 3), "uint8"))
+
+
+def test_what_is_missing_is_named():
+    with pytest.raises(ConfigError, match="^task is missing$"):
+        config.from_dict({"steps": 1})
+
+
+def test_bad_files_are_named(tmp_path):
+    broken, foreign = tmp_path / "broken.toml", tmp_path / "foreign.toml"
+    broken.write_text("steps = = 3")
+    foreign.write_text("[agent.rssm]\nwidth = 3")
+    for path, why in (
+        (broken, "is not valid TOML"),
+        (foreign, "agent.rssm.width is no field"),
+        (tmp_path / "absent.toml", "cannot be read"),
+        (tmp_path, "cannot be read"),
+    ):
+        with pytest.raises(ConfigError, match=why) as error:
+            config.load_toml(path, CFG)
+        assert str(path) in str(error.value)
+
+
+def test_a_section_checks_itself_when_made_in_python():
+    with pytest.raises(ConfigError, match="^deter must be a whole number of at least 1, but it is -8$"):
+        config.RSSMConfig(deter=-8)
+    assert config.OptimConfig(lr=1).lr == 1.0 and isinstance(config.OptimConfig(lr=1).lr, float)
+
+
+@pytest.mark.parametrize(
+    ("allowed", "words"),
+    [
+        (Range(1), "of at least 1"),
+        (Range(0, above=True), "above 0"),
+        (Range(0, 1, below=True), "of at least 0 and below 1"),
+        (Range(1, odd=True), "of at least 1 and odd"),
+    ],
+)
+def test_ranges_in_words(allowed, words):
+    assert str(allowed) == words
+
+
+@pytest.mark.parametrize(
+    ("kind", "text", "value"),
+    [
+        (config.Count, "1e6", 1e6),
+        (config.Count, "many", "many"),
+        (float, "3e-4", 3e-4),
+        (bool, "False", False),
+        (bool, "maybe", "maybe"),
+        (str, "007", "007"),
+        (tuple[config.Count, ...], "2 3,4", [2, 3, 4]),
+        (tuple[config.Count, ...], "(2, 3)", [2, 3]),
+        (tuple[str, ...], "1m 12m", ["1m", "12m"]),
+    ],
+)
+def test_words_of_a_command_line(kind, text, value):
+    assert schema.parse_text(kind, text) == value
+
+
+def test_every_field_has_its_sentence():
+    tree = ast.parse(Path(config.__file__).read_text())
+    for cls in (node for node in tree.body if isinstance(node, ast.ClassDef)):
+        assert ast.get_docstring(cls), cls.name
+        for node, after in zip(cls.body, [*cls.body[1:], None], strict=True):
+            if isinstance(node, ast.AnnAssign):
+                said = after.value.value if isinstance(after, ast.Expr) else ""
+                assert said.endswith("."), f"{cls.name}.{node.target.id} lacks its sentence"
+
+
+def test_nothing_changes_in_place():
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        CFG.agent.rssm.deter = 3
+
+
+def test_evaluation_seeds_end_where_training_seeds_begin():
+    assert config.FIRST_TRAINING_SEED == api.FIRST_TRAINING_SEED
