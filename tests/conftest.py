@@ -4,12 +4,16 @@ import os
 
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
 
+import hypothesis
 import jax
 import pytest
 
 jax.config.update("jax_num_cpu_devices", 2)
 jax.config.update("jax_numpy_rank_promotion", "raise")
 jax.config.update("jax_debug_key_reuse", True)
+
+hypothesis.settings.register_profile("compiling", deadline=None, max_examples=50, derandomize=True)
+hypothesis.settings.load_profile("compiling")
 
 
 def pytest_addoption(parser):

@@ -87,9 +87,7 @@ def test_losses(case):
 
 
 def test_gradients(case):
-    theirs = golden.tree(
-        case.golden.part("out/grad/"), golden.paths(case.golden.meta), case.grads
-    )
+    theirs = golden.tree(case.golden.part("out/grad/"), golden.paths(case.golden.meta), case.grads)
     assert_trees_close(case.grads, theirs, GRAD)
 
 
@@ -100,14 +98,10 @@ def test_updates(case):
     for _ in range(case.golden.meta["steps"]):
         state, aux = update(state, *case.batch, case.hyper, key=jax.random.key(0))
         losses.append(aux.metrics["loss"])
-    np.testing.assert_allclose(
-        jnp.stack(losses), case.golden.arrays["out/train_losses"], rtol=LOSS
-    )
+    np.testing.assert_allclose(jnp.stack(losses), case.golden.arrays["out/train_losses"], rtol=LOSS)
     after = golden.train_state(case.golden, case.agent, "out/after/")
     change = lambda new, old: jax.tree.map(lambda a, b: np.asarray(a) - np.asarray(b), new, old)
     for part in ("params", "slow_value"):
         before = getattr(case.state, part)
-        assert_trees_close(
-            change(getattr(state, part), before), change(getattr(after, part), before), CHANGE
-        )
+        assert_trees_close(change(getattr(state, part), before), change(getattr(after, part), before), CHANGE)
     assert_trees_close(state.returns, after.returns, LOSS)

@@ -45,8 +45,9 @@ def unimix_logp(logits: Array, unimix: Array | float) -> Array:
     Reference: Hafner et al. (2025), World model learning (1% for latents and policy).
     """
     probs = jax.nn.softmax(logits.astype(jnp.float32), -1)
-    mixed = jnp.log((1 - unimix) * probs + unimix / logits.shape[-1])
-    # With unimix 0 the log of an underflown probability would be -inf; log_softmax is exact there.
+    # With unimix 0 the log of an underflown probability would be -inf, and its gradient NaN even where
+    # it is not selected; log_softmax is exact there.
+    mixed = jnp.log(jnp.where(unimix > 0, (1 - unimix) * probs + unimix / logits.shape[-1], 1.0))
     exact = jax.nn.log_softmax(logits.astype(jnp.float32), -1)
     return mixed if isinstance(unimix, float) and unimix > 0 else jnp.where(unimix > 0, mixed, exact)
 
@@ -106,12 +107,15 @@ def twohot(target: Array, bins: Array) -> Array:
 
 
 def twohot_mean(logits: Array, bins: Array) -> Array:
-    """Expected bin value ``sum_i p_i b_i``, summed in mirror pairs so that uniform logits give exactly 0."""
-    weighted = jax.nn.softmax(logits, -1) * lead(bins, logits)
+    """Expected value ``sum_i p_i b_i`` of symmetric bins, as ``sum_i (p_i - p_-i) b_i`` over the positive ones.
+
+    The difference comes first because uniform logits must give exactly 0: compilers fuse a product with
+    the sum after it, and the rounding that is left over is large where the bins are.
+    """
+    probs = jax.nn.softmax(logits, -1)
     half = len(bins) // 2
-    pairs = weighted[..., :half] + weighted[..., -half:][..., ::-1]
-    centre = weighted[..., half : len(bins) - half].sum(-1)
-    return centre + pairs[..., ::-1].sum(-1)
+    pairs = probs[..., -half:] - probs[..., :half][..., ::-1]
+    return (pairs * lead(bins[-half:], pairs)).sum(-1)
 
 
 def cross_entropy(logits: Array, target: Array) -> Array:

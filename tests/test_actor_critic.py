@@ -1,0 +1,148 @@
+"""Behaviour learning by hand: heads whose kernels are zero say the same everywhere, and their biases what."""
+
+from types import SimpleNamespace
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+import tiny
+
+from dreamer.behavior.actor_critic import ActorCritic
+from dreamer.config import ActorCriticConfig
+from dreamer.nets.heads import PolicyHead, TwoHotHead
+from dreamer.nets.layers import Initializer
+from dreamer.ops import dists, running
+from dreamer.records import Imagined
+from envs.api import Space
+
+REWARD, CONT, VALUE = [9, 1, 0, 2.0], [1, 0.997, 0.5, 0.997], [5, 4, 3, 2.0]
+WEIGHT = np.array([1, 0.997, 0.4985])
+ACT = {"move": Space((), "int32", 3)}
+ACTIONS = [[0, 2, 1, 0]]
+HYPER = SimpleNamespace(
+    horizon=333.0, lam=0.95, replay_lam=0.95, entropy=0.1, slow_reg=1.0, replay_slow_reg=0.5,
+    policy_unimix=0.0, return_rate=0.5, return_low=jnp.float32(0), return_high=jnp.float32(100), return_limit=1.0,
+)  # fmt: skip
+
+
+def f32(x):
+    return jnp.asarray(x, jnp.float32)
+
+
+def actor_critic(**cfg):
+    zeros = Initializer()
+    policy = PolicyHead(6, ACT, tiny.CFG.policy, init=zeros)
+    policy.out["move"].bias[...] = jnp.log(f32([0.5, 0.3, 0.2]))
+    value, slow = (TwoHotHead(6, tiny.CFG.value, init=zeros) for _ in range(2))
+    value.out.bias[...], slow.out.bias[...] = f32(said(0.7)), f32(said(-2.0))
+    return ActorCritic(policy, value, slow, ActorCriticConfig(**cfg))
+
+
+def said(number):
+    """Logits of 15 bins whose mean is the number, and which are not certain of it."""
+    bins = np.asarray(dists.symexp_bins(15), np.float64)
+    near = np.exp(-np.abs(np.arange(15) - 7) * 30.0)
+    probs = np.zeros(15)
+    probs[6:9] = near[6:9] + 0.2
+    probs /= probs.sum()
+    shift = (number - probs @ bins) / (bins[8] - bins[6])
+    probs[8], probs[6] = probs[8] + shift, probs[6] - shift
+    assert probs.min() >= 0
+    return np.log(np.maximum(probs, 1e-30))
+
+
+def imagined():
+    return Imagined(f32(np.ones((1, 4, 6))), {"move": jnp.array(ACTIONS)})
+
+
+def learn(model, hyper=HYPER, cont=CONT, start=(0.0, 0.0)):
+    returns = running.Percentiles(f32(start[0]), f32(start[1]))
+    return model.imagined_loss(imagined(), f32([REWARD]), f32([cont]), returns, hyper)
+
+
+def by_hand(value, discount=1.0, lam=0.95):
+    ret, out = value, []
+    for r, c in list(zip(REWARD, CONT, strict=True))[:0:-1]:
+        ret = r + discount * c * ((1 - lam) * value + lam * ret)
+        out.append(ret)
+    return np.array(out[::-1])
+
+
+def twohot_cost(logits, target):
+    weights = dists.twohot(f32(target), dists.symexp_bins(15))
+    return dists.cross_entropy(f32(logits).reshape((1,) * np.ndim(target) + (15,)), weights)
+
+
+def test_the_heads_say_what_this_file_thinks():
+    model = actor_critic()
+    np.testing.assert_allclose(model.value.mean(model.value(jnp.ones((1, 6)))), [0.7], rtol=1e-4)
+    np.testing.assert_allclose(model.value.mean(model.slow_value(jnp.ones((1, 6)))), [-2.0], rtol=1e-4)
+
+
+@pytest.mark.parametrize("slow_target", [False, True])
+def test_critic(slow_target):
+    """Weighted cross-entropy of the return and of what the slow critic says."""
+    out = learn(actor_critic(slow_target=slow_target))
+    target = by_hand(-2.0 if slow_target else 0.7)
+    np.testing.assert_allclose(out.first_return, target[:1], rtol=1e-4)
+    cost = twohot_cost(said(0.7), target) + twohot_cost(said(0.7), np.full(3, -2.0))
+    np.testing.assert_allclose(out.losses["value"], [(WEIGHT * cost).mean()], rtol=1e-4)
+
+
+@pytest.mark.parametrize("start", [(0.0, 0.0), (-10.0, 30.0)])
+def test_actor(start):
+    """Log-probability times the advantage in units of the range of returns, and the entropy."""
+    out = learn(actor_critic(), start=start)
+    target = by_hand(0.7)
+    low, high = 0.5 * start[0] + 0.5 * target.min(), 0.5 * start[1] + 0.5 * target.max()
+    np.testing.assert_allclose(out.returns, (low, high), rtol=1e-4)
+    probs = np.array([0.5, 0.3, 0.2])
+    entropy = -(probs * np.log(probs)).sum()
+    gain = np.log(probs[[0, 2, 1]]) * (target - 0.7) / max(1.0, high - low) + 0.1 * entropy
+    np.testing.assert_allclose(out.losses["policy"], [-(WEIGHT * gain).mean()], rtol=1e-3)
+
+
+def test_a_discount_outside_the_continue_head_is_applied_here():
+    discount = 1 - 1 / 333
+    out = learn(actor_critic(discount_in_cont=False))
+    np.testing.assert_allclose(out.first_return, by_hand(0.7, discount)[:1], rtol=1e-4)
+    weight = WEIGHT * discount ** np.arange(3)  # of which the first is not discounted
+    np.testing.assert_allclose(out.metrics["weight"], weight.mean(), rtol=1e-5)
+
+
+def test_a_dream_that_is_over_teaches_nothing():
+    ended = learn(actor_critic(), cont=[0.0, 1, 1, 1])
+    assert (ended.losses["policy"], ended.losses["value"]) == (0, 0)
+
+
+def test_each_loss_moves_its_own_head():
+    """And the slow critic is moved by none."""
+
+    def grads(name):
+        model = actor_critic()
+
+        def loss(biases):
+            heads = model.policy.out["move"], model.value.out, model.slow_value.out
+            for head, bias in zip(heads, biases, strict=True):
+                head.bias[...] = bias
+            return learn(model).losses[name].sum()
+
+        start = [jnp.log(f32([0.5, 0.3, 0.2])), f32(said(0.7)), f32(said(-2.0))]
+        return [bool(jnp.abs(g).max() > 1e-4) for g in jax.jit(jax.grad(loss))(start)]
+
+    assert grads("policy") == [True, False, False]
+    assert grads("value") == [False, True, False]
+
+
+@pytest.mark.parametrize(
+    ("terminal", "expected"), [(True, [1.1993994, 0, 3.993994]), (False, [4.0323080, 2.9909910, 3.993994])]
+)
+def test_replayed_returns(terminal, expected):
+    """A terminal step ends the return, a time limit bootstraps, and neither is a target itself."""
+    last = jnp.array([[False, False, True, False]])
+    batch = tiny.batch()._replace(reward=f32([REWARD]), is_last=last, is_terminal=last & terminal)
+    model = actor_critic()
+    loss = model.replay_loss(jnp.ones((1, 4, 6)), batch, f32([VALUE]), HYPER)
+    cost = twohot_cost(said(0.7), expected) + 0.5 * twohot_cost(said(0.7), np.full(3, -2.0))
+    np.testing.assert_allclose(loss, [np.array([1, 1, 0]) * cost], rtol=1e-4)

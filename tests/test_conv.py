@@ -1,0 +1,90 @@
+"""The fast convolutions equal the plain ones, in value and gradient."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+import tiny
+
+from dreamer.nets import conv
+from envs.api import Space, UnsupportedSpace
+
+SHAPES = [(1, 2), (3, 3), (3, 6), (5, 1), (5, 5), (7, 4)]
+"""Kernel size and channels, on both sides of the threshold for folding."""
+
+
+def plain(x, kernel):
+    return jax.lax.conv_general_dilated(x, kernel, (1, 1), "SAME", dimension_numbers=("NHWC", "HWIO", "NHWC"))
+
+
+def pooled(x, kernel, bias):
+    y = plain(x, kernel) + bias.reshape(1, 1, 1, -1)
+    return jax.lax.reduce_window(y, -jnp.inf, jax.lax.max, (1, 2, 2, 1), (1, 2, 2, 1), "VALID")
+
+
+def upsampled(x, kernel, bias):
+    return plain(x.repeat(2, 1).repeat(2, 2), kernel) + bias.reshape(1, 1, 1, -1)
+
+
+@pytest.mark.parametrize(("size", "channels"), SHAPES)
+@pytest.mark.parametrize("reference", [pooled, upsampled])
+def test_equals_the_plain_one(reference, size, channels):
+    def fast(x, kernel, bias):
+        layer = conv.Conv(channels, 3, size, init=tiny.initializer())
+        layer.kernel[...], layer.bias[...] = kernel, bias
+        return getattr(layer, reference.__name__)(x)
+
+    @jax.jit
+    def both(args, cotangent):
+        ours, ours_back = jax.vjp(fast, *args)
+        theirs, theirs_back = jax.vjp(reference, *args)
+        return (ours, ours_back(cotangent)), (theirs, theirs_back(cotangent))
+
+    rng = np.random.default_rng(0)
+    normal = lambda *shape: rng.normal(0, 1, shape).astype(np.float32)
+    args = normal(2, 8, 6, channels), normal(size, size, channels, 3), normal(3)
+    h, w = (4, 3) if reference is pooled else (16, 12)
+    ours, theirs = both(args, normal(2, h, w, 3))
+    for a, b in zip(*map(jax.tree.leaves, (ours, theirs)), strict=True):
+        np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-4)
+
+
+def test_both_sides_of_the_threshold_are_tested():
+    channels = {c for _, c in SHAPES}
+    assert min(channels) <= conv.FOLD_CHANNELS < max(channels)
+
+
+def test_folding_by_hand_and_back():
+    x = jnp.arange(2 * 4 * 6 * 3.0).reshape(2, 4, 6, 3)
+    folded = conv.space_to_depth(x)
+    np.testing.assert_array_equal(
+        folded[0, 1, 2], jnp.concatenate([x[0, 2, 4], x[0, 2, 5], x[0, 3, 4], x[0, 3, 5]])
+    )
+    np.testing.assert_array_equal(conv.depth_to_space(folded), x)
+
+
+@pytest.mark.parametrize(
+    ("size", "stages", "padded"),
+    [((64, 64), 4, (64, 64)), ((40, 56), 4, (48, 64)), ((7, 7), 1, (8, 8)), ((40, 56), 3, (40, 56))],
+)
+def test_images_are_padded_to_what_the_stages_can_halve(size, stages, padded):
+    assert conv.padded_size([("image", Space((*size, 3), "uint8"))], stages) == padded
+
+
+def test_padding_goes_below_and_to_the_right():
+    x = jnp.ones((1, 2, 3, 1))
+    expected = np.zeros((1, 4, 4, 1))
+    expected[:, :2, :3] = 1
+    np.testing.assert_array_equal(conv.pad(x, (4, 4)), expected)
+
+
+def test_images_of_different_sizes_are_refused():
+    images = [("near", Space((8, 8, 3), "uint8")), ("far", Space((16, 8, 3), "uint8"))]
+    with pytest.raises(UnsupportedSpace, match="'near' 8x8, 'far' 16x8; resize them") as error:
+        conv.padded_size(images, 2)
+    assert "\n" not in str(error.value)
+
+
+def test_even_kernels_are_refused():
+    with pytest.raises(ValueError, match="must be odd, but it is 4"):
+        conv.Conv(3, 2, 4, init=tiny.initializer())

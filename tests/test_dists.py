@@ -1,0 +1,273 @@
+"""Distributions: what they are worth by hand, at their limits and over many draws."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from dreamer.ops import dists
+
+EDGE = 485165194.41
+BINS = {n: dists.symexp_bins(n) for n in (3, 6, 15, 40, 255)}
+TWOHOT = jax.jit(dists.twohot)
+MEAN = jax.jit(dists.twohot_mean)
+sizes = st.sampled_from(sorted(BINS))
+targets = st.floats(-1e9, 1e9, width=32)
+
+
+def neighbour(target, bins):
+    """The larger of the two bins around a target, in size: a weight is only known to float32 times it."""
+    above = np.clip(np.searchsorted(bins, target), 1, len(bins) - 1)
+    return float(np.abs(bins[above - 1 : above + 1]).max())
+
+
+def random_logits(shape, scale=3.0, seed=0):
+    return jnp.asarray(np.random.default_rng(seed).normal(0, scale, shape), jnp.float32)
+
+
+# Bins and two-hot numbers
+
+
+def test_bins_by_hand():
+    bins = BINS[255]
+    np.testing.assert_allclose(bins[jnp.array([0, -1])], [-EDGE, EDGE], rtol=1e-6)
+    np.testing.assert_allclose(bins[127:131], [0, 0.1705577, 0.3702054, 0.6039045], rtol=1e-5)
+
+
+@pytest.mark.parametrize("n", BINS)
+def test_bins_are_ascending_and_exactly_symmetric(n):
+    bins = np.asarray(BINS[n])
+    assert len(bins) == n
+    np.testing.assert_array_equal(bins, -bins[::-1])
+    assert (np.diff(bins) > 0).sum() == n - 1 - (n % 2 == 0)
+    assert (bins == 0).sum() == (1 if n % 2 else 2)
+
+
+@pytest.mark.parametrize(
+    ("target", "index", "weights"),
+    [(1.0, 131, (0.617329, 0.382671)), (3.0, 135, (0.209682, 0.790318)), (100.0, 156, (0.710529, 0.289471))],
+)
+def test_twohot_by_hand(target, index, weights):
+    expected = np.zeros(255)
+    expected[index : index + 2] = weights
+    np.testing.assert_allclose(TWOHOT(jnp.float32(target), BINS[255]), expected, atol=2e-5)
+
+
+@given(targets, sizes)
+def test_weights_sum_to_one_on_at_most_two_neighbours(target, n):
+    weights = np.asarray(TWOHOT(jnp.float32(target), BINS[n]))
+    assert (weights >= 0).all()
+    np.testing.assert_allclose(weights.sum(), 1, rtol=1e-6)
+    (used,) = weights.nonzero()
+    assert used[-1] - used[0] <= 1
+
+
+@given(targets, sizes)
+def test_the_mean_of_the_weights_is_the_target(target, n):
+    weights = np.asarray(TWOHOT(jnp.float32(target), BINS[n]), np.float64)
+    bins = np.asarray(BINS[n], np.float64)
+    expected = np.clip(target, bins[0], bins[-1])
+    np.testing.assert_allclose(weights @ bins, expected, atol=1e-6 * neighbour(target, bins))
+
+
+@given(st.sampled_from(sorted(BINS)), st.data())
+def test_a_bin_is_its_own_target(n, data):
+    index = data.draw(st.integers(0, n - 1))
+    weights = np.asarray(TWOHOT(BINS[n][index], BINS[n]))
+    assert sorted(weights)[-2:] == [0, 1]
+    assert BINS[n][weights.argmax()] == BINS[n][index]  # of two zeros, either
+
+
+@pytest.mark.parametrize(("target", "index"), [(1e12, -1), (-1e12, 0), (np.inf, -1), (-np.inf, 0)])
+def test_beyond_the_ends_the_outermost_bin_takes_all(target, index):
+    weights = np.asarray(TWOHOT(jnp.float32(target), BINS[15]))
+    assert weights[index] == 1 and weights.sum() == 1
+
+
+@pytest.mark.parametrize("n", BINS)
+@pytest.mark.parametrize("logit", [0.0, -3.7, 1e4])
+def test_uniform_logits_mean_exactly_zero(n, logit):
+    assert MEAN(jnp.full((2, n), logit), BINS[n]).tolist() == [0.0, 0.0]
+
+
+@given(targets, sizes)
+def test_the_mean_of_logits_that_say_a_number_is_the_number(target, n):
+    bins = np.asarray(BINS[n])
+    mean = MEAN(jnp.log(TWOHOT(jnp.float32(target), bins)), bins)
+    expected = np.clip(target, bins[0], bins[-1])
+    np.testing.assert_allclose(mean, expected, atol=2e-6 * neighbour(target, bins))
+
+
+def test_mirrored_logits_mean_the_negative():
+    logits = random_logits((20, 15))
+    mean = MEAN(logits, BINS[15])
+    np.testing.assert_allclose(MEAN(logits[:, ::-1], BINS[15]), -mean, rtol=1e-4)
+    probs = np.asarray(jax.nn.softmax(logits), np.float64)
+    np.testing.assert_allclose(mean, probs @ np.asarray(BINS[15], np.float64), rtol=1e-4)
+
+
+# Categories
+
+
+@pytest.mark.parametrize("unimix", [0.0, 0.01, 0.5, 1.0])
+@pytest.mark.parametrize("traced", [False, True])
+def test_unimix_mixes_with_the_uniform_distribution(unimix, traced):
+    logits = random_logits((5, 4))
+    logp = dists.unimix_logp(logits, jnp.float32(unimix) if traced else unimix)
+    expected = (1 - unimix) * jax.nn.softmax(logits) + unimix / 4
+    np.testing.assert_allclose(jnp.exp(logp), expected, rtol=1e-5)
+
+
+def test_unimix_is_a_floor_under_every_class():
+    hopeless = jnp.array([200.0, 0.0, -200.0, 0.0], jnp.bfloat16)
+    logp = dists.unimix_logp(hopeless, 0.01)
+    assert logp.dtype == jnp.float32
+    np.testing.assert_allclose(jnp.exp(logp), [0.9925, 0.0025, 0.0025, 0.0025], rtol=1e-5)
+
+
+@pytest.mark.parametrize("unimix", [0.0, 0.01])
+def test_hopeless_classes_keep_values_and_gradients_finite(unimix):
+    logits = jnp.array([300.0, -300.0, 0.0])
+    entropy = lambda x, u: dists.categorical_entropy(dists.unimix_logp(x, u))
+    value, grad = jax.value_and_grad(entropy)(logits, jnp.float32(unimix))
+    assert np.isfinite(value) and np.isfinite(grad).all()
+    assert np.isfinite(dists.unimix_logp(logits, jnp.float32(unimix))).all()
+
+
+def test_straight_through_is_a_sample_with_the_gradient_of_the_probabilities():
+    logits, index = random_logits((6, 4)), jnp.array([0, 1, 2, 3, 0, 1])
+    w = random_logits((6, 4), seed=1)
+    sample = lambda x: dists.straight_through(index, dists.unimix_logp(x, 0.01))
+    np.testing.assert_array_equal(sample(logits), jax.nn.one_hot(index, 4))
+    ours = jax.grad(lambda x: (w * sample(x)).sum())(logits)
+    theirs = jax.grad(lambda x: (w * (0.99 * jax.nn.softmax(x) + 0.0025)).sum())(logits)
+    np.testing.assert_allclose(ours, theirs, rtol=1e-5, atol=1e-7)
+    assert jnp.abs(ours).max() > 0.01
+
+
+def test_draws_are_as_frequent_as_their_probabilities(key):
+    probs, n = np.array([0.5, 0.2, 0.0, 0.25, 0.05]), 50_000
+    logp = jnp.broadcast_to(jnp.log(jnp.asarray(probs, jnp.float32)), (n, 5))
+    drawn = np.asarray(dists.inverse_cdf(key, logp))
+    counts = np.bincount(drawn, minlength=5)
+    assert counts[2] == 0 and drawn.dtype == np.int32
+    kept = probs > 0
+    expected = n * probs[kept]
+    chi_square = ((counts[kept] - expected) ** 2 / expected).sum()
+    assert chi_square < 16.3  # 3 degrees of freedom: one key in a thousand is beyond
+
+
+@given(st.integers(0, 2**31 - 1), st.integers(0, 63))
+def test_impossible_classes_are_never_drawn(seed, mask):
+    """Impossible first and last classes included, where a cumulative sum is exactly 0 or 1."""
+    possible = np.array([(mask >> i) & 1 for i in range(6)], bool)
+    possible[0] |= not possible.any()
+    logits = random_logits((64, 6), seed=seed)
+    logp = jax.nn.log_softmax(jnp.where(possible.reshape(1, 6), logits, -jnp.inf))
+    drawn = np.asarray(dists.inverse_cdf(jax.random.key(seed), logp))
+    assert possible[drawn].all()
+
+
+def test_every_group_is_drawn_on_its_own(key):
+    drawn = np.asarray(dists.inverse_cdf(key, jnp.full((2000, 2, 2), jnp.log(0.5))))
+    joint = np.bincount(drawn[:, 0] * 2 + drawn[:, 1], minlength=4) / 2000
+    np.testing.assert_allclose(joint, 0.25, atol=0.04)
+
+
+def test_greedy_takes_the_most_likely_class_and_no_noise(key):
+    a, b = jax.random.split(key)
+    logits = random_logits((30, 5))
+    np.testing.assert_array_equal(dists.GREEDY.categorical(a, logits), logits.argmax(-1))
+    np.testing.assert_array_equal(dists.GREEDY.normal(b, (2, 3)), np.zeros((2, 3)))
+
+
+def test_kl_by_hand():
+    p, q = jnp.log(jnp.array([0.5, 0.5])), jnp.log(jnp.array([0.9, 0.1]))
+    np.testing.assert_allclose(dists.categorical_kl(p, q), 0.5 * np.log(0.5**2 / 0.09), rtol=1e-5)
+    assert dists.categorical_kl(p, q) != dists.categorical_kl(q, p)
+
+
+@given(st.integers(0, 10_000))
+def test_kl_is_not_negative_and_0_between_equals(seed):
+    p, q = (jax.nn.log_softmax(random_logits((8, 4), 5.0, seed + i)) for i in range(2))
+    assert (dists.categorical_kl(p, q) >= -1e-6).all()
+    np.testing.assert_array_equal(dists.categorical_kl(p, p), 0)
+
+
+def test_entropy_goes_from_0_to_the_logarithm_of_the_classes():
+    uniform, certain = jnp.zeros(7), jnp.array([100.0] + 6 * [0.0])
+    logp = jax.nn.log_softmax(jnp.stack([uniform, certain]))
+    np.testing.assert_allclose(dists.categorical_entropy(logp), [np.log(7), 0], atol=1e-6)
+
+
+def test_cross_entropy_with_its_own_weights_is_the_entropy():
+    logits = random_logits((5, 6))
+    probs, logp = jax.nn.softmax(logits), jax.nn.log_softmax(logits)
+    ours = dists.cross_entropy(logits, probs)
+    np.testing.assert_allclose(ours, dists.categorical_entropy(logp), rtol=1e-5)
+    np.testing.assert_allclose(dists.cross_entropy(logits, 3 * probs), 3 * ours, rtol=1e-6)
+
+
+@given(st.floats(-30, 30, width=32), st.floats(0, 1, width=32))
+def test_soft_binary_cross_entropy(logit, target):
+    p = 1 / (1 + np.exp(-np.float64(logit)))
+    expected = -(target * np.log(p) + (1 - target) * np.log1p(-p))
+    ours = dists.binary_cross_entropy(jnp.float32(logit), jnp.float32(target))
+    np.testing.assert_allclose(ours, expected, rtol=1e-4, atol=1e-6)
+
+
+def test_binary_cross_entropy_is_least_where_the_probability_is_the_target():
+    grad = jax.grad(dists.binary_cross_entropy)
+    np.testing.assert_allclose(grad(jnp.log(0.3 / 0.7), 0.3), 0, atol=1e-6)
+
+
+# Actions
+
+
+def test_a_discrete_action_of_several_entries(key):
+    logp = jax.nn.log_softmax(random_logits((4, 2, 3)))
+    dist = dists.Categorical(logp, ndim=1)
+    action = dist.sample(key, dists.RANDOM)
+    assert action.shape == (4, 2)
+    by_hand = [[logp[i, j, action[i, j]] for j in range(2)] for i in range(4)]
+    np.testing.assert_allclose(dist.log_prob(action), np.sum(by_hand, 1), rtol=1e-6)
+    np.testing.assert_allclose(dist.entropy(), dists.categorical_entropy(logp).sum(-1), rtol=1e-6)
+
+
+def test_randomness_goes_from_0_to_1():
+    certain = jax.nn.log_softmax(jnp.array([[1e3, 0, 0], [0, 1e3, 0]]))
+    uniform = jnp.full((2, 3), -jnp.log(3))
+    for logp, expected in ((certain, 0), (uniform, 1)):
+        np.testing.assert_allclose(dists.Categorical(logp, 1).randomness(), expected, atol=1e-6)
+    for std, expected in ((0.1, 0), (1.0, 1)):
+        dist = dists.BoundedNormal(jnp.zeros((2,)), jnp.full((2,), std), 1, 0.1, 1.0)
+        np.testing.assert_allclose(dist.randomness(), expected, atol=1e-6)
+
+
+def test_a_bounded_normal_at_the_start():
+    dist = dists.BoundedNormal.from_raw(jnp.zeros(3), jnp.zeros(3), 1, 0.1, 1.0)
+    np.testing.assert_array_equal(dist.mean, 0)
+    np.testing.assert_allclose(dist.std, 0.8927, atol=5e-5)
+
+
+@given(st.floats(-50, 50, width=32), st.floats(-50, 50, width=32))
+def test_a_bounded_normal_stays_in_its_bounds(mean, std):
+    dist = dists.BoundedNormal.from_raw(jnp.float32(mean), jnp.float32(std), 0, 0.1, 1.0)
+    assert -1 <= dist.mean <= 1
+    assert 0.1 <= dist.std <= 1.0 + 1e-6
+
+
+def test_density_and_entropy_of_a_normal(key):
+    mean, std = jnp.array([[0.5, -0.2]]), jnp.array([[0.3, 0.9]])
+    dist = dists.BoundedNormal(mean, std, 1, 0.1, 1.0)
+    action = jnp.array([[0.1, 0.4]])
+    z = (np.asarray(action) - mean) / std
+    expected = (-0.5 * z**2 - np.log(std) - 0.5 * np.log(2 * np.pi)).sum(-1)
+    np.testing.assert_allclose(dist.log_prob(action), expected, rtol=1e-5)
+    many = dists.BoundedNormal(*(jnp.broadcast_to(x, (100_000, 2)) for x in (mean, std)), 1, 0.1, 1.0)
+    drawn = many.sample(key, dists.RANDOM)
+    np.testing.assert_allclose(drawn.mean(0), mean[0], atol=0.01)
+    np.testing.assert_allclose(drawn.std(0), std[0], atol=0.01)
+    np.testing.assert_allclose(-many.log_prob(drawn).mean(), dist.entropy()[0], atol=0.01)

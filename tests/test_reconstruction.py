@@ -1,0 +1,85 @@
+"""How wrong a prediction is, by hand for every kind of observation."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+import tiny
+
+from dreamer.config import DecoderConfig
+from dreamer.objectives.reconstruction import Reconstruction, as_observation, step_loss
+from dreamer.ops.transforms import symlog
+from dreamer.records import Latent
+from envs.api import Space
+
+NUMBERS, IMAGE = Space((3,), "float32"), Space((2, 2, 1), "uint8")
+CELLS, TOKEN = Space((2,), "int32", 4), Space((), "uint8", 4)
+
+
+def test_numbers_are_compared_in_symlog_space_and_summed():
+    target = jnp.array([[np.e - 1, 0.0, -(np.e - 1)]])
+    pred = jnp.array([[0.0, 3.0, -1.0]])
+    np.testing.assert_allclose(step_loss(pred, target, NUMBERS), [1 + 9 + 0], rtol=1e-6)
+
+
+def test_pixels_are_compared_between_0_and_1_and_summed():
+    target = jnp.array([0, 51, 255, 102], jnp.uint8).reshape(1, 2, 2, 1)
+    pred = jnp.array([0.0, 0.0, 0.0, 0.4]).reshape(1, 2, 2, 1)
+    np.testing.assert_allclose(step_loss(pred, target, IMAGE), [0.2**2 + 1], rtol=1e-5)
+
+
+def test_categories_cost_their_cross_entropy_and_are_summed():
+    pred = jnp.log(jnp.array([[[0.5, 0.25, 0.125, 0.125], [0.7, 0.1, 0.1, 0.1]]]))
+    loss = step_loss(pred, jnp.array([[1, 0]]), CELLS)
+    np.testing.assert_allclose(loss, [-np.log(0.25) - np.log(0.7)], rtol=1e-5)
+    np.testing.assert_allclose(
+        step_loss(pred[:, 0], jnp.array([0], jnp.uint8), TOKEN), [np.log(2)], rtol=1e-5
+    )
+
+
+def test_missing_entries_cost_nothing_and_pull_nowhere():
+    for pred, target, space in (
+        (jnp.ones((1, 3)), jnp.array([[0.0, -jnp.inf, 0.0]]), NUMBERS),
+        (jnp.zeros((1, 2, 4)), jnp.array([[2, -1]]), CELLS),
+    ):
+        loss, grad = jax.value_and_grad(lambda p, t=target, s=space: step_loss(p, t, s).sum())(pred)
+        np.testing.assert_allclose(loss, 2.0 if space is NUMBERS else np.log(4), rtol=1e-5)
+        np.testing.assert_array_equal(grad[0, 1], 0)
+        assert np.isfinite(grad).all() and (grad[0, 0] != 0).any()
+
+
+@pytest.mark.parametrize("space", [NUMBERS, IMAGE, CELLS, TOKEN])
+def test_a_perfect_prediction_is_the_observation_and_costs_nothing(space):
+    rng = np.random.default_rng(0)
+    if space.is_discrete:
+        target = rng.integers(0, 4, (5, *space.shape)).astype(space.dtype)
+        pred = 50 * jax.nn.one_hot(target, 4)
+    elif space.is_image:
+        target = rng.integers(0, 256, (5, *space.shape)).astype(np.uint8)
+        pred = target / np.float32(255)
+    else:
+        target = rng.normal(0, 100, (5, 3)).astype(np.float32)
+        pred = symlog(target)
+    np.testing.assert_allclose(
+        step_loss(jnp.asarray(pred), jnp.asarray(target), space), np.zeros(5), atol=1e-6
+    )
+    seen = as_observation(jnp.asarray(pred), space)
+    assert seen.dtype == target.dtype
+    np.testing.assert_allclose(seen, target, rtol=1e-4)
+
+
+def test_one_loss_per_key_and_step():
+    spaces = {"numbers": NUMBERS, "cells": CELLS}
+    cfg = DecoderConfig(layers=1, units=8)
+    objective = Reconstruction(spaces, 16, 16, cfg, init=tiny.initializer())
+    latent = Latent(jnp.ones((2, 3, 16)), jax.nn.one_hot(jnp.zeros((2, 3, 4), int), 4))
+    obs = {"numbers": jnp.ones((2, 3, 3)), "cells": jnp.ones((2, 3, 2), jnp.int32)}
+    losses = objective.loss(obs, latent)
+    assert {k: (v.shape, v.dtype) for k, v in losses.items()} == {
+        "rec/numbers": ((2, 3), jnp.float32),
+        "rec/cells": ((2, 3), jnp.float32),
+    }
+    pictured = objective.predict(latent)
+    assert {k: (v.shape, v.dtype) for k, v in pictured.items()} == {
+        k: (v.shape, v.dtype) for k, v in obs.items()
+    }

@@ -1,0 +1,224 @@
+"""The dynamics: one step is the equation of the paper, many are its repetition, an episode is its own."""
+
+from functools import partial
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+import tiny
+
+from dreamer.config import RSSMConfig
+from dreamer.ops import dists
+from dreamer.records import Latent
+from dreamer.rssm import RSSM
+
+B, T, E = 3, 4, 6
+CFG = RSSMConfig(
+    deter=8, hidden=6, stoch=3, classes=4, blocks=2, core_layers=2, prior_layers=1, post_layers=2
+)
+CLOSE = dict(rtol=1e-4, atol=1e-5)
+
+
+@pytest.fixture(scope="module")
+def rssm():
+    module = RSSM(E, tiny.ACT, CFG, init=tiny.initializer())
+    rng = np.random.default_rng(0)
+    for layer in (*module.core, module.gates, module.post_out, module.prior_out):
+        layer.bias[...] = jnp.asarray(rng.normal(0, 0.5, layer.bias.shape), jnp.float32)
+    for norm in module.core_norms:
+        norm.scale[...] = jnp.asarray(rng.uniform(0.5, 2, norm.scale.shape), jnp.float32)
+    return module
+
+
+@pytest.fixture(scope="module")
+def observe(rssm):
+    """With no chance in it: every sample is the most likely class."""
+    chance = dict(unimix=0.01, sampler=dists.GREEDY)
+    return jax.jit(lambda *args: rssm.observe(*args, **chance, key=jax.random.key(0)))
+
+
+def latent(seed=0, batch=B):
+    rng = np.random.default_rng(seed)
+    index = rng.integers(0, 4, (batch, 3))
+    return Latent(jnp.asarray(rng.uniform(-1, 1, (batch, 8)), jnp.float32), jax.nn.one_hot(index, 4))
+
+
+def actions(*batch, seed=0):
+    rng = np.random.default_rng(seed)
+    return {
+        "move": jnp.asarray(rng.integers(0, 3, batch), jnp.int32),
+        "steer": jnp.asarray(rng.normal(0, 1, (*batch, 2)), jnp.float32),
+    }
+
+
+def recorded(first=(), seed=0):
+    """(tokens, previous actions, is_first) of T steps; `first` are the indices where episodes start."""
+    rng = np.random.default_rng(seed)
+    is_first = np.zeros((B, T), bool)
+    is_first[:, list(first)] = True
+    tokens = jnp.asarray(rng.normal(0, 1, (B, T, E)), jnp.float32)
+    return tokens, actions(B, T, seed=seed), jnp.asarray(is_first)
+
+
+def cut(tree, start, stop):
+    return jax.tree.map(lambda x: x[:, start:stop], tree)
+
+
+def assert_close(ours, theirs):
+    jax.tree.map(partial(np.testing.assert_allclose, **CLOSE), ours, theirs)
+
+
+def by_hand(rssm, prev, tokens, action):
+    """One posterior step with float64 numpy, every block reading a concatenation of its own."""
+    array = lambda p: np.asarray(p[...], np.float64)
+    linear = lambda layer, x: x @ array(layer.kernel) + array(layer.bias)[None]
+    rms = lambda norm, x: x / np.sqrt((x**2).mean(-1, keepdims=True) + 1e-4) * array(norm.scale)[None]
+    sigmoid = lambda x: 1 / (1 + np.exp(-x))
+    silu = lambda x: x * sigmoid(x)
+    layer = lambda m, x: silu(rms(m.norm, linear(m.linear, x)))
+    kernels = lambda m: [array(m.kernel)[b] for b in range(2)]
+
+    h, z = np.asarray(prev.deter, np.float64), np.asarray(prev.stoch, np.float64).reshape(B, -1)
+    a = np.concatenate([np.eye(3)[action["move"]], action["steer"]], -1)
+    a = a / np.maximum(1, np.abs(a))
+    shared = [
+        layer(m, x)
+        for m, x in zip((rssm.embed_deter, rssm.embed_stoch, rssm.embed_action), (h, z, a), strict=True)
+    ]
+    xs = [np.concatenate([h[:, 4 * b : 4 * b + 4], *shared], -1) for b in range(2)]
+    for block, norm in zip(rssm.core, rssm.core_norms, strict=True):
+        x = np.concatenate([x @ k for x, k in zip(xs, kernels(block), strict=True)], -1)
+        x = silu(rms(norm, x + array(block.bias)[None]))
+        xs = [x[:, :4], x[:, 4:]]
+    gates = [x @ k for x, k in zip(xs, kernels(rssm.gates), strict=True)]
+    gates = [g + array(rssm.gates.bias)[12 * b : 12 * b + 12][None] for b, g in enumerate(gates)]
+    reset, candidate, update = (
+        np.concatenate([g[:, 4 * i : 4 * i + 4] for g in gates], -1) for i in range(3)
+    )
+    u = sigmoid(update - 1)
+    h = u * np.tanh(sigmoid(reset) * candidate) + (1 - u) * h
+    x = np.concatenate([h, tokens], -1)
+    for m in rssm.post.layers:
+        x = layer(m, x)
+    return h, linear(rssm.post_out, x).reshape(B, 3, 4)
+
+
+def test_a_step_is_the_equation_of_the_paper(rssm, observe):
+    tokens, action, is_first = recorded()
+    latents, logits = observe(latent(), tokens, action, is_first)
+    deter, expected = by_hand(rssm, latent(), tokens[:, 0], jax.tree.map(lambda x: x[:, 0], action))
+    np.testing.assert_allclose(latents.deter[:, 0], deter, **CLOSE)
+    np.testing.assert_allclose(logits[:, 0], expected, **CLOSE)
+    np.testing.assert_array_equal(latents.stoch, jax.nn.one_hot(logits.argmax(-1), 4))
+
+
+def test_a_scan_equals_step_by_step(observe):
+    tokens, action, is_first = recorded(first=[2])
+    whole, logits = observe(latent(), tokens, action, is_first)
+    now = latent()
+    for t in range(T):
+        step, step_logits = observe(now, *cut((tokens, action, is_first), t, t + 1))
+        assert_close((step, step_logits), cut((whole, logits), t, t + 1))
+        now = jax.tree.map(lambda x: x[:, 0], step)
+
+
+def test_a_reset_starts_a_sequence_of_its_own(observe):
+    """What follows `is_first` is what a fresh model makes of the rest, whatever was before."""
+    tokens, action, is_first = recorded(first=[2])
+    whole = observe(latent(), tokens, action, is_first)
+    zeros = jax.tree.map(jnp.zeros_like, latent())
+    rest = jax.tree.map(lambda x: jnp.roll(x, -2, 1), (tokens, action))
+    rest[1]["move"], rest[1]["steer"] = (rest[1][k].at[:, 0].set(0) for k in ("move", "steer"))
+    alone = observe(zeros, *rest, recorded(first=[0])[2])
+    assert_close(cut(whole, 2, 4), cut(alone, 0, 2))
+    before = observe(latent(), tokens, action, recorded()[2])
+    assert_close(cut(whole, 0, 2), cut(before, 0, 2))
+    assert np.abs(whole[0].deter[:, 2:] - before[0].deter[:, 2:]).max() > 1e-3
+
+
+def test_at_a_reset_neither_state_nor_previous_action_is_read(observe):
+    tokens, action, is_first = recorded(first=[0])
+    ours = observe(latent(), tokens, action, is_first)
+    other = {k: v.at[:, 0].set(actions(B, T, seed=9)[k][:, 0] + 0) for k, v in action.items()}
+    for theirs in (
+        observe(latent(seed=1), tokens, action, is_first),
+        observe(latent(), tokens, other, is_first),
+    ):
+        jax.tree.map(np.testing.assert_array_equal, ours, theirs)
+
+
+def test_the_past_does_not_read_the_future_and_sequences_do_not_mix(observe):
+    tokens, action, is_first = recorded()
+    before = observe(latent(), tokens, action, is_first)
+    after = observe(latent(), tokens.at[1, 2].add(1.0), action, is_first)
+    changed = np.abs(after[1] - before[1]).max((2, 3)) > 0
+    assert changed.tolist() == [[False] * 4, [False, False, True, True], [False] * 4]
+
+
+def test_the_previous_action_leads_to_its_step(observe):
+    tokens, action, is_first = recorded()
+    before, _ = observe(latent(), tokens, action, is_first)
+    other = action | {"steer": action["steer"].at[0, 2].set(0.0)}
+    after, _ = observe(latent(), tokens, other, is_first)
+    changed = np.abs(after.deter - before.deter).max(-1) > 0
+    assert changed[0].tolist() == [False, False, True, True] and not changed[1:].any()
+
+
+@pytest.mark.parametrize(("x", "expected"), [(0.5, 0.5), (-1.0, -1.0), (7.0, 1.0), (-3.0, -1.0)])
+def test_actions_beyond_the_bounds_are_scaled_back(rssm, x, expected):
+    action = {"move": jnp.array([2]), "steer": jnp.array([[x, 0.0]])}
+    np.testing.assert_allclose(rssm.embed(action, 1, jnp.float32), [[0, 0, 1, expected, 0]])
+    grad = jax.grad(lambda s: rssm.embed(action | {"steer": s}, 1, jnp.float32).sum())(action["steer"])
+    np.testing.assert_allclose(grad, [[1 / max(1, abs(x)), 1]])
+
+
+@pytest.fixture(scope="module")
+def dream(rssm):
+    """(H) -> (start, chance key) -> latents and actions of dreams under a policy that depends on the features."""
+
+    def policy(feat, key):
+        return {"move": (jnp.abs(feat).sum(-1) * 10).astype(jnp.int32) % 3, "steer": jnp.sin(7 * feat[:, :2])}
+
+    chance = dict(unimix=0.01, sampler=dists.GREEDY)
+
+    @partial(jax.jit, static_argnums=1)
+    def imagine(start, horizon):
+        out = rssm.imagine(start, policy, horizon, **chance, key=jax.random.key(0))
+        again = rssm.replay_actions(start, out[1], **chance, key=jax.random.key(1))
+        chosen = policy(start.feat, None)
+        return out, again, chosen
+
+    return imagine
+
+
+def test_a_dream_replayed_with_its_actions_is_the_same_dream(dream):
+    (latents, _), again, _ = dream(latent(), 3)
+    assert latents.deter.shape == (B, 3, 8) and latents.stoch.shape == (B, 3, 3, 4)
+    assert_close(again, latents)
+
+
+def test_a_dream_equals_step_by_step_and_starts_with_the_policys_choice(dream):
+    whole, _, _ = dream(latent(), 3)
+    now = latent()
+    for t in range(3):
+        step, _, chosen = dream(now, 1)
+        assert_close(step, cut(whole, t, t + 1))
+        assert_close(jax.tree.map(lambda x: x[:, 0], step[1]), chosen)
+        now = jax.tree.map(lambda x: x[:, 0], step[0])
+
+
+def test_dream_and_observation_share_their_recurrence(rssm, observe, dream):
+    """The deterministic state does not depend on where the sample comes from."""
+    (latents, action), _, _ = dream(latent(), 1)
+    tokens, _, is_first = cut(recorded(), 0, 1)
+    seen, _ = observe(latent(), tokens, action, is_first)
+    assert_close(seen.deter, latents.deter)
+    expected = jax.nn.one_hot(rssm.prior(latents.deter).argmax(-1), 4)
+    np.testing.assert_array_equal(latents.stoch, expected)
+
+
+def test_the_first_latent_is_zero(rssm):
+    start = rssm.initial(2, jnp.bfloat16)
+    assert start.deter.dtype == start.stoch.dtype == jnp.bfloat16
+    assert start.feat.shape == (2, 8 + 12) and not start.feat.any()
