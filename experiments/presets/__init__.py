@@ -15,6 +15,7 @@ from dreamer.config import (
     Config,
     EnvConfig,
     LoopConfig,
+    LossConfig,
     OptimConfig,
     ReplayConfig,
 )
@@ -35,14 +36,15 @@ def quickstart() -> Config:
     Command: dreamer train
     """
     agent = AgentConfig(
-        behavior=ActorCriticConfig(imag_length=10),
-        optim=OptimConfig(lr=3e-4, warmup=100),
+        behavior=ActorCriticConfig(imag_length=10, imag_last=8, return_limit=0.1),
+        loss=LossConfig(replay_value=1.0),
+        optim=OptimConfig(lr=1e-3, warmup=100),
     )
     return Config(
         task="minigrid:MiniGrid-DoorKey-5x5-v0",
         steps=40_000,
         agent=SIZES["tiny"](agent),
-        loop=LoopConfig(num_envs=8, train_ratio=32, batch_size=16, batch_length=32),
+        loop=LoopConfig(num_envs=16, train_ratio=32, batch_size=16, batch_length=32, prefill=10_000),
         replay=ReplayConfig(capacity=100_000),
     )
 
