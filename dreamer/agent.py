@@ -23,10 +23,10 @@ from dreamer.config import AgentConfig
 from dreamer.hyper import Hyper
 from dreamer.nets import layers
 from dreamer.nets.encoder import Encoder
-from dreamer.nets.heads import BinaryHead, PolicyHead, TwoHotHead
+from dreamer.nets.heads import BinaryHead, PolicyHead, TwoHotHead, per_step
 from dreamer.objectives.reconstruction import Reconstruction
 from dreamer.ops import dists, optim, running
-from dreamer.records import Batch, Imagined, Latent, PackedLatent
+from dreamer.records import Batch, Latent, PackedLatent
 from dreamer.rssm import RSSM
 from dreamer.world_model import Observed, WorldModel
 from envs.api import LOG_PREFIX, Spaces, Step
@@ -35,6 +35,8 @@ sg = jax.lax.stop_gradient
 Params = dict[str, Any]
 ACTING = ("encoder", "rssm", "policy")
 """The modules that choosing an action needs."""
+DREAMING = ("rssm", "policy", "reward", "cont")
+"""The modules that dreams come from, through which no gradient flows there."""
 
 
 class TrainState(NamedTuple):
@@ -96,9 +98,9 @@ class Agent:
         modules = nnx.eval_shape(lambda: self._build(counter))
         self._weights = counter.used
         self.notices: list[str] = []
-        padding = modules["encoder"].padding
-        if padding:
-            self.notices.append(padding)
+        encoder = modules["encoder"]
+        if isinstance(encoder, Encoder) and encoder.padding:
+            self.notices.append(encoder.padding)
         self._structure = {name: nnx.graphdef(module) for name, module in modules.items()}
 
     def _build(self, init: layers.Initializer) -> dict[str, nnx.Module]:
@@ -109,9 +111,7 @@ class Agent:
         return {
             "encoder": encoder,
             "rssm": RSSM(encoder.width, self.act_space, cfg.rssm, init=init),
-            "objective": Reconstruction(
-                self.obs_space, cfg.rssm.deter, stoch, cfg.decoder, init=init
-            ),
+            "objective": Reconstruction(self.obs_space, cfg.rssm.deter, stoch, cfg.decoder, init=init),
             "reward": TwoHotHead(width, cfg.reward, init=init),
             "cont": BinaryHead(width, cfg.cont, init=init),
             "policy": PolicyHead(width, self.act_space, cfg.policy, init=init),
@@ -173,9 +173,7 @@ class Agent:
     def _choose(self, policy, feat, hyper, sampler, key) -> dict[str, Array]:
         heads = policy(feat, hyper.policy_unimix)
         keys = jax.random.split(key, len(heads))
-        return {
-            name: head.sample(k, sampler) for k, (name, head) in zip(keys, heads.items(), strict=True)
-        }
+        return {name: head.sample(k, sampler) for k, (name, head) in zip(keys, heads.items(), strict=True)}
 
     def loss(
         self,
@@ -198,10 +196,11 @@ class Agent:
         """
         cfg = self.cfg.behavior
         module = {name: self._module(name, params[name]) for name in self._structure}
+        frozen = {name: self._module(name, sg(params[name])) for name in DREAMING}
         world = WorldModel(*(module[k] for k in ("encoder", "rssm", "objective", "reward", "cont")))
         slow = self._module("value", slow_value)
         behavior = ActorCritic(module["policy"], module["value"], slow, cfg)
-        observe_key, imagine_key, last_key = jax.random.split(key, 3)
+        observe_key, imagine_key = jax.random.split(key)
         chance = dict(unimix=hyper.unimix, sampler=self.sampler)
 
         # 1. The world model follows the recorded sequences and learns to predict them.
@@ -220,31 +219,28 @@ class Agent:
         B, T = batch.is_first.shape
         K = min(cfg.imag_last or T, T)
         start = jax.tree.map(lambda x: sg(x[:, -K:]).reshape(B * K, *x.shape[2:]), seen.latent)
-        choose = lambda feat, key: self._choose(behavior.policy, feat, hyper, self.sampler, key)
-        dream, actions = world.rssm.imagine(start, choose, cfg.imag_length, key=imagine_key, **chance)
-        feat = jnp.concatenate([start.feat[:, None], dream.feat], 1)
-        last = choose(feat[:, -1], last_key)
-        action = {k: jnp.concatenate([a, last[k][:, None]], 1) for k, a in actions.items()}
-        imagined = Imagined(sg(feat), sg(action))
+        choose = lambda feat, key: self._choose(frozen["policy"], feat, hyper, self.sampler, key)
+        imagined = frozen["rssm"].imagine(start, choose, cfg.imag_length, key=imagine_key, **chance)
 
         # 3. Actor and critic learn from the dreams; what the heads expect there are the rewards.
-        reward = sg(world.reward.mean(world.reward(imagined.feat)))
-        cont = sg(jax.nn.sigmoid(world.cont(imagined.feat)))
+        reward, cont = per_step(
+            lambda feat: (frozen["reward"].expected(feat), jax.nn.sigmoid(frozen["cont"](feat))),
+            imagined.feat,
+        )
         learned = behavior.imagined_loss(imagined, reward, cont, returns, hyper)
         losses |= {k: v.reshape(B, K) for k, v in learned.losses.items()}
 
         # 4. The critic also learns from what really happened after each replayed state.
         if cfg.replay_value:
-            recent = jax.tree.map(lambda x: x[:, -K:], batch._replace(context_latent=(), context_action=()))
             feat = seen.latent.feat[:, -K:]
             losses["replay_value"] = behavior.replay_loss(
                 feat if cfg.replay_value_grad else sg(feat),
-                recent,
+                batch,
                 learned.first_return.reshape(B, K),
                 hyper,
             )
 
-        total = sum(hyper.scale(name) * loss.mean() for name, loss in losses.items())
+        total = jnp.stack([hyper.scale(name) * loss.mean() for name, loss in losses.items()]).sum()
         metrics |= learned.metrics | {f"loss/{k}": v.mean() for k, v in losses.items()}
         return total, Evaluation(seen, losses, learned.returns, metrics)
 
@@ -263,13 +259,9 @@ class Agent:
         (total, aux), grads = grad(
             state.params, state.slow_value, state.returns, batch, latent, prev_action, hyper, key=key
         )
-        params, opt, metrics = optim.update(
-            grads, state.opt, state.params, hyper, self.cfg.optim.schedule
-        )
+        params, opt, metrics = optim.update(grads, state.opt, state.params, hyper, self.cfg.optim.schedule)
         mix = jnp.where(state.updates % hyper.slow_every == 0, hyper.slow_rate, 0.0)
-        slow = jax.tree.map(
-            lambda new, old: mix * new + (1 - mix) * old, params["value"], state.slow_value
-        )
+        slow = jax.tree.map(lambda new, old: mix * new + (1 - mix) * old, params["value"], state.slow_value)
         state = TrainState(params, slow, opt, aux.returns, state.updates + 1)
         return state, aux._replace(metrics=aux.metrics | metrics | {"loss": total})
 

@@ -42,7 +42,7 @@ class Player:
         self._act = jax.jit(partial(_act, agent, greedy))
 
     def init(self, batch: int | None = None) -> Carry:
-        """The memory with which episodes start: `batch` of them, or (None) a single one without a batch axis."""
+        """The memory with which `batch` episodes start, or (None) a single one without a batch axis."""
         carry = self.agent.init_carry(batch or 1)
         return carry if batch else jax.tree.map(lambda x: x[0], carry)
 
@@ -63,8 +63,8 @@ class Player:
         single = carry.latent.deter.ndim == 1
         size = 1 if single else carry.latent.deter.shape[0]
         obs = {k: self._checked(k, obs, size, single) for k in self.agent.obs_space}
-        if is_first is None:
-            is_first = np.zeros(size, bool)
+        if is_first is None:  # Only a fresh memory is all zero.
+            is_first = ~np.asarray(carry.latent.deter, np.float32).any(-1)
         if single:
             carry = jax.tree.map(lambda x: x[None], carry)
         first = np.reshape(np.asarray(is_first, bool), (size,))

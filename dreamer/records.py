@@ -5,7 +5,8 @@ Letters, the same in code, docstrings and asserts:
     B sequences    T steps    N = B*K imagination starts (K per sequence)    H imagined steps
     D deterministic width    S latent groups    C classes per group    F = D + S*C features    E tokens
 
-Recorded data is `[B, T, ...]`, imagined data `[N, H, ...]`. A record at index t is the observation at t, the
+Recorded data is `[B, T, ...]`, imagined data `[H, N, ...]`: every dreamt step is one contiguous block, as the
+scan writes it and the heads read it. A record at index t is the observation at t, the
 reward received on arriving at t, the flags of t, and the action chosen after seeing t (`envs.api` has the
 table). The model's step t therefore consumes action t-1.
 """
@@ -73,6 +74,6 @@ class Imagined(NamedTuple):
     """N rollouts of the world model under the policy; index 0 is the replayed state they start from."""
 
     feat: Array
-    """[N, H+1, F]."""
+    """[H+1, N, F]."""
     action: dict[str, Array]
-    """{key: [N, H+1, ...]} taken *from* the feature of the same index; the last one is never used."""
+    """{key: [H, N, ...]} taken *from* the feature of the same index."""

@@ -27,7 +27,7 @@ from dreamer.nets import inputs
 from dreamer.nets.layers import MLP, NORM_EPS, BlockLinear, Initializer, Layer, Linear, RMSNorm
 from dreamer.ops import dists
 from dreamer.ops.transforms import lead
-from dreamer.records import Latent
+from dreamer.records import Imagined, Latent
 from envs.api import Spaces
 
 sg = jax.lax.stop_gradient
@@ -68,9 +68,7 @@ class RSSM(nnx.Module):
     def initial(self, batch: int, dtype: Any = jnp.float32) -> Latent:
         """The latent before anything was seen: zeros, [batch, ...]."""
         cfg = self.cfg
-        return Latent(
-            jnp.zeros((batch, cfg.deter), dtype), jnp.zeros((batch, cfg.stoch, cfg.classes), dtype)
-        )
+        return Latent(jnp.zeros((batch, cfg.deter), dtype), jnp.zeros((batch, cfg.stoch, cfg.classes), dtype))
 
     def embed(self, action: Mapping[str, Array], ndim: int, dtype: Any) -> Array:
         """Actions as one vector, {key: [*batch, ...]} -> [*batch, A]; what exceeds 1 is scaled back to it."""
@@ -139,26 +137,31 @@ class RSSM(nnx.Module):
         unimix: Array | float,
         sampler: dists.Sampler,
         key: Array,
-    ) -> tuple[Latent, Mapping[str, Array]]:
+    ) -> Imagined:
         """Dream on with the prior, choosing actions with `policy`.
 
         Args:
           latent: [N, ...] where the dream starts.
           policy: (feat [N, F], key) -> {key: [N, ...]} actions.
-
-        Returns:
-          [N, H, ...] latents reached, without index 0, and {key: [N, H, ...]} the actions that led there.
+          horizon: H.
         """
-        core = self._core(latent.deter.dtype)
+        core, action_in = self._core(latent.deter.dtype), self._action_reader(latent.deter.dtype)
 
-        def step(latent: Latent, key: Array):
+        def step(carry, xs):
+            latent, feats = carry
+            index, key = xs
             policy_key, prior_key = jax.random.split(key)
-            action = policy(latent.feat, policy_key)
-            latent = self._dream(core, latent, action, unimix, sampler, prior_key)
-            return latent, (latent, action)
+            feat = latent.feat
+            action = policy(feat, policy_key)
+            latent = self._dream(core, latent, action_in(action), unimix, sampler, prior_key)
+            feats = jax.lax.dynamic_update_index_in_dim(feats, latent.feat, index, 0)
+            return (latent, feats), action
 
-        _, out = jax.lax.scan(step, latent, jax.random.split(key, horizon))
-        return jax.tree.map(lambda x: jnp.moveaxis(x, 0, 1), out)
+        # The features are written where the heads will read them: stacking and joining would copy them twice.
+        feats = jnp.broadcast_to(latent.feat, (horizon + 1, *latent.feat.shape))
+        xs = (jnp.arange(1, horizon + 1), jax.random.split(key, horizon))
+        (_, feats), actions = jax.lax.scan(step, (latent, feats), xs)
+        return Imagined(feats, dict(actions))
 
     def replay_actions(
         self,
@@ -178,12 +181,13 @@ class RSSM(nnx.Module):
         Returns:
           [N, H, ...] latents reached.
         """
-        core = self._core(latent.deter.dtype)
+        core, dtype = self._core(latent.deter.dtype), latent.deter.dtype
         horizon = next(iter(action.values())).shape[1]
 
         def step(latent: Latent, xs):
             action, key = xs
-            latent = self._dream(core, latent, action, unimix, sampler, key)
+            action_in = self._action_in(self.embed(action, 1, dtype))
+            latent = self._dream(core, latent, action_in, unimix, sampler, key)
             return latent, latent
 
         actions = jax.tree.map(lambda x: jnp.moveaxis(x, 1, 0), dict(action))
@@ -194,9 +198,8 @@ class RSSM(nnx.Module):
         """[..., D] -> [..., S, C] float32 logits of what the model expects to see."""
         return self._logits(self.prior_out(self.prior_mlp(deter)))
 
-    def _dream(self, core, latent, action, unimix, sampler, key) -> Latent:
-        embedded = self.embed(action, 1, latent.deter.dtype)
-        deter = self._step(core, latent, self._action_in(embedded))
+    def _dream(self, core, latent, action_in, unimix, sampler, key) -> Latent:
+        deter = self._step(core, latent, action_in)
         stoch = self._sample(self.prior(deter), unimix, sampler, key, straight_through=False)
         return Latent(deter, stoch.astype(deter.dtype))
 
@@ -216,6 +219,14 @@ class RSSM(nnx.Module):
         x = self.embed_action(embedded)
         kernel = self.core[0].kernel[...].astype(x.dtype)
         return x @ _dense(kernel[:, -self.cfg.hidden :])
+
+    def _action_reader(self, dtype: Any) -> Callable[[Mapping[str, Array]], Array]:
+        """`_action_in` of chosen actions {key: [N, ...]}; of one choice among few it is a table."""
+        (name, space), *others = self.spaces
+        if others or not space.is_discrete or space.size > 1 or space.num_classes > self.cfg.hidden:
+            return lambda action: self._action_in(self.embed(action, 1, dtype))
+        table = self._action_in(jnp.eye(space.num_classes, dtype=dtype))
+        return lambda action: jax.nn.one_hot(action[name].reshape(-1), space.num_classes, dtype=dtype) @ table
 
     def _core(self, dtype: Any) -> Core:
         width = self.cfg.deter // self.cfg.blocks
@@ -255,7 +266,8 @@ class RSSM(nnx.Module):
         reset, candidate, update = jnp.split(gates, 3, -1)
         u = jax.nn.sigmoid(update - 1)
         h = u * jnp.tanh(jax.nn.sigmoid(reset) * candidate) + (1 - u) * blocks
-        return h.swapaxes(0, 1).reshape(n, d)
+        # Without the barrier a CPU computes the gates in the order of the transposed result, much slower.
+        return jax.lax.optimization_barrier(h).swapaxes(0, 1).reshape(n, d)
 
 
 def _dense(kernel: Array) -> Array:

@@ -61,12 +61,18 @@ class Space:
         """Number of entries."""
         return int(np.prod(self.shape, dtype=int))
 
+    @property
+    def num_classes(self) -> int:
+        """Classes of a categorical space."""
+        assert self.classes is not None, f"{self} is not categorical"
+        return self.classes
+
 
 Spaces = Mapping[str, Space]
 
 
 class Step(NamedTuple):
-    """What an environment says at one instant; in a vector, every array has a leading axis of environments."""
+    """What an environment says at one instant; in a vector, arrays have a leading axis of environments."""
 
     obs: Any
     """Mapping from key to array."""

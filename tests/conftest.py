@@ -17,9 +17,7 @@ hypothesis.settings.load_profile("compiling")
 
 
 def pytest_addoption(parser):
-    parser.addoption(
-        "--golden", default=None, help="folder of reference .npz files (default: tests/golden)"
-    )
+    parser.addoption("--golden", default=None, help="folder of reference .npz files (default: tests/golden)")
 
 
 @pytest.fixture

@@ -97,9 +97,7 @@ def config(meta: dict[str, Any]) -> AgentConfig:
     head = lambda h: HeadConfig(h["layers"], h["units"])
     twohot = lambda h: TwoHotConfig(h["layers"], h["units"], h["bins"])
     return AgentConfig(
-        encoder=EncoderConfig(
-            enc["layers"], enc["units"], enc["depth"], tuple(enc["mults"]), enc["kernel"]
-        ),
+        encoder=EncoderConfig(enc["layers"], enc["units"], enc["depth"], tuple(enc["mults"]), enc["kernel"]),
         decoder=DecoderConfig(
             dec["layers"], dec["units"], dec["depth"], tuple(dec["mults"]), dec["kernel"], dec["bspace"]
         ),
@@ -270,9 +268,7 @@ def batch(golden: Golden) -> tuple[Batch, Latent, dict[str, Any]]:
     shift = lambda x: jnp.concatenate([jnp.zeros_like(x[:, :1]), x[:, :-1]], 1)
     rssm = meta["agent"]["dyn"]["rssm"]
     size = meta["batch_size"]
-    latent = Latent(
-        jnp.zeros((size, rssm["deter"])), jnp.zeros((size, rssm["stoch"], rssm["classes"]))
-    )
+    latent = Latent(jnp.zeros((size, rssm["deter"])), jnp.zeros((size, rssm["stoch"], rssm["classes"])))
     recorded = Batch(
         obs={k: arrays[k] for k in meta["obs_space"]},
         action=action,

@@ -108,6 +108,20 @@ def test_mirrored_logits_mean_the_negative():
     np.testing.assert_allclose(mean, probs @ np.asarray(BINS[15], np.float64), rtol=1e-4)
 
 
+def test_cross_entropy_of_numbers_is_that_of_their_weights():
+    """In value and gradient, for numbers on bins, between them and beyond their ends."""
+    bins, logits, weights = BINS[15], random_logits((2, 4, 15)), jnp.array([1.0, 0.3])
+    targets = jnp.array([[[0.0, 1.0, -3.0, 1e12], [5e3, -1e12, 0.1, 9.0]], [[2.0] * 4, [bins[9]] * 4]])
+    plain = lambda x: sum(
+        w * dists.cross_entropy(x, dists.twohot(t, bins)) for w, t in zip(weights, targets, strict=True)
+    )
+    fast = lambda x: dists.twohot_cross_entropy(x, bins, targets, weights)
+    (ours, ours_back), (theirs, theirs_back) = (jax.vjp(f, logits) for f in (fast, plain))
+    np.testing.assert_allclose(ours, theirs, rtol=1e-5)
+    cotangent = random_logits((2, 4), seed=1)
+    np.testing.assert_allclose(ours_back(cotangent)[0], theirs_back(cotangent)[0], rtol=1e-4, atol=1e-5)
+
+
 # Categories
 
 

@@ -1,6 +1,6 @@
 """An agent and a batch so small that compiling is most of the work, shared by the tests of one process."""
 
-from functools import cache
+from functools import cache, partial
 
 import golden
 import jax
@@ -27,6 +27,9 @@ from dreamer.records import Batch, PackedLatent
 from envs.api import Space
 
 B, T, H = 2, 4, 3
+QUICK = {"xla_backend_optimization_level": 0, "xla_llvm_disable_expensive_passes": True}
+jit = partial(jax.jit, compiler_options=QUICK)
+"""Compiles in half the time, to slower code: for whole agents, which run a few times."""
 DETERMINISTIC = golden.DETERMINISTIC
 """Argmax for categories and a fixed half deviation for numbers: chance as a constant."""
 
@@ -60,7 +63,8 @@ def initializer(seed: int = 0) -> layers.Initializer:
 
 @cache
 def _noise(seed: int) -> jax.Array:
-    return layers.noise(jax.random.key(seed), 200_000)
+    with jax.ensure_compile_time_eval():  # or a first call while tracing would cache a tracer
+        return layers.noise(jax.random.key(seed), 200_000)
 
 
 @cache

@@ -10,7 +10,7 @@ import jax.numpy as jnp
 from jax import Array
 
 from dreamer.config import ActorCriticConfig
-from dreamer.nets.heads import PolicyHead, TwoHotHead
+from dreamer.nets.heads import PolicyHead, TwoHotHead, per_step
 from dreamer.ops import running
 from dreamer.ops.returns import lambda_return
 from dreamer.records import Batch, Imagined
@@ -56,33 +56,36 @@ class ActorCritic:
             value:   w_t (CE(v_t, sg(R_t)) + slow_reg * CE(v_t, sg(slow_t)))
 
         Args:
-          imagined: [N, H+1, ...]; gradients do not leave it.
-          reward: [N, H+1] predicted reward on arriving at each index.
-          cont: [N, H+1] predicted probability that the episode goes on.
+          imagined: [H+1, N, ...]; gradients do not leave it.
+          reward: [H+1, N] predicted reward on arriving at each index.
+          cont: [H+1, N] predicted probability that the episode goes on.
           returns: range of the returns so far.
 
         Reference: Hafner et al. (2025), Critic and Actor learning.
         """
         cfg = self.cfg
         logits = self.value(imagined.feat)
-        slow = sg(self.slow_value.mean(self.slow_value(imagined.feat)))
+        slow = sg(per_step(self.slow_value.expected, imagined.feat))
         value = slow if cfg.slow_target else sg(self.value.mean(logits))
         discount = 1.0 if cfg.discount_in_cont else 1 - 1 / hyper.horizon
-        weight = sg(jnp.cumprod(discount * cont, 1) / discount)[:, :-1]
-        lam = jnp.broadcast_to(hyper.lam, reward.shape)
-        target = sg(lambda_return(reward, discount * cont, value, lam))
+        weight = sg(jnp.cumprod(discount * cont, 0) / discount)[:-1]
+        lam = jnp.broadcast_to(hyper.lam, reward.T.shape)
+        target = sg(lambda_return(reward.T, discount * cont.T, value.T, lam)).T
 
-        returns = running.update(returns, target, rate=hyper.return_rate, low=hyper.return_low, high=hyper.return_high)
+        returns = running.update(
+            returns, target, rate=hyper.return_rate, low=hyper.return_low, high=hyper.return_high
+        )
         scale = running.scale(returns, limit=hyper.return_limit)
-        advantage = (target - value[:, :-1]) / scale
+        advantage = (target - value[:-1]) / scale
 
-        head = self.policy(imagined.feat[:, :-1], hyper.policy_unimix)
-        log_prob = sum(d.log_prob(sg(imagined.action[k][:, :-1])) for k, d in head.items())
+        # Policy and critic read all H+1 features, because the first H of them would be a copy.
+        head = self.policy(imagined.feat, hyper.policy_unimix)
+        head = {name: dist.until(-1) for name, dist in head.items()}
+        log_prob = sum(d.log_prob(sg(imagined.action[k])) for k, d in head.items())
         entropy = sum(d.entropy() for d in head.values())
         policy = -weight * (log_prob * advantage + hyper.entropy * entropy)
-        critic = weight * self.value.loss(
-            logits[:, :-1], (target, 1.0), (slow[:, :-1], hyper.slow_reg)
-        )
+        targets = jnp.concatenate([target, value[-1:]])
+        critic = weight * self.value.loss(logits, (targets, 1.0), (slow, hyper.slow_reg))[:-1]
 
         metrics = {
             "advantage": advantage.mean(),
@@ -98,8 +101,8 @@ class ActorCritic:
         for name, dist in head.items():
             metrics[f"entropy/{name}"] = dist.entropy().mean()
             metrics[f"randomness/{name}"] = dist.randomness().mean()
-        losses = {"policy": policy.mean(1), "value": critic.mean(1)}
-        return ImaginedLosses(losses, target[:, 0], returns, metrics)
+        losses = {"policy": policy.mean(0), "value": critic.mean(0)}
+        return ImaginedLosses(losses, target[0], returns, metrics)
 
     def replay_loss(self, feat: Array, batch: Batch, bootstrap: Array, hyper: Any) -> Array:
         """The critic's loss on replayed steps, with real rewards and imagined returns to bootstrap from.
@@ -112,19 +115,18 @@ class ActorCritic:
 
         Args:
           feat: [B, K, F]; gradients reach the representation.
-          batch: the same K steps.
+          batch: B sequences, of which these are the last K steps.
           bootstrap: [B, K] imagined return from each step.
 
         Returns:
           [B, K-1] losses.
         """
-        goes_on = 1.0 - batch.is_last.astype(jnp.float32)
-        discount = (1.0 - batch.is_terminal.astype(jnp.float32)) * (1 - 1 / hyper.horizon)
-        target = lambda_return(batch.reward, discount, bootstrap, goes_on * hyper.replay_lam)
-        slow = self.slow_value.mean(self.slow_value(feat))
-        loss = self.value.loss(
-            self.value(feat)[:, :-1],
-            (sg(target), 1.0),
-            (sg(slow)[:, :-1], hyper.replay_slow_reg),
-        )
-        return goes_on[:, :-1] * loss
+        recent = slice(-bootstrap.shape[1], None)
+        goes_on = 1.0 - batch.is_last[:, recent].astype(jnp.float32)
+        alive = 1.0 - batch.is_terminal[:, recent].astype(jnp.float32)
+        discount = alive * (1 - 1 / hyper.horizon)
+        target = lambda_return(batch.reward[:, recent], discount, bootstrap, goes_on * hyper.replay_lam)
+        target = jnp.concatenate([target, bootstrap[:, -1:]], 1)
+        slow = self.slow_value.expected(sg(feat))
+        loss = self.value.loss(self.value(feat), (sg(target), 1.0), (sg(slow), hyper.replay_slow_reg))
+        return (goes_on * loss)[:, :-1]

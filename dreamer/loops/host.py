@@ -76,7 +76,7 @@ class HostLoop:
     ):
         self.agent, self.env, self.replay, self.cfg = agent, env, replay, cfg
         self.hyper, self.state, self.progress = hyper, state, progress
-        # A CPU device runs its programs one after the other, so acting has one of its own where there are two.
+        # A CPU device runs its programs one after the other, so acting has its own where there are two.
         self._actor = jax.local_devices()[-1]
         acting, self._learning_key, sampling = jax.random.split(jax.random.key(seed), 3)
         self._acting_key, self._sampling_key = jax.device_put((acting, sampling), self._actor)
@@ -138,9 +138,9 @@ class HostLoop:
 
     def _due(self) -> int:
         cfg, progress = self.cfg, self.progress
-        if progress.learning_since < 0 and progress.env_steps >= cfg.prefill:
-            if self.replay.can_sample(cfg.batch_size, cfg.batch_length):
-                progress.learning_since = progress.env_steps
+        waiting = progress.learning_since < 0 and progress.env_steps >= cfg.prefill
+        if waiting and self.replay.can_sample(cfg.batch_size, cfg.batch_length):
+            progress.learning_since = progress.env_steps
         return updates_due(progress, cfg.train_ratio, cfg.batch_size * cfg.batch_length)
 
     def _update(self) -> list[dict[str, float]]:
@@ -148,9 +148,7 @@ class HostLoop:
         key = jax.random.fold_in(self._sampling_key, self.progress.updates)
         batch, where = self.replay.sample(key, cfg.batch_size, cfg.batch_length)
         metrics = self.settle()
-        self.state, acting, latent, values = self._learn(
-            self.state, batch, self.hyper, self._learning_key
-        )
+        self.state, acting, latent, values = self._learn(self.state, batch, self.hyper, self._learning_key)
         self._in_flight = InFlight(acting, where, latent, values)
         self.progress.updates += 1
         return metrics

@@ -67,9 +67,7 @@ def depth_to_space(x: Array) -> Array:
 
 def convolve(x: Array, kernel: Array) -> Array:
     """Stride 1, same size, NHWC."""
-    return jax.lax.conv_general_dilated(
-        x, kernel, (1, 1), "SAME", dimension_numbers=("NHWC", "HWIO", "NHWC")
-    )
+    return jax.lax.conv_general_dilated(x, kernel, (1, 1), "SAME", dimension_numbers=("NHWC", "HWIO", "NHWC"))
 
 
 def upsampling_taps(kernel: int) -> np.ndarray:

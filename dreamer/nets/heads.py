@@ -1,7 +1,9 @@
 """What is read off the features: numbers, probabilities, actions."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from typing import Any
 
+import jax
 import jax.numpy as jnp
 from flax import nnx
 from jax import Array
@@ -10,6 +12,14 @@ from dreamer.config import HeadConfig, PolicyConfig, TwoHotConfig
 from dreamer.nets.layers import MLP, Initializer, Linear
 from dreamer.ops import dists
 from envs.api import Space, Spaces
+
+
+def per_step(read: Callable[[Array], Any], feat: Array) -> Any:
+    """`read` of dreams [H+1, N, F] that no gradient needs.
+
+    On a CPU one step at a time, so that what it computes on the way fits into the cache.
+    """
+    return jax.lax.map(read, feat) if jax.default_backend() == "cpu" else read(feat)
 
 
 class TwoHotHead(nnx.Module):
@@ -31,10 +41,15 @@ class TwoHotHead(nnx.Module):
     def mean(self, logits: Array) -> Array:
         return dists.twohot_mean(logits, self.bins)
 
+    def expected(self, feat: Array) -> Array:
+        """[..., F] -> [...] the predicted number."""
+        return self.mean(self(feat))
+
     def loss(self, logits: Array, *targets: tuple[Array, Array | float]) -> Array:
         """Cross-entropy against weighted two-hot targets: ``sum_k w_k CE(logits, twohot(t_k))``."""
-        total = sum(weight * dists.twohot(target, self.bins) for target, weight in targets)
-        return dists.cross_entropy(logits, total)
+        numbers, weights = zip(*targets, strict=True)
+        weights = jnp.stack([jnp.asarray(w, jnp.float32) for w in weights])
+        return dists.twohot_cross_entropy(logits, self.bins, jnp.stack(numbers), weights)
 
 
 class BinaryHead(nnx.Module):
@@ -51,14 +66,12 @@ class BinaryHead(nnx.Module):
 
 def discrete_out(width: int, space: Space, *, init: Initializer, scale: float = 1.0) -> Linear:
     """Output layer with one logit for every class of every entry of `space`."""
-    assert space.classes is not None
-    return Linear(width, space.size * space.classes, init=init, scale=scale)
+    return Linear(width, space.size * space.num_classes, init=init, scale=scale)
 
 
 def as_logits(x: Array, space: Space) -> Array:
     """[..., size * classes] -> [..., *shape, classes] float32."""
-    assert space.classes is not None
-    return x.reshape(*x.shape[:-1], *space.shape, space.classes).astype(jnp.float32)
+    return x.reshape(*x.shape[:-1], *space.shape, space.num_classes).astype(jnp.float32)
 
 
 class NormalOut(nnx.Module):
@@ -83,7 +96,7 @@ class PolicyHead(nnx.Module):
         self.mlp = MLP(width, cfg.units, cfg.layers, init=init)
         self.spaces = tuple(act_space.items())
         self.std_range = (cfg.min_std, cfg.max_std)
-        outs = {}
+        outs: dict[str, Linear | NormalOut] = {}
         for name, space in self.spaces:
             make = discrete_out if space.is_discrete else NormalOut
             outs[name] = make(self.mlp.width, space, init=init, scale=POLICY_SCALE)
@@ -94,15 +107,14 @@ class PolicyHead(nnx.Module):
     ) -> Mapping[str, dists.Categorical | dists.BoundedNormal]:
         """[..., F] -> {action key: distribution}."""
         x = self.mlp(feat)
-        result = {}
+        result: dict[str, dists.Categorical | dists.BoundedNormal] = {}
         for name, space in self.spaces:
             ndim = len(space.shape)
-            if space.is_discrete:
-                logp = dists.unimix_logp(as_logits(self.out[name](x), space), unimix)
+            out = self.out[name]
+            if isinstance(out, Linear):
+                logp = dists.unimix_logp(as_logits(out(x), space), unimix)
                 result[name] = dists.Categorical(logp, ndim)
             else:
-                mean, std = (
-                    v.reshape(*v.shape[:-1], *space.shape) for v in self.out[name](x)
-                )
+                mean, std = (v.reshape(*v.shape[:-1], *space.shape) for v in out(x))
                 result[name] = dists.BoundedNormal.from_raw(mean, std, ndim, *self.std_range)
         return result

@@ -22,7 +22,7 @@ def flatten(
     dtype: DTypeLike,
     squash: Callable[[Array], Array],
 ) -> Array:
-    """Concatenate the keys, sorted by name, into one vector per step: `{key: [*batch, *shape]}` -> [*batch, width].
+    """Concatenate the keys, sorted by name: `{key: [*batch, *shape]}` -> [*batch, width].
 
     Numbers pass through `squash`, categories become one-hot. A key in which any number is -inf, or any
     category of a signed dtype -1, is missing: all its entries become zero.
@@ -40,7 +40,7 @@ def _entries(x: Array, space: Space, ndim: int, dtype, squash) -> Array:
     if space.is_discrete:
         if jnp.issubdtype(x.dtype, jnp.signedinteger):
             present = x != -1
-        y = jax.nn.one_hot(x.astype(jnp.int32), space.classes, dtype=dtype)
+        y = jax.nn.one_hot(x.astype(jnp.int32), space.num_classes, dtype=dtype)
     else:
         present = x != -jnp.inf
         y = squash(jnp.where(present, x, 0).astype(jnp.float32)).astype(dtype)

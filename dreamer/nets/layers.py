@@ -17,7 +17,7 @@ NORM_EPS = 1e-4
 
 
 class Initializer:
-    """Hands out initial kernels from one long draw of noise, so that starting up compiles one draw and not fifty.
+    """Hands out initial kernels from one long draw of noise: start-up compiles one draw and not fifty.
 
     Without noise it hands out zeros and counts (`used`) how much noise the modules will need.
     """

@@ -19,9 +19,7 @@ from envs.api import Space, Spaces
 class Reconstruction(nnx.Module):
     """A decoder and how wrong it is, one loss per observation key."""
 
-    def __init__(
-        self, obs_space: Spaces, deter: int, stoch: int, cfg: DecoderConfig, *, init: Initializer
-    ):
+    def __init__(self, obs_space: Spaces, deter: int, stoch: int, cfg: DecoderConfig, *, init: Initializer):
         self.spaces = tuple(obs_space.items())
         self.decoder = Decoder(obs_space, deter, stoch, cfg, init=init)
 
@@ -43,7 +41,7 @@ def step_loss(pred: Array, target: Array, space: Space) -> Array:
     space. Missing entries (-inf, or -1 in a signed categorical dtype) cost nothing.
     """
     if space.is_discrete:
-        hot = jax.nn.one_hot(target.astype(jnp.int32), space.classes)
+        hot = jax.nn.one_hot(target.astype(jnp.int32), space.num_classes)
         loss = dists.cross_entropy(pred, hot)
     elif space.is_image:
         loss = jnp.square(pred - target.astype(jnp.float32) / 255)

@@ -95,19 +95,28 @@ def twohot(target: Array, bins: Array) -> Array:
 
     Reference: Hafner et al. (2025), Robust predictions.
     """
+    return _spread(*twohot_index(target, bins), len(bins))
+
+
+def twohot_index(target: Array, bins: Array) -> tuple[Array, Array, Array]:
+    """The same as the two neighbouring bins, [...] int32 each, and the share [...] of the first of them."""
     last = len(bins) - 1
-    below = jnp.clip((lead(bins, target[..., None]) <= target[..., None]).sum(-1) - 1, 0, last)
+    below = (lead(bins, target[..., None]) <= target[..., None]).sum(-1, dtype=jnp.int32) - 1
+    below = jnp.clip(below, 0, last)
     above = jnp.clip(below + (target >= bins[0]), 0, last)
     to_below, to_above = jnp.abs(bins[below] - target), jnp.abs(bins[above] - target)
     total = to_below + to_above
-    weight = jnp.where(below == above, 1.0, to_above / jnp.where(total > 0, total, 1.0))
-    index = lead(jnp.arange(len(bins)), target[..., None])
+    return below, above, jnp.where(below == above, 1.0, to_above / jnp.where(total > 0, total, 1.0))
+
+
+def _spread(below: Array, above: Array, share: Array, num_bins: int) -> Array:
+    index = lead(jnp.arange(num_bins), share[..., None])
     pick = lambda i, w: jnp.where(index == i[..., None], w[..., None], 0.0)
-    return pick(below, weight) + pick(above, jnp.where(below == above, 0.0, 1 - weight))
+    return pick(below, share) + pick(above, 1 - share)
 
 
 def twohot_mean(logits: Array, bins: Array) -> Array:
-    """Expected value ``sum_i p_i b_i`` of symmetric bins, as ``sum_i (p_i - p_-i) b_i`` over the positive ones.
+    """Expected value ``sum_i p_i b_i`` of symmetric bins, as ``sum_i (p_i - p_-i) b_i`` over half of them.
 
     The difference comes first because uniform logits must give exactly 0: compilers fuse a product with
     the sum after it, and the rounding that is left over is large where the bins are.
@@ -123,6 +132,41 @@ def cross_entropy(logits: Array, target: Array) -> Array:
     return -(target * jax.nn.log_softmax(logits, -1)).sum(-1)
 
 
+@jax.custom_vjp
+def twohot_cross_entropy(logits: Array, bins: Array, targets: Array, weights: Array) -> Array:
+    """``sum_k w_k CE(logits, twohot(t_k))`` without the two-hot vectors; its gradient reaches the logits.
+
+    Args:
+      logits: [..., C].
+      bins: [C] ascending values.
+      targets: [K, ...] numbers.
+      weights: [K] of each.
+    """
+    return _twohot_cross_entropy(logits, bins, targets, weights)[0]
+
+
+def _twohot_cross_entropy(logits, bins, targets, weights):
+    below, above, share = twohot_index(targets, bins)
+    partition = jax.nn.logsumexp(logits, -1)
+    pick = lambda i: jnp.take_along_axis(logits, jnp.moveaxis(i, 0, -1), -1)
+    picked = share * jnp.moveaxis(pick(below), -1, 0) + (1 - share) * jnp.moveaxis(pick(above), -1, 0)
+    loss = jnp.tensordot(weights, lead(partition, picked) - picked, 1)
+    return loss, (logits, partition, below, above, share, bins, weights)
+
+
+def _twohot_cross_entropy_grad(saved, grad):
+    logits, partition, below, above, share, bins, weights = saved
+    probs = jnp.exp(logits - partition[..., None])
+    parts = zip(weights, below, above, share, strict=True)
+    target = sum(weight * _spread(b, a, s, len(bins)) for weight, b, a, s in parts)
+    # Without the barrier a CPU computes it a second time, slowly, in the order the next product wants.
+    grad = jax.lax.optimization_barrier(grad[..., None] * (weights.sum() * probs - target))
+    return grad, jnp.zeros_like(bins), jnp.zeros_like(share), jnp.zeros_like(weights)
+
+
+twohot_cross_entropy.defvjp(_twohot_cross_entropy, _twohot_cross_entropy_grad)
+
+
 def binary_cross_entropy(logit: Array, target: Array) -> Array:
     """Negative log-likelihood of a Bernoulli whose target may be soft (a probability)."""
     return -(target * jax.nn.log_sigmoid(logit) + (1 - target) * jax.nn.log_sigmoid(-logit))
@@ -135,6 +179,10 @@ class Categorical(NamedTuple):
     """[..., *shape, C] log-probabilities."""
     ndim: int
     """Number of axes of `shape`, summed over by `log_prob` and `entropy`."""
+
+    def until(self, end: int) -> Categorical:
+        """Those before index `end` of the first axis."""
+        return self._replace(logp=self.logp[:end])
 
     def sample(self, key: Array, sampler: Sampler) -> Array:
         return sampler.categorical(key, self.logp)
@@ -170,6 +218,10 @@ class BoundedNormal(NamedTuple):
     def from_raw(cls, mean: Array, std: Array, ndim: int, low: float, high: float) -> BoundedNormal:
         std = (high - low) * jax.nn.sigmoid(std.astype(jnp.float32) + 2.0) + low
         return cls(jnp.tanh(mean.astype(jnp.float32)), std, ndim, low, high)
+
+    def until(self, end: int) -> BoundedNormal:
+        """Those before index `end` of the first axis."""
+        return self._replace(mean=self.mean[:end], std=self.std[:end])
 
     def sample(self, key: Array, sampler: Sampler) -> Array:
         return self.mean + self.std * sampler.normal(key, self.mean.shape)

@@ -6,7 +6,7 @@ gradient), then the rate. As an optax transformation whose rates may be traced v
 References: Brock et al. (2021) for the clipping, Ziyin et al. (2020) for LaProp.
 """
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -26,7 +26,7 @@ class LaPropState(NamedTuple):
 
 
 def clip_by_norm_ratio(grads: optax.Updates, params: optax.Params, clip: Array) -> optax.Updates:
-    """Shrink each tensor's gradient to ``clip * max(1e-3, ||param||)`` where it is larger (no-op for clip 0)."""
+    """Shrink each tensor's gradient to ``clip * max(1e-3, ||param||)`` where larger (no-op for clip 0)."""
 
     def shrink(grad: Array, param: Array) -> Array:
         limit = clip * jnp.maximum(1e-3, jnp.linalg.norm(param.ravel()))
@@ -46,12 +46,12 @@ def laprop(
 ) -> tuple[optax.Updates, LaPropState]:
     """Divide by the debiased RMS of the gradient, then average over time, debiased.
 
-        nu <- beta2 * nu + (1 - beta2) * g^2          g' = g / (sqrt(nu / (1 - beta2^t)) + eps)
-        mu <- beta1 * mu + (1 - beta1) * g'           step = mu / (1 - beta1^t)
+    nu <- beta2 * nu + (1 - beta2) * g^2          g' = g / (sqrt(nu / (1 - beta2^t)) + eps)
+    mu <- beta1 * mu + (1 - beta1) * g'           step = mu / (1 - beta1^t)
     """
     count = state.count + 1
     nu = jax.tree.map(lambda v, g: beta2 * v + (1 - beta2) * g * g, state.nu, grads)
-    nu_fix, mu_fix = 1 - beta2 ** count, 1 - beta1 ** count
+    nu_fix, mu_fix = 1 - beta2**count, 1 - beta1**count
     mu = jax.tree.map(
         lambda m, g, v: beta1 * m + (1 - beta1) * g / (jnp.sqrt(v / nu_fix) + eps),
         state.mu,
@@ -62,7 +62,7 @@ def laprop(
 
 
 def learning_rate(count: Array, lr: Array, warmup: Array, anneal: Array, schedule: str) -> Array:
-    """The rate of update number `count` (from 0): linear from 0 to `lr`, then constant or decaying to lr/10."""
+    """The rate of update `count` (from 0): linear from 0 to `lr`, then constant or decaying to lr/10."""
     ramp = lr * jnp.clip(count / jnp.maximum(warmup, 1), 0, 1)
     done = jnp.clip((count - warmup) / jnp.maximum(anneal - warmup, 1), 0, 1)
     decay = {
@@ -80,16 +80,14 @@ def is_kernel(path: tuple) -> bool:
 
 def update(
     grads: optax.Updates, state: LaPropState, params: optax.Params, hyper, schedule: str
-) -> tuple[optax.Params, LaPropState, dict[str, Array]]:
+) -> tuple[Any, LaPropState, dict[str, Array]]:
     """One step of the whole chain; returns the new parameters, the new state and what to log.
 
     Args:
       hyper: anything with the traced numbers `lr, warmup, anneal, agc, beta1, beta2, eps, weight_decay`.
     """
     clipped = clip_by_norm_ratio(grads, params, hyper.agc)
-    steps, new_state = laprop(
-        clipped, state, beta1=hyper.beta1, beta2=hyper.beta2, eps=hyper.eps
-    )
+    steps, new_state = laprop(clipped, state, beta1=hyper.beta1, beta2=hyper.beta2, eps=hyper.eps)
     rate = learning_rate(state.count, hyper.lr, hyper.warmup, hyper.anneal, schedule)
     steps = jax.tree_util.tree_map_with_path(
         lambda path, s, p: -rate * (s + hyper.weight_decay * p if is_kernel(path) else s),

@@ -19,9 +19,7 @@ def init() -> Percentiles:
     return Percentiles(jnp.zeros(()), jnp.zeros(()))
 
 
-def update(
-    state: Percentiles, x: Array, *, rate: Array, low: Array, high: Array
-) -> Percentiles:
+def update(state: Percentiles, x: Array, *, rate: Array, low: Array, high: Array) -> Percentiles:
     """Move towards the percentiles of one batch: ``p <- (1 - rate) * p + rate * percentile(x)``.
 
     The average is not debiased: early on it underestimates the range, and `scale` then falls

@@ -1,0 +1,271 @@
+"""`dreamer bench`: how fast this machine learns and acts, on synthetic batches of the published shape.
+
+Every row is measured in a process of its own, so that its peak memory is its own.
+"""
+
+from __future__ import annotations
+
+import json as jsonlib
+import os
+import resource
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterable, Sequence
+from statistics import median
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+
+from dreamer.config import AgentConfig
+from dreamer.schema import replace_paths
+from envs.api import Space
+from experiments.presets.sizes import SIZES
+
+OBS = {"vector": Space((8,), "float32"), "image": Space((64, 64, 3), "uint8")}
+ACT = {"action": Space((), "int32", 6)}
+POLICY_ENVS = (1, 16)
+"""Numbers of environments for which the policy is timed."""
+SECONDS, UPDATES, CALLS = 4.0, (5, 100), 100
+"""Updates are repeated for so long, but at least and at most so often; calls of the policy so often."""
+MATRIX = 8192
+"""Side of the matrices whose product tells what a GPU can do."""
+
+COLUMNS = {
+    "size": "size",
+    "obs": "obs",
+    "dtype": "dtype",
+    "params": "parameters",
+    "compile_s": "compile s",
+    "update_ms": "update ms",
+    "cpu_s": "CPU s/update",
+    "gflop": "GFLOP",
+    "gflops": "GFLOP/s",
+    "updates_per_s": "updates/s",
+    "steps_per_s": "replayed steps/s",
+    "policy1_ms": "policy x1 ms",
+    "policy16_ms": "policy x16 ms",
+    "peak_mb": "peak MB",
+    "device_peak_mb": "GPU peak MB",
+    "of_matrix_rate": "of GPU's rate",
+}
+"""Keys of a row and how the table calls them; the last two are there on a GPU only."""
+
+
+def run(
+    sizes: Iterable[str],
+    obs: Iterable[str],
+    batch: int,
+    length: int,
+    dtype: str = "auto",
+    json: bool = False,
+) -> int:
+    """Measure every size with every kind of observation, print a table (or one JSON object); the exit code.
+
+    Args:
+      sizes: names in `SIZES`.
+      obs: names in `OBS`.
+      batch, length: sequences in a batch, steps of each.
+      dtype: of activations, as in `AgentConfig`.
+    """
+    console = Console(stderr=True)
+    jobs = [
+        {"size": size, "obs": kind, "batch": batch, "length": length, "dtype": dtype}
+        for size in sizes
+        for kind in obs
+    ]
+    rows, surroundings, failed = [], {}, 0
+    for job in jobs:
+        with console.status(f"{job['size']} {job['obs']} ({batch} x {length}): compiling and measuring"):
+            result = _in_own_process(job)
+        if isinstance(result, str):
+            failed += 1
+            console.print(f"{job['size']} {job['obs']} could not be measured: {result}", markup=False)
+        else:
+            surroundings = result.pop("surroundings")
+            rows.append(result)
+    if rows and not json:
+        Console().print(_table(rows, batch, length, surroundings))
+    if json:
+        print(jsonlib.dumps({"rows": rows, **surroundings}))
+    return 1 if failed else 0
+
+
+def _in_own_process(job: dict[str, Any]) -> dict[str, Any] | str:
+    """The row of one job, or why there is none."""
+    command = [sys.executable, "-m", "experiments.bench", jsonlib.dumps(job)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    if done.returncode == 0:
+        return jsonlib.loads(done.stdout.splitlines()[-1])
+    if done.returncode < 0:
+        return f"its process was ended by signal {-done.returncode}, most likely for want of memory"
+    return (done.stderr.strip().splitlines() or ["no message"])[-1]
+
+
+def _table(rows: Sequence[dict[str, Any]], batch: int, length: int, surroundings: dict[str, Any]) -> Table:
+    table = Table(
+        title=f"{batch} x {length} steps a batch on {surroundings['device']}, JAX {surroundings['jax']}"
+    )
+    columns = {key: name for key, name in COLUMNS.items() if key in rows[0]}
+    for name in columns.values():
+        table.add_column(name, justify="right")
+    for row in rows:
+        table.add_row(*(f"{v:,}" if isinstance(v := row[key], int | float) else v for key in columns))
+    return table
+
+
+def measure(size: str, obs: str, batch: int, length: int, dtype: str = "auto") -> dict[str, Any]:
+    """One row: compile the train step, repeat it, then time the policy.
+
+    Returns:
+      `size, obs, dtype, batch, length, params`;
+      `compile_s` seconds from Python function to program (tracing included);
+      `update_ms` median wall-clock and `cpu_s` median CPU seconds of this process per update;
+      `gflop` of one update by XLA's cost analysis (which counts the body of a loop once) and the rate
+      `gflops` it gives; `updates_per_s, steps_per_s` (replayed steps);
+      `policy1_ms, policy16_ms` median latency of acting for so many environments;
+      `peak_mb` peak memory of this process. On a GPU also `device_peak_mb` and `of_matrix_rate`, the rate
+      as a share of that of a large matrix product.
+    """
+    import jax
+
+    from dreamer.agent import Agent
+    from dreamer.hyper import Hyper
+
+    cfg = replace_paths(SIZES[size](AgentConfig()), {"dtype": dtype})
+    agent, hyper = Agent({obs: OBS[obs]}, ACT, cfg), Hyper.of(cfg)
+    state = jax.jit(agent.init)(jax.random.key(0))
+    params = sum(p.size for p in jax.tree.leaves(state.params))
+    data = synthetic_batch(cfg, obs, batch, length)
+    keys = list(jax.random.split(jax.random.key(1), UPDATES[1] + 2))
+
+    start = time.perf_counter()
+    lowered = jax.jit(agent.train_step, donate_argnums=0).lower(state, data, hyper, key=keys[0])
+    step = lowered.compile()
+    compile_s = time.perf_counter() - start
+
+    def update() -> None:
+        nonlocal state
+        state, _, metrics = step(state, data, hyper, key=keys.pop())
+        jax.block_until_ready((state, metrics))
+
+    update()
+    wall, cpu = repeat(update, SECONDS, *UPDATES)
+    gflop = _flops(step) / 1e9
+    row: dict[str, Any] = {
+        "size": size,
+        "obs": obs,
+        "dtype": str(agent.dtype),
+        "batch": batch,
+        "length": length,
+        "params": params,
+        "compile_s": round(compile_s, 1),
+        "update_ms": round(1e3 * wall, 1),
+        "cpu_s": round(cpu, 4),
+        "gflop": round(gflop, 3),
+        "gflops": round(gflop / wall, 1),
+        "updates_per_s": round(1 / wall, 2),
+        "steps_per_s": round(batch * length / wall),
+    }
+    if jax.default_backend() != "cpu":
+        peak = (jax.devices()[0].memory_stats() or {}).get("peak_bytes_in_use", 0)
+        row["device_peak_mb"] = round(peak / 2**20)
+        row["of_matrix_rate"] = round(1e9 * row["gflops"] / matrix_rate(agent.dtype), 3)
+    for envs in POLICY_ENVS:
+        row[f"policy{envs}_ms"] = round(1e3 * policy_latency(agent, state.params, hyper, envs), 3)
+    row["peak_mb"] = round(peak_memory() / 2**20)
+    return row
+
+
+def synthetic_batch(cfg: AgentConfig, obs: str, batch: int, length: int) -> Any:
+    """Noise in the shape of replayed steps, without episode borders."""
+    import jax.numpy as jnp
+    import numpy as np
+
+    from dreamer.records import Batch, PackedLatent
+
+    rng = np.random.default_rng(0)
+    shape, flags = (batch, length), np.zeros((batch, length), bool)
+    space = OBS[obs]
+    if space.is_image:
+        seen = rng.integers(0, 256, (*shape, *space.shape)).astype(space.dtype)
+    else:
+        seen = rng.normal(size=(*shape, *space.shape)).astype(space.dtype)
+    rssm = cfg.rssm
+    return Batch(
+        obs={obs: seen},
+        action={"action": rng.integers(0, ACT["action"].classes, shape).astype(np.int32)},
+        reward=rng.normal(size=shape).astype(np.float32),
+        is_first=flags,
+        is_last=flags,
+        is_terminal=flags,
+        context_latent=PackedLatent(
+            jnp.zeros((batch, rssm.deter), jnp.bfloat16), np.zeros((batch, rssm.stoch), np.uint8)
+        ),
+        context_action={"action": np.zeros(batch, np.int32)},
+    )
+
+
+def policy_latency(agent: Any, params: Any, hyper: Any, envs: int) -> float:
+    """Median seconds from observations to actions, for so many environments together."""
+    import jax
+    import numpy as np
+
+    from envs.api import Step
+
+    act = jax.jit(lambda params, *args, key: agent.act(params, *args, hyper, key=key, greedy=False))
+    flags, numbers = np.zeros(envs, bool), np.zeros(envs, np.float32)
+    obs = {k: np.zeros((envs, *space.shape), space.dtype) for k, space in agent.obs_space.items()}
+    args = agent.init_carry(envs), Step(obs, numbers, flags, flags, flags)
+    call = lambda: jax.block_until_ready(act(params, *args, key=jax.random.key(0)))
+    call()
+    return repeat(call, 0.0, CALLS, CALLS)[0]
+
+
+def repeat(call: Callable[[], Any], seconds: float, least: int, most: int) -> tuple[float, float]:
+    """Median wall-clock and CPU seconds of one call."""
+    walls, cpus, end = [], [], time.perf_counter() + seconds
+    while len(walls) < least or (time.perf_counter() < end and len(walls) < most):
+        wall, cpu = time.perf_counter(), time.process_time()
+        call()
+        walls.append(time.perf_counter() - wall)
+        cpus.append(time.process_time() - cpu)
+    return median(walls), median(cpus)
+
+
+def matrix_rate(dtype: Any) -> float:
+    """Operations per second of a large matrix product: what the device can do at its best."""
+    import jax
+    import jax.numpy as jnp
+
+    product = jax.jit(jnp.matmul)
+    x = jnp.ones((MATRIX, MATRIX), dtype)
+    call = lambda: jax.block_until_ready(product(x, x))
+    call()
+    return 2 * MATRIX**3 / repeat(call, 1.0, 5, 100)[0]
+
+
+def peak_memory() -> int:
+    """Largest resident size of this process so far, in bytes."""
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak if sys.platform == "darwin" else 1024 * peak
+
+
+def _flops(compiled: Any) -> float:
+    costs = compiled.cost_analysis() or {}
+    return float(costs.get("flops", 0.0))
+
+
+def _surroundings() -> dict[str, Any]:
+    import jax
+
+    return {"device": f"{os.cpu_count()} x {jax.devices()[0].device_kind}", "jax": jax.__version__}
+
+
+if __name__ == "__main__":
+    from experiments.run import keep_memory
+
+    keep_memory()  # as in training
+    measured = measure(**jsonlib.loads(sys.argv[1]))
+    print(jsonlib.dumps(measured | {"surroundings": _surroundings()}))

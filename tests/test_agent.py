@@ -1,0 +1,308 @@
+"""The whole agent: which loss moves what, acting as learning sees it, one compiled update."""
+
+from functools import cache
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+import tiny
+
+from dreamer.agent import Agent, Carry
+from dreamer.hyper import Hyper
+from dreamer.ops import dists
+from dreamer.records import Latent
+from envs.api import Space, Step
+
+B, T, H = tiny.B, tiny.T, tiny.H
+LOSSES = ("rec/vector", "rec/token", "reward", "cont", "dyn", "rep", "replay_value", "policy", "value")
+MODULES = {"encoder", "rssm", "objective", "reward", "cont", "policy", "value", "slow_value"}
+PRIOR = ("prior_mlp", "prior_out")
+HYPER = tiny.HYPER._replace(free_nats=jnp.float32(0))  # so that no KL is clipped
+
+
+def inputs(batch, classes=4):
+    """(batch, the latent before it, the actions before every step)."""
+    shift = lambda first, x: np.concatenate([np.asarray(first)[:, None], x[:, :-1]], 1)
+    prev = {k: shift(batch.context_action[k], v) for k, v in batch.action.items()}
+    return batch, batch.context_latent.unpack(classes), prev
+
+
+@cache
+def evaluate(cfg=tiny.CFG, names=LOSSES):
+    """{loss: {path of a parameter: gradient of the mean loss}} and the total with everything else."""
+    agent, state = tiny.agent(cfg=cfg), tiny.state()
+
+    def means(params, slow_value, batch, latent, prev):
+        total, out = agent.loss(
+            params, slow_value, state.returns, batch, latent, prev, HYPER, key=jax.random.key(0)
+        )
+        return jnp.stack([out.losses[name].mean() for name in names]), (total, out)
+
+    jacobian, aux = tiny.jit(jax.jacrev(means, argnums=(0, 1), has_aux=True))(
+        state.params, state.slow_value, *inputs(tiny.batch())
+    )
+    leaves = jax.tree_util.tree_leaves_with_path(jacobian[0] | {"slow_value": jacobian[1]})
+    name = lambda path: jax.tree_util.keystr(path, simple=True, separator="/")
+    flat = {name(path): np.asarray(leaf) for path, leaf in leaves}
+    return {loss: {k: v[i] for k, v in flat.items()} for i, loss in enumerate(names)}, aux
+
+
+def moved(grads):
+    """The modules, and the prior apart from the rest of the dynamics, of which some parameter moves."""
+    paths = [path for path, grad in grads.items() if np.abs(grad).max() > 1e-9]
+    return {"prior" if path.split("/")[1].startswith(PRIOR) else path.split("/")[0] for path in paths}
+
+
+@pytest.mark.parametrize(
+    ("loss", "own"),
+    [
+        ("rec/vector", "objective"),
+        ("rec/token", "objective"),
+        ("reward", "reward"),
+        ("cont", "cont"),
+        ("dyn", "prior"),
+        ("rep", None),
+        ("replay_value", "value"),
+    ],
+)
+def test_what_is_recorded_shapes_the_representation_and_its_own_head(loss, own):
+    grads = evaluate()[0][loss]
+    assert {path.split("/")[0] for path in grads} == MODULES
+    assert moved(grads) == {"encoder", "rssm"} | ({own} if own else set())
+    for path, grad in grads.items():
+        if path.split("/")[0] in ("encoder", "rssm") and not path.split("/")[1].startswith(PRIOR):
+            assert np.abs(grad).max() > 0, path
+
+
+@pytest.mark.parametrize("loss", ["policy", "value"])
+def test_what_is_dreamed_moves_only_its_own_head(loss):
+    grads = evaluate()[0][loss]
+    assert moved(grads) == {loss}
+    assert all(np.abs(grad).max() > 0 for path, grad in grads.items() if path.startswith(loss))
+
+
+def test_heads_can_leave_the_representation_alone():
+    cfg = tiny.config(loss__reward_grad=False, behavior__replay_value_grad=False)
+    grads, _ = evaluate(cfg, ("reward", "replay_value"))
+    assert {loss: moved(grad) for loss, grad in grads.items()} == {
+        "reward": {"reward"},
+        "replay_value": {"value"},
+    }
+
+
+def test_the_total_is_the_weighted_sum_of_the_means():
+    _, (total, out) = evaluate()
+    assert out.losses.keys() == set(LOSSES)
+    scales = dict.fromkeys(LOSSES, 1.0) | {"rep": 0.1, "replay_value": 0.3}
+    expected = sum(scale * np.mean(out.losses[name]) for name, scale in scales.items())
+    np.testing.assert_allclose(total, expected, rtol=1e-5)
+
+
+def test_losses_are_per_step_and_float32():
+    _, (_, out) = evaluate()
+    shapes = {k: v.shape for k, v in out.losses.items()}
+    assert shapes == dict.fromkeys(LOSSES, (B, T)) | {"replay_value": (B, T - 1)}
+    assert {v.dtype for v in out.losses.values()} == {jnp.dtype("float32")}
+
+
+def test_dreams_may_start_from_the_last_steps_only():
+    cfg = tiny.config(behavior__imag_last=2, behavior__replay_value=False)
+    agent, state = Agent(tiny.OBS, tiny.ACT, cfg), tiny.state()
+    _, out = jax.eval_shape(
+        agent.loss,
+        state.params,
+        state.slow_value,
+        state.returns,
+        *inputs(tiny.batch()),
+        HYPER,
+        key=jax.random.key(0),
+    )
+    assert out.losses["policy"].shape == out.losses["value"].shape == (B, 2)
+    assert out.losses["dyn"].shape == (B, T)
+    assert "replay_value" not in out.losses
+
+
+def test_acting_step_by_step_is_what_learning_sees():
+    """The latents of a batch are those that the agent had when it acted, resets included."""
+    agent, state, batch = tiny.agent(), tiny.state(), tiny.batch()
+    before = batch.context_latent.unpack(4)
+    carry = Carry(before, jax.tree.map(jnp.asarray, batch.context_action))
+
+    @tiny.jit
+    def act(carry, obs, is_first):
+        step = Step(obs, None, is_first, None, None)
+        return agent.act(state.params, carry, step, HYPER, key=jax.random.key(0), greedy=False)
+
+    actions, latents = [], []
+    for t in range(T):
+        action, carry = act(carry, {k: v[:, t] for k, v in batch.obs.items()}, batch.is_first[:, t])
+        jax.tree.map(np.testing.assert_array_equal, action, carry.action)
+        actions.append(action)
+        latents.append(carry.latent)
+    over_time = lambda *steps: np.stack(steps, 1)
+    played = batch._replace(action=jax.tree.map(over_time, *actions))
+    seen = observe(*inputs(played))
+    jax.tree.map(
+        lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-5),
+        jax.tree.map(over_time, *latents),
+        seen,
+    )
+
+
+@tiny.jit
+def observe(batch, latent, prev) -> Latent:
+    state = tiny.state()
+    _, out = tiny.agent().loss(
+        state.params, state.slow_value, state.returns, batch, latent, prev, HYPER, key=jax.random.key(0)
+    )
+    return out.seen.latent
+
+
+class Compiled:
+    """A train step that counts how often it was traced."""
+
+    def __init__(self):
+        self.agent = tiny.agent(dists.RANDOM)
+        self.traces = 0
+        self.jitted = tiny.jit(self.traced)
+
+    def traced(self, state, batch, hyper, key):
+        self.traces += 1
+        return self.agent.train_step(state, batch, hyper, key=key)
+
+    def __call__(self, state, seed=0, batch=0, hyper=tiny.HYPER):
+        return self.jitted(state, tiny.batch(batch), hyper, jax.random.key(seed))
+
+
+@pytest.fixture(scope="module")
+def train():
+    return Compiled()
+
+
+def test_an_update_is_reproducible_and_its_key_matters(train):
+    a, b, c = (train(tiny.state(), seed=seed) for seed in (0, 0, 1))
+    jax.tree.map(np.testing.assert_array_equal, a, b)
+    assert not np.array_equal(a[1].stoch, c[1].stoch)
+    assert a[2]["loss/policy"] != c[2]["loss/policy"]
+
+
+def test_nothing_recompiles(train):
+    """Neither later updates nor other data nor other numbers."""
+    state = tiny.state()
+    for i in range(3):
+        state, _, metrics = train(state, seed=i, batch=i)
+    doubled = Hyper(*(2 * x for x in tiny.HYPER))
+    train(state, hyper=doubled)
+    assert train.traces == 1
+    assert state.updates == 3
+    assert {k: v.shape for k, v in metrics.items()} == dict.fromkeys(metrics, ())
+    assert all(np.isfinite(v) for v in metrics.values())
+
+
+def test_numbers_reach_the_update_without_recompiling(train):
+    state = tiny.state()
+    still, _, _ = train(state, hyper=tiny.HYPER._replace(lr=jnp.float32(0)))
+    jax.tree.map(np.testing.assert_array_equal, still.params, state.params)
+    after, _, _ = train(state)
+    change = jax.tree.map(lambda a, b: np.abs(a - b).max(), after.params, state.params)
+    assert all(x > 0 for x in jax.tree.leaves(change))
+
+
+def test_the_slow_critic_follows(train):
+    state = tiny.state()
+    for updates, rate in ((0, 0.25), (1, 0.0), (2, 0.25)):
+        hyper = tiny.HYPER._replace(slow_rate=jnp.float32(0.25), slow_every=jnp.float32(2))
+        after, _, _ = train(state._replace(updates=jnp.int32(updates)), hyper=hyper)
+        jax.tree.map(
+            lambda slow, new, old, rate=rate: np.testing.assert_allclose(
+                slow, rate * new + (1 - rate) * old, rtol=1e-5, atol=1e-6
+            ),
+            after.slow_value,
+            after.params["value"],
+            state.slow_value,
+        )
+    assert train.traces == 1
+
+
+def test_a_fresh_agent_expects_exactly_nothing(train):
+    """Also where the compiler fuses the prediction into what is around it."""
+    state = train.agent.init(jax.random.key(0))
+    jax.tree.map(np.testing.assert_array_equal, state.slow_value, state.params["value"])
+    _, _, metrics = train(state)
+    for name in ("imagined_reward", "value", "slow_value", "imagined_return", "advantage"):
+        assert metrics[name] == 0, name
+    np.testing.assert_allclose(metrics["loss/reward"], np.log(15), rtol=1e-5)
+    np.testing.assert_allclose(metrics["entropy/move"], np.log(3), rtol=1e-3)
+
+
+def test_initial_parameters_depend_on_the_key_only():
+    agent = tiny.agent()
+    a, b, c = (agent.init(jax.random.key(seed)) for seed in (0, 0, 1))
+    jax.tree.map(np.testing.assert_array_equal, a, b)
+    kernel = lambda state: state.params["rssm"]["gates"]["kernel"]
+    assert not np.array_equal(kernel(a), kernel(c))
+
+
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+def test_an_update_keeps_shapes_and_dtypes(dtype):
+    agent = Agent(tiny.OBS, tiny.ACT, tiny.config(dtype=dtype))
+    like = lambda tree: jax.tree.map(lambda x: (x.shape, x.dtype), tree)
+    before = jax.eval_shape(agent.init, jax.random.key(0))
+    batch = tiny.batch()
+    after, latents, metrics = jax.eval_shape(
+        agent.train_step, before, batch, tiny.HYPER, key=jax.random.key(0)
+    )
+    assert like(after) == like(before)
+    assert {x.dtype for x in jax.tree.leaves((before.params, before.opt.nu, before.opt.mu))} == {
+        jnp.dtype("float32")
+    }
+    assert {x.dtype for x in metrics.values()} == {jnp.dtype("float32")}
+    step = lambda x: jax.ShapeDtypeStruct((B, T, *x.shape[1:]), x.dtype)
+    assert like(latents) == like(jax.tree.map(step, batch.context_latent))
+
+
+def test_half_precision_computes_nearly_the_same():
+    agent, state = Agent(tiny.OBS, tiny.ACT, tiny.config(dtype="bfloat16"), tiny.DETERMINISTIC), tiny.state()
+    loss = lambda *args: agent.loss(
+        state.params, state.slow_value, state.returns, *args, HYPER, key=jax.random.key(0)
+    )[1]
+    half, exact = tiny.jit(loss)(*inputs(tiny.batch())), evaluate()[1][1]
+    assert half.seen.latent.deter.dtype == jnp.bfloat16
+    assert {v.dtype for v in half.losses.values()} == {jnp.dtype("float32")}
+    for name in LOSSES:
+        np.testing.assert_allclose(
+            half.losses[name].mean(), exact.losses[name].mean(), rtol=0.2, err_msg=name
+        )
+
+
+def test_log_keys_are_for_people():
+    spaces = tiny.OBS | {"log/success": Space((), "float32")}
+    ours, theirs = (Agent(s, tiny.ACT, tiny.CFG) for s in (spaces, tiny.OBS))
+    assert ours.obs_space == theirs.obs_space
+    a, b = (jax.eval_shape(agent.init, jax.random.key(0)) for agent in (ours, theirs))
+    assert jax.tree.structure(a) == jax.tree.structure(b)
+
+
+def test_acting_needs_no_more_than_its_modules():
+    agent, state = tiny.agent(), tiny.state()
+    params = {k: state.params[k] for k in ("encoder", "rssm", "policy")}
+    carry = agent.init_carry(3)
+    assert not any(x.any() for x in jax.tree.leaves(carry))
+    obs = tiny.observation(np.random.default_rng(0), 3)
+    step = Step(obs, None, np.ones(3, bool), None, None)
+    action, after = jax.eval_shape(
+        lambda key: agent.act(params, carry, step, HYPER, key=key, greedy=True), jax.random.key(0)
+    )
+    like = lambda tree: jax.tree.map(lambda x: (x.shape, jnp.dtype(x.dtype)), tree)
+    assert like(after) == like(carry) and like(action) == like(carry.action)
+
+
+def test_the_sampler_is_where_chance_comes_from():
+    """A greedy agent does the same whatever the key."""
+    agent, state = tiny.agent(dists.GREEDY), tiny.state()
+    step = Step(tiny.observation(np.random.default_rng(0), 3), None, np.ones(3, bool), None, None)
+    act = tiny.jit(
+        lambda key: agent.act(state.params, agent.init_carry(3), step, HYPER, key=key, greedy=False)
+    )
+    jax.tree.map(np.testing.assert_array_equal, *(act(jax.random.key(seed)) for seed in (0, 1)))

@@ -1,0 +1,38 @@
+"""The benchmark measures what training runs, one process a row."""
+
+import json
+
+from experiments import bench
+
+PROMISED = (
+    *("size", "obs", "dtype", "batch", "length", "params"),
+    *("compile_s", "update_ms", "cpu_s", "gflop", "gflops", "updates_per_s", "steps_per_s"),
+    *("policy1_ms", "policy16_ms", "peak_mb"),
+)
+
+
+def test_a_row_has_what_scripts_rely_on_and_all_of_it_was_measured(capsys):
+    assert bench.run(["tiny"], ["vector"], 2, 3, dtype="float32", json=True) == 0
+    out = json.loads(capsys.readouterr().out.splitlines()[-1])
+    (row,) = out["rows"]
+    assert out["jax"] and out["device"]
+    assert set(PROMISED) <= row.keys() <= bench.COLUMNS.keys() | {"batch", "length"}
+    numbers = [v for v in row.values() if not isinstance(v, str)]
+    assert len(numbers) == len(PROMISED) - 3 and min(numbers) > 0
+    assert (row["size"], row["obs"], row["dtype"], row["batch"], row["length"]) == (
+        *("tiny", "vector", "float32"),
+        *(2, 3),
+    )
+
+
+def test_a_row_that_cannot_be_measured_is_named_and_the_others_still_come(capsys):
+    assert bench.run(["tiny"], ["sound"], 2, 3, json=True) == 1
+    captured = capsys.readouterr()
+    assert "tiny sound could not be measured" in captured.err
+    assert json.loads(captured.out.splitlines()[-1])["rows"] == []
+
+
+def test_the_median_of_repeated_calls_is_not_moved_by_one_slow_call():
+    calls = iter([0.05, 0, 0, 0, 0])
+    wall, cpu = bench.repeat(lambda: __import__("time").sleep(next(calls)), 0.0, 5, 5)
+    assert wall < 0.04 and cpu < 0.04

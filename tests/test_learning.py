@@ -1,0 +1,82 @@
+"""The full agent, loop and all, learns worlds whose best return is known, each in seconds."""
+
+import jax
+import numpy as np
+import pytest
+import tiny
+
+import envs
+from dreamer.agent import Agent
+from dreamer.config import LoopConfig
+from dreamer.hyper import Hyper
+from dreamer.loops.clocks import Progress
+from dreamer.loops.host import HostLoop
+from dreamer.player import Player
+from dreamer.replay.host import HostReplay
+from envs import probes
+from envs.rollout import rollout
+
+LOOP = LoopConfig(num_envs=8, train_ratio=16, batch_size=16, batch_length=8, prefill=200)
+CFG = tiny.config(
+    encoder__units=16,
+    decoder__units=16,
+    rssm__deter=32,
+    rssm__hidden=16,
+    policy__units=16,
+    value__units=16,
+    value__bins=41,
+    reward__units=16,
+    reward__bins=41,
+    optim__lr=4e-3,
+    optim__warmup=20,
+    behavior__horizon=20.0,
+    behavior__slow_rate=0.1,
+)
+
+
+def learn(task: str, steps: int) -> tuple[Player, list[dict[str, float]]]:
+    env = envs.make(task, LOOP.num_envs)
+    agent = Agent(env.obs_space, env.act_space, CFG)
+    latent = (CFG.rssm.deter, CFG.rssm.stoch)
+    replay = HostReplay(20_000, LOOP.num_envs, env.obs_space, env.act_space, latent)
+    hyper = Hyper.of(CFG)
+    state = tiny.jit(agent.init)(jax.random.key(0))
+    loop = HostLoop(agent, env, replay, LOOP, hyper, state, Progress(), seed=0)
+    metrics = []
+    for turn in loop.turns():
+        metrics += turn.metrics
+        if loop.progress.env_steps >= steps:
+            break
+    metrics += loop.settle()
+    return Player(agent, loop.state.params, hyper), metrics
+
+
+@pytest.mark.parametrize(
+    ("name", "steps"),
+    [
+        ("constant", 1500),
+        ("observed", 3000),
+        ("delayed", 3000),
+        ("chosen", 2500),
+        ("remembered", 8000),
+        ("continuous", 4000),
+    ],
+)
+def test_probe(name, steps):
+    player, metrics = learn(f"probe:{name}", steps)
+    env = envs.make(f"probe:{name}", 20)
+    episodes = rollout(player, env, range(40))
+    probe = probes.PROBES[name]
+    mean = np.mean([e.return_ for e in episodes])
+    print(
+        name,
+        mean,
+        probe.optimal_return,
+        probe.random_return,
+        {k: round(v, 3) for k, v in metrics[-1].items()},
+    )
+    reached = (mean - probe.random_return) / max(probe.optimal_return - probe.random_return, 1e-9)
+    if probe.optimal_return > probe.random_return:
+        assert reached > 0.9
+    losses = [m["loss/reward"] for m in metrics]
+    assert np.mean(losses[-20:]) < 0.5 * np.mean(losses[:5])

@@ -1,0 +1,102 @@
+"""A trained agent outside any loop: one observation or many, and one sentence where they do not fit."""
+
+import jax
+import numpy as np
+import pytest
+import tiny
+
+from dreamer.checkpoint import CheckpointError
+from dreamer.ops import dists
+from dreamer.player import Player, load, spaces_from, spaces_to
+from envs.api import Space, Step
+
+
+def player(**kwargs):
+    return Player(tiny.agent(dists.RANDOM), tiny.state().params, tiny.HYPER, **kwargs)
+
+
+@pytest.fixture(scope="module")
+def greedy():
+    """Of which the latents have no chance in them either."""
+    return Player(tiny.agent(dists.GREEDY), tiny.state().params, tiny.HYPER)
+
+
+@pytest.fixture(scope="module")
+def sampling():
+    return player(greedy=False)
+
+
+def episodes(num, length=3):
+    rng = np.random.default_rng(0)
+    for t in range(length):
+        flag = np.full(num, t == 0)
+        yield Step(tiny.observation(rng, num), np.zeros(num, np.float32), flag, ~flag, ~flag)
+
+
+def test_one_observation_and_many_give_the_same_actions(greedy):
+    many = greedy.init(3)
+    single = [greedy.init() for _ in range(3)]
+    for step in episodes(3):
+        actions, many = greedy.act(many, step)
+        for i in range(3):
+            action, single[i] = greedy.act(single[i], jax.tree.map(lambda x, i=i: x[i], step))
+            for k, space in tiny.ACT.items():
+                assert action[k].shape == space.shape and actions[k].shape == (3, *space.shape)
+                assert action[k].dtype == actions[k].dtype == space.dtype
+                np.testing.assert_allclose(action[k], actions[k][i], rtol=1e-4, atol=1e-5)
+
+
+def test_a_fresh_memory_and_an_observation_are_enough(greedy):
+    (step,) = episodes(3, length=1)
+    with_flags, _ = greedy.act(greedy.init(3), step)
+    without, _ = greedy.act(greedy.init(3), step.obs)
+    jax.tree.map(np.testing.assert_array_equal, with_flags, without)
+    one, _ = greedy.act(greedy.init(), jax.tree.map(lambda x: x[0], step.obs))
+    np.testing.assert_allclose(one["steer"], without["steer"][0], rtol=1e-4, atol=1e-5)
+
+
+def test_memory_matters_until_an_episode_starts(greedy):
+    first, later, _ = episodes(3)
+    _, carry = greedy.act(greedy.init(3), first)
+    starts = later._replace(is_first=np.ones(3, bool))
+    _, fresh = greedy.act(greedy.init(3), starts)
+    _, after = greedy.act(carry, later)
+    _, again = greedy.act(carry, starts)
+    assert np.abs(after.latent.deter - fresh.latent.deter).max() > 1e-3
+    np.testing.assert_array_equal(again.latent.deter, fresh.latent.deter)
+
+
+def test_a_sample_depends_on_its_key_only(sampling):
+    (step,) = episodes(3, length=1)
+    a, b, c = (sampling.act(sampling.init(3), step, key=key)[0]["steer"] for key in (0, 0, 1))
+    np.testing.assert_array_equal(a, b)
+    assert (a != c).all()
+
+
+def test_a_missing_key_is_named(greedy):
+    with pytest.raises(
+        ValueError, match=r"^The observation lacks 'token'; this agent reads vector, token\.$"
+    ):
+        greedy.act(greedy.init(), {"vector": np.zeros(3, np.float32)})
+
+
+@pytest.mark.parametrize(
+    ("batch", "shape", "needed"), [(None, (2,), r"\(3,\)"), (None, (1, 3), r"\(3,\)"), (3, (3,), r"\(3, 3\)")]
+)
+def test_a_wrong_shape_is_named(greedy, batch, shape, needed):
+    obs = tiny.observation(np.random.default_rng(0), *([batch] if batch else []))
+    obs["vector"] = np.zeros(shape, np.float32)
+    with pytest.raises(ValueError, match=rf"^Observation 'vector' has shape .*, but {needed} is needed\.$"):
+        greedy.act(greedy.init(batch), obs)
+
+
+def test_a_folder_that_is_no_run(tmp_path):
+    with pytest.raises(CheckpointError, match="There is no run folder"):
+        load(tmp_path / "nothing")
+    with pytest.raises(CheckpointError):
+        load(tmp_path)
+
+
+def test_spaces_survive_being_written():
+    spaces = tiny.OBS | tiny.ACT | {"image": Space((8, 8, 3), "uint8")}
+    assert spaces_from(spaces_to(spaces)) == spaces

@@ -1,0 +1,46 @@
+"""The README says what is true: its table comes from the results, its commands exist."""
+
+import re
+import tomllib
+from pathlib import Path
+
+import pytest
+
+from experiments import cli, results_table
+from experiments.presets import PRESETS
+
+ROOT = Path(__file__).parent.parent
+README = ROOT / "README.md"
+
+
+def test_the_table_is_the_one_made_from_the_results():
+    assert results_table.with_table(README.read_text()) == README.read_text()
+
+
+def test_every_command_it_names_exists():
+    named = set(re.findall(r"\bdreamer (\w+)", README.read_text()))
+    assert {"train", "eval", "envs", "doctor", "bench"} <= named
+    assert named <= set(cli.COMMANDS) | {"train"}
+
+
+def test_presets_it_names_exist():
+    named = set(re.findall(r"dreamer train (\w[\w-]*)", README.read_text()))
+    assert named and named <= set(PRESETS)
+
+
+def test_links_lead_somewhere():
+    for document in ("README.md", "ARCHITECTURE.md", "CONTRIBUTING.md"):
+        for target in re.findall(r"\]\(([^)#]+)\)", (ROOT / document).read_text()):
+            assert target.startswith("http") or (ROOT / target).exists(), (document, target)
+
+
+def test_ci_runs_the_readmes_test_command():
+    command = re.search(r"<!-- test command -->\n```sh\n(.+)\n", README.read_text())
+    assert command and "pytest" in command[1]
+    assert "<!-- test command -->" in (ROOT / ".ci" / "run").read_text()
+
+
+@pytest.mark.parametrize("extra", ["test", "wandb", "gpu", "tpu"])
+def test_extras_are_declared(extra):
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    assert project["optional-dependencies"][extra]

@@ -1,0 +1,196 @@
+"""A run is a folder that survives: resume, kill, faults of the environment, numbers that are not finite."""
+
+import json
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import jax
+import numpy as np
+import pytest
+import tiny
+
+import dreamer
+from dreamer import schema
+from dreamer.config import CheckpointConfig, Config, EvalConfig, LogConfig, LoopConfig, ReplayConfig
+from dreamer.logger import read_rows
+from experiments import run
+
+CFG = Config(
+    task="probe:chosen",
+    steps=160,
+    agent=tiny.CFG,
+    loop=LoopConfig(num_envs=4, batch_size=4, batch_length=4, prefill=40, train_ratio=4),
+    replay=ReplayConfig(capacity=2000),
+    eval=EvalConfig(during=4, episodes=8),
+    log=LogConfig(every=0.01, tensorboard=False),
+    checkpoint=CheckpointConfig(every=0.2),
+)
+
+
+@pytest.fixture(scope="module", autouse=True)
+def compilation_cache(tmp_path_factory):
+    """Every run builds its own functions; the cache lets the process compile them once."""
+    folder = tmp_path_factory.mktemp("jax-cache")
+    old = os.environ.get(run.CACHE)
+    os.environ[run.CACHE] = str(folder)
+    jax.config.update("jax_compilation_cache_dir", str(folder))
+    yield folder
+    jax.config.update("jax_compilation_cache_dir", None)
+    if old is None:
+        del os.environ[run.CACHE]
+    else:
+        os.environ[run.CACHE] = old
+
+
+def change(**fields) -> Config:
+    return schema.replace_paths(CFG, {k.replace("__", "."): v for k, v in fields.items()})
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory) -> Path:
+    """A run that went to its end in one go."""
+    folder = tmp_path_factory.mktemp("runs") / "whole"
+    assert run.train(CFG, folder) == 0
+    return folder
+
+
+def test_the_folder_has_what_every_tool_expects(finished):
+    names = {p.name for p in finished.iterdir()}
+    assert names >= {
+        "config.toml", "metrics.jsonl", "episodes.jsonl", "result.json", "environment.json", "checkpoints"
+    }  # fmt: skip
+    metrics, episodes = (read_rows(finished / f"{n}.jsonl") for n in ("metrics", "episodes"))
+    assert all({"env_steps", "updates", "seconds"} <= row.keys() for row in metrics)
+    assert all({"env_steps", "return", "length", "success"} <= row.keys() for row in episodes)
+    assert all(row["success"] is None for row in episodes)
+    steps = [row["env_steps"] for row in metrics]
+    assert steps == sorted(steps) and steps[-1] == 160
+    # 4 replayed steps per environment step, 16 a batch, from the end of the prefill on.
+    result = json.loads((finished / "result.json").read_text())
+    assert result["env_steps"] == 160 and result["updates"] == 120 * 4 // 16
+    assert result["episodes"] == 8
+
+
+def test_load_gives_the_agent_of_the_newest_checkpoint(finished):
+    player = dreamer.load(finished)
+    action, _ = player.act(player.init(), {"vector": np.zeros(player.agent.obs_space["vector"].shape, "f")})
+    assert action["action"].shape == () and action["action"] in (0, 1)
+
+
+def test_resuming_continues_where_it_was(finished, tmp_path):
+    folder = tmp_path / "run"
+    assert run.train(CFG, folder) == 0
+    before = read_rows(folder / "metrics.jsonl")
+    assert run.train(change(steps=240), folder) == 0
+    after = read_rows(folder / "metrics.jsonl")
+    assert after[: len(before)] == before and after[-1]["env_steps"] == 240
+    assert after[-1]["updates"] == 200 * 4 // 16
+    sessions = json.loads((folder / "environment.json").read_text())["sessions"]
+    assert len(sessions) == 2
+
+
+def test_the_learner_after_resume_is_bitwise_that_of_the_checkpoint(finished):
+    import envs
+
+    env = envs.make(CFG.task, CFG.loop.num_envs)
+    resumed = run.Run(CFG, finished, env, resume=True)
+    _, stored, meta = resumed.store.load(jax.eval_shape(resumed.agent.init, jax.random.key(0)))
+    same = jax.tree.map(lambda a, b: np.array_equal(np.asarray(a), np.asarray(b)), resumed.loop.state, stored)
+    assert all(jax.tree.leaves(same))
+    assert resumed.loop.progress.env_steps == meta["progress"]["env_steps"] == 160
+    assert resumed.replay.counters == meta["replay"]
+
+
+def test_the_same_seed_does_the_same_thing(finished, tmp_path):
+    assert run.train(CFG, tmp_path / "again") == 0
+    rows = [read_rows(folder / "episodes.jsonl") for folder in (finished, tmp_path / "again")]
+    assert rows[0] == rows[1]
+
+
+def test_a_finished_run_is_only_evaluated_again(finished):
+    rows = read_rows(finished / "episodes.jsonl")
+    assert run.train(CFG, finished) == 0
+    assert read_rows(finished / "episodes.jsonl") == rows
+
+
+def test_a_changed_configuration_is_refused_with_the_difference(finished):
+    with pytest.raises(schema.ConfigError, match=r"agent.optim.lr was 0.01, now 0.5"):
+        run.train(change(agent__optim__lr=0.5), finished)
+
+
+def test_numbers_that_are_not_finite_stop_the_run_and_keep_the_good_checkpoint(finished, tmp_path):
+    folder = tmp_path / "run"
+    assert run.train(CFG, folder) == 0
+    mad = change(steps=400, agent__optim__lr=1e36)
+    with pytest.raises(run.TrainingStopped, match=r"update \d+ gave .* not finite.*at 160 steps is good"):
+        run.train(mad, folder, force=("agent.optim.lr",))
+    assert json.loads((folder / "result.json").read_text())["env_steps"] == 160
+    assert dreamer.load(folder)
+
+
+def test_an_environment_that_raises_is_named_and_what_was_learned_is_saved(tmp_path):
+    faulty = change(task="gymnasium:faulty_env:Raises-v0")
+    with pytest.raises(run.TrainingStopped, match=r"faulty_env:Raises-v0.*step.*saved at") as stopped:
+        run.train(faulty, tmp_path / "run")
+    assert "\n" not in str(stopped.value)
+    assert list((tmp_path / "run" / "checkpoints").glob("step-*"))
+
+
+def start(folder: Path) -> subprocess.Popen:
+    """The same run as a process of its own, slowed down so that signals meet it in every phase."""
+    path = folder.parent / f"{folder.name}.toml"
+    path.write_text(schema.dump_toml(change(steps=600)))
+    command = [sys.executable, "-m", "experiments.cli", "train", "quickstart", "--config", str(path)]
+    return subprocess.Popen(
+        [*command, "--run", str(folder)], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+    )
+
+
+def wait_for_checkpoint(folder: Path, process: subprocess.Popen, seconds: float = 120) -> None:
+    until = time.monotonic() + seconds
+    while not list(folder.glob("checkpoints/step-*/manifest.json")):
+        assert process.poll() is None and time.monotonic() < until, process.communicate()[0]
+        time.sleep(0.02)
+
+
+def test_sigterm_saves_and_says_how_to_go_on(tmp_path):
+    folder = tmp_path / "run"
+    process = start(folder)
+    wait_for_checkpoint(folder, process)
+    process.send_signal(signal.SIGTERM)
+    output = process.communicate(timeout=60)[0]
+    assert process.returncode == 128 + signal.SIGTERM, output
+    assert f"dreamer train --run {folder}" in output and "Traceback" not in output
+
+
+def survive(folder: Path, kills: int) -> None:
+    """Kill the run at random moments, each time resume it, in the end finish it; nothing may be corrupt."""
+    chance = random.Random(kills)
+    for _ in range(kills):
+        process = start(folder)
+        wait_for_checkpoint(folder, process)
+        time.sleep(chance.uniform(0, 12))
+        process.kill()
+        process.communicate()
+    process = start(folder)
+    output = process.communicate(timeout=300)[0]
+    assert process.returncode == 0, output
+    rows = read_rows(folder / "metrics.jsonl")
+    steps = [row["env_steps"] for row in rows]
+    assert steps == sorted(steps) and steps[-1] == 600
+    assert json.loads((folder / "result.json").read_text())["updates"] == 560 * 4 // 16
+    assert not (folder / "checkpoints" / "quarantine").exists()
+
+
+def test_kill_once_and_finish(tmp_path):
+    survive(tmp_path / "run", 1)
+
+
+@pytest.mark.slow
+def test_kill_ten_times_and_finish(tmp_path):
+    survive(tmp_path / "run", 10)
