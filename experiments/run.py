@@ -210,7 +210,6 @@ class Run:
                 break
             if progress.env_steps >= next_eval:
                 next_eval = _next_multiple(progress.env_steps, cfg.eval.every)
-                pending += self.loop.settle()
                 self._evaluate(cfg.eval.during)
             if save_due():
                 self.save()
@@ -224,7 +223,7 @@ class Run:
         from dreamer.player import spaces_to
 
         assert self.logger is not None
-        self.loop.settle()
+        self.loop.verify()
         progress = self.loop.progress
         progress.seconds = self.logger.seconds
         meta = {

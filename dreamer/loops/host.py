@@ -122,19 +122,29 @@ class HostLoop:
             finally:
                 self.replay.add(previous, action, choice.latent)
 
-    def settle(self) -> list[dict[str, float]]:
-        """Wait for the update in flight, so that state, replay and progress belong together."""
+    def verify(self) -> list[dict[str, float]]:
+        """Wait for the update in flight and look at its metrics; nothing of the run depends on when.
+
+        Raises:
+          Diverged: it gave a value that is not finite.
+        """
         if self._in_flight is None:
             return []
-        done, self._in_flight = self._in_flight, None
-        values = np.asarray(done.metrics)
-        self._acting = jax.device_put(done.acting, self._actor)
+        values = np.asarray(self._in_flight.metrics)
         metrics = dict(zip(self._metric_names, values.tolist(), strict=True))
         if not np.isfinite(values).all():
             wrong = ", ".join(k for k, v in metrics.items() if not np.isfinite(v))
             raise Diverged(f"update {self.progress.updates} gave values that are not finite: {wrong}")
-        self.replay.refresh(done.where, done.latent)
         return [metrics]
+
+    def settle(self) -> list[dict[str, float]]:
+        """Take in the update in flight: its posteriors go to the replay, its parameters act from now on."""
+        metrics, done = self.verify(), self._in_flight
+        if done is not None:
+            self._in_flight = None
+            self._acting = jax.device_put(done.acting, self._actor)
+            self.replay.refresh(done.where, done.latent)
+        return metrics
 
     def _due(self) -> int:
         cfg, progress = self.cfg, self.progress
