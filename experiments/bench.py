@@ -264,7 +264,7 @@ def _surroundings() -> dict[str, Any]:
 
 
 if __name__ == "__main__":
-    from experiments.run import keep_memory
+    from experiments.machine import keep_memory
 
     keep_memory()  # as in training
     measured = measure(**jsonlib.loads(sys.argv[1]))

@@ -13,6 +13,7 @@ import numpy as np
 import envs
 from envs.api import Policy, VectorEnv
 from envs.rollout import Episode, rollout
+from experiments import machine
 
 CONFIDENCE = 0.95
 
@@ -76,6 +77,7 @@ def evaluate(run: Path, *, episodes: int, seed: int, sampled: bool, num_envs: in
     """Evaluate the newest checkpoint of a run; the exit code."""
     import dreamer
 
+    machine.prepare()
     player = dreamer.load(run, greedy=not sampled)
     cfg = player.config
     assert cfg is not None

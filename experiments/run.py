@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import contextlib
-import ctypes
 import dataclasses
 import json as jsonlib
 import math
-import os
+import signal
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -17,46 +15,11 @@ import envs
 from dreamer import schema
 from dreamer.config import Config
 from envs.api import EnvError
-from experiments import evaluate, session
-
-CACHE = "JAX_COMPILATION_CACHE_DIR"
+from experiments import evaluate, machine, session
 
 
 class TrainingStopped(Exception):
     """A run ended before its time; the message says why and what is safe."""
-
-
-M_TRIM_THRESHOLD, M_MMAP_MAX, M_ARENA_MAX = -1, -4, -8
-"""Parameters of glibc's mallopt."""
-
-
-def keep_memory() -> None:
-    """Let glibc keep freed memory for the next update instead of handing it back to the system.
-
-    XLA allocates its temporary buffers anew at every call; fetched from the system each time they cost a page
-    fault per 4 KB, which took half of the CPU time of small agents.
-    """
-    with contextlib.suppress(OSError, AttributeError):  # another C library
-        libc = ctypes.CDLL(None)
-        libc.mallopt(M_MMAP_MAX, 0)
-        libc.mallopt(M_TRIM_THRESHOLD, 2**31 - 1)
-        libc.mallopt(M_ARENA_MAX, 1)
-
-
-def prepare_jax() -> None:
-    """Settings before JAX starts: a second CPU device to act on while the first learns, and a cache.
-
-    With the cache of compiled programs the next run of the same shapes starts in seconds.
-    """
-    keep_memory()
-    import jax
-
-    jax.config.update("jax_num_cpu_devices", 2)
-
-    if CACHE not in os.environ:
-        base = Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache"))
-        jax.config.update("jax_compilation_cache_dir", str(base / "dreamer-toolkit" / "jax"))
-    jax.config.update("jax_persistent_cache_min_compile_time_secs", 1.0)
 
 
 def train(cfg: Config, folder: Path, *, json: bool = False, force: tuple[str, ...] = ()) -> int:
@@ -66,7 +29,7 @@ def train(cfg: Config, folder: Path, *, json: bool = False, force: tuple[str, ..
       ConfigError: the folder holds a run of another configuration.
       TrainingStopped: the environment failed or a loss became NaN; what was saved is safe.
     """
-    prepare_jax()
+    machine.prepare()
     env = envs.make(cfg.task, cfg.loop.num_envs, seed=cfg.seed, obs=cfg.env.obs, parallel=cfg.env.parallel)
     cfg = dataclasses.replace(cfg, task=env.task)
     try:
@@ -80,6 +43,8 @@ def train(cfg: Config, folder: Path, *, json: bool = False, force: tuple[str, ..
     if stop:
         assert stop.signal is not None
         print(f"Stopped and saved; go on with: dreamer train --run {folder}", file=sys.stderr)
+        if json:
+            print(jsonlib.dumps({"run": str(folder), "stopped_by": signal.Signals(stop.signal).name}))
         return 128 + stop.signal
     if json:
         print(jsonlib.dumps(result))

@@ -7,6 +7,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+import tiny
 
 from dreamer.agent import Agent
 from dreamer.hyper import Hyper
@@ -39,7 +40,7 @@ class Case:
         self.state = golden.train_state(self.golden, self.agent)
         self.batch = golden.batch(self.golden)
         state = self.state
-        value_and_grad = jax.jit(jax.value_and_grad(self.agent.loss, has_aux=True))
+        value_and_grad = tiny.jit(jax.value_and_grad(self.agent.loss, has_aux=True))
         (self.total, self.aux), self.grads = value_and_grad(
             state.params,
             state.slow_value,
@@ -93,7 +94,7 @@ def test_gradients(case):
 
 def test_updates(case):
     """Consecutive updates on the same batch: losses, and the change of everything that learning changes."""
-    update = jax.jit(case.agent.update)
+    update = tiny.jit(case.agent.update)
     state, losses = case.state, []
     for _ in range(case.golden.meta["steps"]):
         state, aux = update(state, *case.batch, case.hyper, key=jax.random.key(0))

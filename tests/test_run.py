@@ -18,7 +18,7 @@ import dreamer
 from dreamer import schema
 from dreamer.config import CheckpointConfig, Config, EvalConfig, LogConfig, LoopConfig, ReplayConfig
 from dreamer.logger import read_rows
-from experiments import run
+from experiments import machine, run
 
 CFG = Config(
     task="probe:chosen",
@@ -36,15 +36,15 @@ CFG = Config(
 def compilation_cache(tmp_path_factory):
     """Every run builds its own functions; the cache lets the process compile them once."""
     folder = tmp_path_factory.mktemp("jax-cache")
-    old = os.environ.get(run.CACHE)
-    os.environ[run.CACHE] = str(folder)
+    old = os.environ.get(machine.CACHE)
+    os.environ[machine.CACHE] = str(folder)
     jax.config.update("jax_compilation_cache_dir", str(folder))
     yield folder
     jax.config.update("jax_compilation_cache_dir", None)
     if old is None:
-        del os.environ[run.CACHE]
+        del os.environ[machine.CACHE]
     else:
-        os.environ[run.CACHE] = old
+        os.environ[machine.CACHE] = old
 
 
 def change(**fields) -> Config:
