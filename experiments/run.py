@@ -7,6 +7,7 @@ import json as jsonlib
 import math
 import signal
 import sys
+import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -251,6 +252,7 @@ class Run:
             told = evaluate.sentence(evaluation)
             result |= evaluation
         result["seconds"] = round(self.logger.seconds, 1)
+        result["cpu_seconds"] = round(time.process_time(), 1)
         session.write_atomically(self.folder / "result.json", jsonlib.dumps(result, indent=1))
         self._notice(
             f"{cfg.task} after {progress.env_steps:,} steps and {self.logger.seconds:,.0f} s: "

@@ -38,7 +38,7 @@ def quickstart() -> Config:
     agent = AgentConfig(
         behavior=ActorCriticConfig(imag_length=10, imag_last=8, return_limit=0.1),
         loss=LossConfig(replay_value=1.0),
-        optim=OptimConfig(lr=2e-3, warmup=100),
+        optim=OptimConfig(lr=2.5e-3, warmup=100),
     )
     return Config(
         task="minigrid:MiniGrid-DoorKey-5x5-v0",
