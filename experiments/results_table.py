@@ -38,6 +38,7 @@ def record(name: str, runs: list[Path]) -> Path:
         rows.append(
             result | {k: session[k] for k in ("time", "command", "cpus", "devices", "versions", "commit")}
         )
+    RESULTS.mkdir(exist_ok=True)
     path = RESULTS / f"{name}.json"
     write_atomically(path, json.dumps({"name": name, "machine": machine(), "runs": rows}, indent=1) + "\n")
     return path
