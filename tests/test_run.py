@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import jax
@@ -141,27 +142,27 @@ def test_an_environment_that_raises_is_named_and_what_was_learned_is_saved(tmp_p
     assert list((tmp_path / "run" / "checkpoints").glob("step-*"))
 
 
-def start(folder: Path) -> subprocess.Popen:
-    """The same run as a process of its own, slowed down so that signals meet it in every phase."""
+def start(folder: Path, steps: int = 600) -> subprocess.Popen:
+    """The same run, but longer, as a process of its own."""
     path = folder.parent / f"{folder.name}.toml"
-    path.write_text(schema.dump_toml(change(steps=600)))
+    path.write_text(schema.dump_toml(change(steps=steps)))
     command = [sys.executable, "-m", "experiments.cli", "train", "quickstart", "--config", str(path)]
     return subprocess.Popen(
         [*command, "--run", str(folder)], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
     )
 
 
-def wait_for_checkpoint(folder: Path, process: subprocess.Popen, seconds: float = 120) -> None:
+def wait_for(condition: Callable[[], bool], process: subprocess.Popen, seconds: float = 180) -> None:
     until = time.monotonic() + seconds
-    while not list(folder.glob("checkpoints/step-*/manifest.json")):
+    while not condition():
         assert process.poll() is None and time.monotonic() < until, process.communicate()[0]
         time.sleep(0.02)
 
 
 def test_sigterm_saves_and_says_how_to_go_on(tmp_path):
     folder = tmp_path / "run"
-    process = start(folder)
-    wait_for_checkpoint(folder, process)
+    process = start(folder, steps=20_000)
+    wait_for(lambda: any(row["updates"] > 1 for row in read_rows(folder / "metrics.jsonl")), process)
     process.send_signal(signal.SIGTERM)
     output = process.communicate(timeout=60)[0]
     assert process.returncode == 128 + signal.SIGTERM, output
@@ -173,7 +174,7 @@ def survive(folder: Path, kills: int) -> None:
     chance = random.Random(kills)
     for _ in range(kills):
         process = start(folder)
-        wait_for_checkpoint(folder, process)
+        wait_for(lambda: bool(list(folder.glob("checkpoints/step-*/manifest.json"))), process)
         time.sleep(chance.uniform(0, 12))
         process.kill()
         process.communicate()
