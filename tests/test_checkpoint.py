@@ -335,7 +335,7 @@ def test_a_full_disk_costs_one_save(tmp_path):
         print(json.dumps([said, messages, bool(good), litter, store.steps()]))
     """
     process = run(script, tmp_path / "c")
-    out, err = process.communicate(timeout=60)
+    out, err = process.communicate(timeout=300)
     assert process.returncode == 0, err
     assert len(err.splitlines()) == 0, "no log of hundreds of lines"
     said, messages, good, litter, steps = json.loads(out)
@@ -373,7 +373,7 @@ def test_a_process_killed_at_any_moment_leaves_whole_checkpoints(tmp_path):
         time.sleep(delay)
         process.send_signal(signal.SIGKILL)
     for process in processes:
-        process.communicate(timeout=60)
+        process.communicate(timeout=300)
         assert process.returncode == -signal.SIGKILL
     like = {"w": np.zeros((200, 200), np.float32), "n": np.zeros(7, np.int64)}
     for folder in folders:

@@ -152,7 +152,7 @@ def start(folder: Path, steps: int = 600) -> subprocess.Popen:
     )
 
 
-def wait_for(condition: Callable[[], bool], process: subprocess.Popen, seconds: float = 180) -> None:
+def wait_for(condition: Callable[[], bool], process: subprocess.Popen, seconds: float = 900) -> None:
     until = time.monotonic() + seconds
     while not condition():
         assert process.poll() is None and time.monotonic() < until, process.communicate()[0]
@@ -164,7 +164,7 @@ def test_sigterm_saves_and_says_how_to_go_on(tmp_path):
     process = start(folder, steps=20_000)
     wait_for(lambda: any(row["updates"] > 1 for row in read_rows(folder / "metrics.jsonl")), process)
     process.send_signal(signal.SIGTERM)
-    output = process.communicate(timeout=60)[0]
+    output = process.communicate(timeout=900)[0]
     assert process.returncode == 128 + signal.SIGTERM, output
     assert f"dreamer train --run {folder}" in output and "Traceback" not in output
 
@@ -179,7 +179,7 @@ def survive(folder: Path, kills: int) -> None:
         process.kill()
         process.communicate()
     process = start(folder)
-    output = process.communicate(timeout=300)[0]
+    output = process.communicate(timeout=900)[0]
     assert process.returncode == 0, output
     rows = read_rows(folder / "metrics.jsonl")
     steps = [row["env_steps"] for row in rows]
