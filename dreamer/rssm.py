@@ -113,7 +113,7 @@ class RSSM(nnx.Module):
             token_in, action_in, is_first, key = xs
             keep = ~is_first
             latent = Latent(latent.deter * keep[:, None], latent.stoch * keep[:, None, None])
-            deter = self._step(core, latent, action_in)
+            deter = _to_flat(self._step(core, latent, self._blocks(latent), action_in))
             x = jax.nn.silu(self.post.layers[0].norm(deter @ from_deter + token_in))
             for layer in rest:
                 x = layer(x)
@@ -148,19 +148,18 @@ class RSSM(nnx.Module):
         core, action_in = self._core(latent.deter.dtype), self._action_reader(latent.deter.dtype)
 
         def step(carry, xs):
-            latent, feats = carry
+            latent, blocks, feats = carry
             index, key = xs
             policy_key, prior_key = jax.random.split(key)
-            feat = latent.feat
-            action = policy(feat, policy_key)
-            latent = self._dream(core, latent, action_in(action), unimix, sampler, prior_key)
+            action = policy(feats[index - 1], policy_key)
+            latent, blocks = self._dream(core, latent, blocks, action_in(action), unimix, sampler, prior_key)
             feats = jax.lax.dynamic_update_index_in_dim(feats, latent.feat, index, 0)
-            return (latent, feats), action
+            return (latent, blocks, feats), action
 
         # The features are written where the heads will read them: stacking and joining would copy them twice.
         feats = jnp.broadcast_to(latent.feat, (horizon + 1, *latent.feat.shape))
         xs = (jnp.arange(1, horizon + 1), jax.random.split(key, horizon))
-        (_, feats), actions = jax.lax.scan(step, (latent, feats), xs)
+        (*_, feats), actions = jax.lax.scan(step, (latent, self._blocks(latent), feats), xs)
         return Imagined(feats, dict(actions))
 
     def replay_actions(
@@ -184,24 +183,29 @@ class RSSM(nnx.Module):
         core, dtype = self._core(latent.deter.dtype), latent.deter.dtype
         horizon = next(iter(action.values())).shape[1]
 
-        def step(latent: Latent, xs):
+        def step(carry, xs):
             action, key = xs
             action_in = self._action_in(self.embed(action, 1, dtype))
-            latent = self._dream(core, latent, action_in, unimix, sampler, key)
-            return latent, latent
+            carry = self._dream(core, *carry, action_in, unimix, sampler, key)
+            return carry, carry[0]
 
         actions = jax.tree.map(lambda x: jnp.moveaxis(x, 1, 0), dict(action))
-        _, out = jax.lax.scan(step, latent, (actions, jax.random.split(key, horizon)))
+        start = latent, self._blocks(latent)
+        _, out = jax.lax.scan(step, start, (actions, jax.random.split(key, horizon)))
         return jax.tree.map(lambda x: jnp.moveaxis(x, 0, 1), out)
 
     def prior(self, deter: Array) -> Array:
         """[..., D] -> [..., S, C] float32 logits of what the model expects to see."""
         return self._logits(self.prior_out(self.prior_mlp(deter)))
 
-    def _dream(self, core, latent, action_in, unimix, sampler, key) -> Latent:
-        deter = self._step(core, latent, action_in)
+    def _dream(self, core, latent, blocks, action_in, unimix, sampler, key) -> tuple[Latent, Array]:
+        blocks = self._step(core, latent, blocks, action_in)
+        deter = _to_flat(blocks)
         stoch = self._sample(self.prior(deter), unimix, sampler, key, straight_through=False)
-        return Latent(deter, stoch.astype(deter.dtype))
+        return Latent(deter, stoch.astype(deter.dtype)), blocks
+
+    def _blocks(self, latent: Latent) -> Array:
+        return _to_blocks(latent.deter, self.cfg.blocks)
 
     def _logits(self, x: Array) -> Array:
         shape = (*x.shape[:-1], self.cfg.stoch, self.cfg.classes)
@@ -239,8 +243,8 @@ class RSSM(nnx.Module):
             scale=blocked(self.core_norms[0].scale),
         )
 
-    def _step(self, core: Core, latent: Latent, action_in: Array) -> Array:
-        """One step of the recurrence, [N, ...] -> [N, D].
+    def _step(self, core: Core, latent: Latent, blocks: Array, action_in: Array) -> Array:
+        """One step of the recurrence on h in blocks, [g, N, D/g] -> [g, N, D/g].
 
         Block layer b reads (h_b, embedded h, embedded z, embedded a). The last three are the same for
         all blocks, so their products are one dense matrix product instead of g copies.
@@ -250,11 +254,9 @@ class RSSM(nnx.Module):
         """
         g = self.cfg.blocks
         h = latent.deter
-        n, d = h.shape
-        z = latent.stoch.reshape(n, -1).astype(h.dtype)
+        z = latent.stoch.reshape(len(h), -1).astype(h.dtype)
         x = jnp.concatenate([self.embed_deter(h), self.embed_stoch(z)], -1)
         shared = x @ core.shared + action_in
-        blocks = _to_blocks(h, g)
         x = jnp.einsum("gni,gio->gno", blocks, core.own) + _to_blocks(shared, g) + core.bias
         x = jax.nn.silu(_block_norm(x, core.scale))
         for layer, norm in zip(self.core[1:], self.core_norms[1:], strict=True):
@@ -265,9 +267,7 @@ class RSSM(nnx.Module):
         gates = gates + self.gates.bias[...].reshape(g, 1, -1).astype(x.dtype)
         reset, candidate, update = jnp.split(gates, 3, -1)
         u = jax.nn.sigmoid(update - 1)
-        h = u * jnp.tanh(jax.nn.sigmoid(reset) * candidate) + (1 - u) * blocks
-        # Without the barrier a CPU computes the gates in the order of the transposed result, much slower.
-        return jax.lax.optimization_barrier(h).swapaxes(0, 1).reshape(n, d)
+        return u * jnp.tanh(jax.nn.sigmoid(reset) * candidate) + (1 - u) * blocks
 
 
 def _dense(kernel: Array) -> Array:
@@ -278,6 +278,11 @@ def _dense(kernel: Array) -> Array:
 def _to_blocks(x: Array, g: int) -> Array:
     """[N, D] -> [g, N, D/g]."""
     return x.reshape(x.shape[0], g, -1).swapaxes(0, 1)
+
+
+def _to_flat(x: Array) -> Array:
+    """[g, N, D/g] -> [N, D]."""
+    return x.swapaxes(0, 1).reshape(x.shape[1], -1)
 
 
 def _block_norm(x: Array, scale: Array) -> Array:

@@ -115,7 +115,7 @@ def test_clipping_can_be_off():
 def test_the_first_update_of_a_warm_up_changes_nothing():
     (first, metrics), (second, _), *_ = run(settings(), steps=2)
     assert_close(first, parameters(), rtol=0)
-    assert metrics["opt/lr"] == 0 == metrics["opt/update_norm"]
+    assert metrics["opt/lr"] == 0
     assert all((a != b).any() for a, b in zip(*map(jax.tree.leaves, (first, second)), strict=True))
 
 
@@ -162,7 +162,6 @@ def test_metrics_are_norms_over_everything():
     norm = lambda tree: np.sqrt(sum(float((x**2).sum()) for x in jax.tree.leaves(tree)))
     np.testing.assert_allclose(metrics["opt/grad_norm"], norm(gradients(0)), rtol=1e-5)
     np.testing.assert_allclose(metrics["opt/param_norm"], norm(parameters()), rtol=1e-5)
-    np.testing.assert_allclose(metrics["opt/update_norm"], 1e-2 * np.sqrt(29), rtol=1e-4)
 
 
 def test_moments_are_float32_whatever_the_parameters():

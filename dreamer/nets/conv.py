@@ -1,6 +1,6 @@
 """Convolutions that halve or double an image, arranged so that a CPU does them well.
 
-Two identities, exact up to rounding, save most of the work:
+Three identities, exact up to rounding, save most of the work (the third is in `kernel_gradient`):
 
 - A convolution after nearest x2 upsampling sees every source pixel in blocks of four. Summing the taps that
   fall on the same source pixel gives one small kernel per output sub-pixel, applied at the low
@@ -10,7 +10,8 @@ Two identities, exact up to rounding, save most of the work:
   group as channels, and the pooling is a maximum over them.
 """
 
-from collections.abc import Sequence
+import math
+from collections.abc import Callable, Sequence
 
 import jax
 import jax.numpy as jnp
@@ -21,6 +22,10 @@ from jax import Array
 from dreamer.nets.layers import Initializer
 from envs.api import Space, UnsupportedSpace
 
+RUN = 4
+"""Pixels of a row that the kernel gradient takes together."""
+PART = 32
+"""Images that go through the network together on a CPU."""
 FOLD_CHANNELS = 4
 """Space-to-depth pays only while the input has few channels (measured on a CPU: the first stage)."""
 
@@ -67,7 +72,47 @@ def depth_to_space(x: Array) -> Array:
 
 def convolve(x: Array, kernel: Array) -> Array:
     """Stride 1, same size, NHWC."""
+    return _convolve_by_products(x, kernel) if jax.default_backend() == "cpu" else _convolve(x, kernel)
+
+
+def _convolve(x: Array, kernel: Array) -> Array:
     return jax.lax.conv_general_dilated(x, kernel, (1, 1), "SAME", dimension_numbers=("NHWC", "HWIO", "NHWC"))
+
+
+@jax.custom_vjp
+def _convolve_by_products(x: Array, kernel: Array) -> Array:
+    """`_convolve` with gradients that a CPU computes well; its own are most of an image agent's time."""
+    return _convolve(x, kernel)
+
+
+def _convolve_by_products_grad(saved: tuple[Array, Array], g: Array) -> tuple[Array, Array]:
+    x, kernel = saved
+    return _convolve(g, kernel[::-1, ::-1].swapaxes(2, 3)), kernel_gradient(x, g, len(kernel))
+
+
+_convolve_by_products.defvjp(
+    lambda x, kernel: (_convolve(x, kernel), (x, kernel)), _convolve_by_products_grad
+)
+
+
+def kernel_gradient(x: Array, g: Array, size: int) -> Array:
+    """Gradient [size, size, c, d] of a convolution's kernel, from inputs [N, h, w, c] and g [N, h, w, d].
+
+    The rows of g are cut into runs of a few pixels and those of x into the windows that these see. For every
+    vertical tap one matrix product pairs each pixel of a window with each of the run; the kernel
+    collects the pairs that lie the same distance apart.
+    """
+    n, h, w, c = x.shape
+    d = g.shape[-1]
+    half, run = size // 2, math.gcd(w, RUN)
+    window = run + size - 1
+    rows = jnp.pad(x, ((0, 0), (half, half), (half, half), (0, 0))).reshape(n, h + size - 1, -1)
+    starts = range(0, w * c, run * c)
+    windows = jnp.stack([rows[..., start : start + window * c] for start in starts], 2)
+    runs = g.reshape(-1, run * d)
+    pairs = [windows[:, tap : tap + h].reshape(-1, window * c).T @ runs for tap in range(size)]
+    pairs = jnp.stack(pairs).reshape(size, window, c, run, d)
+    return sum(pairs[:, i : i + size, :, i] for i in range(run))
 
 
 def upsampling_taps(kernel: int) -> np.ndarray:
@@ -95,6 +140,19 @@ def folding_taps(kernel: int) -> np.ndarray:
             position = parity + tap - half
             taps[parity, position % 2, position // 2 + reach, tap] = 1
     return taps
+
+
+def in_parts(apply: Callable[..., Array], *batch: Array) -> Array:
+    """`apply` to a few images at a time, forgetting what is between input and output until the gradient asks.
+
+    On a CPU, where the intermediate images of a whole batch are much larger than the cache.
+    """
+    n = len(batch[0])
+    if jax.default_backend() != "cpu" or n % PART or n == PART:
+        return apply(*batch)
+    parts = [x.reshape(n // PART, PART, *x.shape[1:]) for x in batch]
+    y = jax.lax.map(jax.checkpoint(lambda part: apply(*part)), parts)
+    return y.reshape(n, *y.shape[2:])
 
 
 class Conv(nnx.Module):

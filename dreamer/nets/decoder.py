@@ -86,6 +86,9 @@ class Decoder(nnx.Module):
         blocks = self.from_deter(deter).reshape(-1, self.blocks, h, w, channels // self.blocks)
         x = jnp.moveaxis(blocks, 1, 3).reshape(-1, h, w, channels)
         x = x + self.from_stoch_out(self.from_stoch(stoch)).reshape(-1, h, w, channels)
+        return conv.in_parts(self._draw, x)
+
+    def _draw(self, x: Array) -> Array:
         x = jax.nn.silu(self.norm(x))
         for layer, norm in zip(self.convs, self.norms, strict=True):
             x = jax.nn.silu(norm(layer.upsampled(x)))

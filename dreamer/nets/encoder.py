@@ -50,9 +50,12 @@ class Encoder(nnx.Module):
         if self.images:
             x = jnp.concatenate([obs[k] for k, _ in self.images], -1)
             batch = x.shape[:ndim]
-            x = conv.pad(x.reshape(-1, *x.shape[ndim:]), self.size)
-            x = x.astype(dtype) / 255 - 0.5
-            for layer, norm in zip(self.convs, self.norms, strict=True):
-                x = jax.nn.silu(norm(layer.pooled(x)))
+            x = conv.in_parts(lambda x: self._see(x, dtype), x.reshape(-1, *x.shape[ndim:]))
             outs.append(x.reshape(*batch, -1))
         return jnp.concatenate(outs, -1)
+
+    def _see(self, images: Array, dtype) -> Array:
+        x = conv.pad(images, self.size).astype(dtype) / 255 - 0.5
+        for layer, norm in zip(self.convs, self.norms, strict=True):
+            x = jax.nn.silu(norm(layer.pooled(x)))
+        return x

@@ -44,6 +44,25 @@ def noise(key: Array, size: int) -> Array:
     return jax.random.truncated_normal(key, -2.0, 2.0, (size,))
 
 
+@jax.custom_vjp
+def widen(x: Array, kernel: Array) -> Array:
+    """``x @ kernel`` for a kernel with more columns than rows.
+
+    JAX writes the kernel's gradient as ``(g^T x)^T``, for which a CPU transposes g, the wide one of the two;
+    here it is ``x^T g``.
+    """
+    return x @ kernel
+
+
+def _widen_grad(saved: tuple[Array, Array], g: Array) -> tuple[Array, Array]:
+    x, kernel = saved
+    rows = lambda a: a.reshape(-1, a.shape[-1])
+    return g @ kernel.T, rows(x).T @ rows(g)
+
+
+widen.defvjp(lambda x, kernel: (x @ kernel, (x, kernel)), _widen_grad)
+
+
 class Linear(nnx.Module):
     """``x @ kernel + bias`` on the last axis."""
 
@@ -52,7 +71,8 @@ class Linear(nnx.Module):
         self.bias = nnx.Param(jnp.zeros(units))
 
     def __call__(self, x: Array) -> Array:
-        y = x @ self.kernel[...].astype(x.dtype)
+        kernel = self.kernel[...].astype(x.dtype)
+        y = widen(x, kernel) if kernel.shape[0] < kernel.shape[1] else x @ kernel
         return y + lead(self.bias[...].astype(x.dtype), y)
 
 

@@ -101,8 +101,7 @@ def twohot(target: Array, bins: Array) -> Array:
 def twohot_index(target: Array, bins: Array) -> tuple[Array, Array, Array]:
     """The same as the two neighbouring bins, [...] int32 each, and the share [...] of the first of them."""
     last = len(bins) - 1
-    below = (lead(bins, target[..., None]) <= target[..., None]).sum(-1, dtype=jnp.int32) - 1
-    below = jnp.clip(below, 0, last)
+    below = jnp.clip(jnp.searchsorted(bins, target, side="right") - 1, 0, last)
     above = jnp.clip(below + (target >= bins[0]), 0, last)
     to_below, to_above = jnp.abs(bins[below] - target), jnp.abs(bins[above] - target)
     total = to_below + to_above

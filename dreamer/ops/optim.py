@@ -29,11 +29,20 @@ def clip_by_norm_ratio(grads: optax.Updates, params: optax.Params, clip: Array) 
     """Shrink each tensor's gradient to ``clip * max(1e-3, ||param||)`` where larger (no-op for clip 0)."""
 
     def shrink(grad: Array, param: Array) -> Array:
-        limit = clip * jnp.maximum(1e-3, jnp.linalg.norm(param.ravel()))
-        ratio = jnp.linalg.norm(grad.ravel()) / jnp.where(clip > 0, limit, jnp.inf)
+        limit = clip * jnp.maximum(1e-3, _norm(param))
+        ratio = _norm(grad) / jnp.where(clip > 0, limit, jnp.inf)
         return grad / jnp.maximum(1.0, ratio)
 
     return jax.tree.map(shrink, grads, params)
+
+
+def _norm(x: Array) -> Array:
+    return jnp.linalg.norm(x.ravel())
+
+
+def global_norm(tree: Any) -> Array:
+    """Norm of all tensors together, from the norms of each that the clipping needs as well."""
+    return _norm(jnp.stack(jax.tree.leaves(jax.tree.map(_norm, tree))))
 
 
 def laprop_init(params: optax.Params) -> LaPropState:
@@ -96,8 +105,7 @@ def update(
     )
     metrics = {
         "opt/lr": rate,
-        "opt/grad_norm": optax.tree.norm(grads),
-        "opt/update_norm": optax.tree.norm(steps),
-        "opt/param_norm": optax.tree.norm(params),
+        "opt/grad_norm": global_norm(grads),
+        "opt/param_norm": global_norm(params),
     }
     return optax.apply_updates(params, steps), new_state, metrics
