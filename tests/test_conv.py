@@ -88,3 +88,24 @@ def test_images_of_different_sizes_are_refused():
 def test_even_kernels_are_refused():
     with pytest.raises(ValueError, match="must be odd, but it is 4"):
         conv.Conv(3, 2, 4, init=tiny.initializer())
+
+
+@pytest.mark.parametrize(("h", "w", "size", "c", "d"), [(6, 8, 5, 3, 2), (3, 5, 3, 1, 4), (4, 6, 1, 2, 2)])
+def test_the_kernel_gradient_equals_the_compilers(h, w, size, c, d):
+    rng = np.random.default_rng(0)
+    normal = lambda *shape: rng.normal(0, 1, shape).astype(np.float32)
+    x, kernel, g = normal(2, h, w, c), normal(size, size, c, d), normal(2, h, w, d)
+    _, back = jax.vjp(plain, x, kernel)
+    ours, theirs = conv.kernel_gradient(x, g, size), back(g)[1]
+    np.testing.assert_allclose(ours, theirs, rtol=1e-4, atol=1e-4)
+
+
+def test_in_parts_changes_neither_the_images_nor_the_gradients():
+    x = np.random.default_rng(0).normal(0, 1, (2 * conv.PART, 3)).astype(np.float32)
+    draw = lambda w, x: jnp.tanh(x @ w)
+    parts = lambda w, x: conv.in_parts(lambda x: draw(w, x), x)
+    w = np.ones((3, 2), np.float32)
+    np.testing.assert_allclose(parts(w, x), draw(w, x), rtol=1e-6)
+    ours, theirs = (jax.grad(lambda w, x, f=f: (f(w, x) ** 2).sum(), (0, 1))(w, x) for f in (parts, draw))
+    for a, b in zip(ours, theirs, strict=True):
+        np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-6)

@@ -14,6 +14,7 @@ from dreamer.config import (
     AgentConfig,
     Config,
     EnvConfig,
+    EvalConfig,
     LoopConfig,
     LossConfig,
     OptimConfig,
@@ -55,7 +56,26 @@ def empty() -> Config:
 
     Command: dreamer train empty
     """
-    return replace(quickstart(), task="minigrid:MiniGrid-Empty-5x5-v0", steps=20_000)
+    return replace(quickstart(), task="minigrid:MiniGrid-Empty-5x5-v0", steps=18_000)
+
+
+def control() -> Config:
+    """What the classic control tasks share: small vectors, dense rewards, a learning rate that falls.
+
+    Falling rates keep what was learned until the end of the run.
+    """
+    agent = AgentConfig(
+        behavior=ActorCriticConfig(imag_last=8),
+        optim=OptimConfig(lr=1e-3, warmup=100, schedule="linear", anneal=3_000),
+    )
+    return Config(
+        task="gymnasium:CartPole-v1",
+        steps=50_000,
+        agent=SIZES["tiny"](agent),
+        loop=LoopConfig(num_envs=16, train_ratio=32, batch_size=16, batch_length=32, prefill=2_000),
+        replay=ReplayConfig(capacity=100_000),
+        eval=EvalConfig(every=10_000),
+    )
 
 
 def cartpole() -> Config:
@@ -63,7 +83,7 @@ def cartpole() -> Config:
 
     Command: dreamer train cartpole
     """
-    return replace(quickstart(), task="gymnasium:CartPole-v1", steps=50_000)
+    return control()
 
 
 def pendulum() -> Config:
@@ -71,7 +91,7 @@ def pendulum() -> Config:
 
     Command: dreamer train pendulum
     """
-    return replace(quickstart(), task="gymnasium:Pendulum-v1", steps=50_000)
+    return replace(control(), task="gymnasium:Pendulum-v1")
 
 
 def doorkey_rgb() -> Config:
@@ -79,7 +99,7 @@ def doorkey_rgb() -> Config:
 
     Command: dreamer train doorkey-rgb
     """
-    return replace(quickstart(), env=EnvConfig(obs="rgb"), steps=100_000)
+    return replace(quickstart(), env=EnvConfig(obs="rgb"), steps=40_000)
 
 
 PRESETS: dict[str, Callable[[], Config]] = {
