@@ -65,7 +65,8 @@ def control() -> Config:
     Falling rates keep what was learned until the end of the run.
     """
     agent = AgentConfig(
-        behavior=ActorCriticConfig(imag_last=8),
+        behavior=ActorCriticConfig(imag_last=8, horizon=100, entropy=3e-3),
+        loss=LossConfig(replay_value=1.0),
         optim=OptimConfig(lr=1e-3, warmup=100, schedule="linear", anneal=3_000),
     )
     return Config(
