@@ -1,4 +1,4 @@
-"""Worlds and those who act in them: one record, one space, three protocols.
+"""Worlds and those who act in them: one record, one space, four protocols.
 
 A stream of `Step`s is what an environment gives and what a replay stores. One call of `step` fills one
 slot per environment, and the slot after the last step of an episode holds the first observation of
@@ -84,6 +84,26 @@ class Step(NamedTuple):
     """bool: the episode ends here, for whatever reason."""
     is_terminal: Any
     """bool: it ends and nothing follows, so the value of what comes after is 0."""
+
+
+class JaxEnv(Protocol):
+    """One world as pure functions of arrays, without autoreset, so that it can be batched and compiled."""
+
+    task: str
+    obs_space: Spaces
+    act_space: Spaces
+
+    def reset(self, *, key: Any) -> tuple[Any, Step]:
+        """A state at the start of an episode, and its first step (`is_first`)."""
+        ...
+
+    def step(self, state: Any, action: Any, *, key: Any) -> tuple[Any, Step]:
+        """The state an action leads to; what happens after `is_last` is undefined.
+
+        Args:
+          action: `{key: [...]}`, as in `act_space`.
+        """
+        ...
 
 
 class VectorEnv(Protocol):

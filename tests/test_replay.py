@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from dreamer.records import PackedLatent
 from dreamer.replay import host, segments
+from dreamer.replay.device import DeviceReplay
 from dreamer.replay.host import HostReplay, compact_dtype
 from dreamer.replay.sampling import choose
 from dreamer.replay.segments import ReplayError
@@ -360,3 +361,35 @@ def test_misuse_is_named(key):
     with pytest.raises(ReplayError, match=r"reward has the shape \(2, 1\)"):
         replay.add(step._replace(reward=np.zeros((2, 1))), action, latent)
     assert len(replay) == 6, "nothing was added by halves"
+
+
+@settings(deadline=None, max_examples=30)
+@given(sizes=SIZES, plan=st.lists(st.integers(0, 9), min_size=1, max_size=6), online=st.booleans())
+def test_the_device_ring_is_the_host_ring(sizes, plan, online):
+    """`plan` alternates adding that many rows with a sample of 4 sequences that is then refreshed."""
+    num_envs, capacity_per_env, length = sizes
+    host_ring = build(num_envs, capacity_per_env, online)
+    replay = DeviceReplay(num_envs * capacity_per_env, num_envs, OBS, ACT, (D, S), online)
+    assert replay.nbytes == host_ring.nbytes
+    ring = replay.init()
+    for index, rows in enumerate(plan):
+        for row in range(host_ring.inserted, host_ring.inserted + rows):
+            host_ring.add(*record(row, num_envs))
+            ring = replay.add(ring, *record(row, num_envs))
+        if not host_ring.can_sample(4, length):
+            continue
+        key = jax.random.key(index)
+        expected, where = host_ring.sample(key, 4, length)
+        ring, batch, there = replay.sample(ring, 4, length, key=key)
+        same(batch, expected)
+        same(there, where)
+        latent = latent_of(where[1][:, None] + np.arange(length), version=index)
+        host_ring.refresh(where, latent)
+        ring = replay.refresh(ring, there, latent)
+        same(ring.columns, host_ring._ring)
+    assert (int(ring.inserted), int(ring.online_taken)) == tuple(host_ring.counters.values())
+
+
+def test_a_device_ring_that_does_not_fit_is_refused():
+    with pytest.raises(ReplayError, match="set replay.capacity to at most 27"):
+        DeviceReplay(1000, 2, OBS, ACT, (D, S), available=host.bytes_needed(31, 2, OBS, ACT, (D, S)))

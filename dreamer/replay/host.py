@@ -108,7 +108,7 @@ class HostReplay:
         self.inserted = 0
         self.online_taken = 0
         self.nbytes = bytes_needed(capacity, num_envs, obs_space, act_space, latent)
-        _check_capacity(capacity, num_envs, self.nbytes, available_memory())
+        check_capacity(capacity, num_envs, self.nbytes, available_memory())
         self._obs_keys, self._act_keys = _seen(obs_space), list(act_space)
         self._columns = columns(obs_space, act_space, latent)
         rows = (num_envs, self.capacity_per_env)
@@ -360,7 +360,12 @@ def _column(space: Space) -> Column:
     return Column(tuple(space.shape), compact_dtype(space))
 
 
-def _check_capacity(capacity: int, num_envs: int, nbytes: int, available: int | None) -> None:
+def check_capacity(capacity: int, num_envs: int, nbytes: int, available: int | None) -> None:
+    """Refuse a ring that makes no sense or does not fit, with what would.
+
+    Raises:
+      ReplayError: with the capacity to set.
+    """
     if not num_envs <= capacity < 2**31:
         raise ReplayError(
             f"replay.capacity is {capacity}; with {num_envs} environments it must lie between "
