@@ -1,0 +1,145 @@
+"""Recorded experience in device memory: the host ring's meaning as a pytree and pure functions.
+
+Row r of the run lives in slot `r % rows` of every environment. The same key and counters choose the same
+sequences as the host ring does (`sampling.choose`), and what comes back is the same `Batch`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jax import Array
+
+from dreamer.records import Batch, PackedLatent
+from dreamer.replay.host import FLAGS, bytes_needed, check_capacity, columns
+from dreamer.replay.sampling import choose
+from envs.api import LOG_PREFIX, Spaces, Step
+
+
+class Ring(NamedTuple):
+    """What is stored, and how far."""
+
+    columns: dict[str, Array]
+    """{name: [num_envs, rows, ...]}."""
+    inserted: Array
+    """[] int32 rows written since the beginning of the run."""
+    online_taken: Array
+    """[] int32 entries of the online queue that are gone."""
+
+
+class DeviceReplay:
+    """Pure functions over a `Ring`; the object only holds shapes.
+
+    Args:
+      capacity: steps kept, over all environments together.
+      num_envs, obs_space, act_space, latent, online: as for `HostReplay`.
+      available: bytes that the device has for it, if known.
+
+    Raises:
+      ReplayError: if the ring does not fit.
+    """
+
+    def __init__(
+        self,
+        capacity: int,
+        num_envs: int,
+        obs_space: Spaces,
+        act_space: Spaces,
+        latent: tuple[int, int],
+        online: bool = True,
+        available: int | None = None,
+    ) -> None:
+        self.num_envs = num_envs
+        self.capacity_per_env = capacity // num_envs
+        self.online = online
+        self.nbytes = bytes_needed(capacity, num_envs, obs_space, act_space, latent)
+        check_capacity(capacity, num_envs, self.nbytes, available)
+        self._obs_keys = [key for key in obs_space if not key.startswith(LOG_PREFIX)]
+        self._act_keys = list(act_space)
+        self._columns = columns(obs_space, act_space, latent)
+
+    def init(self) -> Ring:
+        """An empty ring."""
+        rows = (self.num_envs, self.capacity_per_env)
+        zeros = {name: jnp.zeros((*rows, *c.shape), c.dtype) for name, c in self._columns.items()}
+        return Ring(zeros, jnp.zeros((), jnp.int32), jnp.zeros((), jnp.int32))
+
+    def add(self, ring: Ring, step: Step, action: Mapping[str, Array], latent: PackedLatent) -> Ring:
+        """Append one row: what the environments said, and what was chosen and believed after it.
+
+        The action of a step that `is_last` is stored as zeros: nobody carried it out.
+
+        Args:
+          step, action, latent: arrays with a leading axis of environments.
+        """
+        acted = lambda a: jnp.where(step.is_last.reshape(-1, *[1] * (jnp.ndim(a) - 1)), 0, a)
+        row = {
+            **{f"obs/{key}": step.obs[key] for key in self._obs_keys},
+            **{f"action/{key}": acted(action[key]) for key in self._act_keys},
+            "reward": step.reward,
+            **{flag: getattr(step, flag) for flag in FLAGS},
+            "deter": latent.deter,
+            "stoch": latent.stoch,
+        }
+        slot = ring.inserted % self.capacity_per_env
+        write = lambda column, value: jax.lax.dynamic_update_index_in_dim(
+            column, jnp.asarray(value).astype(column.dtype), slot, 1
+        )
+        written = {name: write(column, row[name]) for name, column in ring.columns.items()}
+        return ring._replace(columns=written, inserted=ring.inserted + 1)
+
+    def sample(
+        self, ring: Ring, batch: int, length: int, *, key: Array
+    ) -> tuple[Ring, Batch, tuple[Array, Array]]:
+        """`batch` sequences of `length` steps, each with the context before it; as `HostReplay.sample`.
+
+        The ring must hold at least `length + 1` rows.
+
+        Returns:
+          The ring with its queue advanced, the batch, and where it is from: env [B], first trained row [B].
+        """
+        env, start, taken = choose(
+            key,
+            inserted=ring.inserted,
+            online_taken=ring.online_taken,
+            capacity_per_env=self.capacity_per_env,
+            num_envs=self.num_envs,
+            length=length,
+            batch=batch,
+            online=self.online,
+        )
+        first = start + 1
+        rows = (first[:, None] + jnp.arange(length)[None]) % self.capacity_per_env
+        take = lambda name: ring.columns[name][env[:, None], rows]
+        before = lambda name: ring.columns[name][env, start % self.capacity_per_env]
+        is_first, is_last = take("is_first"), take("is_last")
+        sampled = Batch(
+            obs={key: take(f"obs/{key}") for key in self._obs_keys},
+            action={key: take(f"action/{key}") for key in self._act_keys},
+            reward=take("reward"),
+            is_first=is_first,
+            # Where a stream was interrupted, the row before a first one was the last of its episode.
+            is_last=is_last.at[:, :-1].max(is_first[:, 1:]),
+            is_terminal=take("is_terminal"),
+            context_latent=PackedLatent(before("deter"), before("stoch")),
+            context_action={key: before(f"action/{key}") for key in self._act_keys},
+        )
+        return ring._replace(online_taken=taken), sampled, (env, first)
+
+    def refresh(self, ring: Ring, where: tuple[Array, Array], latent: PackedLatent) -> Ring:
+        """Replace the latents of sampled steps; steps overwritten meanwhile are ignored.
+
+        Args:
+          where: as `sample` gave it.
+          latent: [B, T, ...] the new posteriors.
+        """
+        env, first = where
+        rows = first[:, None] + jnp.arange(latent.stoch.shape[1])[None]
+        lives = rows >= ring.inserted - self.capacity_per_env
+        slots = jnp.where(lives, rows % self.capacity_per_env, self.capacity_per_env)  # beyond: dropped
+        store = lambda column, value: column.at[env[:, None], slots].set(value, mode="drop")
+        stored = {k: store(ring.columns[k], v) for k, v in latent._asdict().items()}
+        return ring._replace(columns=ring.columns | stored)

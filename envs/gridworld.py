@@ -1,0 +1,287 @@
+"""grid:<task>: MiniGrid's rules as pure functions of arrays, for loops that run on the device.
+
+A cell is one number that packs what MiniGrid encodes as three: ``object + 16 * color + 128 * state``. The
+layouts, observations, rewards and ends are those of `minigrid:<task>`; only the random numbers that
+choose a layout differ.
+
+    grid:Empty-5x5    walk to the goal                       MiniGrid-Empty-5x5-v0
+    grid:DoorKey-5x5  key, door, goal (also 6x6, 8x8)        MiniGrid-DoorKey-5x5-v0
+    grid:FourRooms    find the goal in four rooms            MiniGrid-FourRooms-v0
+    grid:MemoryS7     go to the object that was shown first  MiniGrid-MemoryS7-v0
+
+Source of the rules: MiniGrid (Chevalier-Boisvert et al. 2023).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import Array
+
+from envs.api import LOG_PREFIX, Space, Step
+
+COLOR, STATE = 16, 128
+"""What colour and state are multiplied with in a cell."""
+UNSEEN, EMPTY, DOOR, KEY, BALL, BOX, GOAL = 0, 1, 4, 5, 6, 7, 8
+WALL = 2 + 5 * COLOR
+GREEN, YELLOW = 1 * COLOR, 4 * COLOR
+OPEN, CLOSED, LOCKED = 0 * STATE, 1 * STATE, 2 * STATE
+LEFT, RIGHT, FORWARD, PICKUP, DROP, TOGGLE, DONE = range(7)
+CLASSES = {"object": 11, "color": 6, "state": 3}
+VIEW = 7
+"""Side of the square that the agent sees, itself in the middle of the lower edge."""
+AGENT = (VIEW // 2, VIEW - 1)
+NOWHERE = -1
+
+DIRECTIONS = np.array([(1, 0), (0, 1), (-1, 0), (0, -1)], np.int32)
+
+
+class GridState(NamedTuple):
+    """One world; cells are numbered ``y * size + x``."""
+
+    cells: Array
+    """[size * size] int32."""
+    position: Array
+    """[] int32, the agent's cell."""
+    direction: Array
+    """[] int32: 0 right, 1 down, 2 left, 3 up."""
+    carrying: Array
+    """[] int32, the cell picked up, `EMPTY` if none."""
+    right_end: Array
+    """[] int32, a cell that ends the episode with the reward, or `NOWHERE`."""
+    wrong_end: Array
+    """[] int32, one that ends it without."""
+    steps: Array
+    """[] int32, actions taken."""
+
+
+class GridWorld:
+    """A `JaxEnv`: pure functions over `GridState`."""
+
+    def __init__(
+        self,
+        name: str,
+        size: int,
+        max_steps: int,
+        layout: Layout,
+        *,
+        see_through_walls: bool = False,
+        pickup_toggles: bool = False,
+    ):
+        self.task = f"grid:{name}"
+        self.size = size
+        self.max_steps = max_steps
+        self._layout = layout
+        self._see_through_walls = see_through_walls
+        self._pickup_toggles = pickup_toggles
+        self.obs_space = {k: Space((VIEW, VIEW), "uint8", n) for k, n in CLASSES.items()}
+        self.obs_space |= {"direction": Space((), "int32", 4), LOG_PREFIX + "success": Space((), "float32")}
+        self.act_space = {"action": Space((), "int32", 7)}
+
+    def reset(self, *, key: Array) -> tuple[GridState, Step]:
+        """A world chosen at random, and its first step."""
+        state = self._layout(self.size, key)
+        no = jnp.zeros((), bool)
+        obs = self.observe(state, jnp.full((), jnp.nan))
+        return state, Step(obs, jnp.zeros(()), ~no, no, no)
+
+    def step(self, state: GridState, action: dict[str, Array], *, key: Array) -> tuple[GridState, Step]:
+        """What the action leads to; chance plays no part, so the key is not used."""
+        del key
+        act = jnp.asarray(action["action"], jnp.int32)
+        if self._pickup_toggles:
+            act = jnp.where(act == PICKUP, TOGGLE, act)
+        vector = jnp.asarray(DIRECTIONS)[state.direction]
+        ahead = state.position + vector[0] + self.size * vector[1]
+        cell = state.cells[ahead]
+        kind = cell % COLOR
+
+        direction = (state.direction + (act == RIGHT) - (act == LEFT)) % 4
+        open_door = (kind == DOOR) & (cell < STATE)
+        free = (cell == EMPTY) | (kind == GOAL) | open_door
+        moves = (act == FORWARD) & free
+        position = jnp.where(moves, ahead, state.position)
+
+        empty_handed = state.carrying == EMPTY
+        takes = (act == PICKUP) & empty_handed & ((kind == KEY) | (kind == BALL) | (kind == BOX))
+        drops = (act == DROP) & ~empty_handed & (cell == EMPTY)
+        fits = state.carrying == KEY + cell % STATE - kind
+        shut = cell % STATE
+        locked = cell >= LOCKED
+        toggled = jnp.where(locked, jnp.where(fits, shut, cell), jnp.where(open_door, shut + CLOSED, shut))
+        changed = jnp.where((act == TOGGLE) & (kind == DOOR), toggled, cell)
+        changed = jnp.where(takes, EMPTY, jnp.where(drops, state.carrying, changed))
+        carrying = jnp.where(takes, cell, jnp.where(drops, EMPTY, state.carrying))
+        cells = jnp.where(jnp.arange(self.size**2) == ahead, changed, state.cells)
+
+        steps = state.steps + 1
+        state = GridState(cells, position, direction, carrying, state.right_end, state.wrong_end, steps)
+        success = (moves & (kind == GOAL)) | (position == state.right_end)
+        terminal = success | (position == state.wrong_end)
+        last = terminal | (steps >= self.max_steps)
+        reward = jnp.where(success, 1 - 0.9 * (steps / self.max_steps), 0.0).astype(jnp.float32)
+        told = jnp.where(last, success.astype(jnp.float32), jnp.nan)
+        return state, Step(self.observe(state, told), reward, jnp.zeros((), bool), last, terminal)
+
+    def observe(self, state: GridState, success: Array) -> dict[str, Array]:
+        """What the agent sees of a world, and whether its episode succeeded."""
+        view = look(state, self.size, self._see_through_walls)
+        obs = {
+            "object": view % COLOR,
+            "color": view % STATE // COLOR,
+            "state": view // STATE,
+        }
+        return {k: v.astype(jnp.uint8) for k, v in obs.items()} | {
+            "direction": state.direction,
+            LOG_PREFIX + "success": success,
+        }
+
+
+def look(state: GridState, size: int, see_through_walls: bool) -> Array:
+    """[VIEW, VIEW] cells as the agent sees them, first axis to its right, second towards it."""
+    right, down = np.meshgrid(np.arange(VIEW) - AGENT[0], AGENT[1] - np.arange(VIEW), indexing="ij")
+    dx, dy = jnp.asarray(DIRECTIONS)[state.direction]
+    # The border is all wall, and so is what lies outside: there the border is seen.
+    x = jnp.clip(state.position % size + dx * down - dy * right, 0, size - 1)
+    y = jnp.clip(state.position // size + dy * down + dx * right, 0, size - 1)
+    view = state.cells[y * size + x]
+    kind = view % COLOR
+    clear = (kind != WALL % COLOR) & ((kind != DOOR) | (view < STATE))
+    view = view.at[AGENT].set(state.carrying)
+    return view if see_through_walls else jnp.where(visible(clear), view, UNSEEN)
+
+
+def visible(clear: Array) -> Array:
+    """Which cells of a view light reaches from the agent, row by row away from it.
+
+    In a row it spreads through clear cells to the right, then to the left; every clear lit cell lights the
+    three behind it (those two on the side it spreads to). A row is one number with a bit per cell.
+
+    Args:
+      clear: [VIEW, VIEW] bool, where light passes.
+    """
+    bits = jnp.asarray(1 << np.arange(VIEW), jnp.int32)
+    passes = (clear * bits[:, None]).sum(0)
+    inner_right, inner_left = (1 << (VIEW - 1)) - 1, ((1 << VIEW) - 1) & ~1
+    lit, rows = jnp.int32(1 << AGENT[0]), [jnp.int32(0)] * VIEW
+    for row in reversed(range(VIEW)):
+        through = passes[row] & inner_right
+        for _ in range(VIEW - 1):
+            lit |= (lit & through) << 1
+        source = lit & through
+        behind = source | source << 1
+        through = passes[row] & inner_left
+        for _ in range(VIEW - 1):
+            lit |= (lit & through) >> 1
+        source = lit & through
+        rows[row] = lit
+        lit = behind | source | source >> 1
+    return (jnp.stack(rows)[None] & bits[:, None]) > 0
+
+
+Layout = Callable[[int, Array], GridState]
+
+
+def walls(size: int) -> np.ndarray:
+    """[size, size] cells (row, column): an empty room."""
+    cells = np.full((size, size), EMPTY, np.int32)
+    cells[[0, -1], :] = cells[:, [0, -1]] = WALL
+    return cells
+
+
+def start(cells: Array, position: Array, direction: Array, right: Array | int = NOWHERE, wrong=NOWHERE):
+    """A world at its beginning, from cells [size, size]."""
+    number = lambda x: jnp.asarray(x, jnp.int32)
+    return GridState(jnp.ravel(cells), *map(number, (position, direction, EMPTY, right, wrong, 0)))
+
+
+def choose(mask: Array, u: Array) -> Array:
+    """One of the marked cells, all equally likely, by a uniform number: [n] bool -> [] index."""
+    count = jnp.cumsum(mask.astype(jnp.int32))
+    nth = jnp.minimum((u * count[-1]).astype(jnp.int32), count[-1] - 1)
+    return (count <= nth).sum().astype(jnp.int32)
+
+
+def empty(size: int, key: Array) -> GridState:
+    """The goal in the far corner, the agent in the near one."""
+    del key
+    cells = walls(size)
+    cells[-2, -2] = GOAL + GREEN
+    return start(jnp.asarray(cells), size + 1, 0)
+
+
+def door_key(size: int, key: Array) -> GridState:
+    """A wall with a locked door between the agent with its key and the goal."""
+    u = jax.random.uniform(key, (5,))
+    below = lambda u, low, high: low + jnp.minimum((u * (high - low)).astype(jnp.int32), high - low - 1)
+    split, door = below(u[0], 2, size - 2), below(u[1], 1, size - 2)
+    y, x = np.divmod(np.arange(size * size), size)
+    cells = walls(size)
+    cells[-2, -2] = GOAL + GREEN
+    cells = jnp.where(x == split, WALL, cells.ravel())
+    cells = jnp.where((x == split) & (y == door), DOOR + YELLOW + LOCKED, cells)
+    near = (x < split) & (cells == EMPTY)
+    position = choose(near, u[2])
+    index = np.arange(size * size)
+    where = choose(near & (index != position), u[3])
+    cells = jnp.where(index == where, KEY + YELLOW, cells)
+    return start(cells, position, below(u[4], 0, 4))
+
+
+def four_rooms(size: int, key: Array) -> GridState:
+    """Four rooms with a gap in each of the walls between them; agent and goal anywhere."""
+    u = jax.random.uniform(key, (7,))
+    half = size // 2
+    y, x = np.divmod(np.arange(size * size), size)
+    cells = walls(size)
+    cells[half, : 2 * half] = cells[: 2 * half, half] = WALL
+    gap = lambda u: 1 + jnp.minimum((u * (half - 1)).astype(jnp.int32), half - 2)
+    gaps = (x == half) & ((y == gap(u[0])) | (y == half + gap(u[1])))
+    gaps |= (y == half) & ((x == gap(u[2])) | (x == half + gap(u[3])))
+    cells = jnp.where(gaps, EMPTY, cells.ravel())
+    position = choose(cells == EMPTY, u[4])
+    index = np.arange(size * size)
+    goal = choose((cells == EMPTY) & (index != position), u[5])
+    cells = jnp.where(index == goal, GOAL + GREEN, cells)
+    return start(cells, position, (u[6] * 4).astype(jnp.int32))
+
+
+def memory(size: int, key: Array) -> GridState:
+    """An object in the first room, a hall, and two objects at its end of which one is the same."""
+    u = jax.random.uniform(key, (3,))
+    middle, end = size // 2, size - 3
+    cells = walls(size)
+    for row in (middle - 2, middle + 2):
+        cells[row, 1:5] = WALL
+    for row in (middle - 1, middle + 1):
+        cells[row, 4] = WALL
+        cells[row, 5:end] = WALL
+    corridor = cells[middle].copy()
+    cells[:, end] = cells[:, end + 2] = WALL
+    cells[middle, : end + 2] = corridor[: end + 2]
+    cells[middle, end] = EMPTY
+    shown_key, key_above = u[0] < 0.5, u[1] < 0.5
+    pick = lambda is_key: jnp.where(is_key, KEY, BALL) + GREEN
+    above, below = (middle - 2, end + 1), (middle + 2, end + 1)
+    grid = jnp.asarray(cells)
+    grid = grid.at[middle - 1, 1].set(pick(shown_key))
+    grid = grid.at[above].set(pick(key_above)).at[below].set(pick(~key_above))
+    ends = [(above[0] + 1) * size + above[1], (below[0] - 1) * size + below[1]]
+    match = shown_key == key_above
+    right, wrong = jnp.where(match, ends[0], ends[1]), jnp.where(match, ends[1], ends[0])
+    position = middle * size + 1 + jnp.minimum((u[2] * end).astype(jnp.int32), end - 1)
+    return start(grid, position, 0, right, wrong)
+
+
+TASKS: dict[str, Callable[[], GridWorld]] = {
+    "Empty-5x5": lambda: GridWorld("Empty-5x5", 5, 100, empty, see_through_walls=True),
+    "DoorKey-5x5": lambda: GridWorld("DoorKey-5x5", 5, 250, door_key),
+    "DoorKey-6x6": lambda: GridWorld("DoorKey-6x6", 6, 360, door_key),
+    "DoorKey-8x8": lambda: GridWorld("DoorKey-8x8", 8, 640, door_key),
+    "FourRooms": lambda: GridWorld("FourRooms", 19, 100, four_rooms),
+    "MemoryS7": lambda: GridWorld("MemoryS7", 7, 245, memory, pickup_toggles=True),
+}

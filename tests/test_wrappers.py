@@ -1,0 +1,69 @@
+"""Many copies: autoreset in a slot of its own, each copy as if it were alone."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from envs.gridworld import TASKS
+from envs.wrappers import Batched
+
+STEPS, COPIES = 150, 6
+
+
+def play(env, key, actions):
+    """[T+1, E, ...] steps of a stream."""
+    reset_key, steps_key = jax.random.split(key)
+    worlds, first = env.reset(key=reset_key)
+
+    def turn(worlds, xs):
+        action, key = xs
+        return env.step(worlds, {"action": action}, key=key)
+
+    _, steps = jax.lax.scan(turn, worlds, (actions, jax.random.split(steps_key, len(actions))))
+    return jax.tree.map(lambda a, b: jnp.concatenate([a[None], b]), first, steps)
+
+
+@pytest.fixture(scope="module", params=[False, True], ids=["always", "lazy"])
+def stream(request):
+    env = Batched(TASKS["Empty-5x5"](), COPIES, lazy_resets=request.param)
+    actions = jax.random.choice(jax.random.key(1), jnp.asarray([0, 1, 2, 2, 2]), (STEPS, COPIES))
+    return jax.jit(lambda key: play(env, key, actions))(jax.random.key(0)), actions
+
+
+def test_flags_follow_each_other(stream):
+    step, _ = stream
+    assert step.is_first[0].all()
+    np.testing.assert_array_equal(step.is_first[1:], step.is_last[:-1])
+    assert not (step.is_first & step.is_last).any()
+    assert (step.is_last | ~step.is_terminal).all()
+    assert step.is_last.sum() > COPIES
+
+
+def test_the_final_observation_and_its_reward_are_kept(stream):
+    step, _ = stream
+    goals = np.asarray(step.is_terminal)
+    assert goals.any() and (np.asarray(step.reward)[goals] > 0).all()
+    assert (np.asarray(step.reward)[np.asarray(step.is_first)] == 0).all()
+    assert (np.asarray(step.obs["log/success"])[goals] == 1).all()
+    assert np.isnan(np.asarray(step.obs["log/success"])[~np.asarray(step.is_last)]).all()
+
+
+def test_a_copy_is_the_environment_alone(stream):
+    step, actions = stream
+    env = TASKS["Empty-5x5"]()
+    advance = jax.jit(lambda s, a: env.step(s, {"action": a}, key=jax.random.key(0)))
+    for copy in range(2):
+        for t in range(STEPS + 1):
+            if step.is_first[t, copy]:
+                state, told = env.reset(key=jax.random.key(0))  # Empty has one layout
+            else:
+                state, told = advance(state, actions[t - 1, copy])
+            seen = jax.tree.map(lambda x, t=t, copy=copy: x[t, copy], step)
+            jax.tree.map(np.testing.assert_array_equal, told, seen)
+
+
+def test_copies_start_in_different_worlds():
+    env = Batched(TASKS["DoorKey-8x8"](), 16)
+    worlds, _ = env.reset(key=jax.random.key(0))
+    assert len(np.unique(np.asarray(worlds.state.cells), axis=0)) > 8
