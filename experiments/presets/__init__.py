@@ -62,8 +62,8 @@ def empty() -> Config:
 def control() -> Config:
     """What the classic control tasks share: small vectors, dense rewards, a learning rate that falls.
 
-    Falling rates keep what was learned until the end of the run. Observations of a tenth (the angle of a pole)
-    leave a squared error of a hundredth, which the free nats would swallow but for the larger scale.
+    Falling rates keep what was learned until the end of the run. Observations of a tenth (the angle of a
+    pole) leave a squared error of a hundredth, which the free nats would swallow but for the larger scale.
     """
     agent = AgentConfig(
         behavior=ActorCriticConfig(imag_last=8, horizon=100, entropy=3e-3),
