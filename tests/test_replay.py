@@ -363,8 +363,8 @@ def test_misuse_is_named(key):
     assert len(replay) == 6, "nothing was added by halves"
 
 
-@settings(deadline=None, max_examples=30)
-@given(sizes=SIZES, plan=st.lists(st.integers(0, 9), min_size=1, max_size=6), online=st.booleans())
+@settings(deadline=None, max_examples=12)
+@given(sizes=SIZES, plan=st.lists(st.integers(0, 9), min_size=1, max_size=5), online=st.booleans())
 def test_the_device_ring_is_the_host_ring(sizes, plan, online):
     """`plan` alternates adding that many rows with a sample of 4 sequences that is then refreshed."""
     num_envs, capacity_per_env, length = sizes

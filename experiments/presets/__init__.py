@@ -93,7 +93,7 @@ def pendulum() -> Config:
 
     Command: dreamer train pendulum
     """
-    return replace(control(), task="gymnasium:Pendulum-v1")
+    return replace(control(), task="gymnasium:Pendulum-v1", steps=30_000)
 
 
 def doorkey_rgb() -> Config:
