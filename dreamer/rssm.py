@@ -183,11 +183,12 @@ class RSSM(nnx.Module):
         core, dtype = self._core(latent.deter.dtype), latent.deter.dtype
         horizon = next(iter(action.values())).shape[1]
 
-        def step(carry, xs):
+        def step(carry: tuple[Latent, Array], xs):
+            latent, blocks = carry
             action, key = xs
             action_in = self._action_in(self.embed(action, 1, dtype))
-            carry = self._dream(core, *carry, action_in, unimix, sampler, key)
-            return carry, carry[0]
+            latent, blocks = self._dream(core, latent, blocks, action_in, unimix, sampler, key)
+            return (latent, blocks), latent
 
         actions = jax.tree.map(lambda x: jnp.moveaxis(x, 1, 0), dict(action))
         start = latent, self._blocks(latent)

@@ -193,7 +193,13 @@ def walls(size: int) -> np.ndarray:
     return cells
 
 
-def start(cells: Array, position: Array, direction: Array, right: Array | int = NOWHERE, wrong=NOWHERE):
+def start(
+    cells: Array,
+    position: Array | int,
+    direction: Array | int,
+    right: Array | int = NOWHERE,
+    wrong: Array | int = NOWHERE,
+) -> GridState:
     """A world at its beginning, from cells [size, size]."""
     number = lambda x: jnp.asarray(x, jnp.int32)
     return GridState(jnp.ravel(cells), *map(number, (position, direction, EMPTY, right, wrong, 0)))

@@ -112,7 +112,7 @@ def kernel_gradient(x: Array, g: Array, size: int) -> Array:
     runs = g.reshape(-1, run * d)
     pairs = [windows[:, tap : tap + h].reshape(-1, window * c).T @ runs for tap in range(size)]
     pairs = jnp.stack(pairs).reshape(size, window, c, run, d)
-    return sum(pairs[:, i : i + size, :, i] for i in range(run))
+    return jnp.stack([pairs[:, i : i + size, :, i] for i in range(run)]).sum(0)
 
 
 def upsampling_taps(kernel: int) -> np.ndarray:

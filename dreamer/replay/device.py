@@ -85,10 +85,12 @@ class DeviceReplay:
             "stoch": latent.stoch,
         }
         slot = ring.inserted % self.capacity_per_env
-        write = lambda column, value: jax.lax.dynamic_update_index_in_dim(
-            column, jnp.asarray(value).astype(column.dtype), slot, 1
-        )
-        written = {name: write(column, row[name]) for name, column in ring.columns.items()}
+
+        def write(column: Array, value: Array) -> Array:
+            value = jnp.asarray(value).astype(column.dtype)
+            return jax.lax.dynamic_update_index_in_dim(column, value, slot, 1)
+
+        written: dict[str, Array] = {k: write(column, row[k]) for k, column in ring.columns.items()}
         return ring._replace(columns=written, inserted=ring.inserted + 1)
 
     def sample(
