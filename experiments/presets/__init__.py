@@ -44,7 +44,7 @@ def quickstart() -> Config:
     )
     return Config(
         task="minigrid:MiniGrid-DoorKey-5x5-v0",
-        steps=30_000,
+        steps=34_000,
         agent=SIZES["tiny"](agent),
         loop=LoopConfig(num_envs=16, train_ratio=32, batch_size=16, batch_length=32, prefill=10_000),
         replay=ReplayConfig(capacity=100_000),
