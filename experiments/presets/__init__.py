@@ -34,8 +34,7 @@ def dreamerv3() -> Config:
 def quickstart() -> Config:
     """Unlock a door with a key and reach the goal, from the symbolic view.
 
-    Command: dreamer train. Measured on 2 shared CPU cores: 100 of 100 evaluation episodes, return 0.96, 554
-    CPU-seconds (seed 0); training success reaches 99% after about 1,300 updates.
+    Command: dreamer train. Measured on 2 shared CPU cores, see `experiments/results/quickstart.json`.
     """
     agent = AgentConfig(
         behavior=ActorCriticConfig(imag_length=10, imag_last=8, return_limit=0.1, entropy=3e-3),
@@ -54,7 +53,7 @@ def quickstart() -> Config:
 def empty() -> Config:
     """Walk to the goal of an empty room, from the symbolic view.
 
-    Command: dreamer train empty
+    Command: dreamer train empty. Measured on 2 shared CPU cores: 100 of 100 episodes in 152 s.
     """
     return replace(quickstart(), task="minigrid:MiniGrid-Empty-5x5-v0", steps=18_000)
 
@@ -83,7 +82,7 @@ def control() -> Config:
 def cartpole() -> Config:
     """Balance a pole on a cart: four numbers in, two actions out.
 
-    Command: dreamer train cartpole
+    Command: dreamer train cartpole. Not solved: the greedy policy lets the cart drift away after 190 steps.
     """
     return control()
 
@@ -91,9 +90,10 @@ def cartpole() -> Config:
 def pendulum() -> Config:
     """Swing a pendulum up and keep it there: a continuous action.
 
-    Command: dreamer train pendulum
+    Command: dreamer train pendulum. Measured on 2 shared CPU cores: -142 over 100 episodes after 777 s (-138
+    over 20 already after 20,000 steps).
     """
-    return replace(control(), task="gymnasium:Pendulum-v1", steps=30_000)
+    return replace(control(), task="gymnasium:Pendulum-v1")
 
 
 def doorkey_rgb() -> Config:
