@@ -64,6 +64,7 @@ class History:
         self._count = [0] * COLUMNS
 
     def add(self, env_steps: int, value: float) -> None:
+        """Count `value` into the column of the curve that `env_steps` falls into."""
         column = min(env_steps * COLUMNS // self._total, COLUMNS - 1)
         self._sum[column] += value
         self._count[column] += 1

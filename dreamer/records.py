@@ -48,6 +48,7 @@ class PackedLatent(NamedTuple):
     """[..., S] uint8 class indices."""
 
     def unpack(self, classes: int, dtype: Any = jnp.float32) -> Latent:
+        """The latent itself, up to the rounding of h to bfloat16."""
         return Latent(self.deter.astype(dtype), jax.nn.one_hot(self.stoch, classes, dtype=dtype))
 
 

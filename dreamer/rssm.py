@@ -151,7 +151,7 @@ class RSSM(nnx.Module):
             latent, blocks, feats = carry
             index, key = xs
             policy_key, prior_key = jax.random.split(key)
-            action = policy(feats[index - 1], policy_key)
+            action = policy(latent.feat, policy_key)
             latent, blocks = self._dream(core, latent, blocks, action_in(action), unimix, sampler, prior_key)
             feats = jax.lax.dynamic_update_index_in_dim(feats, latent.feat, index, 0)
             return (latent, blocks, feats), action

@@ -1,13 +1,15 @@
-"""grid:<task>: MiniGrid's rules as pure functions of arrays, for loops that run on the device.
+"""MiniGrid's rules as pure functions of arrays, for loops that run on the device.
 
-A cell is one number that packs what MiniGrid encodes as three: ``object + 16 * color + 128 * state``. The
-layouts, observations, rewards and ends are those of `minigrid:<task>`; only the random numbers that
-choose a layout differ.
+Not a suite of `envs.make` yet, which makes environments for the host: take a task from `TASKS` and batch it
+with `envs.wrappers.Batched`. The layouts, observations, rewards and ends are those of `minigrid:<task>`; only
+the random numbers that choose a layout differ.
 
-    grid:Empty-5x5    walk to the goal                       MiniGrid-Empty-5x5-v0
-    grid:DoorKey-5x5  key, door, goal (also 6x6, 8x8)        MiniGrid-DoorKey-5x5-v0
-    grid:FourRooms    find the goal in four rooms            MiniGrid-FourRooms-v0
-    grid:MemoryS7     go to the object that was shown first  MiniGrid-MemoryS7-v0
+A cell is one number that packs what MiniGrid encodes as three: ``object + 16 * color + 128 * state``.
+
+    Empty-5x5    walk to the goal                       MiniGrid-Empty-5x5-v0
+    DoorKey-5x5  key, door, goal (also 6x6, 8x8)        MiniGrid-DoorKey-5x5-v0
+    FourRooms    find the goal in four rooms            MiniGrid-FourRooms-v0
+    MemoryS7     go to the object that was shown first  MiniGrid-MemoryS7-v0
 
 Source of the rules: MiniGrid (Chevalier-Boisvert et al. 2023).
 """

@@ -336,7 +336,7 @@ def _exit_code(error: Exception) -> int | None:
     import envs
     from dreamer.checkpoint import CheckpointError
     from dreamer.logger import LoggerError
-    from dreamer.replay.segments import ReplayError
+    from dreamer.replay.layout import ReplayError
     from experiments.run import TrainingStopped
 
     if isinstance(error, TrainingStopped):

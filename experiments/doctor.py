@@ -92,7 +92,7 @@ def plan(task: str, cfg: Config) -> dict[str, Any]:
     Raises:
       UnknownTask, MissingExtra, UnsupportedSpace: the task cannot be trained on.
     """
-    from dreamer.replay.host import bytes_needed
+    from dreamer.replay.layout import bytes_needed
 
     env = envs.make(task, 1)
     try:

@@ -97,6 +97,7 @@ class Run:
             self._notice(f"resuming {folder} at {progress.env_steps:,} environment steps")
         self.loop = HostLoop(self.agent, env, self.replay, cfg.loop, self.hyper, state, progress, cfg.seed)
         self.saved_at = progress.env_steps if resume else -1
+        self._cpu_before = progress.cpu_seconds
 
     def _restore(self, jax: Any) -> tuple[Any, Any]:
         from dreamer.loops.clocks import Progress
@@ -191,7 +192,7 @@ class Run:
         assert self.logger is not None
         self.loop.verify()
         progress = self.loop.progress
-        progress.seconds = self.logger.seconds
+        progress.seconds, progress.cpu_seconds = self.logger.seconds, self._cpu_seconds()
         meta = {
             "config": schema.to_dict(self.cfg),
             "obs_space": spaces_to(self.env.obs_space),
@@ -212,6 +213,10 @@ class Run:
             if wait:
                 raise TrainingStopped(f"The final checkpoint could not be written: {error}") from None
             self._notice(str(error))
+
+    def _cpu_seconds(self) -> float:
+        """Of this process and of those the run was resumed from."""
+        return self._cpu_before + time.process_time()
 
     def _wait(self) -> None:
         from dreamer.checkpoint import CheckpointError
@@ -252,7 +257,7 @@ class Run:
             told = evaluate.sentence(evaluation)
             result |= evaluation
         result["seconds"] = round(self.logger.seconds, 1)
-        result["cpu_seconds"] = round(time.process_time(), 1)
+        result["cpu_seconds"] = round(self._cpu_seconds(), 1)
         session.write_atomically(self.folder / "result.json", jsonlib.dumps(result, indent=1))
         self._notice(
             f"{cfg.task} after {progress.env_steps:,} steps and {self.logger.seconds:,.0f} s: "

@@ -10,11 +10,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from dreamer.records import PackedLatent
-from dreamer.replay import host, segments
+from dreamer.replay import host, layout, segments
 from dreamer.replay.device import DeviceReplay
-from dreamer.replay.host import HostReplay, compact_dtype
+from dreamer.replay.host import HostReplay
+from dreamer.replay.layout import ReplayError, compact_dtype
 from dreamer.replay.sampling import choose
-from dreamer.replay.segments import ReplayError
 from envs.api import Space, Step
 
 D, S = 3, 2
@@ -338,7 +338,7 @@ def test_classes_take_the_smallest_dtype_that_holds_them(dtype, classes, expecte
 
 def test_memory_is_known_beforehand_and_refused_in_one_sentence(monkeypatch):
     row = 4 + 4 + 2 * 4 + 1 + 4 + 3 + 2 * D + S
-    assert host.bytes_needed(25, 2, OBS, ACT, (D, S)) == 24 * row
+    assert layout.bytes_needed(25, 2, OBS, ACT, (D, S)) == 24 * row
     assert build().nbytes == sum(ring.nbytes for ring in build()._ring.values())
     available = host.available_memory()
     assert available is None or available > 2**20
@@ -370,7 +370,7 @@ def test_the_device_ring_is_the_host_ring(sizes, plan, online):
     num_envs, capacity_per_env, length = sizes
     host_ring = build(num_envs, capacity_per_env, online)
     replay = DeviceReplay(num_envs * capacity_per_env, num_envs, OBS, ACT, (D, S), online)
-    assert replay.nbytes == host_ring.nbytes
+    assert replay.layout.nbytes == host_ring.nbytes
     ring = replay.init()
     for index, rows in enumerate(plan):
         for row in range(host_ring.inserted, host_ring.inserted + rows):
@@ -392,4 +392,4 @@ def test_the_device_ring_is_the_host_ring(sizes, plan, online):
 
 def test_a_device_ring_that_does_not_fit_is_refused():
     with pytest.raises(ReplayError, match="set replay.capacity to at most 27"):
-        DeviceReplay(1000, 2, OBS, ACT, (D, S), available=host.bytes_needed(31, 2, OBS, ACT, (D, S)))
+        DeviceReplay(1000, 2, OBS, ACT, (D, S), available=layout.bytes_needed(31, 2, OBS, ACT, (D, S)))

@@ -21,6 +21,8 @@ class Progress:
     """Environment steps at which learning started; -1 before."""
     seconds: float = 0.0
     """Wall-clock spent training, over all resumes."""
+    cpu_seconds: float = 0.0
+    """CPU seconds of all its processes, start-up included."""
 
 
 def updates_due(progress: Progress, train_ratio: float, steps_per_update: int) -> int:

@@ -1,6 +1,6 @@
 """Convolutions that halve or double an image, arranged so that a CPU does them well.
 
-Three identities, exact up to rounding, save most of the work (the third is in `kernel_gradient`):
+Three identities, exact up to rounding, save most of the work:
 
 - A convolution after nearest x2 upsampling sees every source pixel in blocks of four. Summing the taps that
   fall on the same source pixel gives one small kernel per output sub-pixel, applied at the low
@@ -8,6 +8,7 @@ Three identities, exact up to rounding, save most of the work (the third is in `
 - A convolution followed by 2x2 max-pooling needs its outputs only in groups of four: with the image
   folded by space-to-depth, one convolution at half the resolution gives the four members of each
   group as channels, and the pooling is a maximum over them.
+- The gradient of a kernel is a few matrix products of windows of the image with runs of pixels.
 """
 
 import math
@@ -142,16 +143,15 @@ def folding_taps(kernel: int) -> np.ndarray:
     return taps
 
 
-def in_parts(apply: Callable[..., Array], *batch: Array) -> Array:
-    """`apply` to a few images at a time, forgetting what is between input and output until the gradient asks.
+def in_parts(apply: Callable[[Array], Array], x: Array) -> Array:
+    """`apply` to [N, ...] a few images at a time, keeping nothing in between: the gradient computes it again.
 
-    On a CPU, where the intermediate images of a whole batch are much larger than the cache.
+    On a CPU only, where it halves the memory.
     """
-    n = len(batch[0])
+    n = len(x)
     if jax.default_backend() != "cpu" or n % PART or n == PART:
-        return apply(*batch)
-    parts = [x.reshape(n // PART, PART, *x.shape[1:]) for x in batch]
-    y = jax.lax.map(jax.checkpoint(lambda part: apply(*part)), parts)
+        return apply(x)
+    y = jax.lax.map(jax.checkpoint(apply), x.reshape(n // PART, PART, *x.shape[1:]))
     return y.reshape(n, *y.shape[2:])
 
 

@@ -32,6 +32,7 @@ class TwoHotHead(nnx.Module):
 
     @property
     def bins(self) -> Array:
+        """[bins] the numbers that the logits stand for."""
         return dists.symexp_bins(self.num_bins)
 
     def __call__(self, feat: Array) -> Array:
@@ -39,6 +40,7 @@ class TwoHotHead(nnx.Module):
         return self.out(self.mlp(feat)).astype(jnp.float32)
 
     def mean(self, logits: Array) -> Array:
+        """[..., bins] logits -> [...] the number they predict."""
         return dists.twohot_mean(logits, self.bins)
 
     def expected(self, feat: Array) -> Array:

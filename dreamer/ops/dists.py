@@ -184,13 +184,16 @@ class Categorical(NamedTuple):
         return self._replace(logp=self.logp[:end])
 
     def sample(self, key: Array, sampler: Sampler) -> Array:
+        """[..., *shape] class indices."""
         return sampler.categorical(key, self.logp)
 
     def log_prob(self, action: Array) -> Array:
+        """Of one action [..., *shape], entries summed: [...]."""
         hot = jax.nn.one_hot(action, self.logp.shape[-1])
         return _sum_last((hot * self.logp).sum(-1), self.ndim)
 
     def entropy(self) -> Array:
+        """In nats, entries summed: [...]."""
         return _sum_last(categorical_entropy(self.logp), self.ndim)
 
     def randomness(self) -> Array:
@@ -215,6 +218,7 @@ class BoundedNormal(NamedTuple):
 
     @classmethod
     def from_raw(cls, mean: Array, std: Array, ndim: int, low: float, high: float) -> BoundedNormal:
+        """From the unbounded outputs of a network, [..., *shape] each."""
         std = (high - low) * jax.nn.sigmoid(std.astype(jnp.float32) + 2.0) + low
         return cls(jnp.tanh(mean.astype(jnp.float32)), std, ndim, low, high)
 
@@ -223,12 +227,15 @@ class BoundedNormal(NamedTuple):
         return self._replace(mean=self.mean[:end], std=self.std[:end])
 
     def sample(self, key: Array, sampler: Sampler) -> Array:
+        """[..., *shape] numbers, which may lie outside [-1, 1]."""
         return self.mean + self.std * sampler.normal(key, self.mean.shape)
 
     def log_prob(self, action: Array) -> Array:
+        """Log-density of one action [..., *shape], entries summed: [...]."""
         return _sum_last(jax.scipy.stats.norm.logpdf(action, self.mean, self.std), self.ndim)
 
     def entropy(self) -> Array:
+        """In nats, entries summed: [...]."""
         return _sum_last(_normal_entropy(self.std), self.ndim)
 
     def randomness(self) -> Array:

@@ -46,6 +46,7 @@ def global_norm(tree: Any) -> Array:
 
 
 def laprop_init(params: optax.Params) -> LaPropState:
+    """No updates yet: float32 zeros in the shape of the parameters."""
     zeros = lambda: jax.tree.map(lambda p: jnp.zeros_like(p, jnp.float32), params)
     return LaPropState(jnp.zeros((), jnp.int32), zeros(), zeros())
 

@@ -16,6 +16,7 @@ class Percentiles(NamedTuple):
 
 
 def init() -> Percentiles:
+    """Nothing seen yet."""
     return Percentiles(jnp.zeros(()), jnp.zeros(()))
 
 

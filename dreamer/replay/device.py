@@ -14,9 +14,9 @@ import jax.numpy as jnp
 from jax import Array
 
 from dreamer.records import Batch, PackedLatent
-from dreamer.replay.host import FLAGS, bytes_needed, check_capacity, columns
+from dreamer.replay.layout import Layout
 from dreamer.replay.sampling import choose
-from envs.api import LOG_PREFIX, Spaces, Step
+from envs.api import Spaces, Step
 
 
 class Ring(NamedTuple):
@@ -52,19 +52,13 @@ class DeviceReplay:
         online: bool = True,
         available: int | None = None,
     ) -> None:
-        self.num_envs = num_envs
-        self.capacity_per_env = capacity // num_envs
+        self.layout = Layout.of(capacity, num_envs, obs_space, act_space, latent, available)
         self.online = online
-        self.nbytes = bytes_needed(capacity, num_envs, obs_space, act_space, latent)
-        check_capacity(capacity, num_envs, self.nbytes, available)
-        self._obs_keys = [key for key in obs_space if not key.startswith(LOG_PREFIX)]
-        self._act_keys = list(act_space)
-        self._columns = columns(obs_space, act_space, latent)
 
     def init(self) -> Ring:
         """An empty ring."""
-        rows = (self.num_envs, self.capacity_per_env)
-        zeros = {name: jnp.zeros((*rows, *c.shape), c.dtype) for name, c in self._columns.items()}
+        rows = (self.layout.num_envs, self.layout.capacity_per_env)
+        zeros = {name: jnp.zeros((*rows, *c.shape), c.dtype) for name, c in self.layout.columns.items()}
         return Ring(zeros, jnp.zeros((), jnp.int32), jnp.zeros((), jnp.int32))
 
     def add(self, ring: Ring, step: Step, action: Mapping[str, Array], latent: PackedLatent) -> Ring:
@@ -76,15 +70,8 @@ class DeviceReplay:
           step, action, latent: arrays with a leading axis of environments.
         """
         acted = lambda a: jnp.where(step.is_last.reshape(-1, *[1] * (jnp.ndim(a) - 1)), 0, a)
-        row = {
-            **{f"obs/{key}": step.obs[key] for key in self._obs_keys},
-            **{f"action/{key}": acted(action[key]) for key in self._act_keys},
-            "reward": step.reward,
-            **{flag: getattr(step, flag) for flag in FLAGS},
-            "deter": latent.deter,
-            "stoch": latent.stoch,
-        }
-        slot = ring.inserted % self.capacity_per_env
+        row = self.layout.row(step, {key: acted(a) for key, a in action.items()}, latent)
+        slot = ring.inserted % self.layout.capacity_per_env
 
         def write(column: Array, value: Array) -> Array:
             value = jnp.asarray(value).astype(column.dtype)
@@ -107,27 +94,27 @@ class DeviceReplay:
             key,
             inserted=ring.inserted,
             online_taken=ring.online_taken,
-            capacity_per_env=self.capacity_per_env,
-            num_envs=self.num_envs,
+            capacity_per_env=self.layout.capacity_per_env,
+            num_envs=self.layout.num_envs,
             length=length,
             batch=batch,
             online=self.online,
         )
         first = start + 1
-        rows = (first[:, None] + jnp.arange(length)[None]) % self.capacity_per_env
+        rows = (first[:, None] + jnp.arange(length)[None]) % self.layout.capacity_per_env
         take = lambda name: ring.columns[name][env[:, None], rows]
-        before = lambda name: ring.columns[name][env, start % self.capacity_per_env]
+        before = lambda name: ring.columns[name][env, start % self.layout.capacity_per_env]
         is_first, is_last = take("is_first"), take("is_last")
         sampled = Batch(
-            obs={key: take(f"obs/{key}") for key in self._obs_keys},
-            action={key: take(f"action/{key}") for key in self._act_keys},
+            obs={key: take(f"obs/{key}") for key in self.layout.obs_keys},
+            action={key: take(f"action/{key}") for key in self.layout.act_keys},
             reward=take("reward"),
             is_first=is_first,
             # Where a stream was interrupted, the row before a first one was the last of its episode.
             is_last=is_last.at[:, :-1].max(is_first[:, 1:]),
             is_terminal=take("is_terminal"),
             context_latent=PackedLatent(before("deter"), before("stoch")),
-            context_action={key: before(f"action/{key}") for key in self._act_keys},
+            context_action={key: before(f"action/{key}") for key in self.layout.act_keys},
         )
         return ring._replace(online_taken=taken), sampled, (env, first)
 
@@ -140,8 +127,9 @@ class DeviceReplay:
         """
         env, first = where
         rows = first[:, None] + jnp.arange(latent.stoch.shape[1])[None]
-        lives = rows >= ring.inserted - self.capacity_per_env
-        slots = jnp.where(lives, rows % self.capacity_per_env, self.capacity_per_env)  # beyond: dropped
+        lives = rows >= ring.inserted - self.layout.capacity_per_env
+        beyond = self.layout.capacity_per_env  # where nothing is stored
+        slots = jnp.where(lives, rows % self.layout.capacity_per_env, beyond)
         store = lambda column, value: column.at[env[:, None], slots].set(value, mode="drop")
         stored = {k: store(ring.columns[k], v) for k, v in latent._asdict().items()}
         return ring._replace(columns=ring.columns | stored)

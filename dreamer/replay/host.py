@@ -16,53 +16,17 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import ml_dtypes
 import numpy as np
 
 from dreamer.replay import segments
-from dreamer.replay.segments import Column, ReplayError
-from envs.api import LOG_PREFIX, Space, Spaces, Step
+from dreamer.replay.layout import Layout, ReplayError
+from envs.api import Spaces, Step
 
 if TYPE_CHECKING:
     from dreamer.records import Batch, PackedLatent
 
 SEGMENT_BYTES = 2**28
 """No file of a save is larger (but for one row that is), so a save needs little memory."""
-
-FLAGS = ("is_first", "is_last", "is_terminal")
-
-
-def compact_dtype(space: Space) -> np.dtype:
-    """The smallest dtype for a space's entries: 0..n-1, and -1 (missing) where it is signed."""
-    declared = np.dtype(space.dtype)
-    if space.classes is None or declared.kind not in "iu":
-        return declared
-    smaller = [np.dtype(f"{declared.kind}{size}") for size in (1, 2, 4) if size < declared.itemsize]
-    return next((dtype for dtype in smaller if space.classes - 1 <= np.iinfo(dtype).max), declared)
-
-
-def columns(obs_space: Spaces, act_space: Spaces, latent: tuple[int, int]) -> dict[str, Column]:
-    """What a row of one environment holds: all but the `log/` keys.
-
-    Args:
-      latent: (D, S), the widths of a packed latent.
-    """
-    return {
-        **{f"obs/{key}": _column(obs_space[key]) for key in _seen(obs_space)},
-        **{f"action/{key}": _column(space) for key, space in act_space.items()},
-        "reward": Column((), np.dtype(np.float32)),
-        **{flag: Column((), np.dtype(bool)) for flag in FLAGS},
-        "deter": Column((latent[0],), np.dtype(ml_dtypes.bfloat16)),
-        "stoch": Column((latent[1],), np.dtype(np.uint8)),
-    }
-
-
-def bytes_needed(
-    capacity: int, num_envs: int, obs_space: Spaces, act_space: Spaces, latent: tuple[int, int]
-) -> int:
-    """Memory of a full replay in bytes; the system hands it out only as rows are written."""
-    row = sum(column.nbytes for column in columns(obs_space, act_space, latent).values())
-    return capacity // num_envs * num_envs * row
 
 
 def available_memory() -> int | None:
@@ -102,15 +66,13 @@ class HostReplay:
         latent: tuple[int, int],
         online: bool = True,
     ) -> None:
-        self.num_envs = num_envs
-        self.capacity_per_env = capacity // num_envs
+        layout = Layout.of(capacity, num_envs, obs_space, act_space, latent, available_memory())
+        self._layout, self._columns = layout, layout.columns
+        self.num_envs, self.capacity_per_env = layout.num_envs, layout.capacity_per_env
+        self.nbytes = layout.nbytes
         self.online = online
         self.inserted = 0
         self.online_taken = 0
-        self.nbytes = bytes_needed(capacity, num_envs, obs_space, act_space, latent)
-        check_capacity(capacity, num_envs, self.nbytes, available_memory())
-        self._obs_keys, self._act_keys = _seen(obs_space), list(act_space)
-        self._columns = columns(obs_space, act_space, latent)
         rows = (num_envs, self.capacity_per_env)
         self._ring = {
             name: np.zeros((*rows, *column.shape), column.dtype) for name, column in self._columns.items()
@@ -147,7 +109,7 @@ class HostReplay:
         """
         import jax
 
-        row = self._row(step, *jax.device_get((dict(action), latent)))
+        row = self._layout.row(step, *jax.device_get((dict(action), latent)))
         slot = self.inserted % self.capacity_per_env
         for name, value in row.items():
             expected = (self.num_envs, *self._columns[name].shape)
@@ -158,7 +120,7 @@ class HostReplay:
         for name, value in row.items():
             self._ring[name][:, slot] = value
         ended = np.asarray(step.is_last, bool)
-        for key in self._act_keys:
+        for key in self._layout.act_keys:
             self._ring[f"action/{key}"][ended, slot] = 0
         self.inserted += 1
 
@@ -211,14 +173,14 @@ class HostReplay:
         is_first, is_last = self._take("is_first", trained), self._take("is_last", trained)
         is_last[:, :-1] |= is_first[:, 1:]
         sampled = Batch(
-            obs={key: self._take(f"obs/{key}", trained) for key in self._obs_keys},
-            action={key: self._take(f"action/{key}", trained) for key in self._act_keys},
+            obs={key: self._take(f"obs/{key}", trained) for key in self._layout.obs_keys},
+            action={key: self._take(f"action/{key}", trained) for key in self._layout.act_keys},
             reward=self._take("reward", trained),
             is_first=is_first,
             is_last=is_last,
             is_terminal=self._take("is_terminal", trained),
             context_latent=PackedLatent(self._take("deter", context), self._take("stoch", context)),
-            context_action={key: self._take(f"action/{key}", context) for key in self._act_keys},
+            context_action={key: self._take(f"action/{key}", context) for key in self._layout.act_keys},
         )
         return sampled, (env, first)
 
@@ -304,22 +266,6 @@ class HostReplay:
     def _take(self, name: str, index: np.ndarray) -> np.ndarray:
         return np.take(self._flat[name], index, axis=0)  # three times faster than [index] on images
 
-    def _row(self, step: Step, action: Mapping[str, Any], latent: PackedLatent) -> dict[str, Any]:
-        try:
-            return {
-                **{f"obs/{key}": step.obs[key] for key in self._obs_keys},
-                **{f"action/{key}": action[key] for key in self._act_keys},
-                "reward": step.reward,
-                **{flag: getattr(step, flag) for flag in FLAGS},
-                "deter": latent.deter,
-                "stoch": latent.stoch,
-            }
-        except KeyError as error:
-            raise ReplayError(
-                f"the step or the action lacks the key {error}; this replay stores "
-                f"{', '.join(self._obs_keys + self._act_keys)}"
-            ) from None
-
     def _choose(self, key: Any, batch: int, length: int, online: bool) -> tuple[np.ndarray, np.ndarray]:
         """Environments [B] and first trained rows [B]."""
         import jax
@@ -350,30 +296,3 @@ def _choosing_device() -> Any:
         return jax.local_devices(backend="cpu")[-1]
     except RuntimeError:  # JAX_PLATFORMS names an accelerator only
         return jax.local_devices()[-1]
-
-
-def _seen(obs_space: Spaces) -> list[str]:
-    return [key for key in obs_space if not key.startswith(LOG_PREFIX)]
-
-
-def _column(space: Space) -> Column:
-    return Column(tuple(space.shape), compact_dtype(space))
-
-
-def check_capacity(capacity: int, num_envs: int, nbytes: int, available: int | None) -> None:
-    """Refuse a ring that makes no sense or does not fit, with what would.
-
-    Raises:
-      ReplayError: with the capacity to set.
-    """
-    if not num_envs <= capacity < 2**31:
-        raise ReplayError(
-            f"replay.capacity is {capacity}; with {num_envs} environments it must lie between "
-            f"{num_envs} and {2**31 - 1}"
-        )
-    if available is not None and nbytes > available:
-        fitting = int(0.9 * available / nbytes * capacity)
-        raise ReplayError(
-            f"a replay of {capacity:,} steps needs {nbytes / 2**30:.1f} GiB when full, but "
-            f"{available / 2**30:.1f} GiB are available: set replay.capacity to at most {fitting}"
-        )

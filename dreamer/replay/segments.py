@@ -15,31 +15,15 @@ import zipfile
 import zlib
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import ml_dtypes
 import numpy as np
 
+from dreamer.replay.layout import Column, ReplayError
+
 FORMAT = "dreamer-replay 1"
 NAME = re.compile(r"replay-(\d{12})-(\d{12})-[0-9a-f]{8}\.npz")
-
-
-class ReplayError(ValueError):
-    """The replay cannot do what was asked; the message says why and what would be right."""
-
-
-class Column(NamedTuple):
-    """One array of a row of one environment."""
-
-    shape: tuple[int, ...]
-    dtype: np.dtype
-
-    @property
-    def nbytes(self) -> int:
-        return int(np.prod(self.shape, dtype=np.int64)) * self.dtype.itemsize
-
-    def __str__(self) -> str:
-        return f"{self.dtype.name}{list(self.shape)}"
 
 
 def span(name: str) -> tuple[int, int]:
