@@ -3,6 +3,7 @@
 import json
 import os
 import random
+import re
 import signal
 import subprocess
 import sys
@@ -128,8 +129,10 @@ def test_numbers_that_are_not_finite_stop_the_run_and_keep_the_good_checkpoint(f
     folder = tmp_path / "run"
     assert run.train(CFG, folder) == 0
     mad = change(steps=400, agent__optim__lr=1e36)
-    with pytest.raises(run.TrainingStopped, match=r"update \d+ gave .* not finite.*at 160 steps is good"):
+    with pytest.raises(run.TrainingStopped, match=r"update \d+ gave .* not finite.*at \d+ steps is good") as stopped:
         run.train(mad, folder, force=("agent.optim.lr",))
+    good = int(re.findall(r"at (\d+) steps", str(stopped.value))[0])
+    assert (folder / "checkpoints" / f"step-{good:012d}").exists() and good >= 160
     assert json.loads((folder / "result.json").read_text())["env_steps"] == 160
     assert dreamer.load(folder)
 
