@@ -107,12 +107,14 @@ class JaxEnv(Protocol):
 
 
 class VectorEnv(Protocol):
-    """Several copies of a host environment, stepped together, with NEXT_STEP autoreset."""
+    """Several copies of an environment, stepped from the host together, with NEXT_STEP autoreset."""
 
     task: str
     num_envs: int
     obs_space: Spaces
     act_space: Spaces
+    episodes: np.ndarray
+    """[num_envs] training episodes that each copy has begun: with the seed, all that a resume needs."""
 
     def reset(self, seeds: Sequence[int] | None = None) -> Step:
         """Start an episode in every copy, in copy i with `seeds[i]` (None: the next training seeds)."""

@@ -1,8 +1,7 @@
 """MiniGrid's rules as pure functions of arrays, for loops that run on the device.
 
-Not a suite of `envs.make` yet, which makes environments for the host: take a task from `TASKS` and batch it
-with `envs.wrappers.Batched`. The layouts, observations, rewards and ends are those of `minigrid:<task>`; only
-the random numbers that choose a layout differ.
+The suite `grid`. Layouts, observations, rewards and ends are those of `minigrid:<task>`; only the random
+numbers that choose a layout differ. (`grid:Catch` is another game, from `envs.catch`.)
 
 A cell is one number that packs what MiniGrid encodes as three: ``object + 16 * color + 128 * state``.
 
@@ -24,7 +23,9 @@ import jax.numpy as jnp
 import numpy as np
 from jax import Array
 
-from envs.api import LOG_PREFIX, Space, Step
+from envs.adapters import UnknownTask, suggestion
+from envs.api import LOG_PREFIX, JaxEnv, Space, Step
+from envs.catch import Catch
 
 COLOR, STATE = 16, 128
 """What colour and state are multiplied with in a cell."""
@@ -293,3 +294,26 @@ TASKS: dict[str, Callable[[], GridWorld]] = {
     "FourRooms": lambda: GridWorld("FourRooms", 19, 100, four_rooms),
     "MemoryS7": lambda: GridWorld("MemoryS7", 7, 245, memory, pickup_toggles=True),
 }
+
+OBS = ("symbolic",)
+
+
+def ids() -> list[str]:
+    """The names of all tasks."""
+    return [*TASKS, "Catch"]
+
+
+def canonical(name: str) -> str:
+    """The name itself, if there is such a task.
+
+    Raises:
+      UnknownTask: with close matches.
+    """
+    if name not in ids():
+        raise UnknownTask(f"there is no task grid:{name}" + suggestion(name, {i: f"grid:{i}" for i in ids()}))
+    return name
+
+
+def make_jax(name: str, obs: str) -> JaxEnv:
+    """One world."""
+    return Catch() if canonical(name) == "Catch" else TASKS[name]()

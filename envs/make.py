@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from envs.adapters import MissingExtra, UnknownTask, suggestion
 
 if TYPE_CHECKING:
-    from envs.vector import HostVector
+    from envs.api import JaxEnv, VectorEnv
 
 
 @dataclass(frozen=True)
@@ -29,6 +29,8 @@ class Suite:
     """What to install to get it."""
     examples: tuple[str, ...]
     """A few tasks."""
+    on_device: bool = False
+    """Whether its worlds are pure functions of JAX arrays, which the fused loop compiles in."""
 
     @property
     def installed(self) -> bool:
@@ -69,6 +71,14 @@ SUITES = (
         "gymnasium",
         "gymnasium",
         ("gymnasium:CartPole-v1", "gymnasium:Pendulum-v1", "gymnasium:my_pkg.module:My-v0"),
+    ),
+    Suite(
+        "grid",
+        "envs.gridworld",
+        "jax",
+        "jax",
+        ("grid:DoorKey-5x5", "grid:FourRooms", "grid:MemoryS7"),
+        on_device=True,
     ),
     Suite(
         "probe",
@@ -115,11 +125,17 @@ def _suite_of(name: str) -> str:
         except (UnknownTask, MissingExtra):
             continue
         return f"; did you mean {suite.name}:{name}?"
-    known = {task.partition(":")[2]: task for suite in SUITES for task in suite.tasks()}
+    known = {task.partition(":")[2]: task for suite in reversed(SUITES) for task in suite.tasks()}
     return suggestion(name, known) or f", as in {SUITES[0].examples[0]}"
 
 
-def make(task: str, num_envs: int = 1, *, seed: int = 0, obs: str = "", parallel: bool = False) -> HostVector:
+def is_on_device(task: str) -> bool:
+    """Whether `make_jax` makes this task, so that the fused loop can train on it."""
+    name = task.partition(":")[0]
+    return any(suite.on_device for suite in SUITES if suite.name == name)
+
+
+def make(task: str, num_envs: int = 1, *, seed: int = 0, obs: str = "", parallel: bool = False) -> VectorEnv:
     """Make copies of a task that are stepped together.
 
     Args:
@@ -129,8 +145,8 @@ def make(task: str, num_envs: int = 1, *, seed: int = 0, obs: str = "", parallel
       num_envs: number of copies.
       seed: what the training seeds are derived from.
       obs: which observation, where a suite has several ("": its default).
-      parallel: one process per copy. In a script of one's own this needs the usual
-        `if __name__ == "__main__":`.
+      parallel: one process per copy, for environments of the host. In a script of one's own this needs
+        the usual `if __name__ == "__main__":`.
 
     Raises:
       UnknownTask: for a suite, task or observation that is not there, with close matches.
@@ -138,13 +154,39 @@ def make(task: str, num_envs: int = 1, *, seed: int = 0, obs: str = "", parallel
       UnsupportedSpace: if no agent here can handle its observations or actions.
       ValueError: for another wrong argument.
     """
+    if num_envs < 1:
+        raise ValueError(f"num_envs is {num_envs}; it takes at least 1 copy")
+    from envs.vector import HostVector, Processes, Serial
+
+    full, adapter, rest = _resolve(task, obs)
+    if is_on_device(task):
+        from envs.device_copies import DeviceCopies
+
+        return HostVector(full, DeviceCopies(make_jax(task, obs=obs), num_envs), num_envs, seed=seed)
+    make_env = functools.partial(adapter.make, rest, obs or adapter.OBS[0])
+    copies = (Processes if parallel else Serial)(full, make_env, num_envs)
+    return HostVector(full, copies, num_envs, seed=seed)
+
+
+def make_jax(task: str, *, obs: str = "") -> JaxEnv:
+    """Make one world of a suite that is `on_device`, as pure functions.
+
+    Raises:
+      UnknownTask, MissingExtra, UnsupportedSpace: as `make`; UnknownTask also for a task of the host.
+    """
+    full, adapter, rest = _resolve(task, obs)
+    if not is_on_device(task):
+        names = ", ".join(suite.name for suite in SUITES if suite.on_device)
+        raise UnknownTask(f"{full} runs on the host; the suites of the device are {names}")
+    return adapter.make_jax(rest, obs or adapter.OBS[0])
+
+
+def _resolve(task: str, obs: str) -> tuple[str, ModuleType, str]:
+    """The full name of a task, its adapter, and what the adapter calls it."""
     full = canonical(task)
     name, _, rest = full.partition(":")
     adapter = next(suite for suite in SUITES if suite.name == name).adapter()
     if obs and obs not in adapter.OBS:
         allowed = ", ".join(repr(o) for o in adapter.OBS)
         raise UnknownTask(f"{name} has no observation {obs!r}; allowed: {allowed}")
-    from envs.vector import HostVector
-
-    make_env = functools.partial(adapter.make, rest, obs or adapter.OBS[0])
-    return HostVector(full, make_env, num_envs, seed=seed, parallel=parallel)
+    return full, adapter, rest

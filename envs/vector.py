@@ -1,9 +1,9 @@
-"""HostVector: copies of a Gymnasium environment as one stream of Steps.
+"""HostVector: copies of an environment as one stream of Steps.
 
-Every copy is wrapped in a `Slot`: an environment that never ends for Gymnasium, because the flags
-of `Step` are part of what it observes and the seed of the next episode is part of what it is told.
-Whoever steps the copies, a loop in this process or Gymnasium's processes, then knows nothing about
-episodes.
+Every copy of a Gymnasium environment is wrapped in a `Slot`: an environment that never ends for Gymnasium,
+because the flags of `Step` are part of what it observes and the seed of the next episode is part of what
+it is told. Whoever steps the copies, a loop in this process or Gymnasium's processes, then knows nothing
+about episodes.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ import signal
 import traceback
 import warnings
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, NoReturn
+from typing import Any, NoReturn, Protocol
 
 import gymnasium
 import numpy as np
@@ -108,39 +108,38 @@ class Slot(gymnasium.Env):
         }
 
 
-class HostVector:
-    """A `VectorEnv`: copies of one host environment with NEXT_STEP autoreset and chosen seeds.
+class Copies(Protocol):
+    """Who steps the copies of an environment, knowing nothing of episodes."""
 
-    Each observation also has `log/success`: 1 once the environment's info said `success` or
+    def spaces(self) -> tuple[Spaces, Spaces]:
+        """Of observations and actions."""
+        ...
+
+    def step(self, action: Mapping[str, np.ndarray], seeds: np.ndarray) -> Batched:
+        """In every copy start an episode with its seed, or take its action where that is `GO_ON`."""
+        ...
+
+    def close(self) -> None: ...
+
+
+class HostVector:
+    """A `VectorEnv`: copies of one environment with NEXT_STEP autoreset and chosen seeds.
+
+    Each observation of a Gymnasium environment also has `log/success`: 1 once its info said `success` or
     `is_success` in this episode, 0 if it said no, NaN while it said nothing.
     """
 
-    def __init__(
-        self,
-        task: str,
-        make_env: MakeEnv,
-        num_envs: int = 1,
-        *,
-        seed: int = 0,
-        parallel: bool = False,
-    ):
-        """Build the copies.
+    def __init__(self, task: str, copies: Copies, num_envs: int, *, seed: int = 0):
+        """Take over the copies.
 
         Args:
           task: the name that errors and reports carry.
-          make_env: builds one copy; picklable if `parallel`.
-          num_envs: number of copies.
+          copies: who steps them: `Serial`, `Processes`, or `envs.device_copies.DeviceCopies`.
+          num_envs: how many there are.
           seed: what the training seeds are derived from.
-          parallel: one process per copy; worth it only for slow environments.
-
-        Raises:
-          UnsupportedSpace: for spaces that no agent can handle.
-          EnvError: if the environment cannot be built or its copies differ in their spaces.
         """
-        if num_envs < 1:
-            raise ValueError(f"num_envs is {num_envs}; it takes at least 1 copy")
         self.task, self.num_envs = task, num_envs
-        self._copies = (_Processes if parallel else _Serial)(task, make_env, num_envs)
+        self._copies = copies
         self.obs_space, self.act_space = self._copies.spaces()
         self.episodes = np.zeros(num_envs, np.int64)
         """Training episodes started in each copy; set it to continue a sequence of seeds."""
@@ -244,8 +243,8 @@ class HostVector:
         return EnvError(f"{self.task}, copy {copy}, step {step} of the episode with seed {seed}: {what}")
 
 
-class _Serial:
-    """Copies in this process. Gymnasium's SyncVectorEnv adds more than twice as much to a step."""
+class Serial:
+    """Copies in this process, from `make_env`. Gymnasium's SyncVectorEnv adds twice as much to a step."""
 
     def __init__(self, task: str, make_env: MakeEnv, num_envs: int):
         self._slots = [Slot(make_env) for _ in range(num_envs)]
@@ -282,8 +281,11 @@ def _slot_for(make_env: MakeEnv, parent: int) -> Slot:
     return Slot(make_env)
 
 
-class _Processes:
-    """Copies in a process each, which hand over their observations in shared memory."""
+class Processes:
+    """Copies in a process each, which hand over their observations in shared memory.
+
+    Worth it only for slow environments; `make_env` must be picklable.
+    """
 
     def __init__(self, task: str, make_env: MakeEnv, num_envs: int):
         self._task = task

@@ -129,7 +129,9 @@ def test_numbers_that_are_not_finite_stop_the_run_and_keep_the_good_checkpoint(f
     folder = tmp_path / "run"
     assert run.train(CFG, folder) == 0
     mad = change(steps=400, agent__optim__lr=1e36)
-    with pytest.raises(run.TrainingStopped, match=r"update \d+ gave .* not finite.*at \d+ steps is good") as stopped:
+    with pytest.raises(
+        run.TrainingStopped, match=r"update \d+ gave .* not finite.*at \d+ steps is good"
+    ) as stopped:
         run.train(mad, folder, force=("agent.optim.lr",))
     good = int(re.findall(r"at (\d+) steps", str(stopped.value))[0])
     assert (folder / "checkpoints" / f"step-{good:012d}").exists() and good >= 160

@@ -6,6 +6,8 @@ An adapter is a module with four names, nothing else:
     ids()                  the tasks of the suite
     canonical(name)        the full id of a task, or `UnknownTask`
     make(name, obs)        one `gymnasium.Env`, whose spaces `envs.spaces` can flatten
+
+An adapter of a suite that runs on the device has `make_jax(name, obs)`, a `JaxEnv`, instead of the last.
 """
 
 from __future__ import annotations

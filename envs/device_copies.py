@@ -1,0 +1,71 @@
+"""DeviceCopies: a `JaxEnv` for callers on the host, who bring seeds and numpy arrays.
+
+For evaluation, for `envs.check`, and for loops of the host. A copy's chance comes from the seed of its
+episode and the number of its steps alone, so an episode is the same in any copy and next to any others.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import Array
+
+from envs.api import JaxEnv, Spaces, Step
+from envs.vector import GO_ON, Batched
+
+
+class Copy(NamedTuple):
+    """One copy."""
+
+    state: Any
+    """Of the environment."""
+    seed: Array
+    """[] of its episode."""
+    steps: Array
+    """[] taken in it."""
+
+
+class DeviceCopies:
+    """Copies of one pure environment, stepped in one compiled program."""
+
+    def __init__(self, env: JaxEnv, num_envs: int):
+        self._env = env
+        start = jax.vmap(self._start)
+        blank = jax.eval_shape(start, jnp.zeros(num_envs, jnp.int32))[0]
+        self._copies = jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), blank)
+
+        def step(copies: Copy, action: dict[str, Array], seeds: Array) -> tuple[Copy, Step]:
+            starts = seeds != GO_ON
+            moved = jax.vmap(self._advance)(copies, action)
+            choose = lambda new, old: jnp.where(starts.reshape(-1, *[1] * (new.ndim - 1)), new, old)
+            return jax.lax.cond(
+                starts.any(), lambda: jax.tree.map(choose, start(seeds), moved), lambda: moved
+            )
+
+        self._step = jax.jit(step, donate_argnums=0)
+
+    def _start(self, seed: Array) -> tuple[Copy, Step]:
+        state, step = self._env.reset(key=jax.random.key(seed))
+        return Copy(state, seed, jnp.zeros((), jnp.int32)), step
+
+    def _advance(self, copy: Copy, action: dict[str, Array]) -> tuple[Copy, Step]:
+        steps = copy.steps + 1
+        key = jax.random.fold_in(jax.random.key(copy.seed), steps)
+        state, step = self._env.step(copy.state, action, key=key)
+        return Copy(state, copy.seed, steps), step
+
+    def spaces(self) -> tuple[Spaces, Spaces]:
+        """Of observations and actions."""
+        return self._env.obs_space, self._env.act_space
+
+    def step(self, action: Mapping[str, np.ndarray], seeds: np.ndarray) -> Batched:
+        """In every copy start an episode with its seed, or take its action where that is `GO_ON`."""
+        self._copies, step = self._step(self._copies, dict(action), np.asarray(seeds, np.int32))
+        return tuple(jax.tree.map(np.array, jax.device_get(step))), {}
+
+    def close(self) -> None:
+        """Nothing to close."""
