@@ -32,6 +32,8 @@ import numpy as np
 FORMAT = "dreamer-checkpoint"
 VERSION = 1
 NAME = re.compile(r"step-(\d{12})(?:-(\d+))?")
+LOOP = "loop/"
+"""Leaves that only the loop needs to go on, not who plays with the agent."""
 MARGIN = 2**22
 """Bytes that a checkpoint needs beside its arrays, generously."""
 
@@ -138,7 +140,7 @@ class CheckpointStore:
         return list(self._find(step)["replay"])
 
     def load(
-        self, like: Any, step: int | None = None, *, replay: bool = True
+        self, like: Any, step: int | None = None, *, replay: bool = True, member: int | None = None
     ) -> tuple[int, Any, dict[str, Any]]:
         """Verify and read a checkpoint: by default the newest that is whole.
 
@@ -146,9 +148,11 @@ class CheckpointStore:
         damaged one that was asked for by its step raises instead.
 
         Args:
-          like: the same pytree of arrays or `jax.ShapeDtypeStruct`s. Where it has numpy arrays or
-            numbers the result has them too; everything else is put on its device or sharding.
+          like: the same pytree, without `loop` if that is not needed, of arrays or
+            `jax.ShapeDtypeStruct`s. Where it has numpy arrays or numbers the result has them too;
+            everything else is put on its device or sharding.
           step: a particular one.
+          member: of a population, whose leaves are stacked along a first axis.
           replay: also verify the files in `replay_folder`.
 
         Returns:
@@ -177,7 +181,7 @@ class CheckpointStore:
                 continue
             if step is None:
                 self._put_aside(damage)
-            return _step(path), _restore(path, manifest, like), manifest["meta"]
+            return _step(path), _restore(path, manifest, like, member), manifest["meta"]
         if learner is not None:
             raise CheckpointError(
                 f"of checkpoint {learner[0]} in {self.folder} the learner is whole but the replay "
@@ -356,22 +360,32 @@ def _save_arrays(path: Path, arrays: dict[str, np.ndarray]) -> None:
         log.setLevel(level)
 
 
-def _restore(path: Path, manifest: dict[str, Any], like: Any) -> Any:
+def _restore(path: Path, manifest: dict[str, Any], like: Any, member: int | None) -> Any:
     """Read the arrays of a verified checkpoint into the structure of `like`."""
     import jax
 
     wanted, stored = _leaves(like), manifest["leaves"]
+    whole = any(name.startswith(LOOP) for name in wanted)
     for name in {**stored, **wanted}:
+        if name.startswith(LOOP) and not whole:
+            continue
         was = stored.get(name, "nothing")
         now = _kind(wanted[name]) if name in wanted else "nothing"
-        if was != now:
+        if was != now and (member is None or _of_member(was) != now):
             raise CheckpointError(
                 f"checkpoint {manifest['step']} holds {was} at {name!r}, but {now} is expected "
                 "there: it was written with another configuration or version"
             )
     arrays = _load_arrays(path / "arrays", stored)
-    leaves = [_placed(arrays[name], leaf) for name, leaf in wanted.items()]
+    own = lambda array: array if member is None else array[member]
+    leaves = [_placed(own(arrays[name]), leaf) for name, leaf in wanted.items()]
     return jax.tree.unflatten(jax.tree.structure(like), leaves)
+
+
+def _of_member(kind: str) -> str:
+    """What `float32[8, 3, 4]` is for one of eight members."""
+    dtype, _, shape = kind.partition("[")
+    return f"{dtype}{json.loads(f'[{shape}')[1:]}" if shape else kind
 
 
 def _load_arrays(path: Path, stored: dict[str, str]) -> dict[str, np.ndarray]:

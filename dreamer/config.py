@@ -256,6 +256,42 @@ class AgentConfig(Section):
     """Of activations; auto is float32 on a CPU and bfloat16 elsewhere. Parameters and losses are float32."""
 
 
+HYPER = {
+    "lr": "optim.lr",
+    "warmup": "optim.warmup",
+    "anneal": "optim.anneal",
+    "agc": "optim.agc",
+    "beta1": "optim.beta1",
+    "beta2": "optim.beta2",
+    "eps": "optim.eps",
+    "weight_decay": "optim.weight_decay",
+    "rec_scale": "loss.rec",
+    "reward_scale": "loss.reward",
+    "cont_scale": "loss.cont",
+    "dyn_scale": "loss.dyn",
+    "rep_scale": "loss.rep",
+    "policy_scale": "loss.policy",
+    "value_scale": "loss.value",
+    "replay_value_scale": "loss.replay_value",
+    "free_nats": "loss.free_nats",
+    "unimix": "loss.unimix",
+    "policy_unimix": "behavior.unimix",
+    "horizon": "behavior.horizon",
+    "lam": "behavior.lam",
+    "replay_lam": "behavior.replay_lam",
+    "entropy": "behavior.entropy",
+    "slow_rate": "behavior.slow_rate",
+    "slow_every": "behavior.slow_every",
+    "slow_reg": "behavior.slow_reg",
+    "replay_slow_reg": "behavior.replay_slow_reg",
+    "return_rate": "behavior.return_rate",
+    "return_low": "behavior.return_low",
+    "return_high": "behavior.return_high",
+    "return_limit": "behavior.return_limit",
+}
+"""The field of an `AgentConfig` behind each number: what the members of a population may differ in."""
+
+
 @dataclass(frozen=True)
 class EnvConfig(Section):
     """The world, beside its name."""
@@ -280,6 +316,8 @@ class LoopConfig(Section):
     """T, steps of each sequence."""
     prefill: Natural = 1024
     """Environment steps before the first update."""
+    devices: Natural = 0
+    """Devices that share the fused loop, if they can take equal parts; 0 means every accelerator."""
 
 
 @dataclass(frozen=True)
@@ -339,6 +377,43 @@ class CheckpointConfig(Section):
 
 
 @dataclass(frozen=True)
+class PopulationConfig(Section):
+    """Agents that are trained together in one program: every combination of what varies, with every seed."""
+
+    seeds: Count = 1
+    """Seeds, from that of the run on."""
+    vary: tuple[str, ...] = ()
+    """Numbers of the agent with the values they take, as lr=1e-4,3e-4 (the names of `HYPER`)."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        self.grid()
+
+    def grid(self) -> dict[str, tuple[float, ...]]:
+        """{name: values} of what varies.
+
+        Raises:
+          ConfigError: an entry is not name=value,value, or there is no such number.
+        """
+        found: dict[str, tuple[float, ...]] = {}
+        for entry in self.vary:
+            name, equals, text = entry.partition("=")
+            if name not in HYPER:
+                close = " or ".join(schema.closest(name, HYPER)) or ", ".join(HYPER)
+                raise ConfigError(f"a population cannot vary '{name}'; did you mean {close}?")
+            try:
+                found[name] = tuple(float(value) for value in text.split(","))
+            except ValueError:
+                raise ConfigError(f"vary needs entries like lr=1e-4,3e-4, but one is '{entry}'") from None
+        return found
+
+    @property
+    def is_one(self) -> bool:
+        """Whether it is a single agent."""
+        return self.seeds == 1 and not self.vary
+
+
+@dataclass(frozen=True)
 class Config(Section):
     """A whole run."""
 
@@ -358,6 +433,8 @@ class Config(Section):
     """Acting and learning."""
     replay: ReplayConfig = ReplayConfig()
     """The memory."""
+    population: PopulationConfig = PopulationConfig()
+    """Whether many agents are trained at once, and in what they differ."""
     eval: EvalConfig = EvalConfig()
     """The evaluation."""
     log: LogConfig = LogConfig()

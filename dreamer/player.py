@@ -13,7 +13,7 @@ import numpy as np
 
 from dreamer.agent import ACTING, Agent, Carry, Params
 from dreamer.checkpoint import CheckpointError, CheckpointStore
-from dreamer.config import Config, from_dict
+from dreamer.config import Config, from_dict, load_toml
 from dreamer.hyper import Hyper
 from envs.api import Space, Spaces, Step
 
@@ -92,6 +92,10 @@ def _act(agent: Agent, greedy: bool, params, carry, obs, is_first, hyper, key):
     return agent.act(params, carry, step, hyper, key=jax.random.key(key), greedy=greedy)
 
 
+MEMBERS = "members"
+"""Folder of the members' runs in that of a population, which has the checkpoints of all."""
+
+
 def load(run: str | Path, *, greedy: bool = True) -> Player:
     """The agent of a run folder, from its newest checkpoint that is whole.
 
@@ -105,12 +109,19 @@ def load(run: str | Path, *, greedy: bool = True) -> Player:
     folder = Path(run)
     if not folder.is_dir():
         raise CheckpointError(f"There is no run folder {folder}.")
-    store = CheckpointStore(folder / "checkpoints")
+    if folder.parent.name == MEMBERS and not (folder / "checkpoints").is_dir():
+        store, member = CheckpointStore(folder.parent.parent / "checkpoints"), int(folder.name)
+    else:
+        store, member = CheckpointStore(folder / "checkpoints"), None
     meta = store.meta()
-    cfg = from_dict(meta["config"])
+    cfg = from_dict(meta["config"]) if member is None else load_toml(folder / "config.toml")
+    if not cfg.population.is_one:
+        raise CheckpointError(
+            f"{folder} holds a population; take one of its members, as {folder / MEMBERS / '000'}."
+        )
     agent = Agent(spaces_from(meta["obs_space"]), spaces_from(meta["act_space"]), cfg.agent)
     like = jax.eval_shape(agent.init, jax.random.key(0))
-    _, state, _ = store.load(like, replay=False)
+    _, state, _ = store.load(like, replay=False, member=member)
     return Player(agent, state.params, Hyper.of(cfg.agent), greedy=greedy, config=cfg)
 
 

@@ -89,9 +89,14 @@ class Step(NamedTuple):
 class JaxEnv(Protocol):
     """One world as pure functions of arrays, without autoreset, so that it can be batched and compiled."""
 
-    task: str
-    obs_space: Spaces
-    act_space: Spaces
+    @property
+    def task(self) -> str: ...
+
+    @property
+    def obs_space(self) -> Spaces: ...
+
+    @property
+    def act_space(self) -> Spaces: ...
 
     def reset(self, *, key: Any) -> tuple[Any, Step]:
         """A state at the start of an episode, and its first step (`is_first`)."""

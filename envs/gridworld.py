@@ -316,4 +316,5 @@ def canonical(name: str) -> str:
 
 def make_jax(name: str, obs: str) -> JaxEnv:
     """One world."""
-    return Catch() if canonical(name) == "Catch" else TASKS[name]()
+    worlds: dict[str, Callable[[], JaxEnv]] = {**TASKS, "Catch": Catch}
+    return worlds[canonical(name)]()

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Annotated, Any, Literal, NamedTuple
 
 from dreamer import config, schema
-from dreamer.config import Config, Count
+from dreamer.config import Config, Count, Natural
 from dreamer.schema import ConfigError, Range, Section
 from experiments import presets
 from experiments.presets.sizes import SIZES
@@ -35,6 +35,10 @@ class TrainOptions(Section):
     """Size of the agent, over that of the preset."""
     config: str = ""
     """TOML file with any fields of the configuration, over preset and size."""
+    seeds: Natural = 0
+    """Train so many agents in one program, which differ in their seed (tasks of the device)."""
+    population: tuple[str, ...] = ()
+    """Train an agent for every combination of these numbers, as in lr=1e-4,3e-4 seeds=4."""
     force: tuple[str, ...] = ()
     """Fields in which a resumed run may differ from what it was."""
     json: bool = False
@@ -304,6 +308,18 @@ def resolve(preset: str, options: TrainOptions, changes: Mapping[str, Any]) -> P
     return Plan(_over(base, options, changes), folder, resumes)
 
 
+def _population(options: TrainOptions) -> dict[str, Any]:
+    """The fields that `--seeds` and `--population` set."""
+    changes: dict[str, Any] = {}
+    vary = tuple(word for word in options.population if not word.startswith("seeds="))
+    if vary:
+        changes["population.vary"] = vary
+    seeds = [word.removeprefix("seeds=") for word in options.population if word not in vary]
+    if seeds or options.seeds:
+        changes["population.seeds"] = options.seeds or schema.parse_text(int, seeds[-1])
+    return changes
+
+
 def _over(base: Config, options: TrainOptions, changes: Mapping[str, Any]) -> Config:
     cfg = base
     if options.size:
@@ -311,7 +327,7 @@ def _over(base: Config, options: TrainOptions, changes: Mapping[str, Any]) -> Co
         cfg = dataclasses.replace(cfg, agent=SIZES[options.size](cfg.agent))
     if options.config:
         cfg = config.load_toml(options.config, cfg)
-    return schema.replace_paths(cfg, changes)
+    return schema.replace_paths(cfg, {**_population(options), **changes})
 
 
 def default_folder(cfg: Config, base: Config) -> Path:

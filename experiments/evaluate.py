@@ -58,6 +58,21 @@ def summary(episodes: Sequence[Episode]) -> dict[str, Any]:
     }
 
 
+def over_members(results: Sequence[dict[str, Any]]) -> dict[str, Any]:
+    """What the summaries of several agents say together: means over agents, with intervals over agents."""
+    column = lambda name: [result[name] for result in results]
+    tells = results[0]["success_rate"] is not None
+    return {
+        "episodes": sum(column("episodes")),
+        "seed": results[0]["seed"],
+        "success_rate": float(np.mean(column("success_rate"))) if tells else None,
+        "success_interval": list(bootstrap(column("success_rate"))) if tells else None,
+        "return_mean": float(np.mean(column("return_mean"))),
+        "return_interval": list(bootstrap(column("return_mean"))),
+        "length_mean": float(np.mean(column("length_mean"))),
+    }
+
+
 def sentence(result: dict[str, Any]) -> str:
     """The same for people."""
     low, high = result["return_interval"]

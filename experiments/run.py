@@ -2,21 +2,26 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import json as jsonlib
 import math
 import signal
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import envs
 from dreamer import schema
 from dreamer.config import Config
 from envs.api import EnvError
 from experiments import evaluate, machine, session
+
+if TYPE_CHECKING:
+    from dreamer.loops.clocks import Progress
+    from dreamer.loops.turn import Finished
 
 
 class TrainingStopped(Exception):
@@ -27,20 +32,22 @@ def train(cfg: Config, folder: Path, *, json: bool = False, force: tuple[str, ..
     """Train, or go on training, in a run folder; the exit code.
 
     Raises:
-      ConfigError: the folder holds a run of another configuration.
+      ConfigError: the folder holds a run of another configuration, or the task cannot be trained that way.
       TrainingStopped: the environment failed or a loss became NaN; what was saved is safe.
     """
     machine.prepare()
-    env = envs.make(cfg.task, cfg.loop.num_envs, seed=cfg.seed, obs=cfg.env.obs, parallel=cfg.env.parallel)
-    cfg = dataclasses.replace(cfg, task=env.task)
-    try:
+    cfg = dataclasses.replace(cfg, task=envs.canonical(cfg.task))
+    with _world(cfg) as env:
         resume = session.open_folder(folder, cfg, force)
         session.record_surroundings(folder)
         with session.gentle_signals() as stop:
-            run = Run(cfg, folder, env, resume)
+            if cfg.population.is_one:
+                run = Run(cfg, folder, env, resume)
+            else:
+                from experiments.population import PopulationRun
+
+                run = PopulationRun(cfg, folder, env, resume)
             result = run.train(stop)
-    finally:
-        env.close()
     if stop:
         assert stop.signal is not None
         print(f"Stopped and saved; go on with: dreamer train --run {folder}", file=sys.stderr)
@@ -52,32 +59,45 @@ def train(cfg: Config, folder: Path, *, json: bool = False, force: tuple[str, ..
     return 0
 
 
+@contextlib.contextmanager
+def _world(cfg: Config) -> Iterator[Any]:
+    """The task: copies of it on the host, or its pure functions for the loop of the device."""
+    if envs.is_on_device(cfg.task):
+        if cfg.env.parallel:
+            raise schema.ConfigError(f"env.parallel is for tasks of the host, but {cfg.task} is compiled in")
+        yield envs.make_jax(cfg.task, obs=cfg.env.obs)
+        return
+    if not cfg.population.is_one:
+        raise schema.ConfigError(
+            f"a population is one program, but {cfg.task} runs on the host: train its members one after the "
+            "other, or take a task of the device, such as grid:DoorKey-5x5"
+        )
+    env = envs.make(cfg.task, cfg.loop.num_envs, seed=cfg.seed, obs=cfg.env.obs, parallel=cfg.env.parallel)
+    try:
+        yield env
+    finally:
+        env.close()
+
+
 class Run:
     """Everything of one run, built; `train` goes on until its steps are done or somebody asks to stop."""
 
     def __init__(self, cfg: Config, folder: Path, env: Any, resume: bool):
-        import jax
-
         from dreamer.agent import Agent
         from dreamer.checkpoint import CheckpointStore
-        from dreamer.hyper import Hyper
         from dreamer.logger import Logger
         from dreamer.loops.clocks import Progress
-        from dreamer.loops.host import HostLoop
-        from dreamer.replay.host import HostReplay
 
         self.cfg, self.folder, self.env = cfg, folder, env
         self.agent = Agent(env.obs_space, env.act_space, cfg.agent)
-        self.hyper = Hyper.of(cfg.agent)
-        latent = (cfg.agent.rssm.deter, cfg.agent.rssm.stoch)
-        capacity = min(cfg.replay.capacity, _round_up(2 * cfg.steps, cfg.loop.num_envs))
-        self.replay = HostReplay(
-            capacity, cfg.loop.num_envs, env.obs_space, env.act_space, latent, cfg.replay.online
-        )
         self.store = CheckpointStore(folder / "checkpoints", cfg.checkpoint.keep, self._notice)
         self.notices: list[str] = []
         self.logger: Logger | None = None
-        state, progress = self._restore(jax) if resume and self.store.steps() else (None, Progress())
+        resume = resume and bool(self.store.steps())
+        progress = Progress(**self.store.meta()["progress"]) if resume else Progress()
+        build = self._fused_loop if envs.is_on_device(cfg.task) else self._host_loop
+        self.loop = build(progress, resume)
+        progress = self.loop.progress
         self.logger = Logger(
             folder,
             total_steps=cfg.steps,
@@ -90,34 +110,104 @@ class Run:
         self.logger.rewind(progress.env_steps)
         for text in self.notices:
             self.logger.notice(text)
-        if state is None:
-            state = jax.jit(self.agent.init)(jax.random.key(cfg.seed))
-            self._introduce(sum(x.size for x in jax.tree.leaves(state.params)))
-        else:
+        if resume:
             self._notice(f"resuming {folder} at {progress.env_steps:,} environment steps")
-        self.loop = HostLoop(self.agent, env, self.replay, cfg.loop, self.hyper, state, progress, cfg.seed)
+        else:
+            self._introduce()
         self.saved_at = progress.env_steps if resume else -1
         self._cpu_before = progress.cpu_seconds
 
-    def _restore(self, jax: Any) -> tuple[Any, Any]:
-        from dreamer.loops.clocks import Progress
+    def _replay_shape(self, capacity: int = 0) -> tuple[Any, ...]:
+        """Capacity (by default what the run can fill), environments, spaces and latent of the replay."""
+        cfg = self.cfg
+        capacity = capacity or min(cfg.replay.capacity, _round_up(2 * cfg.steps, cfg.loop.num_envs))
+        latent = (cfg.agent.rssm.deter, cfg.agent.rssm.stoch)
+        return capacity, cfg.loop.num_envs, self.env.obs_space, self.env.act_space, latent
 
-        like = jax.eval_shape(self.agent.init, jax.random.key(0))
-        step, state, meta = self.store.load(like)
-        progress = Progress(**meta["progress"])
-        self.replay.load(self.store.replay_folder, self.store.replay_files(step), meta["replay"])
-        self.env.episodes[:] = meta["episodes"]
-        return state, progress
+    def _host_loop(self, progress: Progress, resume: bool) -> Any:
+        import jax
 
-    def _introduce(self, params: int) -> None:
-        memory = self.replay.nbytes / 2**20
+        from dreamer.hyper import Hyper
+        from dreamer.loops.host import HostLoop
+        from dreamer.replay.host import HostReplay
+
+        cfg = self.cfg
+        replay = HostReplay(*self._replay_shape(), online=cfg.replay.online)
+        if resume:
+            like = jax.eval_shape(self.agent.init, jax.random.key(0))
+            step, state, meta = self.store.load(like)
+            progress = dataclasses.replace(progress, **meta["progress"])
+            replay.load(self.store.replay_folder, self.store.replay_files(step), meta["replay"])
+            self.env.episodes[:] = meta["episodes"]
+        else:
+            state = jax.jit(self.agent.init)(jax.random.key(cfg.seed))
+        hyper = Hyper.of(cfg.agent)
+        return HostLoop(self.agent, self.env, replay, cfg.loop, hyper, state, progress, cfg.seed)
+
+    def _fused_loop(self, progress: Progress, resume: bool) -> Any:
+        from dreamer.hyper import Hyper
+        from dreamer.loops.fused import FusedLoop
+        from dreamer.loops.population import Data, fitting
+
+        cfg = self.cfg
+        shares = math.gcd(cfg.loop.num_envs, cfg.loop.batch_size)
+        devices = fitting(self._devices(), shares)
+        fused = self._fused(1, len(devices), resume, Data(devices) if len(devices) > 1 else None)
+        state, progress = self._restored(fused.init, cfg.seed, progress) if resume else (None, progress)
+        return FusedLoop(fused, Hyper.of(cfg.agent), cfg.seed, cfg.steps, progress, state)
+
+    def _fused(self, members: int, devices: int, resume: bool, data: Any = None) -> Any:
+        """The functions of the loop of the device, if all its replays fit."""
+        from dreamer.loops.fused import Fused
+        from dreamer.replay.device import DeviceReplay, available_memory
+        from envs.wrappers import Batched
+
+        cfg = self.cfg
+        available = available_memory()
+        share = None if available is None else available * devices // members
+        capacity = self.store.meta()["capacity"] if resume else 0  # a ring does not grow
+        replay = DeviceReplay(*self._replay_shape(capacity), online=cfg.replay.online, available=share)
+        batched = Batched(self.env, cfg.loop.num_envs, lazy_resets=True)
+        return Fused(self.agent, batched, replay, cfg.loop, data)
+
+    def _restored(self, init: Any, seed: Any, progress: Progress) -> tuple[Any, Progress]:
+        """State and progress of the newest checkpoint that is whole."""
+        import jax
+
+        from dreamer.loops.fused import FusedState
+
+        like = jax.eval_shape(init, seed)
+        tree = {**like.learner._asdict(), "loop": like.acting}
+        _, found, meta = self.store.load(tree)
+        acting = found.pop("loop")
+        return FusedState(type(like.learner)(**found), acting), dataclasses.replace(
+            progress, **meta["progress"]
+        )
+
+    def _devices(self) -> list[Any]:
+        """What the loop of the device may use: all accelerators, but of a CPU one device."""
+        import jax
+
+        wanted = self.cfg.loop.devices or (1 if jax.default_backend() == "cpu" else jax.local_device_count())
+        return jax.local_devices()[:wanted]
+
+    def _introduce(self) -> None:
         self._notice(
-            f"{self.cfg.task}: {params:,} parameters, {self.cfg.loop.num_envs} environments, replay of at "
-            f"most {self.replay.capacity_per_env * self.cfg.loop.num_envs:,} steps ({memory:,.0f} MB); "
-            "the first update compiles the program, which takes a while"
+            f"{self.cfg.task}: {self._size()}; the first update compiles the program, which takes a while"
         )
         for text in self.agent.notices:
             self._notice(text)
+
+    def _size(self) -> str:
+        """How much there is of everything."""
+        import jax
+
+        layout = self.loop.layout
+        parameters = sum(x.size for x in jax.tree.leaves(self.loop.state.params))
+        return (
+            f"{parameters:,} parameters, {layout.num_envs} environments, replay of at most "
+            f"{layout.capacity_per_env * layout.num_envs:,} steps ({layout.nbytes / 2**20:,.0f} MB)"
+        )
 
     def _notice(self, text: str) -> None:
         if self.logger is None:
@@ -127,7 +217,7 @@ class Run:
 
     def train(self, stop: session.Stop) -> dict[str, Any] | None:
         """Go on until the steps are done (then evaluate) or until asked to stop; saves in both cases."""
-        from dreamer.loops.host import Diverged
+        from dreamer.loops.turn import Diverged
 
         assert self.logger is not None
         with self.logger:
@@ -162,14 +252,7 @@ class Run:
             logger.tick(progress.env_steps, progress.updates)
             pending += turn.metrics
             for episode in turn.episodes:
-                logger.episode(
-                    {
-                        "env_steps": episode.env_steps,
-                        "return": episode.return_,
-                        "length": episode.length,
-                        "success": episode.success,
-                    }
-                )
+                logger.episode(_row(episode))
             if pending and log_due():
                 logger.metrics(_means(pending))
                 pending = []
@@ -198,12 +281,11 @@ class Run:
             "obs_space": spaces_to(self.env.obs_space),
             "act_space": spaces_to(self.env.act_space),
             "progress": dataclasses.asdict(progress),
-            "replay": self.replay.counters,
-            "episodes": self.env.episodes.tolist(),
+            **self.loop.meta,
         }
         try:
             if progress.env_steps != self.saved_at:
-                self.store.save(progress.env_steps, self.loop.state, meta, self.replay.save)
+                self.store.save(progress.env_steps, self.loop.arrays, meta, self.loop.files)
                 self.saved_at = progress.env_steps
                 self.logger.checkpoint_saved()
             if wait:
@@ -230,17 +312,22 @@ class Run:
         from dreamer.player import Player
 
         assert self.logger is not None
-        cfg = self.cfg
-        player = Player(self.agent, self.loop.state.params, self.hyper)
-        num_envs = min(episodes, max(cfg.loop.num_envs, 16))
-        env = envs.make(cfg.task, num_envs, obs=cfg.env.obs, parallel=cfg.env.parallel)
-        try:
-            result = evaluate.play(player, env, episodes, cfg.eval.seed)
-        finally:
-            env.close()
+        player = Player(self.agent, self.loop.state.params, self.loop.hyper)
+        with self._evaluation_world(episodes) as env:
+            result = evaluate.play(player, env, episodes, self.cfg.eval.seed)
         flat = {k: v for k, v in result.items() if isinstance(v, float)}
         self.logger.metrics({f"eval/{k}": v for k, v in flat.items()})
         return result
+
+    @contextlib.contextmanager
+    def _evaluation_world(self, episodes: int) -> Iterator[Any]:
+        cfg = self.cfg
+        num_envs = min(episodes, max(cfg.loop.num_envs, 16))
+        env = envs.make(cfg.task, num_envs, obs=cfg.env.obs, parallel=cfg.env.parallel)
+        try:
+            yield env
+        finally:
+            env.close()
 
     def _finish(self) -> dict[str, Any]:
         assert self.logger is not None
@@ -263,8 +350,22 @@ class Run:
             f"{cfg.task} after {progress.env_steps:,} steps and {self.logger.seconds:,.0f} s: "
             f"{told or 'not evaluated'}"
         )
-        self._notice(f"next: dreamer eval {self.folder} --episodes 1000 --seed 1000")
+        self._notice(f"next: dreamer eval {self._playable()} --episodes 1000 --seed 1000")
         return result
+
+    def _playable(self) -> Path:
+        """A folder whose agent can be played with."""
+        return self.folder
+
+
+def _row(episode: Finished) -> dict[str, Any]:
+    """An episode as `episodes.jsonl` has it."""
+    return {
+        "env_steps": episode.env_steps,
+        "return": episode.return_,
+        "length": episode.length,
+        "success": episode.success,
+    }
 
 
 def _means(rows: Sequence[dict[str, float]]) -> dict[str, float]:

@@ -44,7 +44,7 @@ def test_make_carries_the_full_name_and_the_number_of_copies():
         ("gymnasium:CartPole", "did you mean CartPole-v1"),
         ("minigrid:DoorKy-5x5", "did you mean DoorKey-5x5"),
         ("probe:choosen", "did you mean chosen"),
-        ("minigird:Empty-5x5", "did you mean minigrid?"),
+        ("minigird:Empty-5x5", "did you mean minigrid or grid?"),
         ("atari:Pong", "the suites are minigrid, gymnasium, probe"),
         ("my_env:My-v0", "did you mean gymnasium:my_env:My-v0?"),
         ("gymnasium:MiniGrid-Empty-5x5-v0", "did you mean minigrid:MiniGrid-Empty-5x5-v0?"),

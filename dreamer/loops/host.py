@@ -7,8 +7,9 @@ timing: those of the last update whose results were fetched, one behind the one 
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from functools import partial
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import jax
@@ -19,30 +20,11 @@ from dreamer.agent import ACTING, Agent, Carry, TrainState
 from dreamer.config import LoopConfig
 from dreamer.hyper import Hyper
 from dreamer.loops.clocks import Progress, updates_due
+from dreamer.loops.turn import Diverged, Finished, Turn
 from dreamer.records import Batch, PackedLatent
 from dreamer.replay.host import HostReplay
+from dreamer.replay.layout import Layout
 from envs.api import LOG_PREFIX, Step, VectorEnv
-
-
-class Diverged(Exception):
-    """A loss became NaN or infinite; the message names the update and what was not finite."""
-
-
-class Finished(NamedTuple):
-    """One episode that ended in training."""
-
-    env_steps: int
-    return_: float
-    length: int
-    success: bool | None
-
-
-class Turn(NamedTuple):
-    """What happened in one turn of the loop."""
-
-    episodes: list[Finished]
-    metrics: list[dict[str, float]]
-    """One record per update whose results came in."""
 
 
 class InFlight(NamedTuple):
@@ -121,6 +103,26 @@ class HostLoop:
                 step = self.env.step(action)
             finally:
                 self.replay.add(previous, action, choice.latent)
+
+    @property
+    def arrays(self) -> TrainState:
+        """What a checkpoint holds."""
+        return self.state
+
+    @property
+    def layout(self) -> Layout:
+        """Of the replay."""
+        return self.replay.layout
+
+    @property
+    def meta(self) -> dict[str, Any]:
+        """What a checkpoint says beside them."""
+        return {"replay": self.replay.counters, "episodes": self.env.episodes.tolist()}
+
+    @property
+    def files(self) -> Callable[[Path], list[str]]:
+        """What writes the files that a checkpoint needs beside its arrays."""
+        return self.replay.save
 
     def verify(self) -> list[dict[str, float]]:
         """Wait for the update in flight and look at its metrics; nothing of the run depends on when.

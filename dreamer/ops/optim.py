@@ -41,7 +41,7 @@ def _norm(x: Array) -> Array:
 
 
 def global_norm(tree: Any) -> Array:
-    """Norm of all tensors together, from the norms of each that the clipping needs as well."""
+    """Norm of all tensors together, from the norm of each."""
     return _norm(jnp.stack(jax.tree.leaves(jax.tree.map(_norm, tree))))
 
 
@@ -104,9 +104,10 @@ def update(
         steps,
         params,
     )
+    new_params = optax.apply_updates(params, steps)
     metrics = {
         "opt/lr": rate,
         "opt/grad_norm": global_norm(grads),
-        "opt/param_norm": global_norm(params),
+        "opt/param_norm": global_norm(new_params),  # not finite as soon as an update leaves them so
     }
-    return optax.apply_updates(params, steps), new_state, metrics
+    return new_params, new_state, metrics

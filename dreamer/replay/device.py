@@ -14,6 +14,7 @@ import jax.numpy as jnp
 from jax import Array
 
 from dreamer.records import Batch, PackedLatent
+from dreamer.replay.host import available_memory as host_memory
 from dreamer.replay.layout import Layout
 from dreamer.replay.sampling import choose
 from envs.api import Spaces, Step
@@ -28,6 +29,16 @@ class Ring(NamedTuple):
     """[] int32 rows written since the beginning of the run."""
     online_taken: Array
     """[] int32 entries of the online queue that are gone."""
+
+
+def available_memory() -> int | None:
+    """Bytes free on the first device; None where nobody says."""
+    device = jax.local_devices()[0]
+    if device.platform == "cpu":
+        return host_memory()
+    stats = device.memory_stats() or {}
+    limit = stats.get("bytes_limit")
+    return None if limit is None else limit - stats.get("bytes_in_use", 0)
 
 
 class DeviceReplay:

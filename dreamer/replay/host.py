@@ -67,7 +67,7 @@ class HostReplay:
         online: bool = True,
     ) -> None:
         layout = Layout.of(capacity, num_envs, obs_space, act_space, latent, available_memory())
-        self._layout, self._columns = layout, layout.columns
+        self.layout, self._columns = layout, layout.columns
         self.num_envs, self.capacity_per_env = layout.num_envs, layout.capacity_per_env
         self.nbytes = layout.nbytes
         self.online = online
@@ -109,7 +109,7 @@ class HostReplay:
         """
         import jax
 
-        row = self._layout.row(step, *jax.device_get((dict(action), latent)))
+        row = self.layout.row(step, *jax.device_get((dict(action), latent)))
         slot = self.inserted % self.capacity_per_env
         for name, value in row.items():
             expected = (self.num_envs, *self._columns[name].shape)
@@ -120,7 +120,7 @@ class HostReplay:
         for name, value in row.items():
             self._ring[name][:, slot] = value
         ended = np.asarray(step.is_last, bool)
-        for key in self._layout.act_keys:
+        for key in self.layout.act_keys:
             self._ring[f"action/{key}"][ended, slot] = 0
         self.inserted += 1
 
@@ -173,14 +173,14 @@ class HostReplay:
         is_first, is_last = self._take("is_first", trained), self._take("is_last", trained)
         is_last[:, :-1] |= is_first[:, 1:]
         sampled = Batch(
-            obs={key: self._take(f"obs/{key}", trained) for key in self._layout.obs_keys},
-            action={key: self._take(f"action/{key}", trained) for key in self._layout.act_keys},
+            obs={key: self._take(f"obs/{key}", trained) for key in self.layout.obs_keys},
+            action={key: self._take(f"action/{key}", trained) for key in self.layout.act_keys},
             reward=self._take("reward", trained),
             is_first=is_first,
             is_last=is_last,
             is_terminal=self._take("is_terminal", trained),
             context_latent=PackedLatent(self._take("deter", context), self._take("stoch", context)),
-            context_action={key: self._take(f"action/{key}", context) for key in self._layout.act_keys},
+            context_action={key: self._take(f"action/{key}", context) for key in self.layout.act_keys},
         )
         return sampled, (env, first)
 

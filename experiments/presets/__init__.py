@@ -84,9 +84,17 @@ def control() -> Config:
 def cartpole() -> Config:
     """Balance a pole on a cart: four numbers in, two actions out.
 
-    Command: dreamer train cartpole. Not solved: the greedy policy lets the cart drift away after 190 steps.
+    Command: dreamer train cartpole. Measured on 2 shared CPU cores, see `experiments/results/cartpole.json`.
+    Longer dreams from more states, and twice the updates: to turn the cart back one first has to let the pole
+    fall the other way.
     """
-    return control()
+    base = control()
+    agent = replace(
+        base.agent,
+        behavior=replace(base.agent.behavior, imag_last=16, imag_length=20, entropy=1e-3),
+        optim=OptimConfig(lr=1e-3, warmup=100),
+    )
+    return replace(base, steps=24_000, agent=agent, loop=replace(base.loop, train_ratio=64))
 
 
 def pendulum() -> Config:

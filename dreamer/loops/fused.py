@@ -1,0 +1,390 @@
+"""The loop of the device: acting, replay and learning in one compiled program, for one agent or a population.
+
+The program is a loop over rounds, and a round is n slots of all environments, then m updates:
+
+    act -> step the worlds -> insert      n times
+    sample -> train_step -> refresh       m times           m / n = train_ratio * E / (B * T)
+
+Every key is derived from the seed and a counter of slots or updates, so what happens does not depend on how
+many rounds one dispatch takes, nor on where a run was interrupted. A slot counts as E environment steps,
+also where it only holds a reset observation: so all members of a population stay in step.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable, Iterator
+from fractions import Fraction
+from functools import partial
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import Array
+
+from dreamer.agent import Agent, Carry, TrainState
+from dreamer.config import LoopConfig
+from dreamer.hyper import Hyper
+from dreamer.loops.clocks import Progress
+from dreamer.loops.population import Data, Spread
+from dreamer.loops.turn import Diverged, Finished, Turn
+from dreamer.replay.device import DeviceReplay, Ring
+from dreamer.replay.layout import Layout
+from envs.api import LOG_PREFIX, Step
+from envs.wrappers import Batched
+
+SLOTS = 256
+"""Most slots of one dispatch: what episodes they end is kept on the device until it returns."""
+SECONDS = 1.0
+"""Wall-clock that a dispatch should take, so that progress, saves and signals wait no longer."""
+
+
+class Acting(NamedTuple):
+    """Everything of one agent's loop but the learner."""
+
+    worlds: Any
+    """State of its E environments."""
+    step: Step
+    """[E] what they said last, not acted on yet."""
+    carry: Carry
+    """[E] what the agent remembers."""
+    ring: Ring
+    """What was recorded."""
+    returns: Array
+    """[E] sum of the rewards of the episode so far."""
+    lengths: Array
+    """[E] its steps."""
+    slots: Array
+    """[] slots filled."""
+    failed: Array
+    """[] the first update that gave a value that is not finite, from 1; 0 while there is none."""
+
+
+class FusedState(NamedTuple):
+    """All that a dispatch changes."""
+
+    learner: TrainState
+    acting: Acting
+
+
+class Happened(NamedTuple):
+    """What a dispatch has to tell."""
+
+    ended: Array
+    """[slots, E] whether an episode ended there."""
+    returns: Array
+    """[slots, E]."""
+    lengths: Array
+    """[slots, E]."""
+    success: Array
+    """[slots, E] NaN where the task does not say."""
+    metrics: dict[str, Array]
+    """{name: []} sums over the updates."""
+    updates: Array
+    """[] how many those were."""
+    failure: dict[str, Array]
+    """{name: []} the metrics of the first update that failed."""
+
+
+class Round(NamedTuple):
+    """The ratio of acting to learning in whole numbers."""
+
+    slots: int
+    updates: int
+
+    @classmethod
+    def of(cls, cfg: LoopConfig) -> Round:
+        """The shortest round with `train_ratio` replayed steps for every step, to a part in `SLOTS`."""
+        per_slot = Fraction(cfg.train_ratio) * cfg.num_envs / (cfg.batch_size * cfg.batch_length)
+        if per_slot < Fraction(1, SLOTS):
+            return cls(round(1 / per_slot), 1)
+        ratio = per_slot.limit_denominator(SLOTS)
+        return cls(ratio.denominator, ratio.numerator)
+
+
+class Fused:
+    """The pure functions of the loop for one agent; the object only holds shapes.
+
+    Args:
+      agent, env, replay: who acts and learns, where, from what.
+      cfg: ratio, batch and prefill.
+      data: devices that share environments and batches, if several do.
+    """
+
+    def __init__(
+        self, agent: Agent, env: Batched, replay: DeviceReplay, cfg: LoopConfig, data: Data | None = None
+    ):
+        self.agent, self.env, self.replay, self.cfg = agent, env, replay, cfg
+        self.round = Round.of(cfg)
+        self._data = data
+        self._train = jax.jit(agent.train_step)  # traced once, however often it appears in the program
+
+    def _placed(self, state: FusedState) -> FusedState:
+        """The state, its environments over the devices of the data."""
+        if self._data is None:
+            return state
+        acting = self._data.split(state.acting, self.env.num_envs)
+        return FusedState(self._data.everywhere(state.learner), acting)
+
+    def init(self, seed: Array) -> FusedState:
+        """A fresh agent in fresh worlds."""
+        key = jax.random.key(seed)
+        E = self.env.num_envs
+        worlds, step = self.env.reset(key=jax.random.fold_in(_keys(seed).worlds, 0))
+        nothing = jnp.zeros((), jnp.int32)
+        acting = Acting(
+            worlds=worlds,
+            step=step,
+            carry=self.agent.init_carry(E),
+            ring=self.replay.init(),
+            returns=jnp.zeros(E),
+            lengths=jnp.zeros(E, jnp.int32),
+            slots=nothing,
+            failed=nothing,
+        )
+        return self._placed(FusedState(self.agent.init(key), acting))
+
+    def slot(self, state: FusedState, hyper: Hyper, seed: Array) -> tuple[FusedState, tuple[Array, ...]]:
+        """Act in every environment and record it; tells which episodes ended."""
+        acting, keys = state.acting, _keys(seed)
+        seen = {k: v for k, v in acting.step.obs.items() if not k.startswith(LOG_PREFIX)}
+        action, carry = self.agent.act(
+            state.learner.params,
+            acting.carry,
+            acting.step._replace(obs=seen),
+            hyper,
+            key=jax.random.fold_in(keys.acting, acting.slots),
+            greedy=False,
+        )
+        ring = self.replay.add(acting.ring, acting.step, action, carry.latent.pack())
+        slots = acting.slots + 1
+        key = jax.random.fold_in(keys.worlds, slots)
+        worlds, step = self.env.step(acting.worlds, action, key=key)
+        returns = jnp.where(step.is_first, 0.0, acting.returns) + step.reward
+        lengths = jnp.where(step.is_first, 0, acting.lengths + 1)
+        success = step.obs.get(LOG_PREFIX + "success", jnp.full(returns.shape, jnp.nan))
+        acting = Acting(worlds, step, carry, ring, returns, lengths, slots, acting.failed)
+        return state._replace(acting=acting), (step.is_last, returns, lengths, success)
+
+    def update(self, state: FusedState, hyper: Hyper, seed: Array) -> tuple[FusedState, dict[str, Array]]:
+        """One update from the ring; an agent whose numbers are no longer finite stays as it was."""
+        (learner, acting), keys = state, _keys(seed)
+        key = jax.random.fold_in(keys.sampling, learner.updates)
+        ring, batch, where = self.replay.sample(
+            acting.ring, self.cfg.batch_size, self.cfg.batch_length, key=key
+        )
+        if self._data is not None:
+            batch = self._data.split(batch, self.cfg.batch_size)
+        key = jax.random.fold_in(keys.learning, learner.updates)
+        new, latent, metrics = self._train(learner, batch, hyper, key=key)
+        finite = jnp.isfinite(jnp.stack(jax.tree.leaves(metrics))).all()
+        failed = jnp.where((acting.failed == 0) & ~finite, new.updates, acting.failed)
+        learner = jax.tree.map(lambda new, old: jnp.where(failed == 0, new, old), new, learner)
+        ring = self.replay.refresh(ring, where, latent)
+        return FusedState(learner, acting._replace(ring=ring, failed=failed)), metrics
+
+    def rounds(
+        self, state: FusedState, hyper: Hyper, seed: Array, count: Array, *, learn: bool
+    ) -> tuple[FusedState, Happened]:
+        """`count` rounds, or (not `learn`) so many slots without updates."""
+        slots, updates = self.round if learn else (1, 0)
+        update = partial(self.update, hyper=hyper, seed=seed)
+        zeros = {name: jnp.zeros(x.shape, x.dtype) for name, x in jax.eval_shape(update, state)[1].items()}
+        shape = (max(SLOTS // slots, 1) * slots, self.env.num_envs)
+        happened = Happened(
+            ended=jnp.zeros(shape, bool),
+            returns=jnp.zeros(shape),
+            lengths=jnp.zeros(shape, jnp.int32),
+            success=jnp.zeros(shape),
+            metrics=zeros,
+            updates=jnp.zeros((), jnp.int32),
+            failure=zeros,
+        )
+
+        def learn_once(carry: tuple[FusedState, Happened], _: None):
+            state, told = carry
+            failed_before = state.acting.failed
+            state, metrics = update(state)
+            good, first = state.acting.failed == 0, failed_before != state.acting.failed
+            keep = lambda condition, new, old: jax.tree.map(partial(jnp.where, condition), new, old)
+            told = told._replace(
+                metrics=keep(good, jax.tree.map(jnp.add, told.metrics, metrics), told.metrics),
+                updates=told.updates + good,
+                failure=keep(first, metrics, told.failure),
+            )
+            return (state, told), None
+
+        def one_round(i: Array, carry: tuple[FusedState, Happened]) -> tuple[FusedState, Happened]:
+            state, told = carry
+            state, rows = jax.lax.scan(lambda state, _: self.slot(state, hyper, seed), state, length=slots)
+            write = lambda column, new: jax.lax.dynamic_update_slice_in_dim(
+                column, new.astype(column.dtype), i * slots, 0
+            )
+            ended, returns, lengths, success = rows
+            told = told._replace(
+                ended=write(told.ended, ended),
+                returns=write(told.returns, returns),
+                lengths=write(told.lengths, lengths),
+                success=write(told.success, success),
+            )
+            state, told = jax.lax.scan(learn_once, (state, told), length=updates)[0]
+            return self._placed(state), told
+
+        return jax.lax.fori_loop(0, count, one_round, (state, happened))
+
+
+class _Keys(NamedTuple):
+    acting: Array
+    learning: Array
+    sampling: Array
+    worlds: Array
+
+
+def _keys(seed: Array) -> _Keys:
+    keys = jax.random.split(jax.random.key(seed), 4)
+    return _Keys(*(keys[i] for i in range(4)))
+
+
+class FusedLoop:
+    """Dispatches rounds and hands out what happened.
+
+    Args:
+      fused: the functions.
+      hyper: their numbers; for a population [M] each.
+      seeds: of every member; one number for a single agent.
+      steps: environment steps after which `turns` ends.
+      state: where to go on; None begins.
+      spread: how to run a function for all members; given for a population.
+      jit: what compiles.
+    """
+
+    def __init__(
+        self,
+        fused: Fused,
+        hyper: Hyper,
+        seeds: int | np.ndarray,
+        steps: int,
+        progress: Progress,
+        state: FusedState | None = None,
+        spread: Spread | None = None,
+        jit: Callable[..., Any] = jax.jit,
+    ):
+        self.fused, self.hyper, self.progress = fused, hyper, progress
+        self._seeds = jnp.asarray(seeds, jnp.int32)
+        self._alone = spread is None
+        for_all = spread or (lambda function: function)
+        cfg, E = fused.cfg, fused.env.num_envs
+        slots, _ = fused.round
+        possible = cfg.batch_length + 1 + -(-cfg.batch_size // E)
+        self.prefill = max(-(-cfg.prefill // E), possible)
+        self.total = self.prefill + -(-max(-(-steps // E) - self.prefill, 0) // slots) * slots
+        self._collect, self._learn = (
+            jit(for_all(partial(_rounds, fused, learn)), donate_argnums=1) for learn in (False, True)
+        )
+        self._most = {False: SLOTS, True: max(SLOTS // slots, 1)}
+        self._next = {False: SLOTS // 8, True: 1}
+        self._compiling = {False, True}
+        if state is None:
+            state = jit(for_all(lambda _, seed: fused.init(seed)))(None, self._seeds)
+        self.full = state
+
+    @property
+    def state(self) -> TrainState:
+        """The learner, of all members."""
+        return self.full.learner
+
+    @property
+    def arrays(self) -> dict[str, Any]:
+        """What a checkpoint holds: the learner as in any run, and the rest of the loop beside it."""
+        return {**self.full.learner._asdict(), "loop": self.full.acting}
+
+    def advance(self) -> list[Turn]:
+        """One dispatch; what happened to every member."""
+        learn = self.progress.slots >= self.prefill
+        size = self.fused.round.slots if learn else 1
+        left = (self.total if learn else self.prefill) - self.progress.slots
+        count = min(self._next[learn], self._most[learn], -(-left // size))
+        program, began = (self._learn if learn else self._collect), time.perf_counter()
+        self.full, happened = program(np.int32(count), self.full, self.hyper, self._seeds)
+        told = jax.tree.map(np.asarray, jax.device_get(happened))
+        slots, failed = jax.device_get((self.full.acting.slots, self.full.acting.failed))
+        if self._alone:
+            told, slots, failed = jax.tree.map(lambda x: np.asarray(x)[None], (told, slots, failed))
+        seconds = max(time.perf_counter() - began, 1e-3)
+        if learn in self._compiling:  # the time of the first dispatch says nothing about the next
+            self._compiling.remove(learn)
+        else:
+            self._next[learn] = int(np.clip(count * SECONDS / seconds, 1, 2 * count))
+        before, progress = self.progress.slots, self.progress
+        progress.slots = int(slots[0])
+        progress.env_steps = progress.slots * self.fused.env.num_envs
+        if learn:
+            progress.learning_since = self.prefill * self.fused.env.num_envs
+            progress.updates += count * self.fused.round.updates
+        self.failures = {i: _failure(told.failure, i, int(n)) for i, n in enumerate(failed) if n}
+        return [self._turn(told, i, before, count * size) for i in range(len(slots))]
+
+    def _turn(self, told: Happened, member: int, before: int, slots: int) -> Turn:
+        E = self.fused.env.num_envs
+        episodes = [
+            Finished(
+                env_steps=(before + int(t) + 1) * E,
+                return_=float(told.returns[member, t, e]),
+                length=int(told.lengths[member, t, e]),
+                success=None
+                if np.isnan(told.success[member, t, e])
+                else bool(told.success[member, t, e] > 0),
+            )
+            for t, e in np.argwhere(told.ended[member, :slots])
+        ]
+        updates = int(told.updates[member])
+        metrics = {k: float(v[member]) / updates for k, v in told.metrics.items()} if updates else {}
+        return Turn(episodes, [metrics] if metrics else [])
+
+    @property
+    def meta(self) -> dict[str, Any]:
+        """What a checkpoint says beside the arrays: how large the ring is."""
+        return {"capacity": self.layout.capacity_per_env * self.layout.num_envs}
+
+    @property
+    def layout(self) -> Layout:
+        """Of the replay of one member."""
+        return self.fused.replay.layout
+
+    files = None
+    """It needs no files of its own."""
+
+    def verify(self) -> None:
+        """Nothing is in flight between two dispatches, and every one was looked at."""
+
+    def settle(self) -> list[dict[str, float]]:
+        """Nothing is left to take in."""
+        return []
+
+    def turns(self) -> Iterator[Turn]:
+        """Advance a single agent until its steps are done.
+
+        Raises:
+          Diverged: a loss is not finite.
+        """
+        while self.progress.slots < self.total:
+            turn = self.advance()[0]
+            if self.failures:
+                raise Diverged(self.failures[0])
+            yield turn
+
+    @property
+    def done(self) -> bool:
+        """Whether all steps are taken."""
+        return self.progress.slots >= self.total
+
+
+def _rounds(fused: Fused, learn: bool, count: Array, state: FusedState, hyper: Hyper, seed: Array):
+    return fused.rounds(state, hyper, seed, count, learn=learn)
+
+
+def _failure(metrics: dict[str, np.ndarray], member: int, update: int) -> str:
+    wrong = ", ".join(k for k, v in metrics.items() if not math.isfinite(v[member]))
+    return f"update {update} gave values that are not finite: {wrong}"

@@ -1,0 +1,191 @@
+"""A population: many agents in one program, each with a run folder of its own.
+
+    RUN/config.toml, metrics.jsonl, episodes.jsonl, result.json, checkpoints/    of all together
+    RUN/members/000/config.toml, metrics.jsonl, episodes.jsonl, result.json      of each
+
+A member's configuration is that of the single run it equals. Its parameters are in the checkpoints of all,
+where `dreamer.load` and `dreamer eval RUN/members/000` find them.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import itertools
+import json as jsonlib
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from dreamer import schema
+from dreamer.config import HYPER, Config, PopulationConfig
+from experiments import evaluate, session
+from experiments.run import Run, TrainingStopped, _means, _next_multiple, _row
+
+if TYPE_CHECKING:
+    from dreamer.loops.clocks import Progress
+    from dreamer.loops.turn import Turn
+
+
+def members(cfg: Config) -> list[Config]:
+    """The configuration of every member: all combinations of what varies, with all seeds of each.
+
+    Raises:
+      ConfigError: a value is out of its range.
+    """
+    grid = cfg.population.grid()
+    found, alone = [], dataclasses.replace(cfg, population=PopulationConfig())
+    for values in itertools.product(*grid.values()):
+        changes = {f"agent.{HYPER[name]}": value for name, value in zip(grid, values, strict=True)}
+        changes = {path: _whole(value) for path, value in changes.items()}
+        for i in range(cfg.population.seeds):
+            found.append(schema.replace_paths(alone, {"seed": cfg.seed + i, **changes}))
+    return found
+
+
+def _whole(value: float) -> int | float:
+    return int(value) if value == int(value) else value
+
+
+class PopulationRun(Run):
+    """A run of many members, saved, resumed and stopped as one."""
+
+    def __init__(self, cfg: Config, folder: Path, env: Any, resume: bool):
+        from rich.console import Console
+
+        from dreamer.logger import Logger
+        from dreamer.player import MEMBERS
+
+        self.members = members(cfg)
+        super().__init__(cfg, folder, env, resume)
+        progress = self.loop.progress
+        self.failed: dict[int, str] = {}
+        self.folders = [folder / MEMBERS / f"{i:03d}" for i in range(len(self.members))]
+        self.loggers = []
+        for own, place in zip(self.members, self.folders, strict=True):
+            place.mkdir(parents=True, exist_ok=True)
+            session.write_atomically(place / "config.toml", schema.dump_toml(own))
+            logger = Logger(
+                place,
+                total_steps=cfg.steps,
+                seconds=progress.seconds,
+                tensorboard=cfg.log.tensorboard,
+                console=Console(quiet=True),
+            )
+            logger.rewind(progress.env_steps)
+            self.loggers.append(logger)
+
+    def _fused_loop(self, progress: Progress, resume: bool) -> Any:
+        import jax
+        import jax.numpy as jnp
+
+        from dreamer.hyper import Hyper
+        from dreamer.loops.fused import FusedLoop
+        from dreamer.loops.population import fitting, over_members
+
+        count = len(self.members)
+        devices = fitting(self._devices(), count)
+        fused = self._fused(count, len(devices), resume)
+        spread = over_members(devices, together=jax.default_backend() != "cpu")
+        hyper = jax.tree.map(lambda *x: jnp.stack(x), *(Hyper.of(own.agent) for own in self.members))
+        seeds = np.array([own.seed for own in self.members], np.int32)
+        state, progress = (
+            self._restored(jax.vmap(fused.init), seeds, progress) if resume else (None, progress)
+        )
+        return FusedLoop(fused, hyper, seeds, self.cfg.steps, progress, state, spread)
+
+    def _size(self) -> str:
+        return f"{len(self.members)} members; together {super()._size()} each"
+
+    def _train(self, stop: session.Stop) -> None:
+        from dreamer.loops.clocks import Every
+
+        cfg, loop, logger = self.cfg, self.loop, self.logger
+        assert logger is not None
+        log_due, save_due = Every(cfg.log.every), Every(cfg.checkpoint.every)
+        pending: list[list[Turn]] = []
+        next_eval = _next_multiple(loop.progress.env_steps, cfg.eval.every)
+        with contextlib.ExitStack() as stack:
+            for own in self.loggers:
+                stack.enter_context(own)
+            while not loop.done and not stop:
+                pending.append(loop.advance())
+                self._report_failures()
+                self._episodes(pending[-1])
+                if log_due():
+                    self._metrics(pending)
+                    pending = []
+                if loop.progress.env_steps >= next_eval:
+                    next_eval = _next_multiple(loop.progress.env_steps, cfg.eval.every)
+                    self._evaluate(cfg.eval.during)
+                if save_due():
+                    self.save()
+            self._metrics(pending)
+
+    def _report_failures(self) -> None:
+        for i, why in self.loop.failures.items():
+            if i not in self.failed:
+                self._notice(f"member {i:03d} diverged and stays as it was before: {why}")
+        self.failed |= self.loop.failures
+        if len(self.failed) == len(self.members):
+            self.save(wait=True)
+            raise TrainingStopped(
+                f"every member diverged; member 000: {self.failed[0]}. "
+                "A lower lr or larger warmup often helps."
+            )
+
+    def _episodes(self, turns: list[Turn]) -> None:
+        assert self.logger is not None
+        progress = self.loop.progress
+        for logger in (self.logger, *self.loggers):
+            logger.tick(progress.env_steps, progress.updates)
+        for i, (turn, logger) in enumerate(zip(turns, self.loggers, strict=True)):
+            for episode in turn.episodes:
+                logger.episode(_row(episode))
+                self.logger.episode({**_row(episode), "member": i})
+
+    def _metrics(self, pending: list[list[Turn]]) -> None:
+        """A row for every member, and their mean for all together."""
+        assert self.logger is not None
+        rows = []
+        for i, logger in enumerate(self.loggers):
+            own = [row for turns in pending for row in turns[i].metrics]
+            if own:
+                rows.append(_means(own))
+                logger.metrics(rows[-1])
+        if rows:
+            told = {"population/members": len(self.members), "population/diverged": len(self.failed)}
+            self.logger.metrics({**_means(rows), **told})
+
+    def _evaluate(self, episodes: int) -> dict[str, Any]:
+        """Play with every member, on the same seeds."""
+        import jax
+
+        from dreamer.player import Player
+
+        assert self.logger is not None
+        loop, results = self.loop, []
+        player = None
+        with self._evaluation_world(episodes) as env:
+            for i, logger in enumerate(self.loggers):
+                params, hyper = jax.tree.map(lambda x, i=i: x[i], (loop.state.params, loop.hyper))
+                if player is None:
+                    player = Player(self.agent, params, hyper)
+                player.params, player.hyper = {k: params[k] for k in player.params}, hyper
+                results.append(evaluate.play(player, env, episodes, self.cfg.eval.seed))
+                logger.metrics({f"eval/{k}": v for k, v in results[-1].items() if isinstance(v, float)})
+        told = evaluate.over_members(results)
+        self.logger.metrics({f"eval/{k}": v for k, v in told.items() if isinstance(v, float)})
+        return {**told, "members": results}
+
+    def _playable(self) -> Path:
+        return self.folders[0]
+
+    def _finish(self) -> dict[str, Any]:
+        result = super()._finish()
+        done = {k: result[k] for k in ("task", "env_steps", "updates", "seconds", "cpu_seconds")}
+        for i, own in enumerate(result.get("members", [])):
+            row = {"run": str(self.folders[i]), **done, **own, "diverged": self.failed.get(i)}
+            session.write_atomically(self.folders[i] / "result.json", jsonlib.dumps(row, indent=1))
+        return result

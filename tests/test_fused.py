@@ -1,0 +1,131 @@
+"""The loop of the device: what it does depends on counters and seeds alone, and it never compiles twice."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+import tiny
+
+import envs
+from dreamer.agent import Agent
+from dreamer.config import LoopConfig
+from dreamer.hyper import Hyper
+from dreamer.loops.clocks import Progress
+from dreamer.loops.fused import Fused, FusedLoop, Round
+from dreamer.loops.turn import Diverged
+from dreamer.replay.device import DeviceReplay
+from envs.wrappers import Batched
+
+CFG = LoopConfig(num_envs=4, batch_size=4, batch_length=4, prefill=40, train_ratio=2)
+AGENT = tiny.config(optim__lr=3e-3, optim__warmup=0)
+STEPS = 120
+
+
+@pytest.fixture(scope="module", autouse=True)
+def compilation_cache(tmp_path_factory):
+    """Every loop builds its own functions: the cache lets each program compile once."""
+    jax.config.update("jax_compilation_cache_dir", str(tmp_path_factory.mktemp("jax-cache")))
+    yield
+    jax.config.update("jax_compilation_cache_dir", None)
+
+
+def functions(cfg=CFG, data=None):
+    env = Batched(envs.make_jax("grid:Catch"), cfg.num_envs, lazy_resets=True)
+    agent = Agent(env.obs_space, env.act_space, AGENT)
+    latent = (AGENT.rssm.deter, AGENT.rssm.stoch)
+    replay = DeviceReplay(400, cfg.num_envs, env.obs_space, env.act_space, latent)
+    return Fused(agent, env, replay, cfg, data)
+
+
+def loop(steps=STEPS, seed=0, **options):
+    hyper = options.pop("hyper", Hyper.of(AGENT))
+    return FusedLoop(functions(), hyper, seed, steps, Progress(), jit=tiny.jit, **options)
+
+
+def same(a, b):
+    equal = jax.tree.map(lambda x, y: np.array_equal(np.asarray(x), np.asarray(y), equal_nan=True), a, b)
+    return all(jax.tree.leaves(equal))
+
+
+@pytest.fixture(scope="module")
+def finished():
+    """A loop at its end, and all that happened."""
+    whole = loop()
+    return whole, list(whole.turns())
+
+
+@pytest.mark.parametrize(
+    ("ratio", "num_envs", "batch", "length", "expected"),
+    [
+        (32, 16, 16, 32, (1, 1)),
+        (32, 16, 16, 64, (2, 1)),
+        (2, 4, 4, 4, (2, 1)),
+        (1, 1, 16, 64, (1024, 1)),
+        (0.3, 16, 16, 32, (213, 2)),
+        (96, 16, 16, 64, (2, 3)),
+        (0.5, 8, 8, 8, (16, 1)),
+    ],
+)
+def test_a_round_has_the_ratio_in_whole_numbers(ratio, num_envs, batch, length, expected):
+    cfg = LoopConfig(num_envs=num_envs, train_ratio=ratio, batch_size=batch, batch_length=length)
+    assert Round.of(cfg) == expected
+
+
+def test_it_takes_the_steps_and_updates_it_should(finished):
+    whole, turns = finished
+    assert whole.done and whole.progress.env_steps == STEPS
+    assert int(whole.full.acting.slots) == STEPS // CFG.num_envs
+    # Two slots of four environments, eight steps, for every update of sixteen.
+    assert whole.progress.updates == int(whole.state.updates) == (STEPS - 40) * 2 // 16
+    assert sum(bool(turn.metrics) for turn in turns) > 0
+    assert int(whole.full.acting.ring.inserted) == STEPS // CFG.num_envs
+
+
+def test_episodes_are_those_of_the_game(finished):
+    episodes = [episode for turn in finished[1] for episode in turn.episodes]
+    # Ten slots an episode: nine steps and the reset.
+    assert len(episodes) == STEPS // CFG.num_envs // 10 * CFG.num_envs
+    assert {e.length for e in episodes} == {9} and {e.return_ for e in episodes} <= {-1.0, 1.0}
+    assert all(e.success == (e.return_ > 0) for e in episodes)
+    steps = [e.env_steps for e in episodes]
+    assert steps == sorted(steps) and steps[0] == 9 * CFG.num_envs
+
+
+def test_how_much_a_dispatch_takes_does_not_matter(finished):
+    small = loop()
+    while not small.done:
+        small._next = {False: 3, True: 1}
+        small.advance()
+    assert same(small.full, finished[0].full)
+
+
+def test_nothing_compiles_twice(finished):
+    whole, _ = finished
+    assert whole._collect._cache_size() == whole._learn._cache_size() == 1
+
+
+def test_another_seed_is_another_run(finished):
+    other = loop(steps=44, seed=1)
+    list(other.turns())
+    ours, theirs = (x.full.acting.ring.columns["action/action"][:, :10] for x in (finished[0], other))
+    assert not np.array_equal(ours, theirs)
+
+
+def test_updates_that_are_not_finite_leave_the_learner_as_it_was():
+    hyper = Hyper.of(AGENT)._replace(lr=jnp.float32(1e36))
+    mad = loop(hyper=hyper)
+    with pytest.raises(Diverged, match=r"update \d+ gave values that are not finite: .*opt/param_norm"):
+        list(mad.turns())
+    assert all(np.isfinite(x).all() for x in jax.tree.leaves(mad.state))
+    failed, updates = int(mad.full.acting.failed), int(mad.state.updates)
+    assert failed == updates + 1
+
+
+def test_going_on_from_stored_arrays_is_bitwise_the_same(finished):
+    first = loop(steps=80)
+    list(first.turns())
+    stored = jax.tree.map(np.array, first.full)
+    state = jax.tree.map(jnp.asarray, stored)
+    second = FusedLoop(first.fused, first.hyper, 0, STEPS, first.progress, state, jit=tiny.jit)
+    list(second.turns())
+    assert same(second.full, finished[0].full)
