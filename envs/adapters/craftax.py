@@ -22,7 +22,7 @@ from jax import Array
 
 from envs.adapters import UnknownTask, suggestion
 from envs.adapters.device import first, later, strong
-from envs.api import JaxEnv, Space, Step
+from envs.api import JaxEnv, Space, Spaces, Step
 
 OBS = ("symbolic", "pixels")
 TASKS = ("Craftax-Classic", "Craftax")
@@ -57,7 +57,7 @@ class Craftax:
     """
 
     def __init__(self, name: str, *, pixels: bool, max_steps: int | None = None):
-        from craftax.craftax_env import make_craftax_env_from_name
+        from craftax.craftax_env import make_craftax_env_from_name  # pyrefly: ignore
 
         kind = "Pixels" if pixels else "Symbolic"
         # Craftax tells how its textures get on; standard output belongs to results.
@@ -69,9 +69,11 @@ class Craftax:
         self.task = f"craftax:{name}"
         shape = tuple(self._env.observation_space(self._params).shape)
         self._pixels = pixels
-        self.obs_space = {"image": Space(shape, "uint8")} if pixels else {"vector": Space(shape, "float32")}
+        self.obs_space: Spaces = (
+            {"image": Space(shape, "uint8")} if pixels else {"vector": Space(shape, "float32")}
+        )
         actions = self._env.action_space(self._params).n
-        self.act_space = {"action": Space((), "int32", int(actions))}
+        self.act_space: Spaces = {"action": Space((), "int32", int(actions))}
 
     def reset(self, *, key: Array) -> tuple[Any, Step]:
         """A world chosen at random, and its first step."""

@@ -27,7 +27,7 @@ from jax import Array
 
 from envs.adapters import MissingExtra, UnknownTask, suggestion
 from envs.adapters.device import first, later, strong
-from envs.api import JaxEnv, Space, Step, UnsupportedSpace
+from envs.api import JaxEnv, Space, Spaces, Step, UnsupportedSpace
 
 OBS = ("",)
 
@@ -101,9 +101,9 @@ class Gymnax:
         self._env, self._params = env, params
         key, space = observation(self.task, env.observation_space(params), board=name.endswith(BOARDS))
         self._key = key
-        self.obs_space = {key: space}
+        self.obs_space: Spaces = {key: space}
         act, self._act = action(self.task, env.action_space(params))
-        self.act_space = {"action": act}
+        self.act_space: Spaces = {"action": act}
 
     def reset(self, *, key: Array) -> tuple[Any, Step]:
         """A state at the start of an episode, and its first step."""

@@ -17,7 +17,7 @@ from jax import Array
 
 from envs.adapters import UnknownTask, suggestion
 from envs.adapters.device import first, later, strong
-from envs.api import LOG_PREFIX, JaxEnv, Space, Step
+from envs.api import LOG_PREFIX, JaxEnv, Space, Spaces, Step
 
 OBS = ("symbolic",)
 
@@ -65,20 +65,21 @@ class XMiniGrid:
     """
 
     def __init__(self, name: str, max_steps: int | None = None):
-        import xminigrid
-        from xminigrid.core.constants import NUM_COLORS, NUM_TILES
+        import xminigrid  # pyrefly: ignore
+        from xminigrid.core.constants import NUM_COLORS, NUM_TILES  # pyrefly: ignore
 
         self.task = f"xminigrid:{name}"
         self._env, self._params = xminigrid.make(name, **({"max_steps": max_steps} if max_steps else {}))
         self._tells = name.removeprefix(PREFIX) not in WITHOUT_GOAL
         *view, _ = self._env.observation_shape(self._params)
-        self.obs_space = {
+        obs_space = {
             "tile": Space(tuple(view), "uint8", NUM_TILES),
             "color": Space(tuple(view), "uint8", NUM_COLORS),
         }
         if self._tells:
-            self.obs_space[LOG_PREFIX + "success"] = Space((), "float32")
-        self.act_space = {"action": Space((), "int32", self._env.num_actions(self._params))}
+            obs_space[LOG_PREFIX + "success"] = Space((), "float32")
+        self.obs_space: Spaces = obs_space
+        self.act_space: Spaces = {"action": Space((), "int32", self._env.num_actions(self._params))}
 
     def reset(self, *, key: Array) -> tuple[Any, Step]:
         """A world chosen at random, and its first step."""
