@@ -31,6 +31,8 @@ class Suite:
     """A few tasks."""
     on_device: bool = False
     """Whether its worlds are pure functions of JAX arrays, which the fused loop compiles in."""
+    by_hand: str = ""
+    """The commands that install it, where `pip install` of `install` would change what else is there."""
 
     @property
     def installed(self) -> bool:
@@ -53,7 +55,8 @@ class Suite:
           MissingExtra: if its package is not installed.
         """
         if not self.installed:
-            raise MissingExtra(f"{self.name} tasks need {self.package}: pip install '{self.install}'")
+            how = self.by_hand or f"pip install '{self.install}'"
+            raise MissingExtra(f"{self.name} tasks need {self.package}: {how}")
         return importlib.import_module(self.module)
 
 
@@ -78,6 +81,31 @@ SUITES = (
         "jax",
         "jax",
         ("grid:DoorKey-5x5", "grid:FourRooms", "grid:MemoryS7"),
+        on_device=True,
+    ),
+    Suite(
+        "gymnax",
+        "envs.adapters.gymnax",
+        "gymnax",
+        "gymnax==1.0.1",
+        ("gymnax:Breakout-MinAtar", "gymnax:CartPole-v1", "gymnax:Pendulum-v1"),
+        on_device=True,
+        by_hand="pip install --no-deps gymnax==1.0.1 && pip install six seaborn matplotlib",
+    ),
+    Suite(
+        "xminigrid",
+        "envs.adapters.xminigrid",
+        "xminigrid",
+        "dreamer-toolkit[xminigrid]",
+        ("xminigrid:DoorKey-5x5", "xminigrid:FourRooms", "xminigrid:MemoryS16"),
+        on_device=True,
+    ),
+    Suite(
+        "craftax",
+        "envs.adapters.craftax",
+        "craftax",
+        "dreamer-toolkit[craftax]",
+        ("craftax:Craftax-Classic", "craftax:Craftax"),
         on_device=True,
     ),
     Suite(

@@ -40,7 +40,10 @@ BELOW_LEAVES = ("envs.api", "dreamer.schema", "dreamer.config", "dreamer.records
 WORLDS = {"dreamer.loops": ("envs.rollout",)}
 """What of `envs` somebody in `dreamer` may import besides `envs.api`."""
 
-ON_DEVICE = ("envs.gridworld", "envs.catch", "envs.device_copies", "envs.wrappers")
+ON_DEVICE = (
+    *("envs.gridworld", "envs.catch", "envs.device_copies", "envs.wrappers"),
+    *("envs.adapters.device", "envs.adapters.gymnax", "envs.adapters.xminigrid", "envs.adapters.craftax"),
+)
 """Worlds as pure functions of JAX arrays, imported only by who asks for them."""
 
 UNTIL_CALLED = ("jax", "jaxlib", "flax", "optax", "orbax", "tyro", "wandb", "scipy")

@@ -1,0 +1,100 @@
+"""craftax:Craftax and craftax:Craftax-Classic: open worlds of survival as pure functions.
+
+    obs="symbolic"   `vector`, float32: [1345] in Classic, [8268] in Craftax
+    obs="pixels"     `image`, uint8: [63, 63, 3] in Classic, [130, 110, 3] in Craftax
+
+An episode ends by death, in Craftax also by victory; after 10,000 steps it ends without being terminal.
+Neither game has a success.
+
+A new world costs much more than a step: in a batch, compute it only when a copy needs one (`lazy_resets` of
+`envs.wrappers.Batched`). Building an environment of pixels for the first time takes a minute, in which
+Craftax writes its textures into its own package folder.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import sys
+from typing import Any
+
+import jax.numpy as jnp
+from jax import Array
+
+from envs.adapters import UnknownTask, suggestion
+from envs.adapters.device import first, later, strong
+from envs.api import JaxEnv, Space, Spaces, Step
+
+OBS = ("symbolic", "pixels")
+TASKS = ("Craftax-Classic", "Craftax")
+
+
+def ids() -> list[str]:
+    """The two games."""
+    return list(TASKS)
+
+
+def canonical(name: str) -> str:
+    """The name itself, if there is such a task.
+
+    Raises:
+      UnknownTask: with close matches.
+    """
+    if name not in TASKS:
+        raise UnknownTask(f"there is no task craftax:{name}{suggestion(name, TASKS)}")
+    return name
+
+
+def make_jax(name: str, obs: str) -> JaxEnv:
+    """One world."""
+    return Craftax(canonical(name), pixels=obs == "pixels")
+
+
+class Craftax:
+    """A `JaxEnv` of either game.
+
+    Args:
+      max_steps: the time limit (None: that of the game).
+    """
+
+    def __init__(self, name: str, *, pixels: bool, max_steps: int | None = None):
+        from craftax.craftax_env import make_craftax_env_from_name  # pyrefly: ignore
+
+        kind = "Pixels" if pixels else "Symbolic"
+        # Craftax tells how its textures get on; standard output belongs to results.
+        with contextlib.redirect_stdout(sys.stderr):
+            self._env = make_craftax_env_from_name(f"{name}-{kind}-v1", auto_reset=False)
+        self._params = self._env.default_params
+        if max_steps is not None:
+            self._params = self._params.replace(max_timesteps=max_steps)
+        self.task = f"craftax:{name}"
+        shape = tuple(self._env.observation_space(self._params).shape)
+        self._pixels = pixels
+        self.obs_space: Spaces = (
+            {"image": Space(shape, "uint8")} if pixels else {"vector": Space(shape, "float32")}
+        )
+        actions = self._env.action_space(self._params).n
+        self.act_space: Spaces = {"action": Space((), "int32", int(actions))}
+
+    def reset(self, *, key: Array) -> tuple[Any, Step]:
+        """A world chosen at random, and its first step."""
+        raw, state = self._env.reset_env(key, self._params)
+        return _without_key(state), first(self._observe(raw))
+
+    def step(self, state: Any, action: dict[str, Array], *, key: Array) -> tuple[Any, Step]:
+        """What the action leads to."""
+        act = jnp.asarray(action["action"], jnp.int32)
+        raw, state, reward, done, _ = self._env.step_env(key, state, act, self._params)
+        # `done` and the discount say the same of death and time limit. Whether the player lives does not
+        # depend on the clock, so an episode that would be over with a fresh one is over for good.
+        terminal = self._env.is_terminal(state.replace(timestep=0), self._params)
+        return _without_key(state), later(self._observe(raw), reward, terminal, done)
+
+    def _observe(self, raw: Array) -> dict[str, Array]:
+        if not self._pixels:
+            return {"vector": jnp.asarray(raw, jnp.float32)}
+        return {"image": jnp.clip(jnp.round(raw * 255), 0, 255).astype(jnp.uint8)}
+
+
+def _without_key(state: Any) -> Any:
+    """A state without the key for the noise of the night, which has been drawn when a step is returned."""
+    return strong(state.replace(state_rng=None))

@@ -1,0 +1,107 @@
+"""xminigrid:<id>: the MiniGrid tasks of XLand-MiniGrid as pure functions.
+
+The observation is `tile` and `color`, both categorical and [7, 7] (Memory: [3, 3]), seen from the agent, who
+stands in the middle of the lower edge and sees through walls; what it carries is not shown. The tasks have
+the rules of MiniGrid's namesakes, but other numbers for what is in a cell.
+
+An episode succeeds if it ends with a reward; `Playground` has no goal, and so no success. The ids that begin
+with XLand are left out: without the rule sets that XLand-MiniGrid downloads they have no goal either.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import jax.numpy as jnp
+from jax import Array
+
+from envs.adapters import UnknownTask, suggestion
+from envs.adapters.device import first, later, strong
+from envs.api import LOG_PREFIX, JaxEnv, Space, Spaces, Step
+
+OBS = ("symbolic",)
+
+PREFIX = "MiniGrid-"
+# Importing xminigrid takes most of a second, and so the names stand here.
+TASKS = (
+    *("BlockedUnlockPickUp", "DoorKey-5x5", "DoorKey-6x6", "DoorKey-8x8", "DoorKey-16x16"),
+    *("Empty-5x5", "Empty-6x6", "Empty-8x8", "Empty-16x16"),
+    *("EmptyRandom-5x5", "EmptyRandom-6x6", "EmptyRandom-8x8", "EmptyRandom-16x16"),
+    *("FourRooms", "LockedRoom", "MemoryS8", "MemoryS16", "MemoryS32", "MemoryS64", "MemoryS128"),
+    *("Playground", "Unlock", "UnlockPickUp"),
+)
+WITHOUT_GOAL = ("Playground",)
+
+
+def ids() -> list[str]:
+    """The short names of all tasks."""
+    return list(TASKS)
+
+
+def canonical(name: str) -> str:
+    """The full id: `DoorKey-5x5` is `MiniGrid-DoorKey-5x5`.
+
+    Raises:
+      UnknownTask: with close matches.
+    """
+    short = name.removeprefix(PREFIX)
+    if short in TASKS:
+        return PREFIX + short
+    if name.startswith("XLand-"):
+        raise UnknownTask(f"xminigrid:{name} is left out because its goals are downloaded")
+    raise UnknownTask(f"XLand-MiniGrid has no task '{name}'{suggestion(short, TASKS)}")
+
+
+def make_jax(name: str, obs: str) -> JaxEnv:
+    """One world."""
+    return XMiniGrid(canonical(name))
+
+
+class XMiniGrid:
+    """A `JaxEnv`, whose state is XLand-MiniGrid's time step.
+
+    Args:
+      max_steps: the time limit (None: that of the task).
+    """
+
+    def __init__(self, name: str, max_steps: int | None = None):
+        import xminigrid  # pyrefly: ignore
+        from xminigrid.core.constants import NUM_COLORS, NUM_TILES  # pyrefly: ignore
+
+        self.task = f"xminigrid:{name}"
+        self._env, self._params = xminigrid.make(name, **({"max_steps": max_steps} if max_steps else {}))
+        self._tells = name.removeprefix(PREFIX) not in WITHOUT_GOAL
+        *view, _ = self._env.observation_shape(self._params)
+        obs_space = {
+            "tile": Space(tuple(view), "uint8", NUM_TILES),
+            "color": Space(tuple(view), "uint8", NUM_COLORS),
+        }
+        if self._tells:
+            obs_space[LOG_PREFIX + "success"] = Space((), "float32")
+        self.obs_space: Spaces = obs_space
+        self.act_space: Spaces = {"action": Space((), "int32", self._env.num_actions(self._params))}
+
+    def reset(self, *, key: Array) -> tuple[Any, Step]:
+        """A world chosen at random, and its first step."""
+        state = self._env.reset(self._params, key)
+        # It keeps a key for wrappers that reset by themselves; here chance comes from the caller alone.
+        state = strong(state.replace(state=state.state.replace(key=None)))
+        return state, first(self._observe(state, jnp.nan))
+
+    def step(self, state: Any, action: dict[str, Array], *, key: Array) -> tuple[Any, Step]:
+        """What the action leads to; chance plays no part, so the key is not used."""
+        del key
+        act = jnp.asarray(action["action"], jnp.int32)
+        state = strong(self._env.step(self._params, state, act))
+        last = state.last()
+        # At a time limit the discount stays 1.
+        terminal = last & (state.discount == 0)
+        told = jnp.where(last, (terminal & (state.reward > 0)).astype(jnp.float32), jnp.nan)
+        return state, later(self._observe(state, told), state.reward, terminal, last)
+
+    def _observe(self, state: Any, success: Array | float) -> dict[str, Array]:
+        tile, color = jnp.moveaxis(state.observation.astype(jnp.uint8), -1, 0)
+        obs = {"tile": tile, "color": color}
+        if self._tells:
+            obs[LOG_PREFIX + "success"] = jnp.asarray(success, jnp.float32)
+        return obs

@@ -1,0 +1,111 @@
+"""xminigrid: the same worlds as XLand-MiniGrid's own."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+import envs
+from envs.adapters import xminigrid as adapter
+from envs.wrappers import Batched
+
+xminigrid = pytest.importorskip("xminigrid")
+
+COPIES = 16
+
+
+def test_the_tasks_are_those_of_the_package_that_have_rules():
+    ids = [name for name in xminigrid.registered_environments() if not name.startswith("XLand-")]
+    assert {adapter.canonical(name) for name in adapter.TASKS} == set(ids)
+
+
+@pytest.mark.parametrize("task", ["DoorKey-5x5", "MemoryS8", "LockedRoom"])
+def test_it_keeps_the_contract(task):
+    # The package promotes ranks where it compares positions.
+    with jax.numpy_rank_promotion("allow"):
+        findings = envs.check(f"xminigrid:{task}", steps=120)
+    assert not [f for f in findings if f.status == "fail"], findings
+
+
+@pytest.mark.parametrize(("task", "limit"), [("Empty-5x5", 40), ("MemoryS8", 30)])
+def test_it_is_the_world_of_the_package(task, limit):
+    ours = adapter.XMiniGrid(adapter.canonical(task), max_steps=limit)
+    theirs, params = xminigrid.make(adapter.canonical(task), max_steps=limit)
+
+    def turn(carry, action):
+        mine, state = carry
+        mine, step = ours.step(mine, {"action": action}, key=jax.random.key(9))
+        state = theirs.step(params, state, action)
+        return (mine, state), (step, (state.observation, state.reward, state.discount, state.last()))
+
+    def play(key):
+        mine, first = ours.reset(key=key)
+        state = theirs.reset(params, key)
+        # Mostly forward, so that some arrive in time.
+        actions = jax.random.choice(jax.random.fold_in(key, 1), jnp.asarray([0, 0, 0, 1, 2, 3]), (limit,))
+        return first, state.observation, jax.lax.scan(turn, (mine, state), actions)[1]
+
+    # Both worlds start from one key on purpose.
+    with jax.debug_key_reuse(False):
+        first, shown, (step, (obs, reward, discount, last)) = jax.jit(jax.vmap(play))(
+            jax.random.split(jax.random.key(0), COPIES)
+        )
+    image = lambda obs: np.stack([obs["tile"], obs["color"]], -1)
+    np.testing.assert_array_equal(image(first.obs), shown)
+    np.testing.assert_array_equal(image(step.obs), obs)
+    np.testing.assert_array_equal(step.reward, reward)
+    np.testing.assert_array_equal(step.is_last, last)
+    np.testing.assert_array_equal(step.is_terminal, np.asarray(last) & (np.asarray(discount) == 0))
+    told, won = np.asarray(step.obs["log/success"]), np.asarray(reward) > 0
+    np.testing.assert_array_equal(told, np.where(last, won, np.nan))
+
+    # What happens after the end is undefined, and so only first endings count.
+    end = np.argmax(last, 1)
+    terminal = np.asarray(step.is_terminal)[np.arange(COPIES), end]
+    assert (end[~terminal] == limit - 1).all()
+    assert terminal.any() and not terminal.all()
+
+
+def test_copies_in_a_scan_compile_once():
+    env = Batched(adapter.XMiniGrid("MiniGrid-DoorKey-5x5", max_steps=20), COPIES)
+
+    def turn(worlds, key):
+        act_key, key = jax.random.split(key)
+        return env.step(worlds, {"action": jax.random.randint(act_key, (COPIES,), 0, 6)}, key=key)
+
+    play = jax.jit(lambda worlds, key: jax.lax.scan(turn, worlds, jax.random.split(key, 30)))
+    keys = jax.random.split(jax.random.key(1), 2)
+    worlds, _ = jax.jit(lambda key: env.reset(key=key))(jax.random.key(0))
+    worlds, before = play(worlds, keys[0])
+    _, step = play(worlds, keys[1])
+    assert play._cache_size() == 1
+    np.testing.assert_array_equal(step.is_first[1:], step.is_last[:-1])
+    np.testing.assert_array_equal(step.is_first[0], before.is_last[-1])
+    limit = np.asarray(step.is_last & ~step.is_terminal)
+    assert limit.any()
+    assert (np.asarray(step.obs["log/success"])[limit] == 0).all()
+    starts = np.asarray(step.is_first)
+    assert not np.asarray(step.reward)[starts].any()
+    assert len({tile.tobytes() for tile in np.asarray(step.obs["tile"])[starts]}) > 1
+
+
+def test_a_playground_has_no_success():
+    env = envs.make_jax("xminigrid:Playground")
+    assert set(env.obs_space) == {"tile", "color"}
+    assert envs.make_jax("xminigrid:MemoryS8").obs_space["tile"].shape == (3, 3)
+
+
+def test_names():
+    assert envs.canonical("xminigrid:DoorKey-5x5") == "xminigrid:MiniGrid-DoorKey-5x5"
+    assert envs.canonical("xminigrid:MiniGrid-FourRooms") == "xminigrid:MiniGrid-FourRooms"
+    with pytest.raises(envs.UnknownTask, match="did you mean DoorKey-5x5"):
+        envs.make("xminigrid:DoorKy-5x5")
+    with pytest.raises(envs.UnknownTask, match="its goals are downloaded"):
+        envs.make("xminigrid:XLand-MiniGrid-R1-9x9")
+
+
+def test_a_state_has_no_key_and_settled_dtypes():
+    state, _ = envs.make_jax("xminigrid:Empty-5x5").reset(key=jax.random.key(0))
+    leaves = jax.tree.leaves(state)
+    assert not any(x.weak_type for x in leaves)
+    assert not any(jnp.issubdtype(x.dtype, jax.dtypes.prng_key) for x in leaves)
