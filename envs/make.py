@@ -40,6 +40,11 @@ class Suite:
         return importlib.util.find_spec(self.package) is not None
 
     @property
+    def how(self) -> str:
+        """The command that installs it."""
+        return self.by_hand or f"pip install '{self.install}'"
+
+    @property
     def obs(self) -> tuple[str, ...]:
         """The observations one can choose, the default first."""
         return self.adapter().OBS
@@ -55,8 +60,7 @@ class Suite:
           MissingExtra: if its package is not installed.
         """
         if not self.installed:
-            how = self.by_hand or f"pip install '{self.install}'"
-            raise MissingExtra(f"{self.name} tasks need {self.package}: {how}")
+            raise MissingExtra(f"{self.name} tasks need {self.package}: {self.how}")
         return importlib.import_module(self.module)
 
 

@@ -18,9 +18,8 @@ def show(*, json: bool) -> int:
         print(jsonlib.dumps({"suites": rows}))
         return 0
     for row in rows:
-        state = (
-            f"{row['tasks']} tasks" if row["installed"] else f"not installed: pip install '{row['install']}'"
-        )
+        where = "on the device" if row["on_device"] else "on the host"
+        state = f"{row['tasks']} tasks, {where}" if row["installed"] else f"not installed: {row['install']}"
         print(f"{row['name']:<10} {state}")
         if any(row["obs"]):
             print(f"{'':<10} observations (--env.obs): {', '.join(row['obs'])}")
@@ -33,7 +32,8 @@ def _row(suite: Suite) -> dict[str, Any]:
     return {
         "name": suite.name,
         "installed": suite.installed,
-        "install": suite.install,
+        "on_device": suite.on_device,
+        "install": suite.how,
         "tasks": len(suite.tasks()),
         "obs": list(suite.obs) if suite.installed else [],
         "examples": list(suite.examples),

@@ -37,7 +37,7 @@ ORDER = (
 
 LEAVES = ("dreamer.replay", "dreamer.checkpoint", "dreamer.logger")
 BELOW_LEAVES = ("envs.api", "dreamer.schema", "dreamer.config", "dreamer.records")
-WORLDS = {"dreamer.loops": ("envs.rollout",)}
+WORLDS = {"dreamer.loops": ("envs.rollout", "envs.wrappers")}
 """What of `envs` somebody in `dreamer` may import besides `envs.api`."""
 
 ON_DEVICE = (

@@ -11,7 +11,7 @@ import dreamer
 import experiments
 from dreamer import schema
 from dreamer.agent import Agent
-from dreamer.config import AgentConfig, Config
+from dreamer.config import HYPER, AgentConfig, Config
 from envs.api import Space
 from experiments import presets
 from experiments.presets.sizes import SIZES
@@ -114,7 +114,7 @@ def attributes_read() -> set[str]:
                 continue
             nodes = ast.walk(ast.parse(path.read_text()))
             read |= {n.attr for n in nodes if isinstance(n, ast.Attribute) and isinstance(n.ctx, ast.Load)}
-    return read
+    return read | {field.rpartition(".")[2] for field in HYPER.values()} | {"vary"}  # by `grid` next to it
 
 
 def test_every_field_is_read_by_something():

@@ -32,5 +32,5 @@ def suggestion(name: str, known: Iterable[str] | Mapping[str, str]) -> str:
     """
     shown = known if isinstance(known, Mapping) else {item: item for item in known}
     spelled = {item.lower(): text for item, text in shown.items()}
-    close = difflib.get_close_matches(name.lower(), spelled, n=3, cutoff=0.5)
+    close = difflib.get_close_matches(name.lower(), spelled, n=3, cutoff=0.6)
     return f"; did you mean {' or '.join(spelled[c] for c in close)}?" if close else ""
