@@ -11,7 +11,7 @@ import resource
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from statistics import median
 from typing import Any
 
@@ -75,26 +75,27 @@ def run(
         for size in sizes
         for kind in obs
     ]
-    rows, surroundings, failed = [], {}, 0
+    rows, about, failed = [], {}, 0
     for job in jobs:
         with console.status(f"{job['size']} {job['obs']} ({batch} x {length}): compiling and measuring"):
-            result = _in_own_process(job)
+            result = within_own_process("experiments.bench", job)
         if isinstance(result, str):
             failed += 1
             console.print(f"{job['size']} {job['obs']} could not be measured: {result}", markup=False)
         else:
-            surroundings = result.pop("surroundings")
+            about = result.pop("surroundings")
             rows.append(result)
     if rows and not json:
-        Console().print(_table(rows, batch, length, surroundings))
+        title = f"{batch} x {length} steps a batch on {about['device']}, JAX {about['jax']}"
+        Console().print(table(rows, COLUMNS, title))
     if json:
-        print(jsonlib.dumps({"rows": rows, **surroundings}))
+        print(jsonlib.dumps({"rows": rows, **about}))
     return 1 if failed else 0
 
 
-def _in_own_process(job: dict[str, Any]) -> dict[str, Any] | str:
-    """The row of one job, or why there is none."""
-    command = [sys.executable, "-m", "experiments.bench", jsonlib.dumps(job)]
+def within_own_process(module: str, job: dict[str, Any]) -> dict[str, Any] | str:
+    """The row of one job, as the program `module` prints it, or why there is none."""
+    command = [sys.executable, "-m", module, jsonlib.dumps(job)]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     if done.returncode == 0:
         return jsonlib.loads(done.stdout.splitlines()[-1])
@@ -103,16 +104,15 @@ def _in_own_process(job: dict[str, Any]) -> dict[str, Any] | str:
     return (done.stderr.strip().splitlines() or ["no message"])[-1]
 
 
-def _table(rows: Sequence[dict[str, Any]], batch: int, length: int, surroundings: dict[str, Any]) -> Table:
-    table = Table(
-        title=f"{batch} x {length} steps a batch on {surroundings['device']}, JAX {surroundings['jax']}"
-    )
-    columns = {key: name for key, name in COLUMNS.items() if key in rows[0]}
+def table(rows: Sequence[dict[str, Any]], columns: Mapping[str, str], title: str) -> Table:
+    """The rows for people; `columns` are keys and what they are called, those that no row has left out."""
+    made = Table(title=title)
+    columns = {key: name for key, name in columns.items() if key in rows[0]}
     for name in columns.values():
-        table.add_column(name, justify="right")
+        made.add_column(name, justify="right")
     for row in rows:
-        table.add_row(*(f"{v:,}" if isinstance(v := row[key], int | float) else v for key in columns))
-    return table
+        made.add_row(*(f"{v:,}" if isinstance(v := row[key], int | float) else v for key in columns))
+    return made
 
 
 def measure(size: str, obs: str, batch: int, length: int, dtype: str = "auto") -> dict[str, Any]:
@@ -257,7 +257,8 @@ def _flops(compiled: Any) -> float:
     return float(costs.get("flops", 0.0))
 
 
-def _surroundings() -> dict[str, Any]:
+def surroundings() -> dict[str, Any]:
+    """What a row was measured on."""
     import jax
 
     return {"device": f"{os.cpu_count()} x {jax.devices()[0].device_kind}", "jax": jax.__version__}
@@ -268,4 +269,4 @@ if __name__ == "__main__":
 
     keep_memory()  # as in training
     measured = measure(**jsonlib.loads(sys.argv[1]))
-    print(jsonlib.dumps(measured | {"surroundings": _surroundings()}))
+    print(jsonlib.dumps(measured | {"surroundings": surroundings()}))

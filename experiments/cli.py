@@ -75,6 +75,10 @@ class BenchOptions(Section):
     """Steps of each."""
     dtype: Literal["auto", "float32", "bfloat16"] = "auto"
     """Of activations; auto is float32 on a CPU and bfloat16 elsewhere."""
+    loop: bool = False
+    """Measure acting, replay and learning together instead, in the loop of the host and in the fused one."""
+    members: tuple[Count, ...] = (1, 4, 16, 64)
+    """With --loop: sizes of the populations in the fused loop."""
     json: bool = False
     """Print one JSON object, and nothing else on standard output."""
 
@@ -124,9 +128,13 @@ def evaluate(words: Sequence[str], options: EvalOptions, changes: Mapping[str, A
 def bench(words: Sequence[str], options: BenchOptions, changes: Mapping[str, Any]) -> int:
     for size in options.sizes:
         _known("size", size, SIZES)
+    o = options
+    if o.loop:
+        from experiments import bench_loop
+
+        return bench_loop.run(o.sizes, o.members, o.batch, o.length, json=o.json)
     from experiments import bench
 
-    o = options
     return bench.run(o.sizes, o.obs, o.batch, o.length, dtype=o.dtype, json=o.json)
 
 
@@ -333,6 +341,7 @@ def _over(base: Config, options: TrainOptions, changes: Mapping[str, Any]) -> Co
 def default_folder(cfg: Config, base: Config) -> Path:
     """`runs/quickstart-seed0`, or named after the task where it is not that of the preset."""
     name = base.preset if cfg.task == base.task else re.sub(r"[^\w.-]+", "-", cfg.task)
+    name += "" if cfg.population.is_one else "-population"
     return Path("runs") / f"{name}-seed{cfg.seed}"
 
 

@@ -100,18 +100,29 @@ def plan(task: str, cfg: Config) -> dict[str, Any]:
         needed = bytes_needed(cfg.replay.capacity, cfg.loop.num_envs, obs, act, (rssm.deter, rssm.stoch))
     finally:
         env.close()
-    suite = env.task.partition(":")[0]
-    copies = "each in a process" if cfg.env.parallel else "stepped one after the other"
+    loop, why = _loop(env.task, cfg)
     shown = lambda spaces: {k: _space(s) for k, s in spaces.items()}
     return {
         "task": env.task,
-        "loop": "host",
-        "why": f"{suite} environments run in Python; {cfg.loop.num_envs} copies, {copies}",
+        "loop": loop,
+        "why": why,
         "observations": shown({k: s for k, s in obs.items() if not k.startswith(envs.api.LOG_PREFIX)}),
         "actions": shown(act),
         "preset": cfg.preset,
         "replay_gib": round(needed / GIB, 2),
     }
+
+
+def _loop(task: str, cfg: Config) -> tuple[str, str]:
+    """Which loop trains on a task, and why."""
+    suite, copies = task.partition(":")[0], cfg.loop.num_envs
+    if envs.is_on_device(task):
+        return "fused", (
+            f"{suite} environments are pure functions of JAX arrays, so {copies} copies, replay and learning "
+            "are one compiled program, and --seeds trains many agents in it"
+        )
+    how = "each in a process" if cfg.env.parallel else "stepped one after the other"
+    return "host", f"{suite} environments run in Python; {copies} copies, {how}"
 
 
 def _space(space: envs.Space) -> str:

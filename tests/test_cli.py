@@ -10,7 +10,7 @@ import pytest
 
 import envs
 from dreamer import config, schema
-from dreamer.config import Config
+from dreamer.config import Config, PopulationConfig
 from dreamer.schema import ConfigError
 from experiments import cli, doctor, envs_command, presets
 from experiments.cli import TrainOptions, main, resolve
@@ -92,6 +92,20 @@ def test_preset_then_size_then_file_then_flags():
 def test_a_run_is_named_after_its_preset_or_task(preset, changes, folder):
     assert asked(preset, changes).folder == Path(folder)
     assert asked(preset, changes, run="x").folder == Path("x")
+
+
+@pytest.mark.parametrize(
+    ("options", "seeds", "vary"),
+    [
+        ({"seeds": 8}, 8, ()),
+        ({"population": ("lr=1e-4,3e-4", "seeds=4")}, 4, ("lr=1e-4,3e-4",)),
+        ({"population": ("entropy=1e-3",)}, 1, ("entropy=1e-3",)),
+    ],
+)
+def test_a_population_is_asked_for_in_two_ways(options, seeds, vary):
+    plan = asked(changes={"task": "grid:DoorKey-5x5"}, **options)
+    assert plan.cfg.population == PopulationConfig(seeds, vary)
+    assert plan.folder == Path("runs/grid-DoorKey-5x5-population-seed0")
 
 
 def test_a_run_in_the_folder_is_gone_on_with():
@@ -256,6 +270,14 @@ def test_the_doctor_says_what_would_run(capsys):
     assert set(found["task"]["observations"]) == {"object", "color", "state", "direction"}
     assert main(["doctor"]) == 0
     assert "versions" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(("task", "loop"), [("grid:Catch", "fused"), ("minigrid:Empty-5x5", "host")])
+def test_the_doctor_says_which_loop_would_run(task, loop):
+    from experiments import doctor
+
+    plan = doctor.plan(task, presets.build("quickstart"))
+    assert plan["loop"] == loop and "16 copies" in plan["why"]
 
 
 @pytest.mark.parametrize(

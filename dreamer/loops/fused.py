@@ -87,6 +87,33 @@ class Happened(NamedTuple):
     failure: dict[str, Array]
     """{name: []} the metrics of the first update that failed."""
 
+    @classmethod
+    def nothing(cls, shape: tuple[int, int], metrics: dict[str, Any]) -> Happened:
+        """Room for [slots, E] and for metrics of these shapes."""
+        zeros = {name: jnp.zeros(x.shape, x.dtype) for name, x in metrics.items()}
+        numbers, count = jnp.zeros(shape), jnp.zeros((), jnp.int32)
+        return cls(jnp.zeros(shape, bool), numbers, jnp.zeros(shape, jnp.int32), numbers, zeros, count, zeros)
+
+    def after_slots(self, first: Array, rows: tuple[Array, Array, Array, Array]) -> Happened:
+        """With the next slots, from number `first` on: ended, returns, lengths, success, [n, E] each."""
+        write = lambda column, new: jax.lax.dynamic_update_slice_in_dim(column, new, first, 0)
+        ended, returns, lengths, success = rows
+        return self._replace(
+            ended=write(self.ended, ended),
+            returns=write(self.returns, returns),
+            lengths=write(self.lengths, lengths),
+            success=write(self.success, success),
+        )
+
+    def after_update(self, failed_before: Array, failed: Array, metrics: dict[str, Array]) -> Happened:
+        """With one more update: counted if it is good, kept apart if it is the first that is not."""
+        keep = lambda condition, new, old: jax.tree.map(partial(jnp.where, condition), new, old)
+        return self._replace(
+            metrics=keep(failed == 0, jax.tree.map(jnp.add, self.metrics, metrics), self.metrics),
+            updates=self.updates + (failed == 0),
+            failure=keep(failed != failed_before, metrics, self.failure),
+        )
+
 
 class Round(NamedTuple):
     """The ratio of acting to learning in whole numbers."""
@@ -146,7 +173,9 @@ class Fused:
         )
         return self._placed(FusedState(self.agent.init(key), acting))
 
-    def slot(self, state: FusedState, hyper: Hyper, seed: Array) -> tuple[FusedState, tuple[Array, ...]]:
+    def slot(
+        self, state: FusedState, hyper: Hyper, seed: Array
+    ) -> tuple[FusedState, tuple[Array, Array, Array, Array]]:
         """Act in every environment and record it; tells which episodes ended."""
         acting, keys = state.acting, _keys(seed)
         seen = {k: v for k, v in acting.step.obs.items() if not k.startswith(LOG_PREFIX)}
@@ -190,49 +219,24 @@ class Fused:
     ) -> tuple[FusedState, Happened]:
         """`count` rounds, or (not `learn`) so many slots without updates."""
         slots, updates = self.round if learn else (1, 0)
+        act = lambda state, _: self.slot(state, hyper, seed)
         update = partial(self.update, hyper=hyper, seed=seed)
-        zeros = {name: jnp.zeros(x.shape, x.dtype) for name, x in jax.eval_shape(update, state)[1].items()}
-        shape = (max(SLOTS // slots, 1) * slots, self.env.num_envs)
-        happened = Happened(
-            ended=jnp.zeros(shape, bool),
-            returns=jnp.zeros(shape),
-            lengths=jnp.zeros(shape, jnp.int32),
-            success=jnp.zeros(shape),
-            metrics=zeros,
-            updates=jnp.zeros((), jnp.int32),
-            failure=zeros,
-        )
 
         def learn_once(carry: tuple[FusedState, Happened], _: None):
             state, told = carry
-            failed_before = state.acting.failed
-            state, metrics = update(state)
-            good, first = state.acting.failed == 0, failed_before != state.acting.failed
-            keep = lambda condition, new, old: jax.tree.map(partial(jnp.where, condition), new, old)
-            told = told._replace(
-                metrics=keep(good, jax.tree.map(jnp.add, told.metrics, metrics), told.metrics),
-                updates=told.updates + good,
-                failure=keep(first, metrics, told.failure),
-            )
-            return (state, told), None
+            new, metrics = update(state)
+            return (new, told.after_update(state.acting.failed, new.acting.failed, metrics)), None
 
         def one_round(i: Array, carry: tuple[FusedState, Happened]) -> tuple[FusedState, Happened]:
             state, told = carry
-            state, rows = jax.lax.scan(lambda state, _: self.slot(state, hyper, seed), state, length=slots)
-            write = lambda column, new: jax.lax.dynamic_update_slice_in_dim(
-                column, new.astype(column.dtype), i * slots, 0
-            )
-            ended, returns, lengths, success = rows
-            told = told._replace(
-                ended=write(told.ended, ended),
-                returns=write(told.returns, returns),
-                lengths=write(told.lengths, lengths),
-                success=write(told.success, success),
-            )
-            state, told = jax.lax.scan(learn_once, (state, told), length=updates)[0]
+            state, rows = jax.lax.scan(act, state, length=slots)
+            carry = state, told.after_slots(i * slots, rows)
+            state, told = jax.lax.scan(learn_once, carry, length=updates)[0]
             return self._placed(state), told
 
-        return jax.lax.fori_loop(0, count, one_round, (state, happened))
+        most = max(SLOTS // slots, 1) * slots
+        nothing = Happened.nothing((most, self.env.num_envs), jax.eval_shape(update, state)[1])
+        return jax.lax.fori_loop(0, count, one_round, (state, nothing))
 
 
 class _Keys(NamedTuple):

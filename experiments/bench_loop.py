@@ -1,0 +1,216 @@
+"""`dreamer bench --loop`: acting, replay and learning end to end, in the host loop and in the fused one.
+
+The same task (MiniGrid's and our DoorKey-5x5), agent, environments, batch and train ratio in every row, each
+in a process of its own.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json as jsonlib
+import sys
+import time
+from collections.abc import Callable, Iterable
+from typing import TYPE_CHECKING, Any
+
+from rich.console import Console
+
+from dreamer.config import Config
+from experiments import presets
+from experiments.bench import peak_memory, repeat, surroundings, table, within_own_process
+from experiments.presets.sizes import SIZES
+
+if TYPE_CHECKING:
+    from dreamer.loops.clocks import Progress
+
+TASKS = {"host": "minigrid:DoorKey-5x5", "fused": "grid:DoorKey-5x5"}
+SECONDS, UPDATES = 20.0, 3
+"""A row is measured for so long, and at least for so many updates of every member."""
+
+COLUMNS = {
+    "loop": "loop",
+    "members": "members",
+    "size": "size",
+    "start_s": "start s",
+    "env_steps_per_s": "steps/s",
+    "updates_per_s": "updates/s",
+    "cpu_s_per_1000": "CPU s/1,000 steps",
+    "update_ms": "update alone ms",
+    "overhead": "not updates",
+    "peak_mb": "peak MB",
+}
+"""Keys of a row and how the table calls them; speeds are sums over the members."""
+
+
+def run(sizes: Iterable[str], members: Iterable[int], batch: int, length: int, json: bool = False) -> int:
+    """Measure the host loop and the fused loop for every size and population; the exit code."""
+    console = Console(stderr=True)
+    jobs = [
+        {"loop": loop, "members": count, "size": size, "batch": batch, "length": length}
+        for size in sizes
+        for loop, counts in (("host", (1,)), ("fused", tuple(members)))
+        for count in counts
+    ]
+    rows, about, failed = [], {}, 0
+    for job in jobs:
+        what = f"{job['size']}, {job['loop']} loop, {job['members']} members"
+        with console.status(f"{what}: compiling and measuring"):
+            result = within_own_process("experiments.bench_loop", job)
+        if isinstance(result, str):
+            failed += 1
+            console.print(f"{what} could not be measured: {result}", markup=False)
+        else:
+            about = result.pop("surroundings")
+            rows.append(result)
+    if json:
+        print(jsonlib.dumps({"rows": rows, **about}))
+    elif rows:
+        title = f"{batch} x {length} steps a batch on {about['device']}, JAX {about['jax']}"
+        Console().print(table(rows, COLUMNS, title))
+    return 1 if failed else 0
+
+
+def configuration(loop: str, size: str, batch: int, length: int) -> Config:
+    """The quickstart of that size and batch, at train ratio 32."""
+    base = presets.build("quickstart")
+    return dataclasses.replace(
+        base,
+        task=TASKS[loop],
+        agent=SIZES[size](base.agent),
+        loop=dataclasses.replace(base.loop, batch_size=batch, batch_length=length, prefill=2_048),
+    )
+
+
+def measure(loop: str, members: int, size: str, batch: int, length: int) -> dict[str, Any]:
+    """One row.
+
+    Returns:
+      `loop, members, size, batch, length`; `start_s` from here to the end of the first update;
+      then, after that, `env_steps_per_s` and `updates_per_s` of all members together and the CPU seconds of
+      this process for 1,000 environment steps; `update_ms`, an update of one agent alone on a fixed batch;
+      `overhead`, the share of the time that so many updates alone would not have taken; `peak_mb`.
+    """
+    began = time.perf_counter()
+    cfg = configuration(loop, size, batch, length)
+    build = {"host": _host, "fused": _fused}[loop]
+    advance, progress, alone = build(cfg, members)
+    while progress.updates == 0:
+        advance()
+    start_s = time.perf_counter() - began
+    advance()
+    at, wall, cpu = dataclasses.replace(progress), time.perf_counter(), time.process_time()
+    while time.perf_counter() - wall < SECONDS or progress.updates - at.updates < UPDATES:
+        advance()
+    wall, cpu = time.perf_counter() - wall, time.process_time() - cpu
+    steps, updates = ((now - then) * members for now, then in _counts(progress, at))
+    update, _ = repeat(alone(), 4.0, 5, 100)
+    return {
+        "loop": loop,
+        "members": members,
+        "size": size,
+        "batch": batch,
+        "length": length,
+        "start_s": round(start_s, 1),
+        "env_steps_per_s": round(steps / wall, 1),
+        "updates_per_s": round(updates / wall, 3),
+        "cpu_s_per_1000": round(1000 * cpu / steps, 2),
+        "update_ms": round(1e3 * update, 1),
+        "overhead": round(1 - updates * update / wall, 3),
+        "peak_mb": round(peak_memory() / 2**20),
+    }
+
+
+def _counts(now: Any, then: Any) -> tuple[tuple[int, int], tuple[int, int]]:
+    return (now.env_steps, then.env_steps), (now.updates, then.updates)
+
+
+Update = Callable[[], None]
+Parts = tuple[Callable[[], Any], "Progress", Callable[[], Update]]
+"""What advances the loop, how far it is, and what gives an update to be timed alone."""
+
+
+def _host(cfg: Config, members: int) -> Parts:
+    import jax
+
+    import envs
+    from dreamer.agent import Agent
+    from dreamer.hyper import Hyper
+    from dreamer.loops.clocks import Progress
+    from dreamer.loops.host import HostLoop
+    from dreamer.replay.host import HostReplay
+
+    env = envs.make(cfg.task, cfg.loop.num_envs)
+    agent, hyper = Agent(env.obs_space, env.act_space, cfg.agent), Hyper.of(cfg.agent)
+    latent = (cfg.agent.rssm.deter, cfg.agent.rssm.stoch)
+    replay = HostReplay(20_000, cfg.loop.num_envs, env.obs_space, env.act_space, latent)
+    state = jax.jit(agent.init)(jax.random.key(0))
+    loop = HostLoop(agent, env, replay, cfg.loop, hyper, state, Progress(), seed=0)
+    turns = loop.turns()
+
+    def alone() -> Update:
+        loop.settle()
+        batch, _ = replay.sample(jax.random.key(1), cfg.loop.batch_size, cfg.loop.batch_length)
+        return _update(agent, loop.state, batch, hyper)
+
+    return lambda: next(turns), loop.progress, alone
+
+
+def _fused(cfg: Config, members: int) -> Parts:
+    import jax
+    import jax.numpy as jnp
+    import numpy as np
+
+    import envs
+    from dreamer.agent import Agent
+    from dreamer.hyper import Hyper
+    from dreamer.loops.clocks import Progress
+    from dreamer.loops.fused import Fused, FusedLoop
+    from dreamer.loops.population import fitting, over_members
+    from dreamer.replay.device import DeviceReplay
+    from envs.wrappers import Batched
+
+    env = Batched(envs.make_jax(cfg.task), cfg.loop.num_envs, lazy_resets=True)
+    agent, hyper = Agent(env.obs_space, env.act_space, cfg.agent), Hyper.of(cfg.agent)
+    latent = (cfg.agent.rssm.deter, cfg.agent.rssm.stoch)
+    replay = DeviceReplay(20_000, cfg.loop.num_envs, env.obs_space, env.act_space, latent)
+    fused, endless = Fused(agent, env, replay, cfg.loop), 10**9
+    if members == 1:
+        loop = FusedLoop(fused, hyper, 0, endless, Progress())
+    else:
+        on_cpu = jax.default_backend() == "cpu"
+        devices = fitting(jax.local_devices()[: 1 if on_cpu else None], members)
+        all_ = jax.tree.map(lambda x: jnp.broadcast_to(x, (members,)), hyper)
+        spread = over_members(devices, together=not on_cpu)
+        loop = FusedLoop(fused, all_, np.arange(members), endless, Progress(), spread=spread)
+
+    def alone() -> Update:
+        one = loop.full if members == 1 else jax.tree.map(lambda x: x[0], loop.full)
+        size = (cfg.loop.batch_size, cfg.loop.batch_length)
+        _, batch, _ = replay.sample(one.acting.ring, *size, key=jax.random.key(1))
+        return _update(agent, one.learner, batch, hyper)
+
+    return loop.advance, loop.progress, alone
+
+
+def _update(agent: Any, state: Any, batch: Any, hyper: Any) -> Update:
+    """One update on a batch, again and again, compiled."""
+    import jax
+
+    step = jax.jit(agent.train_step, donate_argnums=0)
+    state, key = jax.tree.map(lambda x: x.copy(), state), jax.random.key(2)
+
+    def call() -> None:
+        nonlocal state
+        state, _, metrics = step(state, batch, hyper, key=key)
+        jax.block_until_ready((state, metrics))
+
+    call()
+    return call
+
+
+if __name__ == "__main__":
+    from experiments import machine
+
+    machine.prepare()
+    measured = measure(**jsonlib.loads(sys.argv[1]))
+    print(jsonlib.dumps(measured | {"surroundings": surroundings()}))

@@ -1,0 +1,30 @@
+"""The benchmark of the loops measures the loops that train, on the same task and sizes."""
+
+import json
+
+from experiments import bench_loop
+
+PROMISED = (
+    *("loop", "members", "size", "start_s", "env_steps_per_s", "updates_per_s", "cpu_s_per_1000"),
+    *("update_ms", "overhead", "peak_mb"),
+)
+
+
+def test_both_loops_have_the_same_work():
+    host, fused = (bench_loop.configuration(loop, "tiny", 4, 8) for loop in ("host", "fused"))
+    assert host.agent == fused.agent and host.loop == fused.loop
+    assert host.task.partition(":")[2] == fused.task.partition(":")[2]
+
+
+def test_a_row_is_measured_in_the_loop_itself(monkeypatch):
+    monkeypatch.setattr(bench_loop, "SECONDS", 1.0)
+    row = bench_loop.measure("fused", 1, "tiny", 2, 4)
+    assert set(PROMISED) == set(bench_loop.COLUMNS) <= row.keys()
+    assert row["env_steps_per_s"] > 0 and row["updates_per_s"] > 0 and row["overhead"] < 1
+
+
+def test_a_row_that_cannot_be_measured_is_named(capsys):
+    assert bench_loop.run(["huge"], [1], 2, 4, json=True) == 1
+    captured = capsys.readouterr()
+    assert "huge, host loop, 1 members could not be measured" in captured.err
+    assert json.loads(captured.out.splitlines()[-1])["rows"] == []
