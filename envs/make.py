@@ -113,6 +113,14 @@ SUITES = (
         on_device=True,
     ),
     Suite(
+        "jax",
+        "envs.adapters.jax",
+        "jax",
+        "jax",
+        ("jax:my_pkg.module:MyWorld",),
+        on_device=True,
+    ),
+    Suite(
         "probe",
         "envs.probes",
         "gymnasium",

@@ -102,9 +102,15 @@ def test_environment_that_cannot_be_built():
 def test_suites_list_what_can_be_made():
     suites = {suite.name: suite for suite in envs.suites()}
     core = {name for name, suite in suites.items() if suite.install in ("minigrid", "gymnasium", "jax")}
-    assert core == {"minigrid", "gymnasium", "grid", "probe"}
+    assert core == {"minigrid", "gymnasium", "grid", "jax", "probe"}
     assert all(suites[name].installed for name in core)
-    assert {name for name, s in suites.items() if s.on_device} == {"grid", "gymnax", "xminigrid", "craftax"}
+    assert {name for name, s in suites.items() if s.on_device} == {
+        "grid",
+        "gymnax",
+        "xminigrid",
+        "craftax",
+        "jax",
+    }
     assert len(suites["minigrid"].tasks()) > 150
     assert suites["minigrid"].obs[0] == "symbolic"
     for suite in filter(lambda suite: suite.installed, suites.values()):

@@ -4,12 +4,10 @@ from __future__ import annotations
 
 import importlib
 import importlib.util
-import os
-import sys
 
 import gymnasium
 
-from envs.adapters import MissingExtra, UnknownTask, suggestion
+from envs.adapters import MissingExtra, UnknownTask, import_module, suggestion
 from envs.api import EnvError
 
 OBS = ("",)
@@ -41,7 +39,7 @@ def canonical(name: str) -> str:
     """
     module, _, task = name.rpartition(":")
     if module:
-        _import(module)
+        import_module(module)
     for prefix, suite in OTHER_SUITES.items():
         if task.startswith(prefix):
             raise UnknownTask(f"'{task}' has a suite of its own; did you mean {suite}:{task}?")
@@ -86,20 +84,3 @@ def _missing(package: str, name: str) -> MissingExtra:
 def _register_atari() -> None:
     if importlib.util.find_spec("ale_py") is not None:
         gymnasium.register_envs(importlib.import_module("ale_py"))
-
-
-def _import(module: str) -> None:
-    # A console script lacks the working directory on its path, where one's own module often is.
-    if os.getcwd() not in sys.path and "" not in sys.path:
-        sys.path.append(os.getcwd())
-    try:
-        importlib.import_module(module)
-    except ModuleNotFoundError as error:
-        if error.name and (module == error.name or module.startswith(error.name + ".")):
-            raise UnknownTask(
-                f"there is no module '{module}' here: install it or run from the folder it is in"
-            ) from None
-        raise MissingExtra(f"the module '{module}' needs a missing package: {error}") from None
-    except Exception as error:  # the module is a user's
-        what = f"{type(error).__name__}: {' '.join(str(error).split())}"
-        raise UnknownTask(f"importing the module '{module}' failed with {what}") from None

@@ -109,7 +109,7 @@ def pendulum() -> Config:
 def empty_rgb() -> Config:
     """The empty room from images of the view.
 
-    Command: dreamer train empty-rgb. Measured on 2 shared CPU cores, see `experiments/results/empty-rgb.json`.
+    Command: dreamer train empty-rgb. Measured on 2 shared CPU cores: `experiments/results/empty-rgb.json`.
     """
     return replace(empty(), env=EnvConfig(obs="rgb"))
 

@@ -1,0 +1,33 @@
+"""Worlds as a user would write them: one that counts, and some that cannot be."""
+
+import jax.numpy as jnp
+
+from envs.api import Space, Step
+
+
+class Counting:
+    """Ends after five steps; the reward is the action, the observation how far it is."""
+
+    task = "jax:my_jax_env:Counting"
+    obs_space = {"vector": Space((1,), "float32")}
+    act_space = {"action": Space((), "int32", 2)}
+
+    def reset(self, *, key):
+        count, no = jnp.zeros((), jnp.int32), jnp.zeros((), bool)
+        return count, Step({"vector": jnp.zeros(1)}, jnp.zeros(()), ~no, no, no)
+
+    def step(self, state, action, *, key):
+        count = state + 1
+        obs = {"vector": count[None].astype(jnp.float32)}
+        last, no = count == 5, jnp.zeros((), bool)
+        return count, Step(obs, action["action"].astype(jnp.float32), no, last, no)
+
+
+class NoWorld:
+    """Has spaces but cannot step."""
+
+    obs_space = act_space = {}
+
+
+def broken():
+    raise RuntimeError("no licence")
