@@ -98,6 +98,13 @@ class PopulationRun(Run):
     def _size(self) -> str:
         return f"{len(self.members)} members; together {super()._size()} each"
 
+    def train(self, stop: session.Stop) -> dict[str, Any] | None:
+        """As for one agent."""
+        with contextlib.ExitStack() as stack:
+            for own in self.loggers:
+                stack.enter_context(own)
+            return super().train(stop)
+
     def _train(self, stop: session.Stop) -> None:
         from dreamer.loops.clocks import Every
 
@@ -106,22 +113,19 @@ class PopulationRun(Run):
         log_due, save_due = Every(cfg.log.every), Every(cfg.checkpoint.every)
         pending: list[list[Turn]] = []
         next_eval = _next_multiple(loop.progress.env_steps, cfg.eval.every)
-        with contextlib.ExitStack() as stack:
-            for own in self.loggers:
-                stack.enter_context(own)
-            while not loop.done and not stop:
-                pending.append(loop.advance())
-                self._report_failures()
-                self._episodes(pending[-1])
-                if log_due():
-                    self._metrics(pending)
-                    pending = []
-                if loop.progress.env_steps >= next_eval:
-                    next_eval = _next_multiple(loop.progress.env_steps, cfg.eval.every)
-                    self._evaluate(cfg.eval.during)
-                if save_due():
-                    self.save()
-            self._metrics(pending)
+        while not loop.done and not stop:
+            pending.append(loop.advance())
+            self._report_failures()
+            self._episodes(pending[-1])
+            if log_due():
+                self._metrics(pending)
+                pending = []
+            if loop.progress.env_steps >= next_eval:
+                next_eval = _next_multiple(loop.progress.env_steps, cfg.eval.every)
+                self._evaluate(cfg.eval.during)
+            if save_due():
+                self.save()
+        self._metrics(pending)
 
     def _report_failures(self) -> None:
         for i, why in self.loop.failures.items():

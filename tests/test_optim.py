@@ -158,10 +158,10 @@ def test_rates(schedule, warmup):
 
 
 def test_metrics_are_norms_over_everything():
-    ((_, metrics),) = run(settings(warmup=0), steps=1)
+    ((params, metrics),) = run(settings(warmup=0), steps=1)
     norm = lambda tree: np.sqrt(sum(float((x**2).sum()) for x in jax.tree.leaves(tree)))
     np.testing.assert_allclose(metrics["opt/grad_norm"], norm(gradients(0)), rtol=1e-5)
-    np.testing.assert_allclose(metrics["opt/param_norm"], norm(parameters()), rtol=1e-5)
+    np.testing.assert_allclose(metrics["opt/param_norm"], norm(params), rtol=1e-5)
 
 
 def test_moments_are_float32_whatever_the_parameters():

@@ -105,7 +105,7 @@ def test_the_learner_after_resume_is_bitwise_that_of_the_checkpoint(finished):
     same = jax.tree.map(lambda a, b: np.array_equal(np.asarray(a), np.asarray(b)), resumed.loop.state, stored)
     assert all(jax.tree.leaves(same))
     assert resumed.loop.progress.env_steps == meta["progress"]["env_steps"] == 160
-    assert resumed.replay.counters == meta["replay"]
+    assert resumed.loop.replay.counters == meta["replay"]
 
 
 def test_the_same_seed_does_the_same_thing(finished, tmp_path):
