@@ -8,6 +8,8 @@ import hypothesis
 import jax
 import pytest
 
+from experiments import machine
+
 jax.config.update("jax_num_cpu_devices", 2)
 jax.config.update("jax_numpy_rank_promotion", "raise")
 jax.config.update("jax_debug_key_reuse", True)
@@ -23,3 +25,18 @@ def pytest_addoption(parser):
 @pytest.fixture
 def key():
     return jax.random.key(0)
+
+
+@pytest.fixture(scope="module")
+def compilation_cache(tmp_path_factory):
+    """Every run builds its own functions; the cache lets the process compile them once."""
+    folder = tmp_path_factory.mktemp("jax-cache")
+    old = os.environ.get(machine.CACHE)
+    os.environ[machine.CACHE] = str(folder)
+    jax.config.update("jax_compilation_cache_dir", str(folder))
+    yield folder
+    jax.config.update("jax_compilation_cache_dir", None)
+    if old is None:
+        del os.environ[machine.CACHE]
+    else:
+        os.environ[machine.CACHE] = old

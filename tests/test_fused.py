@@ -21,12 +21,7 @@ AGENT = tiny.config(optim__lr=3e-3, optim__warmup=0)
 STEPS = 120
 
 
-@pytest.fixture(scope="module", autouse=True)
-def compilation_cache(tmp_path_factory):
-    """Every loop builds its own functions: the cache lets each program compile once."""
-    jax.config.update("jax_compilation_cache_dir", str(tmp_path_factory.mktemp("jax-cache")))
-    yield
-    jax.config.update("jax_compilation_cache_dir", None)
+pytestmark = pytest.mark.usefixtures("compilation_cache")
 
 
 def functions(cfg=CFG, data=None):

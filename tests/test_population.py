@@ -11,12 +11,20 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 import tiny
-from test_fused import AGENT, CFG, STEPS, compilation_cache, functions, loop, same  # noqa: F401
+from test_fused import AGENT, CFG, STEPS, functions, loop, same
 
 import dreamer
 from dreamer import schema
 from dreamer.checkpoint import CheckpointError
-from dreamer.config import CheckpointConfig, Config, EvalConfig, LogConfig, PopulationConfig, load_toml
+from dreamer.config import (
+    CheckpointConfig,
+    Config,
+    EvalConfig,
+    LogConfig,
+    PopulationConfig,
+    ReplayConfig,
+    load_toml,
+)
 from dreamer.hyper import Hyper
 from dreamer.logger import read_rows
 from dreamer.loops.clocks import Progress
@@ -24,6 +32,8 @@ from dreamer.loops.fused import FusedLoop
 from dreamer.loops.population import fitting, over_members
 from experiments import run
 from experiments.population import members
+
+pytestmark = pytest.mark.usefixtures("compilation_cache")
 
 SEEDS = np.array([0, 1, 0], np.int32)
 RATES = (3e-3, 3e-3, 1e-3)
@@ -73,13 +83,18 @@ def test_members_that_differ_do_different_things(in_turns):
 
 
 def test_together_they_do_the_same_as_in_turns():
-    steps = 48  # two updates: later ones amplify what rounding differs in
-    turns, _ = trained(steps, together=False)
-    with jax.debug_key_reuse(False):  # a vmapped cond is a select, which seems to use both its keys
-        batch, _ = trained(steps, together=True)
-    assert int(batch.state.updates[0]) == 1
-    for ours, theirs in zip(*(jax.tree.leaves(x.state.params) for x in (turns, batch)), strict=True):
-        np.testing.assert_allclose(ours, theirs, rtol=1e-3, atol=1e-5)
+    population, _ = trained(40, together=False)
+    state, fused, seeds = population.full, population.fused, jnp.asarray(SEEDS)
+    update = lambda _, state, hyper, seed: fused.update(state, hyper, seed)[0].learner.params
+    act = lambda _, state, hyper, seed: fused.slot(state, hyper, seed)[0].acting.step.obs["board"]
+    for function in (update, act):
+        results = []
+        for together in (False, True):
+            spread = over_members(jax.local_devices()[:1], together=together)
+            with jax.debug_key_reuse(False):  # a vmapped cond is a select, which seems to use both its keys
+                results.append(tiny.jit(spread(function))(None, state, stacked(), seeds))
+        for ours, theirs in zip(*map(jax.tree.leaves, results), strict=True):
+            np.testing.assert_allclose(ours, theirs, rtol=1e-3, atol=1e-5)
 
 
 def test_one_that_diverges_is_told_and_the_others_go_on(in_turns):
@@ -111,7 +126,7 @@ def run(fused, seeds, hyper, **options):
     return made
 
 def compare(a, b, **tolerance):
-    for x, y in zip(*(jax.tree.leaves(m.state.params) for m in (a, b)), strict=True):
+    for x, y in zip(*(jax.tree.leaves(m.learner.params) for m in (a, b)), strict=True):
         np.testing.assert_allclose(np.asarray(x), np.asarray(y), **tolerance)
 
 devices = jax.local_devices()
@@ -119,14 +134,14 @@ assert len(devices) == 8
 many, one = (run(functions(), SEEDS, stacked(), spread=over_members(d, together=False))
              for d in (fitting(devices, 3), devices[:1]))
 assert len(many.state.updates.sharding.device_set) == 3
-compare(many, one, rtol=1e-3, atol=1e-4)
+compare(many.full, one.full, rtol=1e-3, atol=1e-4)
 data = Data(fitting(devices, 4))
-split, whole = (run(functions(data=d), 0, Hyper.of(AGENT)) for d in (data, None))
+split, first = run(functions(data=data), 0, Hyper.of(AGENT)), jax.tree.map(lambda x: x[0], one.full)
 assert len(split.full.acting.ring.columns["reward"].sharding.device_set) == 4
 assert split.full.acting.ring.columns["reward"].sharding.spec[0] == "data"
-ours, theirs = (m.full.acting.ring.columns["action/action"] for m in (split, whole))
+ours, theirs = (m.acting.ring.columns["action/action"] for m in (split.full, first))
 np.testing.assert_array_equal(np.asarray(ours), np.asarray(theirs))
-compare(split, whole, rtol=1e-3, atol=1e-4)
+compare(split.full, first, rtol=1e-3, atol=1e-4)
 print("same")
 """
 
@@ -170,6 +185,7 @@ TASK = Config(
     steps=72,
     agent=AGENT,
     loop=CFG,
+    replay=ReplayConfig(capacity=100),
     population=PopulationConfig(2, ("lr=3e-3,1e-3",)),
     eval=EvalConfig(during=4, episodes=8),
     log=LogConfig(every=0.01, tensorboard=False),

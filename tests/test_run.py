@@ -1,7 +1,6 @@
 """A run is a folder that survives: resume, kill, faults of the environment, numbers that are not finite."""
 
 import json
-import os
 import random
 import re
 import signal
@@ -20,7 +19,7 @@ import dreamer
 from dreamer import schema
 from dreamer.config import CheckpointConfig, Config, EvalConfig, LogConfig, LoopConfig, ReplayConfig
 from dreamer.logger import read_rows
-from experiments import machine, run
+from experiments import run
 
 CFG = Config(
     task="probe:chosen",
@@ -34,19 +33,7 @@ CFG = Config(
 )
 
 
-@pytest.fixture(scope="module", autouse=True)
-def compilation_cache(tmp_path_factory):
-    """Every run builds its own functions; the cache lets the process compile them once."""
-    folder = tmp_path_factory.mktemp("jax-cache")
-    old = os.environ.get(machine.CACHE)
-    os.environ[machine.CACHE] = str(folder)
-    jax.config.update("jax_compilation_cache_dir", str(folder))
-    yield folder
-    jax.config.update("jax_compilation_cache_dir", None)
-    if old is None:
-        del os.environ[machine.CACHE]
-    else:
-        os.environ[machine.CACHE] = old
+pytestmark = pytest.mark.usefixtures("compilation_cache")
 
 
 def change(**fields) -> Config:
