@@ -26,6 +26,8 @@ if TYPE_CHECKING:
 TASKS = {"host": "minigrid:DoorKey-5x5", "fused": "grid:DoorKey-5x5"}
 SECONDS, UPDATES = 20.0, 3
 """A row is measured for so long, and at least for so many updates of every member."""
+MOST = 100
+"""Repetitions of the update alone."""
 
 COLUMNS = {
     "loop": "loop",
@@ -103,7 +105,7 @@ def measure(loop: str, members: int, size: str, batch: int, length: int) -> dict
         advance()
     wall, cpu = time.perf_counter() - wall, time.process_time() - cpu
     steps, updates = ((now - then) * members for now, then in _counts(progress, at))
-    update, _ = repeat(alone(), 4.0, 5, 100)
+    update, _ = repeat(alone(), 4.0, 5, MOST)
     return {
         "loop": loop,
         "members": members,
@@ -197,11 +199,11 @@ def _update(agent: Any, state: Any, batch: Any, hyper: Any) -> Update:
     import jax
 
     step = jax.jit(agent.train_step, donate_argnums=0)
-    state, key = jax.tree.map(lambda x: x.copy(), state), jax.random.key(2)
+    state, keys = jax.tree.map(lambda x: x.copy(), state), list(jax.random.split(jax.random.key(2), MOST + 1))
 
     def call() -> None:
         nonlocal state
-        state, _, metrics = step(state, batch, hyper, key=key)
+        state, _, metrics = step(state, batch, hyper, key=keys.pop())
         jax.block_until_ready((state, metrics))
 
     call()

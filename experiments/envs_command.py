@@ -19,7 +19,8 @@ def show(*, json: bool) -> int:
         return 0
     for row in rows:
         where = "on the device" if row["on_device"] else "on the host"
-        state = f"{row['tasks']} tasks, {where}" if row["installed"] else f"not installed: {row['install']}"
+        tasks = f"{row['tasks']} tasks" if row["tasks"] else "worlds of your own"
+        state = f"{tasks}, {where}" if row["installed"] else f"not installed: {row['install']}"
         print(f"{row['name']:<10} {state}")
         if any(row["obs"]):
             print(f"{'':<10} observations (--env.obs): {', '.join(row['obs'])}")

@@ -84,9 +84,9 @@ def control() -> Config:
 def cartpole() -> Config:
     """Balance a pole on a cart: four numbers in, two actions out.
 
-    Command: dreamer train cartpole. Measured with 40,000 steps on 2 shared CPU cores: 500 over 100 episodes, and
-    over the 20 after 16,000 and 24,000 steps. Longer dreams from more states, and twice the updates: to turn the cart back one first has to let the pole
-    fall the other way.
+    Command: dreamer train cartpole. Measured with 40,000 steps on 2 shared CPU cores: 500 over 100 episodes,
+    and over the 20 after 16,000 and 24,000 steps. Longer dreams from more states, and twice the updates: to
+    turn the cart back one first has to let the pole fall the other way.
     """
     base = control()
     agent = replace(
