@@ -85,8 +85,8 @@ def cartpole() -> Config:
     """Balance a pole on a cart: four numbers in, two actions out.
 
     Command: dreamer train cartpole. Measured on 2 shared CPU cores: 500 over 100 episodes after 1,104
-    CPU-seconds, and up to 40,000 steps when it goes on. Longer dreams from more states, and twice the updates: to
-    turn the cart back one first has to let the pole fall the other way.
+    CPU-seconds, and up to 40,000 steps when it goes on. Longer dreams from more states, and twice the
+    updates: to turn the cart back one first has to let the pole fall the other way.
     """
     base = control()
     agent = replace(
