@@ -13,6 +13,7 @@ import jax
 import jax.numpy as jnp
 from jax import Array
 
+from envs.adapters.device import first, later
 from envs.api import LOG_PREFIX, Space, Step
 
 ROWS, COLUMNS = 10, 5
@@ -42,9 +43,9 @@ class Catch:
 
     def reset(self, *, key: Array) -> tuple[CatchState, Step]:
         """The ball in a column of the highest row, the paddle in the middle."""
-        zero, no = jnp.zeros((), jnp.int32), jnp.zeros((), bool)
+        zero = jnp.zeros((), jnp.int32)
         state = CatchState(zero, jax.random.randint(key, (), 0, COLUMNS), zero + COLUMNS // 2)
-        return state, Step(self._observe(state, jnp.nan), jnp.zeros(()), ~no, no, no)
+        return state, first(self._observe(state, jnp.nan))
 
     def step(self, state: CatchState, action: dict[str, Array], *, key: Array) -> tuple[CatchState, Step]:
         """Move the paddle, then the ball falls by one row; chance plays no part."""
@@ -54,7 +55,7 @@ class Catch:
         over, caught = state.row == ROWS - 1, state.column == paddle
         reward = jnp.where(over, jnp.where(caught, 1.0, -1.0), 0.0)
         told = jnp.where(over, caught.astype(jnp.float32), jnp.nan)
-        return state, Step(self._observe(state, told), reward, jnp.zeros((), bool), over, over)
+        return state, later(self._observe(state, told), reward, over, over)
 
     def _observe(self, state: CatchState, success: Array | float) -> dict[str, Array]:
         row, column = jnp.arange(ROWS)[:, None], jnp.arange(COLUMNS)[None]

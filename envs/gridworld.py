@@ -24,6 +24,7 @@ import numpy as np
 from jax import Array
 
 from envs.adapters import UnknownTask, suggestion
+from envs.adapters.device import first, later
 from envs.api import LOG_PREFIX, JaxEnv, Space, Step
 from envs.catch import Catch
 
@@ -88,9 +89,7 @@ class GridWorld:
     def reset(self, *, key: Array) -> tuple[GridState, Step]:
         """A world chosen at random, and its first step."""
         state = self._layout(self.size, key)
-        no = jnp.zeros((), bool)
-        obs = self.observe(state, jnp.full((), jnp.nan))
-        return state, Step(obs, jnp.zeros(()), ~no, no, no)
+        return state, first(self.observe(state, jnp.full((), jnp.nan)))
 
     def step(self, state: GridState, action: dict[str, Array], *, key: Array) -> tuple[GridState, Step]:
         """What the action leads to; chance plays no part, so the key is not used."""
@@ -125,10 +124,10 @@ class GridWorld:
         state = GridState(cells, position, direction, carrying, state.right_end, state.wrong_end, steps)
         success = (moves & (kind == GOAL)) | (position == state.right_end)
         terminal = success | (position == state.wrong_end)
-        last = terminal | (steps >= self.max_steps)
-        reward = jnp.where(success, 1 - 0.9 * (steps / self.max_steps), 0.0).astype(jnp.float32)
-        told = jnp.where(last, success.astype(jnp.float32), jnp.nan)
-        return state, Step(self.observe(state, told), reward, jnp.zeros((), bool), last, terminal)
+        limit = steps >= self.max_steps
+        reward = jnp.where(success, 1 - 0.9 * (steps / self.max_steps), 0.0)
+        told = jnp.where(terminal | limit, success.astype(jnp.float32), jnp.nan)
+        return state, later(self.observe(state, told), reward, terminal, limit)
 
     def observe(self, state: GridState, success: Array) -> dict[str, Array]:
         """What the agent sees of a world, and whether its episode succeeded."""

@@ -69,27 +69,46 @@ def run(
       batch, length: sequences in a batch, steps of each.
       dtype: of activations, as in `AgentConfig`.
     """
-    console = Console(stderr=True)
     jobs = [
         {"size": size, "obs": kind, "batch": batch, "length": length, "dtype": dtype}
         for size in sizes
         for kind in obs
     ]
+    return report("experiments.bench", jobs, lambda job: f"{job['size']} {job['obs']}", COLUMNS, json)
+
+
+def report(
+    module: str,
+    jobs: Sequence[dict[str, Any]],
+    describe: Callable[[dict[str, Any]], str],
+    columns: Mapping[str, str],
+    json: bool,
+) -> int:
+    """Measure every job in a process of its own and print the rows; the exit code, 1 if any failed.
+
+    Args:
+      module: the program that measures one job and prints its row.
+      describe: what a job is called.
+      columns: keys of a row and how the table calls them.
+    """
+    console = Console(stderr=True)
     rows, about, failed = [], {}, 0
     for job in jobs:
-        with console.status(f"{job['size']} {job['obs']} ({batch} x {length}): compiling and measuring"):
-            result = within_own_process("experiments.bench", job)
+        with console.status(f"{describe(job)} ({job['batch']} x {job['length']}): compiling and measuring"):
+            result = within_own_process(module, job)
         if isinstance(result, str):
             failed += 1
-            console.print(f"{job['size']} {job['obs']} could not be measured: {result}", markup=False)
+            console.print(f"{describe(job)} could not be measured: {result}", markup=False)
         else:
             about = result.pop("surroundings")
             rows.append(result)
-    if rows and not json:
-        title = f"{batch} x {length} steps a batch on {about['device']}, JAX {about['jax']}"
-        Console().print(table(rows, COLUMNS, title))
     if json:
         print(jsonlib.dumps({"rows": rows, **about}))
+    elif rows:
+        size = f"{rows[0]['batch']} x {rows[0]['length']}"
+        Console().print(
+            table(rows, columns, f"{size} steps a batch on {about['device']}, JAX {about['jax']}")
+        )
     return 1 if failed else 0
 
 

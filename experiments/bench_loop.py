@@ -13,11 +13,9 @@ import time
 from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Any
 
-from rich.console import Console
-
 from dreamer.config import Config
 from experiments import presets
-from experiments.bench import peak_memory, repeat, surroundings, table, within_own_process
+from experiments.bench import peak_memory, repeat, report, surroundings
 from experiments.presets.sizes import SIZES
 
 if TYPE_CHECKING:
@@ -46,30 +44,14 @@ COLUMNS = {
 
 def run(sizes: Iterable[str], members: Iterable[int], batch: int, length: int, json: bool = False) -> int:
     """Measure the host loop and the fused loop for every size and population; the exit code."""
-    console = Console(stderr=True)
     jobs = [
         {"loop": loop, "members": count, "size": size, "batch": batch, "length": length}
         for size in sizes
         for loop, counts in (("host", (1,)), ("fused", tuple(members)))
         for count in counts
     ]
-    rows, about, failed = [], {}, 0
-    for job in jobs:
-        what = f"{job['size']}, {job['loop']} loop, {job['members']} members"
-        with console.status(f"{what}: compiling and measuring"):
-            result = within_own_process("experiments.bench_loop", job)
-        if isinstance(result, str):
-            failed += 1
-            console.print(f"{what} could not be measured: {result}", markup=False)
-        else:
-            about = result.pop("surroundings")
-            rows.append(result)
-    if json:
-        print(jsonlib.dumps({"rows": rows, **about}))
-    elif rows:
-        title = f"{batch} x {length} steps a batch on {about['device']}, JAX {about['jax']}"
-        Console().print(table(rows, COLUMNS, title))
-    return 1 if failed else 0
+    describe = lambda job: f"{job['size']}, {job['loop']} loop, {job['members']} members"
+    return report("experiments.bench_loop", jobs, describe, COLUMNS, json)
 
 
 def configuration(loop: str, size: str, batch: int, length: int) -> Config:
@@ -211,8 +193,11 @@ def _update(agent: Any, state: Any, batch: Any, hyper: Any) -> Update:
 
 
 if __name__ == "__main__":
+    import jax
+
     from experiments import machine
 
     machine.prepare()
+    jax.config.update("jax_enable_compilation_cache", False)  # `start_s` is what a first run waits
     measured = measure(**jsonlib.loads(sys.argv[1]))
     print(jsonlib.dumps(measured | {"surroundings": surroundings()}))

@@ -21,7 +21,7 @@ import numpy as np
 from dreamer import schema
 from dreamer.config import HYPER, Config, PopulationConfig
 from experiments import evaluate, session
-from experiments.run import Run, TrainingStopped, _means, _next_multiple, _row
+from experiments.run import Run, TrainingStopped, episode_row, means, next_multiple
 
 if TYPE_CHECKING:
     from dreamer.loops.clocks import Progress
@@ -112,7 +112,7 @@ class PopulationRun(Run):
         assert logger is not None
         log_due, save_due = Every(cfg.log.every), Every(cfg.checkpoint.every)
         pending: list[list[Turn]] = []
-        next_eval = _next_multiple(loop.progress.env_steps, cfg.eval.every)
+        next_eval = next_multiple(loop.progress.env_steps, cfg.eval.every)
         while not loop.done and not stop:
             pending.append(loop.advance())
             self._report_failures()
@@ -121,7 +121,7 @@ class PopulationRun(Run):
                 self._metrics(pending)
                 pending = []
             if loop.progress.env_steps >= next_eval:
-                next_eval = _next_multiple(loop.progress.env_steps, cfg.eval.every)
+                next_eval = next_multiple(loop.progress.env_steps, cfg.eval.every)
                 self._evaluate(cfg.eval.during)
             if save_due():
                 self.save()
@@ -146,8 +146,8 @@ class PopulationRun(Run):
             logger.tick(progress.env_steps, progress.updates)
         for i, (turn, logger) in enumerate(zip(turns, self.loggers, strict=True)):
             for episode in turn.episodes:
-                logger.episode(_row(episode))
-                self.logger.episode({**_row(episode), "member": i})
+                logger.episode(episode_row(episode))
+                self.logger.episode({**episode_row(episode), "member": i})
 
     def _metrics(self, pending: list[list[Turn]]) -> None:
         """A row for every member, and their mean for all together."""
@@ -156,11 +156,11 @@ class PopulationRun(Run):
         for i, logger in enumerate(self.loggers):
             own = [row for turns in pending for row in turns[i].metrics]
             if own:
-                rows.append(_means(own))
+                rows.append(means(own))
                 logger.metrics(rows[-1])
         if rows:
             told = {"population/members": len(self.members), "population/diverged": len(self.failed)}
-            self.logger.metrics({**_means(rows), **told})
+            self.logger.metrics({**means(rows), **told})
 
     def _evaluate(self, episodes: int) -> dict[str, Any]:
         """Play with every member, on the same seeds."""

@@ -56,7 +56,7 @@ def machine() -> str:
 def table() -> str:
     """One row for every file of runs, as Markdown."""
     lines = [
-        "| preset | task | steps | seeds | success, each seed | return, mean over seeds | wall-clock |",
+        "| file | task | steps | seeds | success, each seed | return, mean over seeds | wall-clock |",
         "| --- | --- | --- | --- | --- | --- | --- |",
     ]
     for path in sorted(RESULTS.glob("*.json")):

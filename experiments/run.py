@@ -245,27 +245,27 @@ class Run:
         assert logger is not None
         log_due, save_due = Every(cfg.log.every), Every(cfg.checkpoint.every)
         pending: list[dict[str, float]] = []
-        next_eval = _next_multiple(progress.env_steps, cfg.eval.every)
+        next_eval = next_multiple(progress.env_steps, cfg.eval.every)
         if progress.env_steps >= cfg.steps:
             return
         for turn in self.loop.turns():
             logger.tick(progress.env_steps, progress.updates)
             pending += turn.metrics
             for episode in turn.episodes:
-                logger.episode(_row(episode))
+                logger.episode(episode_row(episode))
             if pending and log_due():
-                logger.metrics(_means(pending))
+                logger.metrics(means(pending))
                 pending = []
             if stop or progress.env_steps >= cfg.steps:
                 break
             if progress.env_steps >= next_eval:
-                next_eval = _next_multiple(progress.env_steps, cfg.eval.every)
+                next_eval = next_multiple(progress.env_steps, cfg.eval.every)
                 self._evaluate(cfg.eval.during)
             if save_due():
                 self.save()
         pending += self.loop.settle()
         if pending:
-            logger.metrics(_means(pending))
+            logger.metrics(means(pending))
 
     def save(self, wait: bool = False) -> None:
         """Checkpoint learner, counters and replay; one that fails is reported and the run goes on."""
@@ -358,7 +358,7 @@ class Run:
         return self.folder
 
 
-def _row(episode: Finished) -> dict[str, Any]:
+def episode_row(episode: Finished) -> dict[str, Any]:
     """An episode as `episodes.jsonl` has it."""
     return {
         "env_steps": episode.env_steps,
@@ -368,11 +368,13 @@ def _row(episode: Finished) -> dict[str, Any]:
     }
 
 
-def _means(rows: Sequence[dict[str, float]]) -> dict[str, float]:
+def means(rows: Sequence[dict[str, float]]) -> dict[str, float]:
+    """The mean of every metric over rows that all have the same."""
     return {k: sum(row[k] for row in rows) / len(rows) for k in rows[0]}
 
 
-def _next_multiple(value: int, unit: int) -> float:
+def next_multiple(value: int, unit: int) -> float:
+    """The first multiple of `unit` above `value`; never, if `unit` is 0."""
     return (value // unit + 1) * unit if unit else math.inf
 
 

@@ -1,4 +1,4 @@
-"""What the adapters of suites of the device share; not a suite itself."""
+"""What worlds of the device share: their first step and the later ones; not a suite itself."""
 
 from __future__ import annotations
 
