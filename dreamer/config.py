@@ -400,7 +400,9 @@ class PopulationConfig(Section):
             name, equals, text = entry.partition("=")
             if name not in HYPER:
                 close = " or ".join(schema.closest(name, HYPER)) or ", ".join(HYPER)
-                raise ConfigError(f"a population cannot vary '{name}'; did you mean {close}?")
+                raise ConfigError(
+                    f"vary names '{name}', which no member can differ in; did you mean {close}?"
+                )
             try:
                 found[name] = tuple(float(value) for value in text.split(","))
             except ValueError:

@@ -38,16 +38,16 @@ def train(cfg: Config, folder: Path, *, json: bool = False, force: tuple[str, ..
     machine.prepare()
     cfg = dataclasses.replace(cfg, task=envs.canonical(cfg.task))
     with _world(cfg) as env:
+        build = Run
+        if not cfg.population.is_one:
+            from experiments.population import PopulationRun, members
+
+            members(cfg)  # a value that cannot be is told before there is a folder
+            build = PopulationRun
         resume = session.open_folder(folder, cfg, force)
         session.record_surroundings(folder)
         with session.gentle_signals() as stop:
-            if cfg.population.is_one:
-                run = Run(cfg, folder, env, resume)
-            else:
-                from experiments.population import PopulationRun
-
-                run = PopulationRun(cfg, folder, env, resume)
-            result = run.train(stop)
+            result = build(cfg, folder, env, resume).train(stop)
     if stop:
         assert stop.signal is not None
         print(f"Stopped and saved; go on with: dreamer train --run {folder}", file=sys.stderr)

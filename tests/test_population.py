@@ -164,7 +164,7 @@ def test_the_members_of_a_configuration():
 @pytest.mark.parametrize(
     ("entry", "message"),
     [
-        ("lrr=1", "cannot vary 'lrr'; did you mean lr"),
+        ("lrr=1", "^vary names 'lrr', which no member can differ in; did you mean lr"),
         ("lr", "entries like lr=1e-4,3e-4, but one is 'lr'"),
         ("lr=a", "entries like lr=1e-4,3e-4, but one is 'lr=a'"),
     ],
@@ -174,10 +174,11 @@ def test_what_cannot_vary_gets_one_sentence(entry, message):
         PopulationConfig(vary=(entry,))
 
 
-def test_a_value_out_of_range_is_named():
+def test_a_value_out_of_range_is_named_before_there_is_a_folder(tmp_path):
     cfg = Config("grid:Catch", 100, population=PopulationConfig(vary=("lr=-1",)))
-    with pytest.raises(schema.ConfigError, match="lr"):
-        members(cfg)
+    with pytest.raises(schema.ConfigError, match=r"agent.optim.lr must be .* at least 0, but it is -1"):
+        run.train(cfg, tmp_path / "run")
+    assert not (tmp_path / "run").exists()
 
 
 TASK = Config(
