@@ -153,7 +153,7 @@ def _fused(cfg: Config, members: int) -> Parts:
     from dreamer.replay.device import DeviceReplay
     from envs.wrappers import Batched
 
-    env = Batched(envs.make_jax(cfg.task), cfg.loop.num_envs, lazy_resets=True)
+    env = Batched(envs.make_jax(cfg.task), cfg.loop.num_envs)
     agent, hyper = Agent(env.obs_space, env.act_space, cfg.agent), Hyper.of(cfg.agent)
     latent = (cfg.agent.rssm.deter, cfg.agent.rssm.stoch)
     replay = DeviceReplay(20_000, cfg.loop.num_envs, env.obs_space, env.act_space, latent)

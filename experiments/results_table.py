@@ -23,25 +23,45 @@ END = "<!-- end of results -->"
 
 
 def record(name: str, runs: list[Path]) -> Path:
-    """Gather finished runs of one preset into `results/<name>.json`.
+    """Gather finished runs of one preset (or members of a population) into `results/<name>.json`.
 
     Raises:
       SystemExit: a folder is not a finished run.
     """
     rows = []
     for run in runs:
+        told = run if (run / "environment.json").exists() else run.parent.parent  # a member's population
         try:
             result = json.loads((run / "result.json").read_text())
-            session = json.loads((run / "environment.json").read_text())["sessions"][-1]
+            session = json.loads((told / "environment.json").read_text())["sessions"][-1]
+            episodes = [json.loads(line) for line in (run / "episodes.jsonl").read_text().splitlines()]
         except (OSError, ValueError, KeyError) as error:
             sys.exit(f"{run} is not a finished run: {error}")
-        rows.append(
-            result | {k: session[k] for k in ("time", "command", "cpus", "devices", "versions", "commit")}
-        )
+        about = {k: session[k] for k in ("time", "command", "cpus", "devices", "versions", "commit")}
+        rows.append(result | {"curve": curve(episodes, result["env_steps"])} | about)
     RESULTS.mkdir(exist_ok=True)
     path = RESULTS / f"{name}.json"
     write_atomically(path, json.dumps({"name": name, "machine": machine(), "runs": rows}, indent=1) + "\n")
     return path
+
+
+def curve(episodes: list[dict[str, Any]], steps: int, points: int = 40) -> dict[str, list[float | None]]:
+    """How training went: means of return and success over the episodes that ended in equal shares of the steps.
+
+    Returns:
+      `env_steps`, where a share ends; `return` and `success`, null before the first episode; a share
+      without episodes has what the one before it had.
+    """
+    ends = [round(steps * (i + 1) / points) for i in range(points)]
+    found: dict[str, list[float | None]] = {"env_steps": [float(end) for end in ends]}
+    for name in ("return", "success"):
+        means: list[float | None] = []
+        for start, end in zip([0, *ends], ends, strict=False):
+            values = [e[name] for e in episodes if start < e["env_steps"] <= end and e[name] is not None]
+            before = means[-1] if means else None
+            means.append(round(float(np.mean(values)), 4) if values else before)
+        found[name] = means
+    return found
 
 
 def machine() -> str:

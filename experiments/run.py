@@ -167,7 +167,7 @@ class Run:
         share = None if available is None else available * devices // members
         capacity = self.store.meta()["capacity"] if resume else 0  # a ring does not grow
         replay = DeviceReplay(*self._replay_shape(capacity), online=cfg.replay.online, available=share)
-        batched = Batched(self.env, cfg.loop.num_envs, lazy_resets=True)
+        batched = Batched(self.env, cfg.loop.num_envs)
         return Fused(self.agent, batched, replay, cfg.loop, data)
 
     def _restored(self, init: Any, seed: Any, progress: Progress) -> tuple[Any, Progress]:

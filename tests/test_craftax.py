@@ -73,7 +73,7 @@ def test_it_is_the_world_of_the_package_and_its_limit_is_not_terminal():
 
 
 def test_copies_in_a_scan_keep_the_contract():
-    env = Batched(adapter.Craftax("Craftax-Classic", pixels=False, max_steps=LIMIT), 2, lazy_resets=True)
+    env = Batched(adapter.Craftax("Craftax-Classic", pixels=False, max_steps=LIMIT), 2)
 
     def turn(worlds, key):
         act_key, key = jax.random.split(key)

@@ -24,9 +24,9 @@ def play(env, key, actions):
     return jax.tree.map(lambda a, b: jnp.concatenate([a[None], b]), first, steps)
 
 
-@pytest.fixture(scope="module", params=[False, True], ids=["always", "lazy"])
-def stream(request):
-    env = Batched(TASKS["Empty-5x5"](), COPIES, lazy_resets=request.param)
+@pytest.fixture(scope="module")
+def stream():
+    env = Batched(TASKS["Empty-5x5"](), COPIES)
     actions = jax.random.choice(jax.random.key(1), jnp.asarray([0, 1, 2, 2, 2]), (STEPS, COPIES))
     return jax.jit(lambda key: play(env, key, actions))(jax.random.key(0)), actions
 
@@ -67,3 +67,19 @@ def test_copies_start_in_different_worlds():
     env = Batched(TASKS["DoorKey-8x8"](), 16)
     worlds, _ = env.reset(key=jax.random.key(0))
     assert len(np.unique(np.asarray(worlds.state.cells), axis=0)) > 8
+
+
+@pytest.mark.parametrize("ended", [0, 1, 3, 4, 130])
+def test_however_many_copies_end_together_each_gets_the_world_of_its_key(ended):
+    env = Batched(TASKS["DoorKey-5x5"](), 130)  # three at a time
+    worlds, _ = env.reset(key=jax.random.key(0))
+    is_last = jnp.arange(130) >= 130 - ended
+    key, action = jax.random.key(1), {"action": jnp.zeros(130, jnp.int32)}
+    then, step = jax.jit(env.step)(worlds._replace(is_last=is_last), action, key=jax.random.clone(key))
+    reset_key, step_key = jax.random.split(key)
+    fresh, first = env.reset(key=reset_key)
+    advance = lambda state, action, key: env.env.step(state, action, key=key)
+    moved = jax.vmap(advance)(worlds.state, action, jax.random.split(step_key, 130))
+    pick = lambda new, old: np.where(is_last.reshape(-1, *[1] * (new.ndim - 1)), new, old)
+    expected = jax.tree.map(pick, (fresh.state, first), moved)
+    jax.tree.map(np.testing.assert_array_equal, (then.state, step), expected)

@@ -6,9 +6,9 @@
 An episode ends by death, in Craftax also by victory; after 10,000 steps it ends without being terminal.
 Neither game has a success.
 
-A new world costs much more than a step: in a batch, compute it only when a copy needs one (`lazy_resets` of
-`envs.wrappers.Batched`). Building an environment of pixels for the first time takes a minute, in which
-Craftax writes its textures into its own package folder.
+A new world costs much more than a step, which is why `envs.wrappers.Batched` makes one only where an episode
+begins. Building an environment of pixels for the first time takes a minute, in which Craftax writes its
+textures into its own package folder.
 """
 
 from __future__ import annotations

@@ -1,0 +1,65 @@
+"""Results are what the run folders say, and the pictures are drawn from them."""
+
+import json
+
+import numpy as np
+import pytest
+
+from experiments import figures, results_table
+
+
+def episode(env_steps, success):
+    return {"env_steps": env_steps, "return": 2.0 * success, "length": 5, "success": bool(success)}
+
+
+def test_a_curve_by_hand():
+    episodes = [episode(15, 0), episode(20, 1), episode(40, 1)]
+    assert results_table.curve(episodes, steps=40, points=4) == {
+        "env_steps": [10, 20, 30, 40],
+        "return": [None, 1.0, 1.0, 2.0],
+        "success": [None, 0.5, 0.5, 1.0],
+    }
+
+
+def test_a_task_that_tells_no_success_has_none():
+    rows = [{**episode(5, 0), "success": None}]
+    assert results_table.curve(rows, 10, 1)["success"] == [None]
+
+
+@pytest.fixture
+def population(tmp_path, monkeypatch):
+    """A folder of two members, as training leaves it."""
+    monkeypatch.setattr(results_table, "RESULTS", tmp_path / "results")
+    run, result = tmp_path / "run", {"env_steps": 100, "seconds": 3.0, "success_rate": 1.0, "task": "grid:Catch"}
+    session = {k: None for k in ("time", "command", "cpus", "devices", "versions", "commit")}
+    for i in range(2):
+        (run / "members" / f"{i:03d}").mkdir(parents=True)
+        (run / "members" / f"{i:03d}" / "result.json").write_text(json.dumps(result))
+        rows = [episode(10 * t, np.random.default_rng(t + i).random() < t / 10) for t in range(1, 11)]
+        (run / "members" / f"{i:03d}" / "episodes.jsonl").write_text("\n".join(map(json.dumps, rows)))
+    (run / "environment.json").write_text(json.dumps({"sessions": [session | {"commit": "abc"}]}))
+    return sorted((run / "members").iterdir())
+
+
+def test_members_are_recorded_with_the_surroundings_of_their_population(population):
+    rows = json.loads(results_table.record("x", population).read_text())["runs"]
+    assert [row["commit"] for row in rows] == ["abc", "abc"]
+    assert [len(row["curve"]["success"]) for row in rows] == [40, 40]
+
+
+def test_a_folder_that_is_no_run_is_named(tmp_path):
+    with pytest.raises(SystemExit, match="nothing is not a finished run"):
+        results_table.record("x", [tmp_path / "nothing"])
+
+
+def test_pictures_are_drawn(population, tmp_path):
+    pytest.importorskip("matplotlib")
+    figures.seeds(json.loads(results_table.record("x", population).read_text()), tmp_path / "seeds.png")
+    row = {"size": "tiny", "batch": 2, "length": 4, "env_steps_per_s": 90.0, "updates_per_s": 3.0}
+    rows = [
+        {**row, "loop": "host", "members": 1, "cpu_s_per_1000": 4.0},
+        {**row, "loop": "fused", "members": 4, "cpu_s_per_1000": 2.0},
+    ]
+    figures.loops({"rows": rows, "device": "2 x cpu"}, tmp_path / "loops.png")
+    for name in ("seeds", "loops"):
+        assert (tmp_path / f"{name}.png").read_bytes().startswith(b"\x89PNG")
