@@ -118,7 +118,8 @@ class Agent:
             "value": TwoHotHead(width, cfg.value, init=init),
         }
 
-    def _module(self, name: str, params: Params) -> Any:
+    def module(self, name: str, params: Params) -> Any:
+        """A module with its parameters in place."""
         return nnx.merge(self._structure[name], params)
 
     def init(self, key: Array) -> TrainState:
@@ -152,7 +153,7 @@ class Agent:
           params: at least the modules in `ACTING`.
           greedy: take the most likely action instead of sampling one.
         """
-        encoder, rssm, policy = (self._module(name, params[name]) for name in ACTING)
+        encoder, rssm, policy = (self.module(name, params[name]) for name in ACTING)
         latent_key, action_key = jax.random.split(key)
         tokens = encoder({k: step.obs[k] for k in self.obs_space}, 1, self.dtype)
         now = lambda x: x[:, None]
@@ -167,10 +168,13 @@ class Agent:
         )
         latent = jax.tree.map(lambda x: x[:, 0], latent)
         sampler = dists.GREEDY if greedy else self.sampler
-        action = self._choose(policy, latent.feat, hyper, sampler, action_key)
+        action = self.choose(policy, latent.feat, hyper, sampler, action_key)
         return action, Carry(latent, action)
 
-    def _choose(self, policy, feat, hyper, sampler, key) -> dict[str, Array]:
+    def choose(
+        self, policy: PolicyHead, feat: Array, hyper: Hyper, sampler: dists.Sampler, key: Array
+    ) -> dict[str, Array]:
+        """An action for every feature: [N, F] -> {key: [N, ...]}."""
         heads = policy(feat, hyper.policy_unimix)
         keys = jax.random.split(key, len(heads))
         return {name: head.sample(k, sampler) for k, (name, head) in zip(keys, heads.items(), strict=True)}
@@ -195,10 +199,10 @@ class Agent:
           prev_action: {key: [B, T, ...]} the action before every step.
         """
         cfg = self.cfg.behavior
-        module = {name: self._module(name, params[name]) for name in self._structure}
-        frozen = {name: self._module(name, sg(params[name])) for name in DREAMING}
+        module = {name: self.module(name, params[name]) for name in self._structure}
+        frozen = {name: self.module(name, sg(params[name])) for name in DREAMING}
         world = WorldModel(*(module[k] for k in ("encoder", "rssm", "objective", "reward", "cont")))
-        slow = self._module("value", slow_value)
+        slow = self.module("value", slow_value)
         behavior = ActorCritic(module["policy"], module["value"], slow, cfg)
         observe_key, imagine_key = jax.random.split(key)
         chance = dict(unimix=hyper.unimix, sampler=self.sampler)
@@ -219,7 +223,7 @@ class Agent:
         B, T = batch.is_first.shape
         K = min(cfg.imag_last or T, T)
         start = jax.tree.map(lambda x: sg(x[:, -K:]).reshape(B * K, *x.shape[2:]), seen.latent)
-        choose = lambda feat, key: self._choose(frozen["policy"], feat, hyper, self.sampler, key)
+        choose = lambda feat, key: self.choose(frozen["policy"], feat, hyper, self.sampler, key)
         imagined = frozen["rssm"].imagine(start, choose, cfg.imag_length, key=imagine_key, **chance)
 
         # 3. Actor and critic learn from the dreams; what the heads expect there are the rewards.

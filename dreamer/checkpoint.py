@@ -131,7 +131,7 @@ class CheckpointStore:
         """Steps with a complete checkpoint, oldest first."""
         return sorted({_step(path) for path, _ in self._complete()})
 
-    def meta(self, step: int | None = None) -> dict[str, Any]:
+    def meta(self, step: int | str | None = None) -> dict[str, Any]:
         """What was said beside a state (default: the newest), without reading arrays."""
         return self._find(step)["meta"]
 
@@ -140,7 +140,12 @@ class CheckpointStore:
         return list(self._find(step)["replay"])
 
     def load(
-        self, like: Any, step: int | None = None, *, replay: bool = True, member: int | None = None
+        self,
+        like: Any,
+        step: int | str | None = None,
+        *,
+        replay: bool = True,
+        member: int | None = None,
     ) -> tuple[int, Any, dict[str, Any]]:
         """Verify and read a checkpoint: by default the newest that is whole.
 
@@ -151,7 +156,7 @@ class CheckpointStore:
           like: the same pytree, without `loop` if that is not needed, of arrays or
             `jax.ShapeDtypeStruct`s. Where it has numpy arrays or numbers the result has them too;
             everything else is put on its device or sharding.
-          step: a particular one.
+          step: a particular one, or the name of its folder.
           member: of a population, whose leaves are stacked along a first axis.
           replay: also verify the files in `replay_folder`.
 
@@ -164,7 +169,7 @@ class CheckpointStore:
         damage: list[tuple[Path, str]] = []
         learner: tuple[int, str] | None = None
         for path in self._candidates():
-            if step is not None and _step(path) != step:
+            if not _is(path, step):
                 continue
             try:
                 manifest = _read_manifest(path)
@@ -192,13 +197,13 @@ class CheckpointStore:
         self._put_aside(damage)
         raise self._nothing(step)
 
-    def _find(self, step: int | None) -> dict[str, Any]:
+    def _find(self, step: int | str | None) -> dict[str, Any]:
         for path, manifest in self._complete():
-            if step is None or _step(path) == step:
+            if _is(path, step):
                 return manifest
         raise self._nothing(step)
 
-    def _nothing(self, step: int | None) -> CheckpointError:
+    def _nothing(self, step: int | str | None) -> CheckpointError:
         steps = self.steps()
         if steps:
             there = ", ".join(map(str, steps))
@@ -452,6 +457,11 @@ def _order(path: Path) -> tuple[int, int]:
 
 def _step(path: Path) -> int:
     return _order(path)[0]
+
+
+def _is(path: Path, step: int | str | None) -> bool:
+    """Whether this is a checkpoint of that step or name; None is any."""
+    return step is None or step in (_step(path), path.name)
 
 
 def _reason(error: BaseException) -> str:

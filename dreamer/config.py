@@ -300,6 +300,8 @@ class EnvConfig(Section):
     """Which observation, where the suite has several (`dreamer envs` lists them); empty for its default."""
     parallel: bool = False
     """Whether every copy of the environment runs in a process of its own."""
+    levels: Annotated[int, Range(0, FIRST_TRAINING_SEED)] = 0
+    """Training uses only so many different worlds; 0 means a new one every episode."""
 
 
 @dataclass(frozen=True)
@@ -350,6 +352,22 @@ class EvalConfig(Section):
                 f"seed must leave room for {max(self.episodes, self.during)} episodes below the training "
                 f"seeds, which start at {FIRST_TRAINING_SEED}, but it is {self.seed}"
             )
+
+
+@dataclass(frozen=True)
+class ReportConfig(Section):
+    """The report card of the world model, and the page about the run."""
+
+    every: Natural = 0
+    """Environment steps between reports during training; 0 makes one only at the end."""
+    episodes: Natural = 32
+    """Episodes that a report plays and asks about; 0 leaves reports out."""
+    context: Count = 4
+    """Steps that the model sees before it must predict without looking."""
+    horizon: Count = 12
+    """Steps that it then predicts."""
+    max_steps: Count = 500
+    """Longer episodes are cut there."""
 
 
 @dataclass(frozen=True)
@@ -439,6 +457,8 @@ class Config(Section):
     """Whether many agents are trained at once, and in what they differ."""
     eval: EvalConfig = EvalConfig()
     """The evaluation."""
+    report: ReportConfig = ReportConfig()
+    """The report."""
     log: LogConfig = LogConfig()
     """The logs."""
     checkpoint: CheckpointConfig = CheckpointConfig()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
@@ -11,11 +10,12 @@ from typing import Any
 import jax
 import numpy as np
 
+from dreamer import export
 from dreamer.agent import ACTING, Agent, Carry, Params
-from dreamer.checkpoint import CheckpointError, CheckpointStore
+from dreamer.checkpoint import NAME, CheckpointError, CheckpointStore
 from dreamer.config import Config, from_dict, load_toml
 from dreamer.hyper import Hyper
-from envs.api import Space, Spaces, Step
+from envs.api import Step, spaces_from
 
 
 class Player:
@@ -23,9 +23,10 @@ class Player:
 
     Args:
       agent: the structure.
-      params: at least the modules that acting needs.
+      params: of every module, or at least of those that acting needs.
       greedy: take the most likely action; False samples, as in training.
       config: of the run that the parameters are from, where there is one.
+      counters: `env_steps` and `updates` of that run.
     """
 
     def __init__(
@@ -36,10 +37,17 @@ class Player:
         *,
         greedy: bool = True,
         config: Config | None = None,
+        counters: Mapping[str, int] | None = None,
     ):
         self.agent, self.hyper, self.config = agent, hyper, config
-        self.params = {k: params[k] for k in ACTING}
+        self.counters = dict(counters or {})
+        self.everything = dict(params)
         self._act = jax.jit(partial(_act, agent, greedy))
+
+    @property
+    def params(self) -> Params:
+        """Of the modules that acting needs."""
+        return {k: self.everything[k] for k in ACTING}
 
     def init(self, batch: int | None = None) -> Carry:
         """The memory with which `batch` episodes start, or (None) a single one without a batch axis."""
@@ -96,40 +104,43 @@ MEMBERS = "members"
 """Folder of the members' runs in that of a population, which has the checkpoints of all."""
 
 
-def load(run: str | Path, *, greedy: bool = True) -> Player:
-    """The agent of a run folder, from its newest checkpoint that is whole.
+def load(path: str | Path, *, greedy: bool = True) -> Player:
+    """A trained agent, from the folder of its run, one checkpoint of that, or an exported file.
 
     Args:
-      run: a folder that `dreamer train` made.
+      path: a folder that `dreamer train` made or the one of a population's member (the newest checkpoint that
+        is whole), a folder in `checkpoints/` (that checkpoint), or a file that `dreamer export` wrote.
       greedy: take the most likely action; False samples, as in training.
 
     Raises:
-      CheckpointError: there is no run or no checkpoint that can be read.
+      CheckpointError: there is nothing of that, or it cannot be read.
     """
-    folder = Path(run)
-    if not folder.is_dir():
-        raise CheckpointError(f"There is no run folder {folder}.")
-    if folder.parent.name == MEMBERS and not (folder / "checkpoints").is_dir():
-        store, member = CheckpointStore(folder.parent.parent / "checkpoints"), int(folder.name)
+    path = Path(path)
+    if path.is_file():
+        agent, params, cfg, counters = export.read(path)
+    elif path.is_dir():
+        agent, params, cfg, counters = _from_run(path.absolute())
     else:
-        store, member = CheckpointStore(folder / "checkpoints"), None
-    meta = store.meta()
+        raise CheckpointError(f"There is no run folder {path} and no exported file of that name.")
+    return Player(agent, params, Hyper.of(cfg.agent), greedy=greedy, config=cfg, counters=counters)
+
+
+def _from_run(folder: Path) -> export.Exported:
+    """What a run, a member of a population or a single checkpoint holds."""
+    name = folder.name if NAME.fullmatch(folder.name) else None
+    run, checkpoints = (folder.parent.parent, folder.parent) if name else (folder, folder / "checkpoints")
+    member = None
+    if folder.parent.name == MEMBERS and not checkpoints.is_dir():
+        checkpoints, member = folder.parent.parent / "checkpoints", int(folder.name)
+    store = CheckpointStore(checkpoints)
+    meta = store.meta(name)
     cfg = from_dict(meta["config"]) if member is None else load_toml(folder / "config.toml")
     if not cfg.population.is_one:
         raise CheckpointError(
-            f"{folder} holds a population; take one of its members, as {folder / MEMBERS / '000'}."
+            f"{folder} holds a population; take one of its members, as {run / MEMBERS / '000'}."
         )
     agent = Agent(spaces_from(meta["obs_space"]), spaces_from(meta["act_space"]), cfg.agent)
     like = jax.eval_shape(agent.init, jax.random.key(0))
-    _, state, _ = store.load(like, replay=False, member=member)
-    return Player(agent, state.params, Hyper.of(cfg.agent), greedy=greedy, config=cfg)
-
-
-def spaces_to(spaces: Spaces) -> dict[str, dict[str, Any]]:
-    """Spaces as JSON can say them."""
-    return {k: dataclasses.asdict(space) for k, space in spaces.items()}
-
-
-def spaces_from(spaces: Mapping[str, Mapping[str, Any]]) -> dict[str, Space]:
-    """The inverse of `spaces_to`."""
-    return {k: Space(tuple(s["shape"]), s["dtype"], s["classes"]) for k, s in spaces.items()}
+    _, state, meta = store.load(like, name, replay=False, member=member)
+    counters = {count: meta["progress"][count] for count in ("env_steps", "updates")}
+    return export.Exported(agent, state.params, cfg, counters)

@@ -163,7 +163,7 @@ def closest(path: str, known: Iterable[str]) -> list[str]:
 
 def diff(a: Section, b: Section) -> list[tuple[str, Any, Any]]:
     """Where two configurations of one kind differ: dotted path, value in `a`, value in `b`."""
-    old, new = dict(_values(a)), dict(_values(b))
+    old, new = dict(values(a)), dict(values(b))
     return [(path, old[path], new[path]) for path in old if old[path] != new[path]]
 
 
@@ -203,11 +203,12 @@ def _toml(value: Any) -> str:
     return json.dumps(value, ensure_ascii=False).replace("\x7f", "\\u007f")
 
 
-def _values(cfg: Section) -> Iterator[tuple[str, Any]]:
+def values(cfg: Section) -> Iterator[tuple[str, Any]]:
+    """(dotted path, value) of every field."""
     for f in fields(cfg):
         value = getattr(cfg, f.name)
         if isinstance(value, Section):
-            yield from ((f"{f.name}.{path}", inner) for path, inner in _values(value))
+            yield from ((f"{f.name}.{path}", inner) for path, inner in values(value))
         else:
             yield f.name, value
 

@@ -18,7 +18,7 @@ The reward at t was received on *arriving* at t; the action at t is chosen after
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any, NamedTuple, Protocol
 
 import numpy as np
@@ -69,6 +69,16 @@ class Space:
 
 
 Spaces = Mapping[str, Space]
+
+
+def spaces_to(spaces: Spaces) -> dict[str, dict[str, Any]]:
+    """Spaces as JSON can say them."""
+    return {k: asdict(space) for k, space in spaces.items()}
+
+
+def spaces_from(spaces: Mapping[str, Mapping[str, Any]]) -> dict[str, Space]:
+    """The inverse of `spaces_to`."""
+    return {k: Space(tuple(s["shape"]), s["dtype"], s["classes"]) for k, s in spaces.items()}
 
 
 class Step(NamedTuple):
@@ -159,7 +169,11 @@ class Policy(Protocol):
 FIRST_TRAINING_SEED = 2**30
 
 
-def training_seed(seed: int, copy: int, episode: int) -> int:
-    """The environment seed of one training episode, in [2^30, 2^31): evaluation seeds lie below 2^30."""
+def training_seed(seed: int, copy: int, episode: int, levels: int = 0) -> int:
+    """The environment seed of one training episode, in [2^30, 2^31): evaluation seeds lie below 2^30.
+
+    Args:
+      levels: how many different seeds there are, the first ones from 2^30 on (0: all of them).
+    """
     words = np.random.SeedSequence([seed, copy, episode]).generate_state(1)
-    return FIRST_TRAINING_SEED + int(words[0] % FIRST_TRAINING_SEED)
+    return FIRST_TRAINING_SEED + int(words[0] % (levels or FIRST_TRAINING_SEED))

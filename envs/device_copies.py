@@ -16,6 +16,7 @@ from jax import Array
 
 from envs.api import JaxEnv, Spaces, Step
 from envs.vector import GO_ON, Batched
+from envs.wrappers import begin_where
 
 
 class Copy(NamedTuple):
@@ -39,12 +40,8 @@ class DeviceCopies:
         self._copies = jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), blank)
 
         def step(copies: Copy, action: dict[str, Array], seeds: Array) -> tuple[Copy, Step]:
-            starts = seeds != GO_ON
             moved = jax.vmap(self._advance)(copies, action)
-            choose = lambda new, old: jnp.where(starts.reshape(-1, *[1] * (new.ndim - 1)), new, old)
-            return jax.lax.cond(
-                starts.any(), lambda: jax.tree.map(choose, start(seeds), moved), lambda: moved
-            )
+            return begin_where(seeds != GO_ON, lambda which: start(seeds[which]), moved)
 
         self._step = jax.jit(step, donate_argnums=0)
 

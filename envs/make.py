@@ -7,12 +7,9 @@ import importlib
 import importlib.util
 from dataclasses import dataclass
 from types import ModuleType
-from typing import TYPE_CHECKING
 
 from envs.adapters import MissingExtra, UnknownTask, suggestion
-
-if TYPE_CHECKING:
-    from envs.api import JaxEnv, VectorEnv
+from envs.api import FIRST_TRAINING_SEED, JaxEnv, VectorEnv
 
 
 @dataclass(frozen=True)
@@ -175,7 +172,9 @@ def is_on_device(task: str) -> bool:
     return any(suite.on_device for suite in SUITES if suite.name == name)
 
 
-def make(task: str, num_envs: int = 1, *, seed: int = 0, obs: str = "", parallel: bool = False) -> VectorEnv:
+def make(
+    task: str, num_envs: int = 1, *, seed: int = 0, obs: str = "", parallel: bool = False, levels: int = 0
+) -> VectorEnv:
     """Make copies of a task that are stepped together.
 
     Args:
@@ -187,6 +186,8 @@ def make(task: str, num_envs: int = 1, *, seed: int = 0, obs: str = "", parallel
       obs: which observation, where a suite has several ("": its default).
       parallel: one process per copy, for environments of the host. In a script of one's own this needs
         the usual `if __name__ == "__main__":`.
+      levels: how many different worlds there are in training, those of the first training seeds (0: a
+        new one every episode).
 
     Raises:
       UnknownTask: for a suite, task or observation that is not there, with close matches.
@@ -196,29 +197,46 @@ def make(task: str, num_envs: int = 1, *, seed: int = 0, obs: str = "", parallel
     """
     if num_envs < 1:
         raise ValueError(f"num_envs is {num_envs}; it takes at least 1 copy")
+    _check_levels(levels)
     from envs.vector import HostVector, Processes, Serial
 
     full, adapter, rest = _resolve(task, obs)
     if is_on_device(task):
         from envs.device_copies import DeviceCopies
 
-        return HostVector(full, DeviceCopies(make_jax(task, obs=obs), num_envs), num_envs, seed=seed)
-    make_env = functools.partial(adapter.make, rest, obs or adapter.OBS[0])
-    copies = (Processes if parallel else Serial)(full, make_env, num_envs)
-    return HostVector(full, copies, num_envs, seed=seed)
+        copies = DeviceCopies(make_jax(task, obs=obs), num_envs)
+    else:
+        make_env = functools.partial(adapter.make, rest, obs or adapter.OBS[0])
+        copies = (Processes if parallel else Serial)(full, make_env, num_envs)
+    return HostVector(full, copies, num_envs, seed=seed, levels=levels)
 
 
-def make_jax(task: str, *, obs: str = "") -> JaxEnv:
+def make_jax(task: str, *, obs: str = "", levels: int = 0) -> JaxEnv:
     """Make one world of a suite that is `on_device`, as pure functions.
+
+    Args:
+      levels: how many different worlds it starts, those of the first training seeds (0: any).
 
     Raises:
       UnknownTask, MissingExtra, UnsupportedSpace: as `make`; UnknownTask also for a task of the host.
+      ValueError: for a wrong number of levels.
     """
+    _check_levels(levels)
     full, adapter, rest = _resolve(task, obs)
     if not is_on_device(task):
         names = ", ".join(suite.name for suite in SUITES if suite.on_device)
         raise UnknownTask(f"{full} runs on the host; the suites of the device are {names}")
-    return adapter.make_jax(rest, obs or adapter.OBS[0])
+    world = adapter.make_jax(rest, obs or adapter.OBS[0])
+    if not levels:
+        return world
+    from envs.wrappers import Levels
+
+    return Levels(world, levels)
+
+
+def _check_levels(levels: int) -> None:
+    if not 0 <= levels <= FIRST_TRAINING_SEED:
+        raise ValueError(f"levels is {levels}; it takes 0 (any world) to {FIRST_TRAINING_SEED}")
 
 
 def _resolve(task: str, obs: str) -> tuple[str, ModuleType, str]:

@@ -29,6 +29,8 @@ class Episode:
     """Environment steps: actions that had an effect."""
     success: bool | None
     """Whether the task was solved, None where the task does not say."""
+    discount: float
+    """0.0 if it ended and nothing follows, 1.0 if a limit of steps cut it short."""
     seconds: float
     """Wall-clock time from its first to its last slot, shared with the other copies."""
 
@@ -93,6 +95,7 @@ class _Table:
         self.return_ = np.zeros(num_envs)
         self.length = np.zeros(num_envs, np.int64)
         self.success = np.full(num_envs, np.nan)
+        self.terminal = np.zeros(num_envs, bool)
         self.began = np.zeros(num_envs)
 
     def deal(self, starts: np.ndarray, dealt: int, total: int) -> int:
@@ -108,6 +111,7 @@ class _Table:
         self.return_ = np.where(first, 0.0, self.return_) + step.reward
         self.length = np.where(first, 0, self.length + 1)
         self.success = np.asarray(step.obs.get(LOG_PREFIX + "success", self.success))
+        self.terminal = np.asarray(step.is_terminal)
 
     def over(self, step: Step, max_steps: int | None) -> np.ndarray:
         over = np.asarray(step.is_last)
@@ -122,6 +126,7 @@ class _Table:
             return_=float(self.return_[copy]),
             length=int(self.length[copy]),
             success=None if np.isnan(told) else bool(told > 0),
+            discount=0.0 if self.terminal[copy] else 1.0,
             seconds=time.perf_counter() - float(self.began[copy]),
         )
 

@@ -129,7 +129,7 @@ class HostVector:
     `is_success` in this episode, 0 if it said no, NaN while it said nothing.
     """
 
-    def __init__(self, task: str, copies: Copies, num_envs: int, *, seed: int = 0):
+    def __init__(self, task: str, copies: Copies, num_envs: int, *, seed: int = 0, levels: int = 0):
         """Take over the copies.
 
         Args:
@@ -137,13 +137,14 @@ class HostVector:
           copies: who steps them: `Serial`, `Processes`, or `envs.device_copies.DeviceCopies`.
           num_envs: how many there are.
           seed: what the training seeds are derived from.
+          levels: how many different training seeds there are (0: a new one every episode).
         """
         self.task, self.num_envs = task, num_envs
         self._copies = copies
         self.obs_space, self.act_space = self._copies.spaces()
         self.episodes = np.zeros(num_envs, np.int64)
         """Training episodes started in each copy; set it to continue a sequence of seeds."""
-        self._seed = seed
+        self._seed, self._levels = seed, levels
         self._seeds = np.zeros(num_envs, np.int64)
         self._steps = np.zeros(num_envs, np.int64)
         self._is_last = np.ones(num_envs, bool)
@@ -193,7 +194,8 @@ class HostVector:
             self._seeds = np.where(starts, chosen, self._seeds)
             return
         for copy in np.flatnonzero(starts):
-            self._seeds[copy] = training_seed(self._seed, int(copy), int(self.episodes[copy]))
+            episode = int(self.episodes[copy])
+            self._seeds[copy] = training_seed(self._seed, int(copy), episode, self._levels)
         self.episodes += starts
 
     def _checked(self, action: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:

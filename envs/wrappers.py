@@ -1,14 +1,15 @@
-"""From one pure environment to many in step: batching and autoreset, in one compiled program."""
+"""From one pure environment to others: many in step with autoreset, or one with only so many worlds."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 from jax import Array
 
-from envs.api import JaxEnv, Step
+from envs.api import FIRST_TRAINING_SEED, JaxEnv, Step
 
 
 class Worlds(NamedTuple):
@@ -26,9 +27,6 @@ PARTS = 64
 
 class Batched:
     """E copies of a `JaxEnv` with NEXT_STEP autoreset: the final observation keeps a slot of its own.
-
-    What an episode's beginning costs is paid for those copies that need one, a few at a time, and not at all
-    in a slot where none does.
 
     Args:
       env: one pure environment without autoreset.
@@ -56,16 +54,53 @@ class Batched:
         reset_key, step_key = jax.random.split(key)
         advance = lambda state, action, key: self.env.step(state, action, key=key)
         moved = jax.vmap(advance)(worlds.state, action, jax.random.split(step_key, self.num_envs))
-        part = -(-self.num_envs // PARTS)
-
-        def begin_some(carry: tuple[Array, Any]) -> tuple[Array, Any]:
-            waiting, worlds = carry
-            copies = jnp.nonzero(waiting, size=part, fill_value=self.num_envs)[0]
-            fresh = self._begin(reset_key, copies)
-            put = lambda old, new: old.at[copies].set(new, mode="drop")
-            return put(waiting, False), jax.tree.map(put, worlds, fresh)
-
-        _, (state, step) = jax.lax.while_loop(
-            lambda carry: carry[0].any(), begin_some, (worlds.is_last, moved)
-        )
+        begin = lambda copies: self._begin(reset_key, copies)
+        state, step = begin_where(worlds.is_last, begin, moved)
         return Worlds(state, step.is_last), step
+
+
+def begin_where(starts: Array, begin: Callable[[Array], Any], moved: Any) -> Any:
+    """Put new episodes in the place of those copies that start one.
+
+    What a beginning costs is paid for the copies that need one, a few at a time, and not at all where none
+    does.
+
+    Args:
+      starts: [E] which they are.
+      begin: copies [P] -> what each has at its beginning, [P, ...]; a copy E is asked for to fill up.
+      moved: [E, ...] what all have otherwise.
+    """
+    count = len(starts)
+    part = -(-count // PARTS)
+
+    def begin_some(carry: tuple[Array, Any]) -> tuple[Array, Any]:
+        waiting, worlds = carry
+        copies = jnp.nonzero(waiting, size=part, fill_value=count)[0]
+        put = lambda old, new: old.at[copies].set(new, mode="drop")
+        return put(waiting, False), jax.tree.map(put, worlds, begin(copies))
+
+    return jax.lax.while_loop(lambda carry: carry[0].any(), begin_some, (starts, moved))[1]
+
+
+class Levels:
+    """A `JaxEnv` that starts only so many worlds: those of `FIRST_TRAINING_SEED` and the seeds after it.
+
+    A seed gives the world that it gives in `DeviceCopies`; what chance does later is new in every episode.
+
+    Args:
+      env: any world.
+      levels: how many.
+    """
+
+    def __init__(self, env: JaxEnv, levels: int):
+        self.env, self.levels = env, levels
+        self.task, self.obs_space, self.act_space = env.task, env.obs_space, env.act_space
+
+    def reset(self, *, key: Array) -> tuple[Any, Step]:
+        """One of the worlds, all equally likely, and its first step."""
+        level = jax.random.randint(key, (), 0, self.levels)
+        return self.env.reset(key=jax.random.key(FIRST_TRAINING_SEED + level))
+
+    def step(self, state: Any, action: Any, *, key: Array) -> tuple[Any, Step]:
+        """As without levels."""
+        return self.env.step(state, action, key=key)

@@ -149,7 +149,7 @@ def _fused(cfg: Config, members: int) -> Parts:
     from dreamer.hyper import Hyper
     from dreamer.loops.clocks import Progress
     from dreamer.loops.fused import Fused, FusedLoop
-    from dreamer.loops.population import fitting, over_members
+    from dreamer.loops.population import InTurns, Together, fitting
     from dreamer.replay.device import DeviceReplay
     from envs.wrappers import Batched
 
@@ -164,7 +164,7 @@ def _fused(cfg: Config, members: int) -> Parts:
         on_cpu = jax.default_backend() == "cpu"
         devices = fitting(jax.local_devices()[: 1 if on_cpu else None], members)
         all_ = jax.tree.map(lambda x: jnp.broadcast_to(x, (members,)), hyper)
-        spread = over_members(devices, together=not on_cpu)
+        spread = InTurns(devices) if on_cpu else Together(devices)
         loop = FusedLoop(fused, all_, np.arange(members), endless, Progress(), spread=spread)
 
     def alone() -> Update:

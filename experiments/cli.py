@@ -21,6 +21,7 @@ from dreamer.schema import ConfigError, Range, Section
 from experiments import presets
 from experiments.presets.sizes import SIZES
 
+Port = Annotated[int, Range(0, 2**16, below=True)]
 STOPPED, MISTAKE, INTERRUPTED = 1, 2, 130
 """Exit codes: a run ended before its time, the command cannot be, somebody pressed Ctrl-C."""
 
@@ -55,10 +56,50 @@ class EvalOptions(Section):
     """Seed of the first episode; the others follow it."""
     sampled: bool = False
     """Sample actions as in training, instead of taking the most likely one."""
-    num_envs: Count = 16
-    """Copies of the environment, stepped together."""
+    num_envs: Natural = 0
+    """Copies of the environment, stepped together; 0 means 16 on the host and 256 on the device."""
+    out: str = ""
+    """File that gets a line of JSON for every episode; empty for none."""
     json: bool = False
     """Print one JSON object, and nothing else on standard output."""
+
+
+@dataclass(frozen=True)
+class ExportOptions(Section):
+    """How a trained agent becomes one file."""
+
+    dtype: Literal["float32", "bfloat16", "float16"] = "float32"
+    """Of the stored parameters; those of 16 bits make half the file, and round."""
+    force: bool = False
+    """Replace a file that is there."""
+    json: bool = False
+    """Print one JSON object, and nothing else on standard output."""
+
+
+@dataclass(frozen=True)
+class ReportOptions(Section):
+    """What a page shows: one run, or several (and the members of a population) side by side."""
+
+    out: str = ""
+    """File of the page (default: report.html in the folder of the run, or here for several)."""
+    episodes: Natural = 0
+    """Episodes that are played and asked about; 0 as the run is configured."""
+    watch: bool = False
+    """Serve the page on this machine and make it anew whenever the run saves."""
+    port: Port = 8420
+    """Where, with --watch."""
+    json: bool = False
+    """Print one JSON object, and nothing else on standard output."""
+
+
+@dataclass(frozen=True)
+class PlayOptions(Section):
+    """A page on this machine where a person plays in the dreams of an agent."""
+
+    seed: Annotated[int, Range(0, config.FIRST_TRAINING_SEED, below=True)] = 0
+    """Seed of the first episode."""
+    port: Port = 8421
+    """Where the page is served; 0 takes any free port."""
 
 
 @dataclass(frozen=True)
@@ -121,8 +162,32 @@ def evaluate(words: Sequence[str], options: EvalOptions, changes: Mapping[str, A
         seed=options.seed,
         sampled=options.sampled,
         num_envs=options.num_envs,
+        out=options.out,
         json=options.json,
     )
+
+
+def export(words: Sequence[str], options: ExportOptions, changes: Mapping[str, Any]) -> int:
+    from experiments import export
+
+    run, *named = map(Path, words)
+    file = named[0] if named else None
+    return export.export(run, file, dtype=options.dtype, force=options.force, json=options.json)
+
+
+def report(words: Sequence[str], options: ReportOptions, changes: Mapping[str, Any]) -> int:
+    from experiments.report.report import report
+
+    over = {"episodes": options.episodes} if options.episodes else {}
+    folders = [Path(word) for word in words]
+    o = options
+    return report(folders, out=o.out, changes=over, follow=o.watch, port=o.port, json=o.json)
+
+
+def play(words: Sequence[str], options: PlayOptions, changes: Mapping[str, Any]) -> int:
+    from experiments.play.play import play
+
+    return play(Path(words[0]), seed=options.seed, port=options.port)
 
 
 def bench(words: Sequence[str], options: BenchOptions, changes: Mapping[str, Any]) -> int:
@@ -157,7 +222,7 @@ class Command(NamedTuple):
 
     about: str
     """One sentence."""
-    word: str
+    words: str
     """What may stand right after it; in brackets where it need not."""
     options: type[Section]
     call: Callable[[Sequence[str], Any, Mapping[str, Any]], int]
@@ -167,6 +232,16 @@ class Command(NamedTuple):
 COMMANDS = {
     "train": Command("Train an agent, or go on with a run.", "[PRESET]", TrainOptions, train),
     "eval": Command("Play episodes with the agent of a run.", "RUN", EvalOptions, evaluate),
+    "export": Command(
+        "Write the agent of a run to a file (agent.safetensors in its folder).",
+        "RUN [FILE]",
+        ExportOptions,
+        export,
+    ),
+    "report": Command(
+        "Write a page about a run, or one that compares several.", "RUN ...", ReportOptions, report
+    ),
+    "play": Command("Play in the dreams of an agent, beside the world itself.", "RUN", PlayOptions, play),
     "bench": Command("Measure how fast this machine learns and acts.", "", BenchOptions, bench),
     "envs": Command("List environments, or check one.", "", EnvsOptions, show_envs),
     "doctor": Command("Say what is installed and what would run where.", "", DoctorOptions, doctor),
@@ -205,9 +280,10 @@ def _run(words: list[str]) -> int:
         named = [word for word in rest if word in presets.PRESETS]
         return _help(name, presets.build(named[0] if named else "quickstart"))
     positional, values = parse(rest, kinds | fields, f"dreamer {name}")
-    if len(positional) > bool(command.word):
-        raise ConfigError(f"dreamer {name} does not take '{positional[-1]}'")
-    if command.word == "RUN" and not positional:
+    places = command.words.split()
+    if len(positional) > len(places) and places[-1:] != ["..."]:
+        raise ConfigError(f"dreamer {name} does not take '{positional[len(places)]}'")
+    if places[:1] == ["RUN"] and not positional:
         raise ConfigError(
             f"dreamer {name} needs the folder of a run, as in dreamer {name} runs/quickstart-seed0"
         )
@@ -380,7 +456,7 @@ def _fail(sentence: str, code: int, words: Sequence[str]) -> int:
 
 
 def _overview() -> str:
-    commands = "\n".join(f"  {f'{name} {c.word}':<16} {c.about}" for name, c in COMMANDS.items())
+    commands = "\n".join(f"  {f'{name} {c.words}':<18} {c.about}" for name, c in COMMANDS.items())
     return f"""usage: dreamer COMMAND [OPTIONS]
 
 Train, look inside and compare world-model agents. `dreamer train` alone is the place to start.
@@ -404,7 +480,7 @@ def _help(name: str, preset: Config) -> int:
         about += f"\n\nThe defaults below are those of the preset {preset.preset}."
     form = dataclasses.make_dataclass(name, parts, frozen=True)
     try:
-        tyro.cli(form, prog=f"dreamer {name} {command.word}".strip(), description=about, args=["--help"])
+        tyro.cli(form, prog=f"dreamer {name} {command.words}".strip(), description=about, args=["--help"])
     except SystemExit as done:
         return int(done.code or 0)
     return 0

@@ -1,18 +1,17 @@
 """The README's pictures, drawn from the files in `experiments/results/` into that folder.
 
-python -m experiments.figures        needs `pip install 'dreamer-toolkit[figures]'`
+python -m experiments.figures
 """
 
 from __future__ import annotations
 
 import json
-import sys
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from experiments import evaluate
+from experiments import statistics
 from experiments.results_table import RESULTS
 
 INK, QUIET, ACCENT, SECOND = "#222222", "#9a9a9a", "#1f6feb", "#d1622b"
@@ -25,9 +24,9 @@ def seeds(content: dict[str, Any], path: Path) -> None:
     runs = content["runs"]
     steps = np.asarray(runs[0]["curve"]["env_steps"])
     curves = np.nan_to_num(np.asarray([run["curve"]["success"] for run in runs], float))
-    low, high = np.transpose([evaluate.bootstrap(column) for column in curves.T])
+    low, high = np.transpose([statistics.bootstrap(column) for column in curves.T])
     rates = [run["success_rate"] for run in runs]
-    first, last = evaluate.bootstrap(rates)
+    first, last = statistics.bootstrap(rates)
 
     figure = Figure(figsize=(7.2, 3.4), layout="constrained")
     axes = figure.subplots()
@@ -43,7 +42,8 @@ def seeds(content: dict[str, Any], path: Path) -> None:
     )
     axes.set_title(
         f"{runs[0]['task']}: {len(runs)} seeds in one program, {runs[0]['seconds']:,.0f} s together.\n"
-        f"Evaluated: mean success {np.mean(rates):.1%} [{first:.1%}, {last:.1%}], worst seed {min(rates):.0%}",
+        f"Evaluated: mean success {np.mean(rates):.1%} [{first:.1%}, {last:.1%}], "
+        f"worst seed {min(rates):.0%}",
         loc="left",
         fontsize=10,
     )
@@ -89,10 +89,6 @@ FIGURES = {"quickstart-16-seeds": seeds, "bench-loop": loops}
 
 
 def main() -> None:
-    try:
-        import matplotlib  # noqa: F401
-    except ImportError:
-        sys.exit("figures need Matplotlib; install it with: pip install 'dreamer-toolkit[figures]'")
     for name, draw in FIGURES.items():
         source = RESULTS / f"{name}.json"
         if source.exists():

@@ -24,8 +24,11 @@ from experiments import evaluate, session
 from experiments.run import Run, TrainingStopped, episode_row, means, next_multiple
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from dreamer.loops.clocks import Progress
     from dreamer.loops.turn import Turn
+    from dreamer.player import Player
 
 
 def members(cfg: Config) -> list[Config]:
@@ -82,12 +85,12 @@ class PopulationRun(Run):
 
         from dreamer.hyper import Hyper
         from dreamer.loops.fused import FusedLoop
-        from dreamer.loops.population import fitting, over_members
+        from dreamer.loops.population import InTurns, Together, fitting
 
         count = len(self.members)
         devices = fitting(self._devices(), count)
         fused = self._fused(count, len(devices), resume)
-        spread = over_members(devices, together=jax.default_backend() != "cpu")
+        spread = InTurns(devices) if jax.default_backend() == "cpu" else Together(devices)
         hyper = jax.tree.map(lambda *x: jnp.stack(x), *(Hyper.of(own.agent) for own in self.members))
         seeds = np.array([own.seed for own in self.members], np.int32)
         state, progress = (
@@ -113,6 +116,7 @@ class PopulationRun(Run):
         log_due, save_due = Every(cfg.log.every), Every(cfg.checkpoint.every)
         pending: list[list[Turn]] = []
         next_eval = next_multiple(loop.progress.env_steps, cfg.eval.every)
+        next_report = next_multiple(loop.progress.env_steps, cfg.report.every)
         while not loop.done and not stop:
             pending.append(loop.advance())
             self._report_failures()
@@ -123,6 +127,9 @@ class PopulationRun(Run):
             if loop.progress.env_steps >= next_eval:
                 next_eval = next_multiple(loop.progress.env_steps, cfg.eval.every)
                 self._evaluate(cfg.eval.during)
+            if loop.progress.env_steps >= next_report:
+                next_report = next_multiple(loop.progress.env_steps, cfg.report.every)
+                self._report()
             if save_due():
                 self.save()
         self._metrics(pending)
@@ -162,34 +169,56 @@ class PopulationRun(Run):
             told = {"population/members": len(self.members), "population/diverged": len(self.failed)}
             self.logger.metrics({**means(rows), **told})
 
-    def _evaluate(self, episodes: int) -> dict[str, Any]:
-        """Play with every member, on the same seeds."""
+    def _players(self, *, greedy: bool) -> Iterator[Player]:
+        """One player that becomes every member in turn, so that all play with one compiled program."""
         import jax
 
         from dreamer.player import Player
 
-        assert self.logger is not None
-        loop, results = self.loop, []
+        everybody = self.loop.state.params, self.loop.hyper
+        count = self.loop.progress
         player = None
+        for i, own in enumerate(self.members):
+            params, hyper = jax.tree.map(lambda x, i=i: x[i], everybody)
+            if player is None:
+                counters = {"env_steps": count.env_steps, "updates": count.updates}
+                player = Player(self.agent, params, hyper, greedy=greedy, counters=counters)
+            player.everything, player.hyper, player.config = params, hyper, own
+            yield player
+
+    def _evaluate(self, episodes: int) -> dict[str, Any]:
+        """Play with every member, on the same seeds."""
+        assert self.logger is not None
+        results = []
         with self._evaluation_world(episodes) as env:
-            for i, logger in enumerate(self.loggers):
-                params, hyper = jax.tree.map(lambda x, i=i: x[i], (loop.state.params, loop.hyper))
-                if player is None:
-                    player = Player(self.agent, params, hyper)
-                player.params, player.hyper = {k: params[k] for k in player.params}, hyper
+            for player, logger in zip(self._players(greedy=True), self.loggers, strict=True):
                 results.append(evaluate.play(player, env, episodes, self.cfg.eval.seed))
                 logger.metrics({f"eval/{k}": v for k, v in results[-1].items() if isinstance(v, float)})
         told = evaluate.over_members(results)
         self.logger.metrics({f"eval/{k}": v for k, v in told.items() if isinstance(v, float)})
         return {**told, "members": results}
 
+    def _report(self) -> Path:
+        """A report card for every member, and a page about all of them."""
+        from experiments.report.report import Examiner, save_card, told, write_many
+
+        numbers = []
+        with Examiner(self.cfg) as examiner:
+            for player, place, logger in zip(
+                self._players(greedy=False), self.folders, self.loggers, strict=True
+            ):
+                found = examiner.examine(player, pictures=False)
+                save_card(place, found, player)
+                numbers.append(found.card.numbers)
+                logger.metrics({f"report/{k}": v for k, v in numbers[-1].items() if v is not None})
+        return write_many([told(place) for place in self.folders], numbers, self.folder / "report.html")
+
     def _playable(self) -> Path:
         return self.folders[0]
 
-    def _finish(self) -> dict[str, Any]:
-        result = super()._finish()
+    def _write_result(self, result: dict[str, Any]) -> None:
+        super()._write_result(result)
         done = {k: result[k] for k in ("task", "env_steps", "updates", "seconds", "cpu_seconds")}
         for i, own in enumerate(result.get("members", [])):
             row = {"run": str(self.folders[i]), **done, **own, "diverged": self.failed.get(i)}
             session.write_atomically(self.folders[i] / "result.json", jsonlib.dumps(row, indent=1))
-        return result

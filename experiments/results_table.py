@@ -46,7 +46,7 @@ def record(name: str, runs: list[Path]) -> Path:
 
 
 def curve(episodes: list[dict[str, Any]], steps: int, points: int = 40) -> dict[str, list[float | None]]:
-    """How training went: means of return and success over the episodes that ended in equal shares of the steps.
+    """How training went: means of return and success over the episodes in equal shares of the steps.
 
     Returns:
       `env_steps`, where a share ends; `return` and `success`, null before the first episode; a share

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 import envs
 from dreamer import schema
 from dreamer.config import Config
-from envs.api import EnvError
+from envs.api import EnvError, spaces_to
 from experiments import evaluate, machine, session
 
 if TYPE_CHECKING:
@@ -65,14 +65,15 @@ def _world(cfg: Config) -> Iterator[Any]:
     if envs.is_on_device(cfg.task):
         if cfg.env.parallel:
             raise schema.ConfigError(f"env.parallel is for tasks of the host, but {cfg.task} is compiled in")
-        yield envs.make_jax(cfg.task, obs=cfg.env.obs)
+        yield envs.make_jax(cfg.task, obs=cfg.env.obs, levels=cfg.env.levels)
         return
     if not cfg.population.is_one:
         raise schema.ConfigError(
             f"a population is one program, but {cfg.task} runs on the host: train its members one after the "
             "other, or take a task of the device, such as grid:DoorKey-5x5"
         )
-    env = envs.make(cfg.task, cfg.loop.num_envs, seed=cfg.seed, obs=cfg.env.obs, parallel=cfg.env.parallel)
+    how = {"obs": cfg.env.obs, "parallel": cfg.env.parallel, "levels": cfg.env.levels}
+    env = envs.make(cfg.task, cfg.loop.num_envs, seed=cfg.seed, **how)
     try:
         yield env
     finally:
@@ -246,6 +247,7 @@ class Run:
         log_due, save_due = Every(cfg.log.every), Every(cfg.checkpoint.every)
         pending: list[dict[str, float]] = []
         next_eval = next_multiple(progress.env_steps, cfg.eval.every)
+        next_report = next_multiple(progress.env_steps, cfg.report.every)
         if progress.env_steps >= cfg.steps:
             return
         for turn in self.loop.turns():
@@ -261,6 +263,9 @@ class Run:
             if progress.env_steps >= next_eval:
                 next_eval = next_multiple(progress.env_steps, cfg.eval.every)
                 self._evaluate(cfg.eval.during)
+            if progress.env_steps >= next_report:
+                next_report = next_multiple(progress.env_steps, cfg.report.every)
+                self._report()
             if save_due():
                 self.save()
         pending += self.loop.settle()
@@ -270,7 +275,6 @@ class Run:
     def save(self, wait: bool = False) -> None:
         """Checkpoint learner, counters and replay; one that fails is reported and the run goes on."""
         from dreamer.checkpoint import CheckpointError
-        from dreamer.player import spaces_to
 
         assert self.logger is not None
         self.loop.verify()
@@ -345,13 +349,40 @@ class Run:
             result |= evaluation
         result["seconds"] = round(self.logger.seconds, 1)
         result["cpu_seconds"] = round(self._cpu_seconds(), 1)
-        session.write_atomically(self.folder / "result.json", jsonlib.dumps(result, indent=1))
+        self._write_result(result)
         self._notice(
             f"{cfg.task} after {progress.env_steps:,} steps and {self.logger.seconds:,.0f} s: "
             f"{told or 'not evaluated'}"
         )
         self._notice(f"next: dreamer eval {self._playable()} --episodes 1000 --seed 1000")
+        if cfg.report.episodes:
+            self._notice(f"writing the report of {cfg.report.episodes} episodes")
+            result["report"] = str(self._report())
+            self._notice(f"{result['report']} has the report: open it in a browser")
         return result
+
+    def _write_result(self, result: dict[str, Any]) -> None:
+        session.write_atomically(self.folder / "result.json", jsonlib.dumps(result, indent=1))
+
+    def _report(self) -> Path:
+        """Ask the world model, write the page, and put the numbers of the report card among the metrics."""
+        from dreamer.player import Player
+        from experiments.report.report import Examiner, told, write_run
+
+        assert self.logger is not None
+        player = Player(
+            self.agent,
+            self.loop.state.params,
+            self.loop.hyper,
+            greedy=False,
+            config=self.cfg,
+            counters={"env_steps": self.loop.progress.env_steps, "updates": self.loop.progress.updates},
+        )
+        with Examiner(self.cfg) as examiner:
+            found = examiner.examine(player)
+        numbers = {f"report/{k}": v for k, v in found.card.numbers.items() if v is not None}
+        self.logger.metrics(numbers)
+        return write_run(told(self.folder), found, player)
 
     def _playable(self) -> Path:
         """A folder whose agent can be played with."""

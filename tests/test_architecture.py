@@ -26,9 +26,11 @@ ORDER = (
     "dreamer.behavior",
     "dreamer.hyper",
     "dreamer.agent",
+    "dreamer.inspection",
     "dreamer.replay",
     "dreamer.checkpoint",
     "dreamer.logger",
+    "dreamer.export",
     "dreamer.player",
     "dreamer.loops",
     "experiments",
@@ -46,7 +48,10 @@ ON_DEVICE = (
 )
 """Worlds as pure functions of JAX arrays, imported only by who asks for them."""
 
-UNTIL_CALLED = ("jax", "jaxlib", "flax", "optax", "orbax", "tyro", "wandb", "scipy")
+UNTIL_CALLED = (
+    *("jax", "jaxlib", "flax", "optax", "orbax", "tyro", "wandb", "scipy"),
+    *("matplotlib", "jinja2", "PIL", "safetensors"),
+)
 """Packages that take seconds or may be missing: imported inside the functions that need them."""
 
 

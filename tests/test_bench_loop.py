@@ -18,7 +18,7 @@ def test_both_loops_have_the_same_work():
 
 def test_a_row_is_measured_in_the_loop_itself(monkeypatch):
     monkeypatch.setattr(bench_loop, "SECONDS", 1.0)
-    row = bench_loop.measure("fused", 1, "tiny", 2, 4)
+    row = bench_loop.measure("fused", 1, "tiny", 4, 16)
     assert set(PROMISED) == set(bench_loop.COLUMNS) <= row.keys()
     assert row["env_steps_per_s"] > 0 and row["updates_per_s"] > 0 and row["overhead"] < 1
 

@@ -136,7 +136,7 @@ def test_values_only_have_to_fit_the_run_in_the_folder():
     ("words", "sentence"),
     [
         ("trian", "there is no command 'trian'; did you mean train?"),
-        ("fly", "there is no command 'fly'; there are train, eval, bench, envs, doctor"),
+        ("fly", "there is no command 'fly'; there are train, eval, export, bench, envs, doctor"),
         ("train cartpol", "there is no preset 'cartpol'; did you mean cartpole?"),
         (
             "train minigrid:Empty-5x5",
@@ -160,6 +160,9 @@ def test_values_only_have_to_fit_the_run_in_the_folder():
         ("train --log.wandb=often", "log.wandb must be true or false, but it is 'often'"),
         ("train --config absent.toml", "absent.toml cannot be read: No such file or directory"),
         ("eval", "dreamer eval needs the folder of a run, as in dreamer eval runs/quickstart-seed0"),
+        ("export", "dreamer export needs the folder of a run, as in dreamer export runs/quickstart-seed0"),
+        ("export a b c", "dreamer export does not take 'c'"),
+        ("export a --dtype half", "dtype must be one of float32, bfloat16, float16, but it is 'half'"),
         ("eval x --episode 3", "dreamer eval has no option --episode; did you mean --episodes?"),
         ("eval x --episodes 0", "episodes must be a whole number of at least 1, but it is 0"),
         ("bench --sizes 1m 2m", "there is no size '2m'; did you mean 25m?"),
@@ -336,7 +339,7 @@ def test_eval_hands_over_how_to_judge(monkeypatch):
     seen = {}
     monkeypatch.setattr(evaluate, "evaluate", lambda run, **rest: seen.update(run=run, **rest) or 0)
     assert main(["eval", "runs/x", "--episodes", "3", "--seed", "1000", "--sampled"]) == 0
-    how = {"episodes": 3, "seed": 1000, "sampled": True, "num_envs": 16, "json": False}
+    how = {"episodes": 3, "seed": 1000, "sampled": True, "num_envs": 0, "out": "", "json": False}
     assert seen == {"run": Path("runs/x"), **how}
 
 

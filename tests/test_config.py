@@ -112,6 +112,7 @@ def test_a_wrong_type_names_the_field(path):
         ("agent.optim.eps", [1e-30], [0]),
         ("agent.optim.schedule", ["const"], ["constant", 1]),
         ("agent.dtype", ["bfloat16"], ["float16"]),
+        ("env.levels", [0, 2**30], [-1, 2**30 + 1]),
         ("loop.batch_length", [2], [1]),
         ("loop.train_ratio", [0.5, 512], [0]),
         ("replay.capacity", [16 * 65], [16 * 65 - 1]),

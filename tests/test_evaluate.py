@@ -1,41 +1,33 @@
-"""Intervals by hand and at their limits."""
+"""What episodes say together, of unseen worlds and of those of training, for people and for programs."""
 
 import json
+from pathlib import Path
 
 import pytest
 
+import dreamer
 import envs
+from dreamer.config import Config, EnvConfig
+from envs.api import FIRST_TRAINING_SEED
 from envs.rollout import Episode, Random
-from experiments import evaluate
+from experiments import cli, evaluate
+
+KEYS = {
+    *("episodes", "seed", "success_rate", "success_interval", "return_mean", "return_interval"),
+    *("return_iqm", "length_mean"),
+}
+ON_LEVELS = {
+    *("train_episodes", "train_success_rate", "train_return_mean"),
+    *("generalisation_gap", "generalisation_interval"),
+}
 
 
 def episodes(successes, returns):
     pairs = zip(successes, returns, strict=True)
-    return [Episode(seed=i, return_=r, length=3, success=s, seconds=0.1) for i, (s, r) in enumerate(pairs)]
-
-
-def test_wilson_by_hand():
-    low, high = evaluate.wilson(8, 10)
-    assert (low, high) == (pytest.approx(0.49016, abs=1e-4), pytest.approx(0.94331, abs=1e-4))
-
-
-@pytest.mark.parametrize(("successes", "low", "high"), [(0, 0.0, 0.0370), (100, 0.9630, 1.0)])
-def test_wilson_never_claims_certainty(successes, low, high):
-    assert evaluate.wilson(successes, 100) == (pytest.approx(low, abs=1e-4), pytest.approx(high, abs=1e-4))
-
-
-def test_bootstrap_holds_the_mean_and_shrinks_with_more_episodes():
-    few, many = ([float(i % 2) for i in range(n)] for n in (20, 2000))
-    width = lambda interval: interval[1] - interval[0]
-    for values in (few, many):
-        low, high = evaluate.bootstrap(values)
-        assert low < 0.5 < high
-    assert width(evaluate.bootstrap(many)) < width(evaluate.bootstrap(few)) / 5
-
-
-@pytest.mark.parametrize("values", [[2.0], [2.0, 2.0, 2.0]])
-def test_bootstrap_of_one_value_has_no_width(values):
-    assert evaluate.bootstrap(values) == (2.0, 2.0)
+    return [
+        Episode(seed=i, return_=r, length=3, success=s, discount=0.0, seconds=0.1)
+        for i, (s, r) in enumerate(pairs)
+    ]
 
 
 def test_a_task_that_does_not_tell_success_has_none():
@@ -47,10 +39,21 @@ def test_a_task_that_does_not_tell_success_has_none():
 
 def test_summary_has_the_promised_fields_and_is_json():
     result = evaluate.summary(episodes([True, False, True, True], [1.0, 0.0, 1.0, 1.0]))
-    promised = "episodes seed success_rate success_interval return_mean return_interval length_mean"
-    assert set(promised.split()) <= result.keys()
+    assert result.keys() == KEYS
     assert result["success_rate"] == 0.75
     assert json.loads(json.dumps(result)) == result
+
+
+def test_one_odd_return_moves_the_mean_and_not_the_interquartile_mean():
+    result = evaluate.summary(episodes([None] * 4, [1.0, 2.0, 3.0, 1000.0]))
+    assert (result["return_mean"], result["return_iqm"]) == (251.5, 2.5)
+
+
+def test_members_are_summed_up_alike():
+    told = [evaluate.summary(episodes([True, False], [r, r])) for r in (1.0, 2.0, 3.0, 1000.0)]
+    together = evaluate.over_members(told)
+    assert together.keys() == KEYS
+    assert (together["return_mean"], together["return_iqm"], together["episodes"]) == (251.5, 2.5, 8)
 
 
 def test_play_uses_the_seeds_it_was_given():
@@ -58,3 +61,101 @@ def test_play_uses_the_seeds_it_was_given():
     policy = Random(env.act_space)
     assert evaluate.play(policy, env, 10, seed=5) == evaluate.play(policy, env, 10, seed=5)
     assert evaluate.play(policy, env, 10, seed=5)["seed"] == 5
+
+
+# The worlds of training.
+
+
+def test_the_gap_is_in_success_where_the_task_tells_it():
+    unseen, trained = episodes([True, False] * 20, [0.25, 0.0] * 20), episodes([True] * 5, [0.75] * 5)
+    told = evaluate.generalisation(unseen, trained)
+    assert told.keys() == ON_LEVELS
+    assert (told["train_episodes"], told["train_success_rate"], told["train_return_mean"]) == (5, 1.0, 0.75)
+    low, high = told["generalisation_interval"]
+    assert told["generalisation_gap"] == 0.5 and 0.3 < low < 0.5 < high < 0.7
+    text = evaluate.sentence(evaluate.summary(unseen) | told)
+    assert "over 40 episodes (95% intervals); on 5 training levels success 100.0%, return 0.750" in text
+    assert text.endswith(f"generalisation gap 50.0% [{low:.1%}, {high:.1%}]")
+
+
+def test_the_gap_is_in_return_where_it_does_not():
+    unseen, trained = episodes([None] * 3, [1.0, 2.0, 3.0]), episodes([None] * 2, [5.0, 5.0])
+    told = evaluate.generalisation(unseen, trained)
+    assert told["train_success_rate"] is None and told["generalisation_gap"] == 3.0
+    text = evaluate.sentence(evaluate.summary(unseen) | told)
+    assert "on 2 training levels return 5.000, generalisation gap 3.000 [" in text and "%]" not in text
+
+
+def test_who_does_the_same_everywhere_has_no_gap():
+    played = episodes([True, False, True], [1.0, 0.0, 1.0])
+    assert evaluate.generalisation(played, played)["generalisation_gap"] == 0
+
+
+# The command.
+
+
+@pytest.fixture
+def run(monkeypatch, compilation_cache):
+    """`dreamer eval` of a random player of a task, instead of loading one."""
+
+    def prepared(task, **world):
+        player = Random(envs.make(task).act_space)
+        player.config = Config(task, 1000, env=EnvConfig(**world))
+        monkeypatch.setattr(dreamer, "load", lambda run, *, greedy: player)
+        return lambda words: cli.main(f"eval anything {words}".split())
+
+    return prepared
+
+
+def read(path):
+    return [json.loads(line) for line in Path(path).read_text().splitlines()]
+
+
+def test_every_episode_is_a_line(run, tmp_path, capsys):
+    out = tmp_path / "episodes.jsonl"
+    assert run("minigrid:Empty-5x5")(f"--episodes 6 --seed 3 --out {out} --json") == 0
+    result, lines = json.loads(capsys.readouterr().out), read(out)
+    assert result.keys() == KEYS
+    assert {tuple(line) for line in lines} == {("seed", "return", "length", "success", "discount", "seconds")}
+    assert [line["seed"] for line in lines] == list(range(3, 9))
+    assert all(line["success"] == (line["return"] > 0) == (line["discount"] == 0) for line in lines)
+    assert result["return_mean"] == pytest.approx(sum(line["return"] for line in lines) / 6)
+
+
+@pytest.mark.parametrize(("episodes", "played"), [(2, 2), (5, 3)])
+@pytest.mark.parametrize("task", ["minigrid:Empty-5x5", "grid:Catch"])
+def test_a_run_with_levels_is_also_judged_on_them(run, tmp_path, capsys, task, episodes, played):
+    out = tmp_path / "episodes.jsonl"
+    assert run(task, levels=3)(f"--episodes {episodes} --out {out} --json") == 0
+    result, lines = json.loads(capsys.readouterr().out), read(out)
+    assert result.keys() == KEYS | ON_LEVELS and result["train_episodes"] == played
+    seeds = [*range(episodes), *(FIRST_TRAINING_SEED + i for i in range(played))]
+    assert [line["seed"] for line in lines] == seeds
+    assert result["success_rate"] == sum(line["success"] for line in lines[:episodes]) / episodes
+    assert result["train_success_rate"] == sum(line["success"] for line in lines[episodes:]) / played
+    gap = result["train_success_rate"] - result["success_rate"]
+    assert result["generalisation_gap"] == pytest.approx(gap)
+
+
+def test_without_levels_nothing_is_said_of_them(run, capsys):
+    assert run("probe:observed")("--episodes 4") == 0
+    assert "training levels" not in capsys.readouterr().out
+
+
+def test_a_file_that_cannot_be_written_is_told_before_anything_is_played(run, tmp_path, capsys, monkeypatch):
+    command = run("probe:observed")
+    monkeypatch.setattr(envs, "make", lambda *args, **rest: pytest.fail("an environment was made"))
+    for out, why in ((tmp_path, "Is a directory"), (tmp_path / "no" / "x", "No such file or directory")):
+        assert command(f"--episodes 4 --out {out}") == 2
+        assert capsys.readouterr() == ("", f"dreamer: --out {out} cannot be written: {why}\n")
+
+
+@pytest.mark.parametrize(("task", "copies"), [("probe:observed", 16), ("grid:Catch", 256)])
+def test_as_many_copies_as_suit_the_task(run, monkeypatch, task, copies):
+    made = []
+    command = run(task)
+    monkeypatch.setattr(envs, "make", lambda task, num_envs, **rest: made.append(num_envs) or 1 / 0)
+    for words in ("--episodes 1000", "--episodes 3", "--episodes 1000 --num-envs 5"):
+        with pytest.raises(ZeroDivisionError):
+            command(words)
+    assert made == [copies, 3, 5]

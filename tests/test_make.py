@@ -72,6 +72,13 @@ def test_at_least_one_copy():
         envs.make("probe:chosen", 0)
 
 
+@pytest.mark.parametrize("make", [envs.make, envs.make_jax])
+@pytest.mark.parametrize("levels", [-1, 2**30 + 1])
+def test_as_many_levels_as_there_are_training_seeds(make, levels):
+    with pytest.raises(ValueError, match=f"levels is {levels}; it takes 0 .any world. to {2**30}"):
+        make("grid:Catch", levels=levels)
+
+
 @pytest.mark.parametrize(
     ("task", "package", "install"),
     [

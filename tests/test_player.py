@@ -1,14 +1,15 @@
 """A trained agent outside any loop: one observation or many, and one sentence where they do not fit."""
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 import tiny
 
 from dreamer.checkpoint import CheckpointError
 from dreamer.ops import dists
-from dreamer.player import Player, load, spaces_from, spaces_to
-from envs.api import Space, Step
+from dreamer.player import Player, load
+from envs.api import Space, Step, spaces_from, spaces_to
 
 
 def player(**kwargs):
@@ -90,11 +91,82 @@ def test_a_wrong_shape_is_named(greedy, batch, shape, needed):
         greedy.act(greedy.init(batch), obs)
 
 
-def test_a_folder_that_is_no_run(tmp_path):
-    with pytest.raises(CheckpointError, match="There is no run folder"):
+def test_what_it_knows_can_be_exchanged_for_what_another_knows(greedy):
+    other = Player(tiny.agent(dists.GREEDY), tiny.state(1).params, tiny.HYPER)
+    (step,) = episodes(3, length=1)
+    before = greedy.act(greedy.init(3), step)[0]["steer"]
+    mine, greedy.everything = greedy.everything, other.everything
+    try:
+        exchanged = greedy.act(greedy.init(3), step)[0]["steer"]
+    finally:
+        greedy.everything = mine
+    np.testing.assert_array_equal(exchanged, other.act(other.init(3), step)[0]["steer"])
+    assert (exchanged != before).any()
+
+
+# Where it comes from.
+
+
+def same(a, b):
+    return all(map(np.array_equal, *map(jax.tree.leaves, (a, b))))
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory):
+    """A run with checkpoints at 40 and 80 steps."""
+    folder = tmp_path_factory.mktemp("runs") / "run"
+    for i, env_steps in enumerate((40, 80)):
+        tiny.store(folder, tiny.state(i), tiny.agent(), env_steps)
+    return folder
+
+
+def test_a_run_is_its_newest_checkpoint_with_every_module(run):
+    loaded = load(run)
+    assert same(loaded.everything, tiny.state(1).params)
+    assert loaded.config.agent == tiny.CFG and loaded.config.task == "probe:chosen"
+    assert loaded.counters == {"env_steps": 80, "updates": 20}
+
+
+def test_a_checkpoint_is_itself(run):
+    loaded = load(run / "checkpoints" / "step-000000000040")
+    assert same(loaded.everything, tiny.state(0).params)
+    assert loaded.counters == {"env_steps": 40, "updates": 10}
+
+
+def test_the_folder_may_be_the_one_we_are_in(run, monkeypatch):
+    monkeypatch.chdir(run / "checkpoints" / "step-000000000040")
+    assert load(".").counters["env_steps"] == 40
+    monkeypatch.chdir("..")
+    assert load("step-000000000080").counters["env_steps"] == 80
+
+
+def test_two_checkpoints_of_one_step_are_told_apart(tmp_path):
+    for i in range(2):
+        tiny.store(tmp_path, tiny.state(i), tiny.agent(), 40)
+    first, second = (load(tmp_path / "checkpoints" / f"step-000000000040{end}") for end in ("", "-1"))
+    assert same(first.everything, tiny.state(0).params) and same(second.everything, tiny.state(1).params)
+
+
+def test_a_member_is_its_part_of_the_population(tmp_path):
+    both = jax.tree.map(lambda *x: jnp.stack(x), tiny.state(0), tiny.state(1))
+    tiny.store(tmp_path, both, tiny.agent(), population__seeds=2)
+    member = tmp_path / "members" / "001"
+    member.mkdir(parents=True)
+    own = (tmp_path / "config.toml").read_text().replace("seeds = 2", "seeds = 1")
+    (member / "config.toml").write_text(own)
+    assert same(load(member).everything, tiny.state(1).params)
+    for whole in (tmp_path, tmp_path / "checkpoints" / "step-000000000160"):
+        with pytest.raises(CheckpointError, match=r"holds a population; take one .*[^s]/members/000\.$"):
+            load(whole)
+
+
+def test_a_folder_that_is_no_run(tmp_path, run):
+    with pytest.raises(CheckpointError, match="There is no run folder .*nothing and no exported file"):
         load(tmp_path / "nothing")
     with pytest.raises(CheckpointError):
         load(tmp_path)
+    with pytest.raises(CheckpointError, match="config.toml is no file that `dreamer export` wrote"):
+        load(run / "config.toml")
 
 
 def test_spaces_survive_being_written():

@@ -29,7 +29,7 @@ from dreamer.hyper import Hyper
 from dreamer.logger import read_rows
 from dreamer.loops.clocks import Progress
 from dreamer.loops.fused import FusedLoop
-from dreamer.loops.population import fitting, over_members
+from dreamer.loops.population import InTurns, Together, fitting
 from experiments import run
 from experiments.population import members
 
@@ -45,8 +45,8 @@ def stacked():
     )
 
 
-def trained(steps=STEPS, hyper=None, **options):
-    spread = over_members(jax.local_devices()[:1], **options)
+def trained(steps=STEPS, hyper=None):
+    spread = InTurns(jax.local_devices()[:1])
     population = FusedLoop(
         functions(), hyper or stacked(), SEEDS, steps, Progress(), spread=spread, jit=tiny.jit
     )
@@ -58,7 +58,7 @@ def trained(steps=STEPS, hyper=None, **options):
 
 @pytest.fixture(scope="module")
 def in_turns():
-    return trained(together=False)
+    return trained()
 
 
 def single(i, steps=STEPS):
@@ -72,8 +72,7 @@ def test_a_member_is_the_single_run_with_its_seed_and_numbers(in_turns, i):
     alone, told = single(i)
     assert [e for turn in turns for e in turn[i].episodes] == [e for turn in told for e in turn.episodes]
     own = jax.tree.map(lambda x: x[i], population.state.params)
-    for ours, theirs in zip(jax.tree.leaves(own), jax.tree.leaves(alone.state.params), strict=True):
-        np.testing.assert_allclose(ours, theirs, rtol=1e-4, atol=1e-6)
+    assert same(own, alone.state.params)
 
 
 def test_members_that_differ_do_different_things(in_turns):
@@ -83,23 +82,23 @@ def test_members_that_differ_do_different_things(in_turns):
 
 
 def test_together_they_do_the_same_as_in_turns():
-    population, _ = trained(40, together=False)
+    population, _ = trained(40)
     state, fused, seeds = population.full, population.fused, jnp.asarray(SEEDS)
     update = lambda _, state, hyper, seed: fused.update(state, hyper, seed)[0].learner.params
     act = lambda _, state, hyper, seed: fused.slot(state, hyper, seed)[0].acting.step.obs["board"]
     for function in (update, act):
         results = []
-        for together in (False, True):
-            spread = over_members(jax.local_devices()[:1], together=together)
-            with jax.debug_key_reuse(False):  # a vmapped cond is a select, which seems to use both its keys
-                results.append(tiny.jit(spread(function))(None, state, stacked(), seeds))
+        for spread in (InTurns(jax.local_devices()[:1]), Together(jax.local_devices()[:1])):
+            members = (spread.split(x) for x in (state, stacked(), seeds))
+            with jax.debug_key_reuse(False):  # a vmapped loop carries its keys, which look as if used twice
+                results.append(spread.gather(spread.run(function, tiny.jit)(None, *members)))
         for ours, theirs in zip(*map(jax.tree.leaves, results), strict=True):
             np.testing.assert_allclose(ours, theirs, rtol=1e-3, atol=1e-5)
 
 
 def test_one_that_diverges_is_told_and_the_others_go_on(in_turns):
     mad = stacked()._replace(lr=jnp.asarray([3e-3, 1e36, 1e-3], jnp.float32))
-    population, _ = trained(hyper=mad, together=False)
+    population, _ = trained(hyper=mad)
     assert list(population.failures) == [1] and "not finite" in population.failures[1]
     assert all(np.isfinite(x).all() for x in jax.tree.leaves(population.state))
     assert population.state.updates[1] < population.state.updates[0]
@@ -117,7 +116,7 @@ import jax; jax.config.update("jax_num_cpu_devices", 8)
 import numpy as np, tiny
 from test_fused import *
 from test_population import SEEDS, stacked
-from dreamer.loops.population import Data, fitting, over_members
+from dreamer.loops.population import Data, InTurns, Together, fitting
 
 def run(fused, seeds, hyper, **options):
     made = FusedLoop(fused, hyper, seeds, 72, Progress(), jit=tiny.jit, **options)
@@ -131,10 +130,18 @@ def compare(a, b, **tolerance):
 
 devices = jax.local_devices()
 assert len(devices) == 8
-many, one = (run(functions(), SEEDS, stacked(), spread=over_members(d, together=False))
+many, one = (run(functions(), SEEDS, stacked(), spread=InTurns(d))
              for d in (fitting(devices, 3), devices[:1]))
-assert len(many.state.updates.sharding.device_set) == 3
-compare(many.full, one.full, rtol=1e-3, atol=1e-4)
+compare(many.full, one.full, rtol=0, atol=0)
+
+update = lambda _, state, hyper, seed: one.fused.update(state, hyper, seed)[0]
+together = []
+for spread in (Together(fitting(devices, 3)), Together(devices[:1])):
+    members = (spread.split(x) for x in (one.full, stacked(), SEEDS))
+    together.append(spread.run(update, tiny.jit)(None, *members))
+assert len(together[0].learner.updates.sharding.device_set) == 3
+compare(*together, rtol=1e-3, atol=1e-5)
+
 data = Data(fitting(devices, 4))
 split, first = run(functions(data=data), 0, Hyper.of(AGENT)), jax.tree.map(lambda x: x[0], one.full)
 assert len(split.full.acting.ring.columns["reward"].sharding.device_set) == 4

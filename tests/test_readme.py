@@ -4,8 +4,12 @@ import re
 import tomllib
 from pathlib import Path
 
+import jax
 import pytest
+import tiny
 
+import envs
+from dreamer.agent import Agent
 from experiments import cli, results_table
 from experiments.presets import PRESETS
 
@@ -38,6 +42,20 @@ def test_ci_runs_the_readmes_test_command():
     command = re.search(r"<!-- test command -->\n```sh\n(.+)\n", README.read_text())
     assert command and "pytest" in command[1]
     assert "<!-- test command -->" in (ROOT / ".ci" / "run").read_text()
+
+
+def test_its_python_runs_on_runs_like_those_it_names(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    for name, task in {"quickstart": "minigrid:DoorKey-5x5", "cartpole": "gymnasium:CartPole-v1"}.items():
+        env = envs.make(task)
+        agent = Agent(env.obs_space, env.act_space, tiny.CFG)
+        state = tiny.jit(agent.init)(jax.random.key(0))
+        run = tiny.store(Path("runs") / f"{name}-seed0", state, agent, task=task)
+        assert cli.main(["export", str(run)]) == 0
+    blocks = re.findall(r"```python\n(.+?)```", README.read_text(), re.DOTALL)
+    assert len(blocks) >= 2
+    for block in blocks:
+        exec(block, {})
 
 
 @pytest.mark.parametrize("extra", ["test", "wandb", "gpu", "tpu"])

@@ -30,7 +30,10 @@ def test_a_task_that_tells_no_success_has_none():
 def population(tmp_path, monkeypatch):
     """A folder of two members, as training leaves it."""
     monkeypatch.setattr(results_table, "RESULTS", tmp_path / "results")
-    run, result = tmp_path / "run", {"env_steps": 100, "seconds": 3.0, "success_rate": 1.0, "task": "grid:Catch"}
+    run, result = (
+        tmp_path / "run",
+        {"env_steps": 100, "seconds": 3.0, "success_rate": 1.0, "task": "grid:Catch"},
+    )
     session = {k: None for k in ("time", "command", "cpus", "devices", "versions", "commit")}
     for i in range(2):
         (run / "members" / f"{i:03d}").mkdir(parents=True)

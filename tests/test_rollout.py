@@ -32,6 +32,28 @@ def test_one_episode_by_hand():
     assert 0 < episode.seconds < 10
 
 
+class Always:
+    """Takes the same action, whatever happens."""
+
+    def __init__(self, action):
+        self.action = action
+
+    def init(self, batch):
+        return None
+
+    def act(self, carry, step, *, key):
+        return {"action": np.full(len(step.is_first), self.action)}, carry
+
+
+@pytest.mark.parametrize(
+    ("action", "max_steps", "length", "discount"),
+    [(1, None, 5, 0.0), (0, None, 12, 1.0), (1, 4, 4, 1.0), (1, 5, 5, 0.0), (0, 4, 4, 1.0)],
+)
+def test_discount_says_whether_anything_could_follow(action, max_steps, length, discount):
+    episodes = rollout(Always(action), envs.make(SOUND, 2), range(5), max_steps=max_steps)
+    assert [(e.length, e.discount) for e in episodes] == [(length, discount)] * 5
+
+
 @pytest.mark.parametrize("num_envs", [2, 3, 8, 32])
 def test_result_does_not_depend_on_the_number_of_copies(num_envs):
     seeds = [*range(20), 3, 3]

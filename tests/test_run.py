@@ -19,6 +19,7 @@ import dreamer
 from dreamer import schema
 from dreamer.config import CheckpointConfig, Config, EvalConfig, LogConfig, LoopConfig, ReplayConfig
 from dreamer.logger import read_rows
+from envs.wrappers import Levels
 from experiments import run
 
 CFG = Config(
@@ -132,6 +133,14 @@ def test_an_environment_that_raises_is_named_and_what_was_learned_is_saved(tmp_p
         run.train(faulty, tmp_path / "run")
     assert "\n" not in str(stopped.value)
     assert list((tmp_path / "run" / "checkpoints").glob("step-*"))
+
+
+def test_levels_are_for_training_in_both_loops():
+    with run._world(change(task="probe:continuous", env__levels=2)) as env:
+        shown = np.concatenate([env.reset().obs["vector"] for _ in range(9)])
+    assert len(np.unique(shown, axis=0)) == 2
+    with run._world(change(task="grid:Catch", env__levels=2)) as env:
+        assert isinstance(env, Levels) and env.levels == 2
 
 
 def start(folder: Path, steps: int = 600) -> subprocess.Popen:

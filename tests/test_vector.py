@@ -78,6 +78,46 @@ def test_training_seeds_follow_from_seed_copy_and_episode():
     assert np.array_equal(other.reset().obs["offset"], starts[1])
 
 
+@pytest.mark.parametrize(
+    ("seed", "copy", "episode", "expected"),
+    [(0, 0, 0, 1895069886), (3, 1, 2, 1620210449), (7, 15, 999, 2138826832)],
+)
+def test_training_seeds_stay_what_they_were(seed, copy, episode, expected):
+    assert training_seed(seed, copy, episode) == expected
+
+
+def test_levels_are_drawn_alike():
+    drawn = [training_seed(0, copy, episode, 3) for copy in range(10) for episode in range(90)]
+    counts = [drawn.count(FIRST_TRAINING_SEED + i) for i in range(3)]
+    assert sum(counts) == 900 and min(counts) > 250
+
+
+def worlds(step):
+    """What each copy sees, as something that can be compared."""
+    shown = [np.asarray(v).reshape(len(step.is_first), -1) for k, v in step.obs.items() if k != "log/success"]
+    return [row.tobytes() for row in np.concatenate(shown, 1)]
+
+
+def test_with_levels_training_has_only_their_worlds():
+    env = envs.make("minigrid:DoorKey-5x5", 4, seed=5, levels=3)
+    seen = {world for _ in range(10) for world in worlds(env.reset())}
+    evaluated = worlds(env.reset([*range(FIRST_TRAINING_SEED, FIRST_TRAINING_SEED + 3), 0]))[:3]
+    assert seen == set(evaluated) and len(seen) == 3
+
+
+def test_with_levels_evaluation_still_has_any_world():
+    levels, free = (envs.make("minigrid:DoorKey-5x5", 4, levels=n) for n in (3, 0))
+    assert worlds(levels.reset([0, 1, 2, 3])) == worlds(free.reset([0, 1, 2, 3]))
+
+
+def test_levels_go_on_where_they_were():
+    first, second = (envs.make("minigrid:DoorKey-5x5", 2, seed=1, levels=3) for _ in range(2))
+    for _ in range(7):
+        first.reset()
+    second.episodes[:] = first.episodes
+    assert [worlds(first.reset()) for _ in range(9)] == [worlds(second.reset()) for _ in range(9)]
+
+
 def test_success_is_nan_until_told():
     env = envs.make("minigrid:Empty-5x5")
     assert np.isnan(env.reset([0]).obs["log/success"])

@@ -5,8 +5,11 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from envs.gridworld import TASKS
-from envs.wrappers import Batched
+import envs
+from envs.api import FIRST_TRAINING_SEED
+from envs.catch import Catch
+from envs.gridworld import TASKS, GridWorld, door_key
+from envs.wrappers import Batched, Levels
 
 STEPS, COPIES = 150, 6
 
@@ -83,3 +86,44 @@ def test_however_many_copies_end_together_each_gets_the_world_of_its_key(ended):
     pick = lambda new, old: np.where(is_last.reshape(-1, *[1] * (new.ndim - 1)), new, old)
     expected = jax.tree.map(pick, (fresh.state, first), moved)
     jax.tree.map(np.testing.assert_array_equal, (then.state, step), expected)
+
+
+def worlds(obs):
+    """What each of many starts shows, as something that can be compared."""
+    shown = [np.asarray(v).reshape(len(v), -1) for k, v in sorted(obs.items()) if k != "log/success"]
+    return {row.tobytes() for row in np.concatenate(shown, 1)}
+
+
+@pytest.fixture(scope="module")
+def evaluated():
+    """What evaluation shows of the first three training seeds."""
+    env = envs.make("grid:DoorKey-5x5", 3)
+    return worlds(env.reset([FIRST_TRAINING_SEED + i for i in range(3)]).obs)
+
+
+def test_levels_are_the_worlds_of_the_first_training_seeds(evaluated):
+    env = envs.make_jax("grid:DoorKey-5x5", levels=3)
+    states, step = jax.jit(jax.vmap(lambda key: env.reset(key=key)))(jax.random.split(jax.random.key(0), 300))
+    starts = np.column_stack([states.cells, states.position, states.direction])
+    found, counts = np.unique(starts, axis=0, return_counts=True)
+    assert len(found) == 3 and counts.min() > 60
+    assert worlds(step.obs) == evaluated and len(evaluated) == 3
+
+
+def test_with_levels_training_starts_nowhere_else(evaluated):
+    env = Batched(Levels(GridWorld("Short", 5, 6, door_key), 3), COPIES)
+    actions = jax.random.randint(jax.random.key(1), (STEPS, COPIES), 0, 7)
+    step = jax.jit(lambda key: play(env, key, actions))(jax.random.key(0))
+    first = np.asarray(step.is_first)
+    assert first.sum() > 100
+    assert worlds({k: np.asarray(v)[first] for k, v in step.obs.items()}) == evaluated
+
+
+def test_levels_only_change_where_an_episode_starts():
+    free, levels = (envs.make_jax("grid:Catch", levels=n) for n in (0, 3))
+    assert isinstance(free, Catch)
+    assert (levels.task, levels.obs_space, levels.act_space) == (free.task, free.obs_space, free.act_space)
+    state, _ = free.reset(key=jax.random.key(0))
+    action = {"action": jnp.int32(2)}
+    ours, theirs = (env.step(state, action, key=jax.random.key(1)) for env in (levels, free))
+    jax.tree.map(np.testing.assert_array_equal, ours, theirs)

@@ -1,6 +1,7 @@
 """An agent and a batch so small that compiling is most of the work, shared by the tests of one process."""
 
 from functools import cache, partial
+from pathlib import Path
 
 import golden
 import jax
@@ -9,9 +10,11 @@ import numpy as np
 
 from dreamer import schema
 from dreamer.agent import Agent, TrainState
+from dreamer.checkpoint import CheckpointStore
 from dreamer.config import (
     ActorCriticConfig,
     AgentConfig,
+    Config,
     DecoderConfig,
     EncoderConfig,
     HeadConfig,
@@ -24,7 +27,7 @@ from dreamer.hyper import Hyper
 from dreamer.nets import layers
 from dreamer.ops.dists import Sampler
 from dreamer.records import Batch, PackedLatent
-from envs.api import Space
+from envs.api import Space, spaces_to
 
 B, T, H = 2, 4, 3
 QUICK = {"xla_backend_optimization_level": 0, "xla_llvm_disable_expensive_passes": True}
@@ -111,3 +114,20 @@ def batch(seed: int = 0) -> Batch:
         ),
         context_action=action(B),
     )
+
+
+def store(folder: Path, state: TrainState, agent: Agent, env_steps: int = 160, **changes) -> Path:
+    """A run folder with a checkpoint of `state`, as training leaves it behind, without the training."""
+    cfg = Config(task="probe:chosen", steps=1000, agent=agent.cfg)
+    cfg = schema.replace_paths(cfg, {k.replace("__", "."): v for k, v in changes.items()})
+    meta = {
+        "config": schema.to_dict(cfg),
+        "obs_space": spaces_to(agent.obs_space),
+        "act_space": spaces_to(agent.act_space),
+        "progress": {"env_steps": env_steps, "updates": env_steps // 4},
+    }
+    checkpoints = CheckpointStore(folder / "checkpoints", keep=9)
+    checkpoints.save(env_steps, state, meta)
+    checkpoints.wait()
+    (folder / "config.toml").write_text(schema.dump_toml(cfg))
+    return folder

@@ -28,7 +28,7 @@ from dreamer.agent import Agent, Carry, TrainState
 from dreamer.config import LoopConfig
 from dreamer.hyper import Hyper
 from dreamer.loops.clocks import Progress
-from dreamer.loops.population import Data, Spread
+from dreamer.loops.population import Alone, Data, Spread
 from dreamer.loops.turn import Diverged, Finished, Turn
 from dreamer.replay.device import DeviceReplay, Ring
 from dreamer.replay.layout import Layout
@@ -276,33 +276,39 @@ class FusedLoop:
         jit: Callable[..., Any] = jax.jit,
     ):
         self.fused, self.hyper, self.progress = fused, hyper, progress
-        self._seeds = jnp.asarray(seeds, jnp.int32)
-        self._alone = spread is None
-        for_all = spread or (lambda function: function)
+        self._spread = spread = spread or Alone()
         cfg, E = fused.cfg, fused.env.num_envs
         slots, _ = fused.round
         possible = cfg.batch_length + 1 + -(-cfg.batch_size // E)
         self.prefill = max(-(-cfg.prefill // E), possible)
         self.total = self.prefill + -(-max(-(-steps // E) - self.prefill, 0) // slots) * slots
         self._collect, self._learn = (
-            jit(for_all(partial(_rounds, fused, learn)), donate_argnums=1) for learn in (False, True)
+            spread.run(partial(_rounds, fused, learn), jit, donate_argnums=1) for learn in (False, True)
         )
         self._most = {False: SLOTS, True: max(SLOTS // slots, 1)}
         self._next = {False: SLOTS // 8, True: 1}
         self._compiling = {False, True}
+        self._numbers = spread.split(hyper), spread.split(jnp.asarray(seeds, jnp.int32))
         if state is None:
-            state = jit(for_all(lambda _, seed: fused.init(seed)))(None, self._seeds)
-        self.full = state
+            self._now = spread.run(lambda _, seed: fused.init(seed), jit)(None, self._numbers[1])
+        else:
+            self._now = spread.split(state)
+
+    @property
+    def full(self) -> FusedState:
+        """Everything, of all members; where those take turns it is a copy."""
+        return self._spread.gather(self._now)
 
     @property
     def state(self) -> TrainState:
         """The learner, of all members."""
-        return self.full.learner
+        return self._spread.gather(self._now, lambda own: own.learner)
 
     @property
     def arrays(self) -> dict[str, Any]:
         """What a checkpoint holds: the learner as in any run, and the rest of the loop beside it."""
-        return {**self.full.learner._asdict(), "loop": self.full.acting}
+        full = self.full
+        return {**full.learner._asdict(), "loop": full.acting}
 
     def advance(self) -> list[Turn]:
         """One dispatch; what happened to every member."""
@@ -311,11 +317,10 @@ class FusedLoop:
         left = (self.total if learn else self.prefill) - self.progress.slots
         count = min(self._next[learn], self._most[learn], -(-left // size))
         program, began = (self._learn if learn else self._collect), time.perf_counter()
-        self.full, happened = program(np.int32(count), self.full, self.hyper, self._seeds)
-        told = jax.tree.map(np.asarray, jax.device_get(happened))
-        slots, failed = jax.device_get((self.full.acting.slots, self.full.acting.failed))
-        if self._alone:
-            told, slots, failed = jax.tree.map(lambda x: np.asarray(x)[None], (told, slots, failed))
+        self._now, happened = program(np.int32(count), self._now, *self._numbers)
+        told = self._spread.rows(happened)
+        counts = lambda own: (own.acting.slots, own.acting.failed)
+        slots, failed = np.atleast_1d(*jax.device_get(self._spread.gather(self._now, counts)))
         seconds = max(time.perf_counter() - began, 1e-3)
         if learn in self._compiling:  # the time of the first dispatch says nothing about the next
             self._compiling.remove(learn)

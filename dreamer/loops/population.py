@@ -6,14 +6,11 @@ Both give the result that one device gives, up to the order of sums.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, Protocol
 
 import jax
 import numpy as np
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
-
-Spread = Callable[[Callable[..., Any]], Callable[..., Any]]
-"""From ``f(shared, *of one member)`` to ``f(shared, *of all members)``, arrays stacked along axis 0."""
 
 MEMBERS, DATA = "members", "data"
 
@@ -24,20 +21,69 @@ def fitting(devices: Sequence[Any], count: int) -> list[Any]:
     return list(devices[:most])
 
 
-def over_members(devices: Sequence[Any], *, together: bool) -> Spread:
-    """Members over devices; on each of them in turns, or `together` as one batch.
+class Spread(Protocol):
+    """How a function of one agent is run for all of them; it alone knows how their arrays are kept."""
 
-    A GPU is faster together; a CPU is busy with one member, and batching its matrix products costs more
-    than it brings.
-    """
-    mesh = Mesh(np.asarray(devices), (MEMBERS,))
-    each, all_ = PartitionSpec(MEMBERS), PartitionSpec()
+    def split(self, tree: Any) -> Any:
+        """Arrays of all agents stacked along axis 0 -> the same as this keeps them."""
+        ...
 
-    def spread(function: Callable[..., Any]) -> Callable[..., Any]:
+    def gather(self, kept: Any, part: Callable[[Any], Any] = lambda own: own) -> Any:
+        """What `part` takes of every agent's arrays, as `split` was given them."""
+        ...
+
+    def rows(self, kept: Any) -> Any:
+        """The same as numpy arrays, with an axis of agents also where there is only one."""
+        ...
+
+    def run(
+        self, function: Callable[..., Any], jit: Callable[..., Any], **options: Any
+    ) -> Callable[..., Any]:
+        """From ``f(shared, *of one agent)`` to ``f(shared, *of all agents)``, each as this keeps them."""
+        ...
+
+
+class Alone:
+    """One agent, whose arrays have no axis of agents."""
+
+    def split(self, tree: Any) -> Any:
+        return tree
+
+    def gather(self, kept: Any, part: Callable[[Any], Any] = lambda own: own) -> Any:
+        return part(kept)
+
+    def rows(self, kept: Any) -> Any:
+        return jax.tree.map(lambda x: np.asarray(x)[None], jax.device_get(kept))
+
+    def run(
+        self, function: Callable[..., Any], jit: Callable[..., Any], **options: Any
+    ) -> Callable[..., Any]:
+        return jit(function, **options)
+
+
+class Together:
+    """All members in one call, as one batch on every device: what a GPU does best."""
+
+    def __init__(self, devices: Sequence[Any]):
+        self._devices = devices
+
+    def split(self, tree: Any) -> Any:
+        return tree
+
+    def gather(self, kept: Any, part: Callable[[Any], Any] = lambda own: own) -> Any:
+        return part(kept)
+
+    def rows(self, kept: Any) -> Any:
+        return jax.tree.map(np.asarray, jax.device_get(kept))
+
+    def run(
+        self, function: Callable[..., Any], jit: Callable[..., Any], **options: Any
+    ) -> Callable[..., Any]:
+        mesh = Mesh(np.asarray(self._devices), (MEMBERS,))
+        each, all_ = PartitionSpec(MEMBERS), PartitionSpec()
+
         def here(shared: Any, *of_members: Any) -> Any:
-            if together:
-                return jax.vmap(lambda *own: function(shared, *own))(*of_members)
-            return jax.lax.map(lambda own: function(shared, *own), of_members)
+            return jax.vmap(lambda *own: function(shared, *own))(*of_members)
 
         def everywhere(shared: Any, *of_members: Any) -> Any:
             specs = (all_, *[each] * len(of_members))
@@ -45,9 +91,41 @@ def over_members(devices: Sequence[Any], *, together: bool) -> Spread:
                 shared, *of_members
             )
 
-        return here if len(devices) == 1 else everywhere
+        return jit(here if len(self._devices) == 1 else everywhere, **options)
 
-    return spread
+
+class InTurns:
+    """One compiled program, called for one member after the other, each with arrays of its own.
+
+    What a CPU does best: one member keeps it busy, and a batch of members costs it more than it brings. A
+    member does exactly what the single run does.
+    """
+
+    def __init__(self, devices: Sequence[Any]):
+        self._devices = devices
+
+    def split(self, tree: Any) -> list[Any]:
+        count = len(jax.tree.leaves(tree)[0])
+        device = lambda i: self._devices[i % len(self._devices)]
+        return [jax.device_put(jax.tree.map(lambda x, i=i: x[i], tree), device(i)) for i in range(count)]
+
+    def gather(self, kept: list[Any], part: Callable[[Any], Any] = lambda own: own) -> Any:
+        return jax.tree.map(lambda *x: np.stack(x), *(jax.device_get(part(own)) for own in kept))
+
+    def rows(self, kept: list[Any]) -> Any:
+        return self.gather(kept)
+
+    def run(
+        self, function: Callable[..., Any], jit: Callable[..., Any], **options: Any
+    ) -> Callable[..., Any]:
+        program = jit(function, **options)
+
+        def all_(shared: Any, *of_members: list[Any]) -> Any:
+            results = [program(shared, *own) for own in zip(*of_members, strict=True)]
+            is_pair = type(results[0]) is tuple
+            return tuple(map(list, zip(*results, strict=True))) if is_pair else results
+
+        return all_
 
 
 class Data:

@@ -102,6 +102,17 @@ def make(name: str, obs: str) -> gymnasium.Env:
         env = gymnasium.make(canonical(name), disable_env_checker=True)
     except gymnasium.error.DependencyNotInstalled:
         raise MissingExtra(f"minigrid:{name} needs more: pip install 'minigrid[wfc]'") from None
+    return adapt(env, obs)
+
+
+def adapt(env: gymnasium.Env, obs: str) -> gymnasium.Env:
+    """An environment of MiniGrid with the observation `obs`, which tells `success` when an episode ends.
+
+    Raises:
+      UnknownTask: there is no such observation.
+    """
+    if obs not in OBS:
+        raise UnknownTask(f"minigrid has no observation {obs!r}; allowed: {', '.join(map(repr, OBS))}")
     if obs == "rgb":
         env = RGBImgPartialObsWrapper(env, tile_size=TILE_PIXELS)
     if obs == "full":

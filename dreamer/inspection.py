@@ -1,0 +1,197 @@
+"""What a world model expects, how sure it is, and what it imagines: it answers, others judge.
+
+    read      follow recorded episodes; at every step, what the model thinks of where it is
+    expect    what it expected to see there before it looked
+    forecast  open loop: go on from a state under given actions, without looking
+    dream     go on under the policy: the return it promises itself
+
+Everything is in the units of the environment: rewards, probabilities that the episode goes on, observations.
+
+Reference: Hafner et al. (2025), World model learning; open-loop prediction as in their video predictions.
+"""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import Array
+
+from dreamer.agent import Agent, Params
+from dreamer.hyper import Hyper
+from dreamer.ops import dists
+from dreamer.ops.returns import lambda_return
+from dreamer.records import Latent
+
+
+class Episodes(NamedTuple):
+    """N whole episodes as they were played, padded to T slots (`envs.api` has the alignment)."""
+
+    obs: dict[str, Any]
+    """{key: [N, T, ...]}."""
+    action: dict[str, Any]
+    """{key: [N, T, ...]} chosen after seeing the observation of the same index."""
+    reward: Any
+    """[N, T] float32, received on arriving."""
+    is_terminal: Any
+    """[N, T] bool."""
+    length: Any
+    """[N] int32 slots that are filled, the final one included."""
+
+    @property
+    def valid(self) -> np.ndarray:
+        """[N, T] bool, which slots are filled."""
+        return np.arange(np.shape(self.reward)[1]) < np.asarray(self.length)[:, None]
+
+
+class Judgement(NamedTuple):
+    """What the heads say of latent states, [...] each."""
+
+    reward: Array
+    """The reward expected on arriving there."""
+    reward_std: Array
+    """How unsure of it the model is: the spread of its own distribution over rewards."""
+    cont: Array
+    """The probability that the episode goes on, without the discount."""
+    value: Array
+    """What the critic expects of what follows, discounted."""
+    entropy: Array
+    """Of the policy there, in nats (of a density for continuous actions)."""
+
+
+class Readings(NamedTuple):
+    """What the model makes of episodes while it looks, [N, T, ...]."""
+
+    latent: Latent
+    judgement: Judgement
+    kl: Array
+    """[N, T] nats between posterior and prior: how surprising the observation was."""
+    posterior_entropy: Array
+    """[N, T] nats, summed over the groups."""
+    prior_entropy: Array
+    """[N, T] nats."""
+
+
+class Forecast(NamedTuple):
+    """What the model expects to happen, [N, H, ...]."""
+
+    obs: dict[str, Array]
+    judgement: Judgement
+
+
+class Inspector:
+    """Asks the world model and the behaviour of one agent; compiled once for every shape.
+
+    Args:
+      params: all modules.
+    """
+
+    def __init__(self, agent: Agent, params: Params, hyper: Hyper):
+        self.agent, self.params, self.hyper = agent, params, hyper
+        self._read = jax.jit(partial(_read, agent))
+        self._expect = jax.jit(partial(_expect, agent))
+        self._forecast = jax.jit(partial(_forecast, agent))
+        self._dream = jax.jit(partial(_dream, agent), static_argnames="horizon")
+        self._show = jax.jit(partial(_show, agent))
+
+    def read(self, episodes: Episodes, *, key: int = 0) -> Readings:
+        """Follow episodes with the posterior, from their first slot on."""
+        return self._read(self.params, self.hyper, episodes, jax.random.key(key))
+
+    def expect(self, latent: Latent) -> dict[str, Array]:
+        """The observation that the deterministic state expects: the most likely z, decoded, [..., ...]."""
+        return self._expect(self.params, latent)
+
+    def show(self, latent: Latent) -> Forecast:
+        """Latents as observations, and what the heads say of them, [..., ...]."""
+        return self._show(self.params, self.hyper, latent)
+
+    def forecast(self, latent: Latent, action: dict[str, Any], *, key: int = 0) -> tuple[Latent, Forecast]:
+        """Go on from latents [N] under actions {key: [N, H, ...]} without looking; index 0 is after one."""
+        return self._forecast(self.params, self.hyper, latent, dict(action), jax.random.key(key))
+
+    def dream(self, latent: Latent, horizon: int, *, key: int = 0) -> Array:
+        """[N] lambda-returns imagined from latents [N] under the policy."""
+        return self._dream(self.params, self.hyper, latent, jax.random.key(key), horizon=horizon)
+
+
+def _read(agent: Agent, params: Params, hyper: Hyper, episodes: Episodes, key: Array) -> Readings:
+    encoder, rssm = (agent.module(name, params[name]) for name in ("encoder", "rssm"))
+    N, T = episodes.reward.shape
+    before = {k: jnp.concatenate([a[:, :1], a[:, :-1]], 1) for k, a in episodes.action.items()}
+    is_first = jnp.broadcast_to(jnp.arange(T) == 0, (N, T))
+    tokens = encoder({k: episodes.obs[k] for k in agent.obs_space}, 2, agent.dtype)
+    latent, logits = rssm.observe(
+        rssm.initial(N, agent.dtype),
+        tokens,
+        before,
+        is_first,
+        unimix=hyper.unimix,
+        sampler=agent.sampler,
+        key=key,
+    )
+    posterior = dists.unimix_logp(logits, hyper.unimix)
+    prior = dists.unimix_logp(rssm.prior(latent.deter), hyper.unimix)
+    entropy = lambda logp: dists.categorical_entropy(logp).sum(-1)
+    return Readings(
+        latent,
+        _judge(agent, params, hyper, latent),
+        dists.categorical_kl(posterior, prior).sum(-1),
+        entropy(posterior),
+        entropy(prior),
+    )
+
+
+def _judge(agent: Agent, params: Params, hyper: Hyper, latent: Latent) -> Judgement:
+    reward, cont, value, policy = (
+        agent.module(name, params[name]) for name in ("reward", "cont", "value", "policy")
+    )
+    feat = latent.feat
+    logits = reward(feat)
+    mean, chances = reward.mean(logits), jax.nn.softmax(logits)
+    variance = (chances * jnp.square(reward.bins - mean[..., None])).sum(-1)
+    cont = jax.nn.sigmoid(cont(feat))
+    if agent.cfg.behavior.discount_in_cont:
+        cont = jnp.minimum(cont / (1 - 1 / hyper.horizon), 1.0)
+    heads = policy(feat, hyper.policy_unimix).values()
+    entropy = jnp.stack([head.entropy() for head in heads]).sum(0)
+    return Judgement(mean, jnp.sqrt(variance), cont, value.expected(feat), entropy)
+
+
+def _expect(agent: Agent, params: Params, latent: Latent) -> dict[str, Array]:
+    rssm, objective = (agent.module(name, params[name]) for name in ("rssm", "objective"))
+    logits = rssm.prior(latent.deter)
+    stoch = jax.nn.one_hot(jnp.argmax(logits, -1), logits.shape[-1], dtype=latent.deter.dtype)
+    return objective.predict(Latent(latent.deter, stoch))
+
+
+def _show(agent: Agent, params: Params, hyper: Hyper, latent: Latent) -> Forecast:
+    return Forecast(
+        agent.module("objective", params["objective"]).predict(latent), _judge(agent, params, hyper, latent)
+    )
+
+
+def _forecast(
+    agent: Agent, params: Params, hyper: Hyper, latent: Latent, action: dict[str, Array], key: Array
+) -> tuple[Latent, Forecast]:
+    rssm = agent.module("rssm", params["rssm"])
+    reached = rssm.replay_actions(latent, action, unimix=hyper.unimix, sampler=agent.sampler, key=key)
+    return reached, _show(agent, params, hyper, reached)
+
+
+def _dream(agent: Agent, params: Params, hyper: Hyper, latent: Latent, key: Array, *, horizon: int) -> Array:
+    rssm, policy, reward, cont, value = (
+        agent.module(name, params[name]) for name in ("rssm", "policy", "reward", "cont", "value")
+    )
+    choose = lambda feat, key: agent.choose(policy, feat, hyper, agent.sampler, key)
+    feat = rssm.imagine(
+        latent, choose, horizon, unimix=hyper.unimix, sampler=agent.sampler, key=key
+    ).feat.swapaxes(0, 1)
+    discount = jax.nn.sigmoid(cont(feat))
+    if not agent.cfg.behavior.discount_in_cont:
+        discount *= 1 - 1 / hyper.horizon
+    lam = jnp.full(discount.shape, hyper.lam)
+    return lambda_return(reward.expected(feat), discount, value.expected(feat), lam)[:, 0]

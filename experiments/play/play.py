@@ -1,0 +1,94 @@
+"""`dreamer play`: a page on localhost where a person plays in an agent's world model."""
+
+from __future__ import annotations
+
+import sys
+import threading
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import envs
+from envs.api import FIRST_TRAINING_SEED
+from experiments import machine, serve
+from experiments.play.session import Session
+from experiments.serve import Refused, Reply
+
+PAGE = Path(__file__).with_name("play.html")
+
+
+class Game:
+    """The paths of the server: each does one thing to the session and tells how it then is."""
+
+    def __init__(self, session: Session):
+        self._session = session
+        self._lock = threading.Lock()
+
+    def page(self) -> Reply:
+        return Reply.html(PAGE.read_text())
+
+    def state(self) -> Reply:
+        with self._lock:
+            return Reply.json(self._session.state())
+
+    def posts(self) -> dict[str, Callable[[dict[str, Any]], Reply]]:
+        """{path: what it does}."""
+        session = self._session
+        verbs: dict[str, Callable[[dict[str, Any]], None]] = {
+            "/act": lambda told: session.act(_whole(told, "action") if "action" in told else None),
+            "/rewind": lambda told: session.rewind(_whole(told, "t")),
+            "/line": lambda told: session.open(_whole(told, "index")),
+            "/wake": lambda told: session.wake(),
+            "/new": lambda told: session.new(
+                _whole(told, "seed", FIRST_TRAINING_SEED) if "seed" in told else session.seed + 1
+            ),
+        }
+
+        def path(verb: Callable[[dict[str, Any]], None]) -> Callable[[dict[str, Any]], Reply]:
+            def answer(told: dict[str, Any]) -> Reply:
+                with self._lock:
+                    verb(told)
+                    return Reply.json(session.state())
+
+            return answer
+
+        return {name: path(verb) for name, verb in verbs.items()}
+
+
+def _whole(told: dict[str, Any], name: str, below: int = 2**31) -> int:
+    """A number of a request."""
+    value = told.get(name)
+    if not isinstance(value, int) or isinstance(value, bool) or not 0 <= value < below:
+        raise Refused(f"{name} must be a whole number, 0 or more and below {below}, but it is {value!r}")
+    return value
+
+
+def play(run: Path, *, seed: int, port: int) -> int:
+    """Serve until somebody presses Ctrl-C; the exit code.
+
+    Raises:
+      CheckpointError: there is no agent in the folder.
+      ConfigError: the port is in use.
+    """
+    import dreamer
+
+    machine.prepare()
+    player = dreamer.load(run)
+    cfg = player.config
+    assert cfg is not None
+    env = envs.make(cfg.task, 1, obs=cfg.env.obs)
+    try:
+        game = Game(Session(env, player, seed))
+        server = serve.server(port, {"/": game.page, "/state": game.state}, game.posts())
+        print(
+            f"{serve.address(server)} plays {cfg.task} in the dreams of {run}; Ctrl-C ends", file=sys.stderr
+        )
+        try:
+            server.serve_forever()
+        except KeyboardInterrupt:
+            return 0
+        finally:
+            server.server_close()
+    finally:
+        env.close()
+    return 0

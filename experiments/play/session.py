@@ -1,0 +1,236 @@
+"""One person's play: the same actions in the world and in the dream, step by step, with the way back.
+
+A `Moment` is what both look like after an action. The moments since the start of the episode are a line;
+going back and acting otherwise starts another line, and the old one is kept.
+"""
+
+from __future__ import annotations
+
+import base64
+import dataclasses
+import io
+from dataclasses import dataclass
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from dreamer.agent import Carry
+from dreamer.inspection import Inspector
+from dreamer.player import Player
+from dreamer.records import Latent
+from envs.api import Step, VectorEnv
+from envs.draw import action_names, is_drawable, picture
+from experiments.serve import Refused
+
+TILE = 28
+"""Pixels of a cell of a grid."""
+LONGEST = 2000
+"""Moments of a line."""
+
+
+@dataclass(frozen=True)
+class Moment:
+    """The world and the dream after one action."""
+
+    action: dict[str, np.ndarray] | None
+    """{key: [1, ...]} that led here; None at the start."""
+    step: Step
+    """[1] what the world said; the last of an episode is repeated while the dream goes on."""
+    over: bool
+    """Whether the episode of the world ended at or before this moment."""
+    carry: Carry
+    """[1] what the agent remembers after looking."""
+    choice: dict[str, np.ndarray]
+    """{key: [1, ...]} what the agent would do."""
+    critic: float
+    """What it expects of the world."""
+    dream: Latent
+    """[1] where the dream is."""
+    dreamt: dict[str, Any]
+    """What the dream looks like and what the heads say of it."""
+    awake: bool
+    """Whether the dream was set to what the agent saw here."""
+    world_return: float
+    dream_return: float
+
+
+class Session:
+    """An agent, its world, and a person between them.
+
+    Args:
+      env: a single copy.
+      player: whose suggestions and whose world model it is.
+    """
+
+    def __init__(self, env: VectorEnv, player: Player, seed: int):
+        self._env, self._player = env, player
+        self._inspector = Inspector(player.agent, player.everything, player.hyper)
+        self._spaces = env.obs_space
+        self._names = action_names(env.task, env.act_space)
+        self._act_key = next(iter(env.act_space)) if len(env.act_space) == 1 else None
+        self.new(seed)
+
+    def new(self, seed: int) -> None:
+        """Begin an episode, in both."""
+        self.seed = seed
+        self._lines: list[list[Moment]] = []
+        step = self._env.reset([seed])
+        choice, carry = self._player.act(self._player.init(1), step, key=0)
+        self._line = [self._moment(None, step, False, carry, choice, carry.latent, 0.0, 0.0)]
+        self._world_at = self._line[0]
+
+    def act(self, choice: int | None) -> None:
+        """Take one action in both; None lets the agent choose.
+
+        Raises:
+          Refused: there is no such action, or the line is as long as it may be.
+        """
+        now = self._line[-1]
+        if len(self._line) >= LONGEST:
+            raise Refused(f"a line has at most {LONGEST} moments; begin a new episode")
+        action = now.choice if choice is None else self._action(choice)
+        self._line = [*self._line, self._next(now, action)]
+        self._world_at = self._line[-1]
+
+    def _action(self, choice: int) -> dict[str, np.ndarray]:
+        if self._names is None or self._act_key is None:
+            raise Refused("the actions of this task are no single choice: let the agent act")
+        if not 0 <= choice < len(self._names):
+            raise Refused(f"the action must be 0 to {len(self._names) - 1}, but it is {choice}")
+        space = self._env.act_space[self._act_key]
+        return {self._act_key: np.full((1, *space.shape), choice, space.dtype)}
+
+    def rewind(self, t: int) -> None:
+        """Go back to moment `t` of the line; acting from there starts another line.
+
+        Raises:
+          Refused: there is no such moment.
+        """
+        if not 0 <= t < len(self._line):
+            raise Refused(f"the line has moments 0 to {len(self._line) - 1}, but not {t}")
+        if t < len(self._line) - 1:
+            self._lines.append(self._line)
+            self._line = self._line[: t + 1]
+
+    def open(self, index: int) -> None:
+        """Go on with another line; the one that is left is kept.
+
+        Raises:
+          Refused: there is no such line.
+        """
+        if not 0 <= index < len(self._lines):
+            raise Refused(f"there are {len(self._lines)} other lines, but no line {index}")
+        found = self._lines.pop(index)
+        self._lines.append(self._line)
+        self._line = found
+
+    def wake(self) -> None:
+        """Let the dream look: it goes on from what the agent now believes."""
+        now = self._line[-1]
+        awake = dataclasses.replace(
+            now, dream=now.carry.latent, dreamt=self._shown_by(now.carry.latent), awake=True
+        )
+        if self._world_at is now:
+            self._world_at = awake
+        self._line = [*self._line[:-1], awake]
+
+    def _next(self, now: Moment, action: dict[str, np.ndarray]) -> Moment:
+        self._bring_world_to(now)
+        step, carry, choice, won = now.step, now.carry, now.choice, now.world_return
+        if not now.over:
+            step = self._env.step(action)
+            choice, carry = self._player.act(
+                Carry(carry.latent, jax.tree.map(jnp.asarray, action)), step, key=len(self._line)
+            )
+            won += float(step.reward[0])
+        one = {k: v[:, None] for k, v in action.items()}
+        reached, _ = self._inspector.forecast(now.dream, one, key=len(self._line))
+        dream = jax.tree.map(lambda x: x[:, 0], reached)
+        over = now.over or bool(step.is_last[0])
+        return self._moment(action, step, over, carry, choice, dream, won, now.dream_return)
+
+    def _moment(
+        self,
+        action: dict[str, np.ndarray] | None,
+        step: Step,
+        over: bool,
+        carry: Carry,
+        choice: dict[str, np.ndarray],
+        dream: Latent,
+        won: float,
+        promised: float,
+    ) -> Moment:
+        """A moment from what both came to; the dream's own reward is added to what it promised before."""
+        critic = float(self._inspector.show(carry.latent).judgement.value[0])
+        dreamt, awake = self._shown_by(dream), action is None
+        promised += 0.0 if awake else dreamt["reward"]
+        return Moment(action, step, over, carry, choice, critic, dream, dreamt, awake, won, promised)
+
+    def _shown_by(self, latent: Latent) -> dict[str, Any]:
+        """What one latent looks like and what the heads say of it, as numbers."""
+        shown = jax.device_get(self._inspector.show(latent))
+        heads = {k: float(getattr(shown.judgement, k)[0]) for k in ("reward", "cont", "value")}
+        return heads | {"obs": {k: v[0] for k, v in shown.obs.items()}}
+
+    def _bring_world_to(self, now: Moment) -> None:
+        """Bring the world to the end of the line: the same seed and actions lead there again."""
+        if self._world_at is now:
+            return
+        step = self._env.reset([self.seed])
+        for moment in self._line[1:]:
+            if bool(step.is_last[0]):
+                break
+            assert moment.action is not None
+            step = self._env.step(moment.action)
+
+    def state(self) -> dict[str, Any]:
+        """Everything the page shows."""
+        now = self._line[-1]
+        names = self._names
+        told = now.dreamt
+        return {
+            "task": self._env.task,
+            "seed": self.seed,
+            "t": len(self._line) - 1,
+            "actions": list(names or ()),
+            "lines": [len(line) - 1 for line in self._lines],
+            "last": None if now.action is None else self._told(now.action),
+            "choice": self._told(now.choice),
+            "world": {
+                **self._shown({k: v[0] for k, v in now.step.obs.items()}),
+                "over": now.over,
+                "reward": round(float(now.step.reward[0]), 4),
+                "return": round(now.world_return, 4),
+                "critic": round(now.critic, 4),
+            },
+            "dream": {
+                **self._shown(told["obs"]),
+                "awake": now.awake,
+                "reward": round(told["reward"], 4),
+                "return": round(now.dream_return, 4),
+                "cont": round(told["cont"], 4),
+                "critic": round(told["value"], 4),
+            },
+        }
+
+    def _told(self, action: dict[str, np.ndarray]) -> str:
+        if self._names is not None and self._act_key is not None:
+            return self._names[int(action[self._act_key][0])]
+        return ", ".join(np.array2string(v[0], precision=2) for v in action.values())
+
+    def _shown(self, obs: dict[str, Any]) -> dict[str, Any]:
+        spaces = {k: s for k, s in self._spaces.items() if k in obs and not k.startswith("log/")}
+        if is_drawable(spaces):
+            return {"frame": _png(picture(obs, spaces, tile=TILE))}
+        values = {k: np.ravel(obs[k]) for k in spaces}
+        return {"values": {k: [round(float(x), 3) for x in v[:12]] for k, v in values.items()}}
+
+
+def _png(image: np.ndarray) -> str:
+    from PIL import Image
+
+    file = io.BytesIO()
+    Image.fromarray(image).save(file, "png", compress_level=1)
+    return "data:image/png;base64," + base64.b64encode(file.getvalue()).decode()

@@ -1,0 +1,451 @@
+"""The report card of a world model: numbers, what each means, and what a healthy one looks like.
+
+`measure` asks an `Inspector` about recorded episodes and keeps the arrays that the pictures are drawn from;
+`grade` sets the numbers beside what is healthy. Nothing here draws.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import jax
+import numpy as np
+
+from dreamer.inspection import Episodes, Forecast, Inspector, Readings
+from dreamer.records import Latent
+from envs.api import Space, Spaces
+
+WINDOWS, STATES = 512, 2048
+"""At most so many open-loop predictions and dreams."""
+BINS = 10
+"""Of a reliability diagram."""
+FAR = 5
+"""Steps ahead of the second reliability diagram."""
+
+
+class Meaning(NamedTuple):
+    """What a number says."""
+
+    title: str
+    sentence: str
+    healthy: str
+    low: float = -np.inf
+    high: float = np.inf
+
+
+MEANINGS = {
+    "prediction_skill": Meaning(
+        "Open-loop prediction",
+        "How much of the error of expecting that nothing changes the model avoids, over all steps ahead.",
+        "0.5 or more; 1 is perfect, 0 is no better than standing still",
+        low=0.5,
+    ),
+    "reward_skill": Meaning(
+        "Reward prediction",
+        "How much of the variance of the rewards the model foresees one step ahead.",
+        "0.5 or more; 1 is perfect, 0 is no better than the mean",
+        low=0.5,
+    ),
+    "action_ratio": Meaning(
+        "Use of actions",
+        "Prediction error when the actions are somebody else's, over that with the real ones.",
+        "1.2 or more; at 1 the model does not care what the agent does",
+        low=1.2,
+    ),
+    "value_error": Meaning(
+        "Critic",
+        "Mean difference between what the critic promises and what then happened, over the largest return.",
+        "at most 0.15",
+        high=0.15,
+    ),
+    "dream_error": Meaning(
+        "Imagined return",
+        "The same for the returns that the agent imagines, which the actor learns from.",
+        "at most 0.15",
+        high=0.15,
+    ),
+    "cont_error": Meaning(
+        "Calibration of endings",
+        "Expected calibration error of the probability that the episode goes on, one step ahead.",
+        "at most 0.05",
+        high=0.05,
+    ),
+    "cont_error_far": Meaning(
+        "Calibration of endings, far",
+        f"The same {FAR} steps ahead.",
+        "at most 0.1",
+        high=0.1,
+    ),
+    "reward_error": Meaning(
+        "Calibration of rewards",
+        "Mean gap between rewards expected and received among equal expectations, over the largest reward.",
+        "at most 0.05",
+        high=0.05,
+    ),
+    "reward_error_far": Meaning(
+        "Calibration of rewards, far",
+        f"The same {FAR} steps ahead.",
+        "at most 0.1",
+        high=0.1,
+    ),
+    "spread_rank": Meaning(
+        "Knows when it is unsure",
+        "Rank correlation of how unsure the model is of a reward and how wrong it then was.",
+        "above 0",
+        low=0.0,
+    ),
+    "surprise": Meaning(
+        "Surprise",
+        "Nats that an observation adds to what the model expected (KL of posterior and prior).",
+        "falls during training, and stays above 0 where the world is not known yet",
+    ),
+    "posterior_entropy": Meaning(
+        "Doubt after looking",
+        "Entropy of what the model believes once it has looked, in nats over all latents.",
+        "below the doubt before looking",
+    ),
+    "prior_entropy": Meaning(
+        "Doubt before looking",
+        "Entropy of what the model expects, in nats over all latents.",
+        "not far above the doubt after looking",
+    ),
+    "latents_used": Meaning(
+        "Latents in use",
+        "Share of the categorical latents that take more than one value.",
+        "0.25 or more",
+        low=0.25,
+    ),
+    "randomness": Meaning(
+        "Randomness of behaviour",
+        "Entropy of the policy where the agent goes, in nats.",
+        "falls during training, not to 0 before the task is solved",
+    ),
+}
+"""{name: meaning} of every number of the card, in the order in which it is shown."""
+
+
+class Reliability(NamedTuple):
+    """Expectations in bins of equal numbers, and what then happened."""
+
+    expected: np.ndarray
+    happened: np.ndarray
+    count: np.ndarray
+
+    @property
+    def error(self) -> float:
+        """Mean gap, weighted by how often: the expected calibration error."""
+        return float((np.abs(self.expected - self.happened) * self.count).sum() / max(self.count.sum(), 1))
+
+
+class OpenLoop(NamedTuple):
+    """Predictions without looking, against what happened."""
+
+    error: dict[str, np.ndarray]
+    """{key: [H]} share of wrong entries, or root mean square error over the standard deviation."""
+    shuffled: dict[str, np.ndarray]
+    """The same with the actions of other episodes."""
+    still: dict[str, np.ndarray]
+    """The same for expecting that nothing changes."""
+    reward: np.ndarray
+    """[H] mean absolute error."""
+    cont: np.ndarray
+    """[H] mean absolute error of the probability that the episode goes on."""
+
+
+@dataclass(frozen=True)
+class Card:
+    """Everything measured of one agent."""
+
+    numbers: dict[str, float | None]
+    """{name in `MEANINGS`: value}; None where the episodes do not say."""
+    open_loop: OpenLoop
+    cont: Sequence[Reliability]
+    """One and `FAR` steps ahead."""
+    reward: Sequence[Reliability]
+    spread: tuple[np.ndarray, np.ndarray]
+    """How unsure of rewards, and how wrong."""
+    returns: tuple[np.ndarray, np.ndarray, np.ndarray]
+    """What happened, what the critic promised, what was dreamt; of the same states."""
+    surprise: Sequence[np.ndarray]
+    """[T] KL, posterior and prior entropy by slot of the episode."""
+    perplexity: np.ndarray
+    """[S] of every categorical latent, largest first."""
+    readings: Readings
+    """Of all episodes, [N, T, ...]."""
+
+
+def measure(
+    inspector: Inspector, episodes: Episodes, *, context: int, horizon: int, gamma: float, key: int = 0
+) -> Card:
+    """Ask a world model about episodes.
+
+    Args:
+      context: slots that are looked at before an open-loop prediction.
+      horizon: steps that it goes.
+      gamma: discount of the returns.
+    """
+    spaces = inspector.agent.obs_space
+    seen = episodes._replace(obs={k: episodes.obs[k] for k in spaces})
+    readings = jax.device_get(inspector.read(seen, key=key))
+    valid = episodes.valid
+
+    windows = cut(episodes.length, context, horizon)
+    first, forecast = _predict(inspector, seen, readings.latent, windows, horizon, key)
+    _, shuffled = _predict(inspector, seen, readings.latent, windows, horizon, key, shuffle=True)
+    loop = _open_loop(spaces, seen, windows, forecast, shuffled)
+    one, far = (_heads(inspector, seen, readings.latent, steps, key) for steps in (1, FAR))
+
+    happened, some = discounted(episodes, readings.judgement.value, gamma), _some(valid, STATES)
+    states = jax.tree.map(lambda x: x[some], readings.latent)
+    dreamt = np.asarray(inspector.dream(states, inspector.agent.cfg.behavior.imag_length, key=key))
+    returns = happened[some], readings.judgement.value[some], dreamt
+    size = max(float(np.abs(returns[0]).max(initial=0.0)), 1e-8)
+
+    wrong = np.abs(one.expected_reward - one.reward)
+    usage = readings.latent.stoch[valid].astype(np.float64).mean(0)
+    perplexity = np.sort(np.exp(-(usage * np.log(np.maximum(usage, 1e-12))).sum(-1)))[::-1]
+    by_slot = tuple(
+        _mean_by_slot(x, valid) for x in (readings.kl, readings.posterior_entropy, readings.prior_entropy)
+    )
+    cont = tuple(reliability(h.expected_cont, h.goes_on) for h in (one, far))
+    reward = tuple(reliability(h.expected_reward, h.reward) for h in (one, far))
+    largest = max(float(np.abs(episodes.reward).max()), 1e-8)
+    rewarded = bool(np.any(episodes.reward[valid]))
+    mean = lambda x: float(x[valid].mean())
+    numbers = {
+        "prediction_skill": _skill(loop),
+        "reward_skill": _explained(one.reward, one.expected_reward),
+        "action_ratio": _ratio(loop),
+        "value_error": float(np.abs(returns[1] - returns[0]).mean()) / size if rewarded else None,
+        "dream_error": float(np.abs(returns[2] - returns[0]).mean()) / size if rewarded else None,
+        "cont_error": cont[0].error,
+        "cont_error_far": cont[1].error,
+        "reward_error": reward[0].error / largest if rewarded else None,
+        "reward_error_far": reward[1].error / largest if rewarded else None,
+        "spread_rank": _rank_correlation(one.spread, wrong),
+        "surprise": mean(readings.kl),
+        "posterior_entropy": mean(readings.posterior_entropy),
+        "prior_entropy": mean(readings.prior_entropy),
+        "latents_used": float((perplexity > 1.1).mean()),
+        "randomness": mean(readings.judgement.entropy),
+    }
+    assert numbers.keys() == MEANINGS.keys()
+    return Card(numbers, loop, cont, reward, (one.spread, wrong), returns, by_slot, perplexity, readings)
+
+
+class Grade(NamedTuple):
+    """A number beside what is healthy."""
+
+    name: str
+    value: float | None
+    meaning: Meaning
+    ok: bool | None
+    """None where there is no limit or no number."""
+
+
+def grade(numbers: dict[str, float | None]) -> list[Grade]:
+    """Every number with its meaning, in order."""
+    rows = []
+    for name, meaning in MEANINGS.items():
+        value = numbers.get(name)
+        judged = value is not None and (np.isfinite(meaning.low) or np.isfinite(meaning.high))
+        rows.append(Grade(name, value, meaning, meaning.low <= value <= meaning.high if judged else None))
+    return rows
+
+
+class Window(NamedTuple):
+    """Where an open-loop prediction starts: after slot `slot` of episode `episode`."""
+
+    episode: np.ndarray
+    slot: np.ndarray
+    steps: np.ndarray
+    """How many of its steps lie in the episode."""
+
+
+def cut(length: np.ndarray, context: int, horizon: int, most: int = WINDOWS) -> Window:
+    """Windows one after the other in every episode, the first after `context` slots (or half of a few)."""
+    found = []
+    for episode, slots in enumerate(length):
+        start = min(context, max(int(slots) // 2, 1)) - 1
+        found += [
+            (episode, slot, min(horizon, slots - 1 - slot)) for slot in range(start, slots - 1, horizon)
+        ]
+    chosen = np.asarray(found, np.int32).reshape(-1, 3)
+    chosen = chosen[np.sort(np.random.default_rng(0).permutation(len(chosen))[:most])]
+    return Window(*chosen.T)
+
+
+def _ahead(x: Any, windows: Window, horizon: int, offset: int) -> Any:
+    """[W, H, ...] of what is `offset` slots behind each of the `horizon` steps from a window's start."""
+    last = np.shape(x)[1] - 1
+    slots = np.minimum(windows.slot[:, None] + np.arange(horizon) + offset, last)
+    return np.asarray(x)[windows.episode[:, None], slots]
+
+
+def _predict(
+    inspector: Inspector,
+    episodes: Episodes,
+    latent: Latent,
+    windows: Window,
+    horizon: int,
+    key: int,
+    *,
+    shuffle: bool = False,
+) -> tuple[Latent, Forecast]:
+    start = jax.tree.map(lambda x: x[windows.episode, windows.slot], latent)
+    action = {k: _ahead(v, windows, horizon, 0) for k, v in episodes.action.items()}
+    if shuffle:
+        other = np.random.default_rng(key).permutation(len(windows.slot))
+        action = {k: v[other] for k, v in action.items()}
+    reached, forecast = inspector.forecast(start, action, key=key)
+    return jax.device_get(reached), jax.device_get(forecast)
+
+
+def _open_loop(
+    spaces: Spaces, episodes: Episodes, windows: Window, real: Forecast, shuffled: Forecast
+) -> OpenLoop:
+    horizon = real.judgement.reward.shape[1]
+    inside = np.arange(horizon) < windows.steps[:, None]
+    truth = {k: _ahead(episodes.obs[k], windows, horizon, 1) for k in spaces}
+    still = {
+        k: np.broadcast_to(episodes.obs[k][windows.episode, windows.slot][:, None], truth[k].shape)
+        for k in spaces
+    }
+    scale = {k: _scale(episodes.obs[k][episodes.valid], space) for k, space in spaces.items()}
+    errors = lambda obs: {k: _error(obs[k], truth[k], s, scale[k], inside) for k, s in spaces.items()}
+    gap = lambda expected, happened: _mean(np.abs(expected - happened), inside)
+    ends = _ahead(episodes.is_terminal, windows, horizon, 1)
+    return OpenLoop(
+        errors(real.obs),
+        errors(shuffled.obs),
+        errors(still),
+        gap(real.judgement.reward, _ahead(episodes.reward, windows, horizon, 1)),
+        gap(real.judgement.cont, ~ends),
+    )
+
+
+def _scale(values: np.ndarray, space: Space) -> np.ndarray:
+    """What an error of a number is divided by: the standard deviation of each entry (all of an image's)."""
+    if space.is_discrete:
+        return np.ones(())
+    deviation = values.astype(np.float64).std(None if space.is_image else 0)
+    return np.where(deviation > 1e-6, deviation, np.inf)  # what never changes is no error
+
+
+def _error(
+    expected: np.ndarray, truth: np.ndarray, space: Space, scale: np.ndarray, inside: np.ndarray
+) -> np.ndarray:
+    """[H] how wrong a key is at every step ahead."""
+    axes = tuple(range(2, truth.ndim))
+    if space.is_discrete:
+        return _mean((expected != truth).mean(axes), inside)
+    gap = (expected.astype(np.float64) - truth) / scale
+    return np.sqrt(_mean(np.square(gap).mean(axes), inside))
+
+
+def _mean(x: np.ndarray, inside: np.ndarray) -> np.ndarray:
+    """[W, H] -> [H] over the steps that lie in an episode; NaN where none does."""
+    count = inside.sum(0)
+    return np.where(count, (x * inside).sum(0) / np.maximum(count, 1), np.nan)
+
+
+def _skill(loop: OpenLoop) -> float | None:
+    """One minus the error over that of expecting no change, averaged over the keys that change."""
+    shares = [
+        np.nansum(loop.error[k]) / np.nansum(loop.still[k])
+        for k in loop.error
+        if np.nansum(loop.still[k]) > 0
+    ]
+    return 1 - float(np.mean(shares)) if shares else None
+
+
+def _ratio(loop: OpenLoop) -> float | None:
+    changing = [k for k in loop.error if np.nansum(loop.still[k]) > 0]
+    if not changing:
+        return None
+    total = lambda errors: sum(float(np.nansum(errors[k])) for k in changing)
+    return total(loop.shuffled) / max(total(loop.error), 1e-8)
+
+
+class _Ahead(NamedTuple):
+    """What the heads expected some steps ahead, and what happened, for every slot that has such a one."""
+
+    expected_reward: np.ndarray
+    spread: np.ndarray
+    expected_cont: np.ndarray
+    reward: np.ndarray
+    goes_on: np.ndarray
+
+
+def _heads(inspector: Inspector, episodes: Episodes, latent: Latent, steps: int, key: int) -> _Ahead:
+    """Look at every slot, then wait `steps` steps without looking."""
+    windows = cut(episodes.length, 1, 1, most=STATES)
+    _, forecast = _predict(inspector, episodes, latent, windows, steps, key)
+    there = windows.slot + steps < np.asarray(episodes.length)[windows.episode]
+    episode, slot = windows.episode[there], windows.slot[there] + steps
+    told = jax.tree.map(lambda x: x[there, -1], forecast.judgement)
+    return _Ahead(
+        told.reward,
+        told.reward_std,
+        told.cont,
+        episodes.reward[episode, slot],
+        (~episodes.is_terminal[episode, slot]).astype(np.float32),
+    )
+
+
+def reliability(expected: np.ndarray, happened: np.ndarray) -> Reliability:
+    """Sort by what was expected, in bins of equal numbers; equal expectations stay together."""
+    if not len(expected):
+        return Reliability(*[np.zeros(0)] * 3)
+    edges = np.unique(np.quantile(expected, np.linspace(0, 1, BINS + 1)))
+    where = np.clip(np.searchsorted(edges, expected, "right") - 1, 0, max(len(edges) - 2, 0))
+    count = np.bincount(where, minlength=max(len(edges) - 1, 1)).astype(float)
+    mean = lambda x: np.bincount(where, x, minlength=len(count))[count > 0] / count[count > 0]
+    return Reliability(mean(expected), mean(happened), count[count > 0])
+
+
+def discounted(episodes: Episodes, value: np.ndarray, gamma: float) -> np.ndarray:
+    """[N, T] what each slot was worth: the discounted rewards after it; where an episode was cut, the critic
+    has the last word."""
+    N, T = episodes.reward.shape
+    worth = np.zeros((N, T), np.float32)
+    for n in range(N):
+        last = int(episodes.length[n]) - 1
+        following = 0.0 if episodes.is_terminal[n, last] else float(value[n, last])
+        worth[n, last] = following
+        for t in range(last - 1, -1, -1):
+            following = episodes.reward[n, t + 1] + gamma * following
+            worth[n, t] = following
+    return worth
+
+
+def _some(valid: np.ndarray, most: int) -> tuple[np.ndarray, np.ndarray]:
+    """Where some of the filled slots that are not the last of an episode are."""
+    inner = valid.copy()
+    inner[:, :-1] &= valid[:, 1:]
+    inner[:, -1] = False
+    places = np.argwhere(inner)
+    places = places[np.sort(np.random.default_rng(0).permutation(len(places))[:most])]
+    return places[:, 0], places[:, 1]
+
+
+def _mean_by_slot(x: np.ndarray, valid: np.ndarray) -> np.ndarray:
+    """[T] over the episodes that are so long, as far as at least a tenth of them are."""
+    count = valid.sum(0)
+    enough = count >= max(1, len(valid) // 10)
+    return ((x * valid).sum(0) / np.maximum(count, 1))[enough]
+
+
+def _explained(happened: np.ndarray, expected: np.ndarray) -> float | None:
+    variance = float(np.var(happened)) if len(happened) else 0.0
+    return 1 - float(np.mean(np.square(happened - expected))) / variance if variance > 1e-12 else None
+
+
+def _rank_correlation(a: np.ndarray, b: np.ndarray) -> float | None:
+    from scipy.stats import spearmanr
+
+    if len(a) < 3 or np.ptp(a) == 0 or np.ptp(b) == 0:
+        return None
+    return float(spearmanr(a, b).statistic)

@@ -1,0 +1,63 @@
+"""One file of HTML with everything in it, made from templates.
+
+run.html           a run: curves, report card, episodes, configuration, machine
+comparison.html    several runs side by side, seeds of one configuration as one group
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import jinja2
+from markupsafe import Markup
+
+from dreamer import schema
+from dreamer.config import Config
+from experiments import presets
+from experiments.report.card import grade
+from experiments.session import write_atomically
+
+TEMPLATES = Path(__file__).parent / "templates"
+
+
+def _environment() -> jinja2.Environment:
+    made = jinja2.Environment(
+        loader=jinja2.FileSystemLoader(TEMPLATES),
+        autoescape=True,
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    made.filters["embedded"] = embedded
+    made.filters["number"] = number
+    made.filters["percent"] = lambda x: f"{x:.1%}"
+    made.filters["svg"] = Markup
+    return made
+
+
+def embedded(data: Any) -> Markup:
+    """Data as JSON that is safe inside a script element."""
+    return Markup(json.dumps(data, separators=(",", ":")).replace("<", "\\u003c").replace("&", "\\u0026"))
+
+
+def number(value: float | None) -> str:
+    """Three digits, or a dash where there is no number."""
+    if value is None:
+        return "–"
+    return f"{value:,.0f}" if abs(value) >= 1000 else f"{value:.3g}"
+
+
+def write(path: Path, template: str, **content: Any) -> Path:
+    """Render a template into one file."""
+    page = _environment().get_template(template)
+    write_atomically(path, page.render(grades=grade, **content))
+    return path
+
+
+def preset_changes(cfg: Config) -> list[tuple[str, Any, Any]]:
+    """(field, in the preset, here) of everything that differs from the preset a run started from."""
+    if cfg.preset not in presets.PRESETS:
+        return []
+    return [row for row in schema.diff(presets.build(cfg.preset), cfg) if row[0] != "preset"]

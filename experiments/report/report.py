@@ -1,0 +1,421 @@
+"""`dreamer report`: run folders in, one page out.
+
+A run folder gets `report.html` and `card.json` (the numbers of its report card, with the updates after which
+they were measured); several runs, or a population, get one page that compares them.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json as jsonlib
+import sys
+import time
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+import envs
+from dreamer import schema
+from dreamer.checkpoint import CheckpointError, CheckpointStore
+from dreamer.config import Config, load_toml
+from dreamer.inspection import Episodes, Inspector
+from dreamer.logger import read_rows
+from dreamer.player import MEMBERS, Player
+from dreamer.schema import ConfigError
+from envs.draw import action_names
+from envs.rollout import Episode
+from experiments import machine, statistics
+from experiments.report import card as cards
+from experiments.report import figures, page, stories
+from experiments.report.recording import record
+from experiments.session import write_atomically
+
+SEED = 2**20
+"""Of the first recorded episode: apart from those that evaluations play by default."""
+CLIPS = 3
+Say = Callable[[str], None]
+
+
+@dataclasses.dataclass(frozen=True)
+class Examination:
+    """What was found out about one agent."""
+
+    card: cards.Card
+    played: list[Episode]
+    stories: list[dict[str, Any]]
+    clips: list[dict[str, Any]]
+    pictures: dict[str, str]
+
+
+class Examiner:
+    """Plays with agents of one configuration on one task, and asks their world models.
+
+    Use as a context manager: it keeps the environment open.
+    """
+
+    def __init__(self, cfg: Config):
+        self.cfg = cfg
+        num_envs = min(cfg.report.episodes, 16)
+        self.env = envs.make(cfg.task, num_envs, obs=cfg.env.obs, parallel=cfg.env.parallel)
+        self._player: Player | None = None
+        self._inspector: Inspector | None = None
+
+    def __enter__(self) -> Examiner:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.env.close()
+
+    def examine(self, player: Player, *, pictures: bool = True) -> Examination:
+        """Play `report.episodes` episodes and measure the report card.
+
+        Args:
+          player: samples its actions as in training.
+          pictures: also make what only the page of a single run shows.
+        """
+        cfg, report = self.cfg, self.cfg.report
+        if self._player is None or self._inspector is None:
+            self._player = player
+            self._inspector = Inspector(player.agent, player.everything, player.hyper)
+        else:  # what is compiled serves every agent of this configuration
+            self._player.everything, self._player.hyper = player.everything, player.hyper
+            self._inspector.params, self._inspector.hyper = player.everything, player.hyper
+        seeds = range(SEED, SEED + report.episodes)
+        played, episodes = record(self._player, self.env, seeds, max_steps=report.max_steps)
+        gamma = 1 - 1 / cfg.agent.behavior.horizon
+        card = cards.measure(
+            self._inspector, episodes, context=report.context, horizon=report.horizon, gamma=gamma
+        )
+        if not pictures:
+            return Examination(card, played, [], [], {})
+        return Examination(
+            card,
+            played,
+            self._stories(card, played, episodes, gamma),
+            self._clips(card, episodes),
+            figures.draw(card) | self._behaviour(card, episodes),
+        )
+
+    def _stories(
+        self, card: cards.Card, played: list[Episode], episodes: Episodes, gamma: float
+    ) -> list[dict[str, Any]]:
+        assert self._inspector is not None
+        names = action_names(self.cfg.task, self.env.act_space)
+        told = self._inspector, self.env.obs_space, episodes, card
+        return [stories.episode(*told, played[n], n, names, gamma) for n in stories.chosen(played)]
+
+    def _clips(self, card: cards.Card, episodes: Episodes) -> list[dict[str, Any]]:
+        assert self._inspector is not None
+        report, spaces = self.cfg.report, self._inspector.agent.obs_space
+        windows = cards.cut(episodes.length, report.context, report.horizon)
+        order = np.argsort(-windows.steps, kind="stable")
+        _, first = np.unique(windows.episode[order], return_index=True)  # one of an episode
+        longest = order[np.sort(first)[:CLIPS]]
+        found = []
+        for w in longest:
+            made = stories.clip(self._inspector, spaces, episodes, card, windows, int(w), report.context)
+            truth, model = made.pop("truth_values"), made.pop("model_values")
+            made["curves"] = [
+                figures.vectors(truth[k], model[k], made["context"], k)
+                for k, space in spaces.items()
+                if not space.is_discrete and len(space.shape) == 1
+            ]
+            found.append(made)
+        return found
+
+    def _behaviour(self, card: cards.Card, episodes: Episodes) -> dict[str, str]:
+        names = action_names(self.cfg.task, self.env.act_space)
+        if names is None or len(names) > 20:
+            return {}
+        return {"behaviour": figures.behaviour(names, stories.actions_by_value(episodes, card, names))}
+
+
+@dataclasses.dataclass(frozen=True)
+class Told:
+    """What a run folder says of its training."""
+
+    folder: Path
+    cfg: Config
+    metrics: list[dict[str, Any]]
+    episodes: list[dict[str, Any]]
+    result: dict[str, Any]
+    session: dict[str, Any]
+
+    @property
+    def name(self) -> str:
+        """What the run is called beside others."""
+        inside = self.folder.parent.name == MEMBERS
+        return f"{self.folder.parent.parent.name}/{self.folder.name}" if inside else self.folder.name
+
+    def curve(self, key: str) -> tuple[list[float], list[float]]:
+        """Environment steps and a metric, or the running mean of `return` and `success` over episodes."""
+        if key in ("return", "success"):
+            return smooth([(e["env_steps"], float(e[key])) for e in self.episodes if e.get(key) is not None])
+        rows = [(row["env_steps"], row[key]) for row in self.metrics if isinstance(row.get(key), int | float)]
+        return [float(x) for x, _ in rows], [float(y) for _, y in rows]
+
+
+def smooth(points: Sequence[tuple[float, float]], window: int = 100) -> tuple[list[float], list[float]]:
+    """The mean over the last `window` points at each of them, at most 400 of those."""
+    if not points:
+        return [], []
+    x, y = np.asarray(points, float).T
+    total = np.concatenate([[0.0], np.cumsum(y)])
+    ends = np.unique(np.linspace(1, len(y), min(len(y), 400)).astype(int))
+    starts = np.maximum(ends - window, 0)
+    return list(x[ends - 1]), list((total[ends] - total[starts]) / (ends - starts))
+
+
+def told(folder: Path) -> Told:
+    """Read a run folder, or that of a member.
+
+    Raises:
+      CheckpointError: it is none.
+    """
+    if not (folder / "config.toml").is_file():
+        raise CheckpointError(f"{folder} is not a run folder (it has no config.toml).")
+    sessions = _read(above(folder) / "environment.json").get("sessions", [{}])
+    return Told(
+        folder,
+        load_toml(folder / "config.toml"),
+        _rows(folder / "metrics.jsonl"),
+        _rows(folder / "episodes.jsonl"),
+        _read(folder / "result.json"),
+        sessions[-1],
+    )
+
+
+def _read(path: Path) -> dict[str, Any]:
+    return jsonlib.loads(path.read_text()) if path.is_file() else {}
+
+
+def _rows(path: Path) -> list[dict[str, Any]]:
+    return read_rows(path) if path.is_file() else []
+
+
+def write_run(run: Told, found: Examination, player: Player) -> Path:
+    """The page of one run, and the numbers of its card beside it."""
+    folder = run.folder
+    save_card(folder, found, player)
+    panels = {"return": [figures.Curve("return", [run.curve("return")])]}
+    if run.curve("success")[0]:
+        panels["success"] = [figures.Curve("success", [run.curve("success")])]
+    entropy = next((k for row in run.metrics for k in row if k.startswith("randomness/")), None)
+    if entropy:
+        panels["randomness of actions"] = [figures.Curve("randomness", [run.curve(entropy)])]
+    return page.write(
+        folder / "report.html",
+        "run.html",
+        run=run,
+        numbers=found.card.numbers,
+        counters=player.counters,
+        parameters=_parameters(player),
+        played=found.played,
+        success=_rate(found.played),
+        pictures=found.pictures | {"curves": figures.curves(panels)},
+        stories=found.stories,
+        clips=found.clips,
+        changes=page.preset_changes(run.cfg),
+        config=schema.dump_toml(run.cfg),
+    )
+
+
+def _parameters(player: Player) -> int:
+    import jax
+
+    return sum(x.size for x in jax.tree.leaves(player.everything))
+
+
+def _rate(played: Sequence[Episode]) -> dict[str, Any] | None:
+    known = [e.success for e in played if e.success is not None]
+    if not known:
+        return None
+    return {"rate": float(np.mean(known)), "interval": statistics.wilson(sum(known), len(known))}
+
+
+def save_card(folder: Path, found: Examination, player: Player) -> None:
+    """The numbers, with what they are of."""
+    content = {**player.counters, "episodes": len(found.played), "numbers": found.card.numbers}
+    write_atomically(folder / "card.json", jsonlib.dumps(content, indent=1) + "\n")
+
+
+def numbers_of(runs: Sequence[Told], say: Say) -> list[dict[str, float | None]]:
+    """The numbers of every run's card: from its folder if they are of its newest checkpoint, else measured."""
+    import dreamer
+
+    examiners: dict[str, Examiner] = {}
+    found = []
+    try:
+        for run in runs:
+            progress = CheckpointStore(above(run.folder) / "checkpoints").meta()["progress"]
+            stored = _read(run.folder / "card.json")
+            if all(stored.get(count) == progress[count] for count in ("env_steps", "updates")):
+                found.append(stored["numbers"])
+                continue
+            say(f"{run.name}: playing {run.cfg.report.episodes} episodes and asking the world model")
+            player = dreamer.load(run.folder, greedy=False)
+            alike = schema.dump_toml(dataclasses.replace(run.cfg, seed=0))
+            if alike not in examiners:
+                examiners[alike] = Examiner(run.cfg)
+            made = examiners[alike].examine(player, pictures=False)
+            save_card(run.folder, made, player)
+            found.append(made.card.numbers)
+    finally:
+        for examiner in examiners.values():
+            examiner.env.close()
+    return found
+
+
+@dataclasses.dataclass(frozen=True)
+class Group:
+    """Runs that differ in nothing but their seed."""
+
+    name: str
+    runs: list[Told]
+    numbers: list[dict[str, float | None]]
+
+    def mean(self, name: str) -> float | None:
+        """Of one number of the card, over the seeds that have it."""
+        values = [n[name] for n in self.numbers if n.get(name) is not None]
+        return float(np.mean(values)) if values else None  # pyrefly: ignore
+
+    def scores(self, key: str) -> list[float]:
+        """`success_rate` or `return_mean` of every seed that was evaluated."""
+        return [run.result[key] for run in self.runs if run.result.get(key) is not None]
+
+    def summary(self, key: str) -> dict[str, float] | None:
+        """Mean, its interval and the interquartile mean over seeds."""
+        values = self.scores(key)
+        if not values:
+            return None
+        low, high = statistics.bootstrap(values)
+        return {"mean": float(np.mean(values)), "low": low, "high": high, "iqm": statistics.iqm(values)}
+
+
+def grouped(runs: Sequence[Told], numbers: Sequence[dict[str, float | None]]) -> list[Group]:
+    """Seeds of one configuration together, each group named by what sets it apart from the others."""
+    plain = [dict(schema.values(dataclasses.replace(run.cfg, seed=0, preset=""))) for run in runs]
+    differing = [k for k in plain[0] if len({repr(p[k]) for p in plain}) > 1]
+    names = [", ".join(f"{k.split('.')[-1]}={p[k]}" for k in differing) for p in plain]
+    found: dict[str, Group] = {}
+    for run, name, own in zip(runs, names, numbers, strict=True):
+        group = found.setdefault(name, Group(name, [], []))
+        group.runs.append(run)
+        group.numbers.append(own)
+    if len(found) == 1:
+        (only,) = found.values()
+        label = runs[0].cfg.task if len(runs) > 1 else runs[0].name
+        return [Group(label, only.runs, only.numbers)]
+    return list(found.values())
+
+
+def write_many(runs: Sequence[Told], numbers: Sequence[dict[str, float | None]], out: Path) -> Path:
+    """One page for several runs and the numbers of their cards."""
+    groups = grouped(runs, numbers)
+    keys = [k for k in ("return", "success") if any(run.curve(k)[0] for run in runs)]
+    panels = {
+        k: [figures.Curve(group.name, [run.curve(k) for run in group.runs]) for group in groups] for k in keys
+    }
+    return page.write(
+        out,
+        "comparison.html",
+        runs=runs,
+        groups=groups,
+        meanings=cards.MEANINGS,
+        pictures={"curves": figures.curves(panels)} if panels else {},
+    )
+
+
+def expanded(folders: Sequence[Path]) -> list[Path]:
+    """Populations become their members.
+
+    Raises:
+      CheckpointError: a folder that is not there.
+    """
+    found: list[Path] = []
+    for folder in folders:
+        if not folder.is_dir():
+            raise CheckpointError(f"There is no run folder {folder}.")
+        members = sorted(p for p in (folder / MEMBERS).glob("*") if p.is_dir())
+        found += members or [folder]
+    return found
+
+
+def report(
+    folders: Sequence[Path],
+    *,
+    out: str = "",
+    changes: Mapping[str, Any] | None = None,
+    follow: bool = False,
+    port: int = 0,
+    json: bool = False,
+) -> int:
+    """Write the page of one run, or one that compares several; the exit code.
+
+    Args:
+      out: where to (empty: `report.html` in the folder of the run or population; of several runs, here).
+      changes: fields of `ReportConfig` that go over those of the runs.
+      follow: serve the page of one run on `port`, and make it anew whenever the run saves.
+
+    Raises:
+      CheckpointError: a folder holds no agent.
+      ConfigError: several runs are to be followed, or the port is in use.
+    """
+    machine.prepare()
+    say = lambda text: print(text, file=sys.stderr)
+    runs = [told(folder) for folder in expanded(folders)]
+    runs = [
+        dataclasses.replace(
+            run,
+            cfg=dataclasses.replace(run.cfg, report=dataclasses.replace(run.cfg.report, **(changes or {}))),
+        )
+        for run in runs
+    ]
+    if follow:
+        return _follow(runs, folders, out, port, say)
+    began = time.perf_counter()
+    if len(runs) == 1 and list(folders) == [runs[0].folder]:
+        numbers, path = _one(runs[0], Path(out) if out else None, say)
+        measured: Any = {"numbers": numbers}
+    else:
+        path = Path(out) if out else (folders[0] if len(folders) == 1 else Path()) / "report.html"
+        write_many(runs, numbers_of(runs, say), path)
+        measured = {"runs": [{"run": str(run.folder)} | _read(run.folder / "card.json") for run in runs]}
+    say(f"{path} ({path.stat().st_size / 2**20:.1f} MB, {time.perf_counter() - began:.0f} s)")
+    if json:
+        print(jsonlib.dumps({"report": str(path), **measured}))
+    return 0
+
+
+def _follow(runs: Sequence[Told], folders: Sequence[Path], out: str, port: int, say: Say) -> int:
+    from experiments.report.watch import watch
+
+    if len(runs) > 1 or list(folders) != [runs[0].folder]:
+        raise ConfigError(f"--watch follows one run, but these are {len(runs)}")
+    (run,) = runs
+
+    def make() -> Path:
+        current = dataclasses.replace(told(run.folder), cfg=run.cfg)
+        return _one(current, Path(out) if out else None, say)[1]
+
+    return watch(CheckpointStore(above(run.folder) / "checkpoints"), make, port, say)
+
+
+def above(folder: Path) -> Path:
+    """The folder with the checkpoints of a run: that of the population for a member."""
+    return folder.parent.parent if folder.parent.name == MEMBERS else folder
+
+
+def _one(run: Told, out: Path | None, say: Say) -> tuple[dict[str, float | None], Path]:
+    import dreamer
+
+    player = dreamer.load(run.folder, greedy=False)
+    say(f"{run.name}: playing {run.cfg.report.episodes} episodes and asking the world model")
+    with Examiner(run.cfg) as examiner:
+        found = examiner.examine(player)
+    path = write_run(run, found, player)
+    if out is not None:
+        path = path.replace(out)
+    return found.card.numbers, path

@@ -1,0 +1,163 @@
+"""Episodes to look at: what happened, what the model expected, and where it went wrong."""
+
+from __future__ import annotations
+
+import base64
+import io
+from collections.abc import Sequence
+from typing import Any
+
+import jax
+import numpy as np
+
+from dreamer.inspection import Episodes, Inspector
+from envs.api import Spaces
+from envs.draw import is_drawable, picture
+from envs.rollout import Episode
+from experiments.report.card import Card, Window
+
+MOST_FRAMES = 300
+"""Of an episode; the last ones are shown."""
+COLUMNS = 20
+"""Frames in a row of a sprite sheet."""
+
+
+def sprites(frames: Sequence[np.ndarray]) -> dict[str, Any]:
+    """Frames [h, w, 3] of one size as one PNG sheet inside a data URI, for a page to step through."""
+    from PIL import Image
+
+    height, width = frames[0].shape[:2]
+    rows = -(-len(frames) // COLUMNS)
+    columns = min(len(frames), COLUMNS)
+    sheet = np.zeros((rows * height, columns * width, 3), np.uint8)
+    for i, frame in enumerate(frames):
+        y, x = i // COLUMNS * height, i % COLUMNS * width
+        sheet[y : y + height, x : x + width] = frame
+    image, file = Image.fromarray(sheet), io.BytesIO()
+    if len(frames) > 1 and len(image.getcolors(256) or []) > 1:
+        image = image.convert("P", palette=Image.Palette.ADAPTIVE)
+    image.save(file, "png", optimize=True)
+    uri = "data:image/png;base64," + base64.b64encode(file.getvalue()).decode()
+    return {"uri": uri, "width": width, "height": height, "columns": columns, "count": len(frames)}
+
+
+def chosen(played: Sequence[Episode], most: int = 3) -> list[int]:
+    """Which episodes to show: some that succeeded and some that did not, or the best and the worst."""
+    told = [e for e in played if e.success is not None]
+    if told:
+        kinds = [[i for i, e in enumerate(played) if e.success is kind] for kind in (True, False)]
+        return [i for kind in kinds for i in kind[:most]]
+    order = sorted(range(len(played)), key=lambda i: -played[i].return_)
+    return order[:most] + [i for i in order[most:][-most:] if i not in order[:most]]
+
+
+def setback(reward: np.ndarray, value: np.ndarray, gamma: float) -> int:
+    """The slot whose successor was the worst news: the smallest ``r[t+1] + gamma * v[t+1] - v[t]``."""
+    if len(value) < 2:
+        return 0
+    return int(np.argmin(reward[1:] + gamma * value[1:] - value[:-1])) + 1
+
+
+def episode(
+    inspector: Inspector,
+    spaces: Spaces,
+    episodes: Episodes,
+    card: Card,
+    played: Episode,
+    n: int,
+    names: Sequence[str] | None,
+    gamma: float,
+) -> dict[str, Any]:
+    """One episode as the page plays it: frames, what was expected there, and what the heads said."""
+    length = int(episodes.length[n])
+    begin = max(0, length - MOST_FRAMES)
+    part = slice(begin, length)
+    judgement = jax.tree.map(lambda x: x[n, part], card.readings.judgement)
+    reward = episodes.reward[n, part]
+    told: dict[str, Any] = {
+        "seed": played.seed,
+        "return": round(played.return_, 4),
+        "length": played.length,
+        "success": played.success,
+        "first": begin,
+        "wrong": None if played.success else setback(reward, judgement.value, gamma),
+        "actions": [_named({k: v[n, t] for k, v in episodes.action.items()}, names) for t in _range(part)],
+        "series": {
+            "critic": _rounded(judgement.value),
+            "reward": _rounded(reward),
+            "goes on": _rounded(judgement.cont),
+            "surprise": _rounded(card.readings.kl[n, part]),
+        },
+    }
+    if is_drawable(spaces):
+        obs = {k: v[n, part] for k, v in episodes.obs.items()}
+        latent = jax.tree.map(lambda x: x[n, part], card.readings.latent)
+        expected = jax.device_get(inspector.expect(latent))
+        told["seen"] = sprites(_pictures(obs, spaces))
+        told["expected"] = sprites(_pictures(expected, spaces))
+    return told
+
+
+def clip(
+    inspector: Inspector,
+    spaces: Spaces,
+    episodes: Episodes,
+    card: Card,
+    windows: Window,
+    w: int,
+    context: int,
+) -> dict[str, Any]:
+    """An open-loop prediction next to the truth: `context` slots looked at, then what is left."""
+    n, slot, steps = (int(x[w]) for x in windows)
+    begin = max(0, slot + 1 - context)
+    looked = slice(begin, slot + 1)
+    ahead = slice(slot, slot + steps)
+    start = jax.tree.map(lambda x: x[n : n + 1, slot], card.readings.latent)
+    action = {k: v[n : n + 1, ahead] for k, v in episodes.action.items()}
+    _, forecast = inspector.forecast(start, action, key=w)
+    seen = inspector.show(jax.tree.map(lambda x: x[n, looked], card.readings.latent))
+    joined = {
+        k: np.concatenate([np.asarray(seen.obs[k]), np.asarray(forecast.obs[k])[0]]) for k in forecast.obs
+    }
+    truth = {k: episodes.obs[k][n, begin : slot + steps + 1] for k in joined}
+    told: dict[str, Any] = {"context": slot + 1 - begin, "truth_values": truth, "model_values": joined}
+    if is_drawable(spaces):
+        real, made = _pictures(truth, spaces), _pictures(joined, spaces)
+        gap = [np.abs(a.astype(int) - b).astype(np.uint8) for a, b in zip(real, made, strict=True)]
+        told |= {"truth": sprites(real), "model": sprites(made), "difference": sprites(gap)}
+    return told
+
+
+def actions_by_value(episodes: Episodes, card: Card, names: Sequence[str], quarters: int = 4) -> np.ndarray:
+    """[actions, quarters] shares of a single discrete action, by quarters of the critic's value."""
+    (chosen_,) = episodes.action.values()
+    inner = episodes.valid.copy()
+    inner[:, :-1] &= episodes.valid[:, 1:]  # the action of a last slot had no effect
+    inner[:, -1] = False
+    value, action = card.readings.judgement.value[inner], chosen_[inner].reshape(-1)
+    edges = np.quantile(value, np.linspace(0, 1, quarters + 1)[1:-1])
+    where = np.searchsorted(edges, value)
+    counts = np.zeros((len(names), quarters))
+    np.add.at(counts, (action, where), 1)
+    return counts / np.maximum(counts.sum(0), 1)
+
+
+def _pictures(obs: dict[str, Any], spaces: Spaces) -> list[np.ndarray]:
+    count = len(next(iter(obs.values())))
+    shown = {k: spaces[k] for k in obs if k in spaces}
+    return [picture({k: obs[k][t] for k in shown}, shown, tile=12) for t in range(count)]
+
+
+def _named(action: dict[str, np.ndarray], names: Sequence[str] | None) -> str:
+    if names and len(action) == 1:
+        return names[int(next(iter(action.values())))]
+    told = (np.array2string(np.asarray(v), precision=2, suppress_small=True) for v in action.values())
+    return ", ".join(told)
+
+
+def _rounded(x: Any) -> list[float]:
+    return [round(float(v), 4) for v in x]
+
+
+def _range(part: slice) -> range:
+    return range(part.start, part.stop)

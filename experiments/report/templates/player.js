@@ -1,0 +1,148 @@
+"use strict";
+const read = id => JSON.parse(document.getElementById(id).textContent);
+const make = (tag, props = {}, ...children) => {
+  const element = Object.assign(document.createElement(tag), props);
+  element.append(...children);
+  return element;
+};
+
+/* One frame of a sprite sheet, enlarged to at most 224 pixels. */
+class Frame {
+  constructor(sheet, caption) {
+    this.sheet = sheet;
+    this.scale = Math.min(2, 224 / Math.max(sheet.width, sheet.height));
+    this.view = make("div", { className: "frame" });
+    const size = n => Math.round(n * this.scale) + "px";
+    Object.assign(this.view.style, {
+      width: size(sheet.width), height: size(sheet.height), backgroundImage: `url(${sheet.uri})`,
+      backgroundSize: `${sheet.columns * sheet.width * this.scale}px auto`,
+    });
+    this.element = make("figure", {}, this.view, make("figcaption", { textContent: caption }));
+  }
+  show(i) {
+    const { columns, width, height, count } = this.sheet;
+    i = Math.min(i, count - 1);
+    const x = (i % columns) * width * this.scale, y = Math.floor(i / columns) * height * this.scale;
+    this.view.style.backgroundPosition = `-${x}px -${y}px`;
+  }
+}
+
+/* Curves over the steps of an episode, each in its own range, with a cursor. */
+class Chart {
+  static colors = { critic: "#2f6fde", reward: "#3a9d6e", "goes on": "#8a5fd1", surprise: "#d1622b" };
+  constructor(series, wrong, onPick) {
+    this.series = series;
+    this.wrong = wrong;
+    this.canvas = make("canvas");
+    this.legend = make("p", { className: "quiet" });
+    this.element = make("div", {}, this.canvas, this.legend);
+    this.length = Object.values(series)[0].length;
+    this.canvas.onclick = event => {
+      const box = this.canvas.getBoundingClientRect();
+      onPick(Math.round((event.clientX - box.left) / box.width * (this.length - 1)));
+    };
+  }
+  show(i) {
+    const ratio = window.devicePixelRatio || 1, width = this.canvas.clientWidth, height = this.canvas.clientHeight;
+    this.canvas.width = width * ratio;
+    this.canvas.height = height * ratio;
+    const pen = this.canvas.getContext("2d");
+    pen.scale(ratio, ratio);
+    const x = t => (this.length < 2 ? 0.5 : t / (this.length - 1)) * (width - 4) + 2;
+    const line = (t, color) => {
+      pen.strokeStyle = color;
+      pen.beginPath();
+      pen.moveTo(x(t), 0);
+      pen.lineTo(x(t), height);
+      pen.stroke();
+    };
+    for (const [name, values] of Object.entries(this.series)) {
+      const low = Math.min(0, ...values), high = Math.max(...values, low + 1e-6);
+      pen.strokeStyle = Chart.colors[name];
+      pen.lineWidth = 1.5;
+      pen.beginPath();
+      values.forEach((v, t) => pen.lineTo(x(t), height - 4 - (v - low) / (high - low) * (height - 8)));
+      pen.stroke();
+    }
+    if (this.wrong !== null) line(this.wrong, "#c9302c");
+    line(i, "#888");
+    this.legend.replaceChildren(...Object.entries(this.series).flatMap(([name, values]) => [
+      Object.assign(make("span", { textContent: `${name} ${values[i]}` }), { style: `color: ${Chart.colors[name]}` }),
+      "  ",
+    ]));
+  }
+}
+
+function players(root, episodes) {
+  const choose = make("div", { className: "row", role: "group" });
+  const stage = make("div");
+  root.append(choose, stage);
+  let timer = null, step = () => {};
+  const stop = () => { clearInterval(timer); timer = null; };
+  const open = n => {
+    stop();
+    [...choose.children].forEach((button, i) => button.setAttribute("aria-pressed", i === n));
+    const episode = episodes[n], length = episode.actions.length;
+    const frames = [["seen", "seen"], ["expected", "expected by the model"]]
+      .filter(([key]) => episode[key]).map(([key, caption]) => new Frame(episode[key], caption));
+    const slider = make("input", { type: "range", min: 0, max: length - 1, value: 0, ariaLabel: "step" });
+    const play = make("button", { textContent: "play", className: "play" });
+    const told = make("p");
+    const show = i => {
+      slider.value = i = Math.max(0, Math.min(length - 1, i));
+      frames.forEach(frame => frame.show(i));
+      chart.show(i);
+      const last = i === length - 1;
+      told.textContent = `step ${episode.first + i} of ${episode.length}: ` + (last ? "the end" : episode.actions[i]);
+    };
+    const chart = new Chart(episode.series, episode.wrong, show);
+    slider.oninput = () => show(+slider.value);
+    play.onclick = () => {
+      if (timer) { stop(); play.textContent = "play"; return; }
+      if (+slider.value === length - 1) show(0);
+      play.textContent = "stop";
+      timer = setInterval(() => {
+        if (+slider.value >= length - 1) { stop(); play.textContent = "play"; } else show(+slider.value + 1);
+      }, 150);
+    };
+    step = by => show(+slider.value + by);
+    const summary = make("p", { className: "quiet", textContent: `return ${episode.return}, seed ${episode.seed}` });
+    stage.replaceChildren(summary, make("div", { className: "frames" }, ...frames.map(f => f.element)), told,
+      make("div", { className: "row" }, play, slider), chart.element);
+    show(episode.wrong ?? 0);
+  };
+  episodes.forEach((episode, n) => {
+    const kind = { true: "success", false: "failure" }[episode.success] ?? `return ${episode.return}`;
+    choose.append(make("button", { textContent: `${kind}, ${episode.length} steps`, onclick: () => open(n) }));
+  });
+  document.addEventListener("keydown", event => {
+    if (event.target.tagName === "INPUT") return;
+    if (event.key === "ArrowRight") step(1);
+    if (event.key === "ArrowLeft") step(-1);
+  });
+  if (episodes.length) open(0);
+}
+
+/* Open-loop predictions, all in step. */
+function loops(root, clips) {
+  const shown = clips.filter(clip => clip.truth);
+  if (!shown.length) return;
+  const rows = shown.map(clip => {
+    const frames = ["truth", "model", "difference"].map(name => new Frame(clip[name], name));
+    const note = make("small");
+    root.append(make("div", { className: "frames" }, ...frames.map(f => f.element)), note);
+    return { clip, frames, note };
+  });
+  let t = 0;
+  const show = () => rows.forEach(({ clip, frames, note }) => {
+    const i = t % (clip.truth.count + 4);
+    frames.forEach(frame => frame.show(i));
+    const ahead = Math.min(i, clip.truth.count - 1) - clip.context + 1;
+    note.textContent = ahead <= 0 ? "looking" : `${ahead} ahead, without looking`;
+  });
+  show();
+  setInterval(() => { t += 1; show(); }, 400);
+}
+
+players(document.getElementById("player"), read("episodes"));
+if (document.getElementById("clips")) loops(document.getElementById("clips"), read("clip-data"));

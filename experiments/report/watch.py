@@ -1,0 +1,92 @@
+"""`dreamer report --watch`: the page of a run on localhost, made anew whenever it saves."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from pathlib import Path
+
+from dreamer.checkpoint import CheckpointError, CheckpointStore
+from experiments import serve
+from experiments.serve import Reply
+
+LOOK_EVERY = 2.0
+"""Seconds between two looks for a new checkpoint."""
+RELOAD = """
+<script>
+(async () => {
+  const version = async () => (await fetch("/version", { cache: "no-store" })).text();
+  let first = null;
+  setInterval(async () => {
+    try {
+      const now = await version();
+      if (first !== null && now !== first) location.reload();
+      first = now;
+    } catch (error) { /* the server is gone: the page stays as it is */ }
+  }, 2000);
+})();
+</script>
+"""
+"""What a served page has besides: it loads itself again when there is a new one."""
+WAITING = (
+    "<!doctype html><title>waiting</title><link rel='icon' href='data:,'><p>Waiting for the first report.</p>"
+)
+
+
+class Watch:
+    """The newest page of one run.
+
+    Args:
+      store: where its checkpoints are.
+      make: writes the page and says where.
+    """
+
+    def __init__(self, store: CheckpointStore, make: Callable[[], Path], say: Callable[[str], None]):
+        self._store, self._make, self._say = store, make, say
+        self._page, self._made_of, self._version = WAITING, -1, 0
+
+    def look(self) -> bool:
+        """Make the page anew if there is a checkpoint it does not show; True if so."""
+        steps = self._store.steps()
+        if not steps or steps[-1] == self._made_of:
+            return False
+        try:
+            self._page = self._make().read_text()
+        except (
+            CheckpointError
+        ) as error:  # it was replaced while it was read; the next look finds the newer one
+            self._say(str(error))
+            return False
+        self._made_of = steps[-1]
+        self._version += 1
+        return True
+
+    def page(self) -> Reply:
+        return Reply.html(
+            self._page.replace("</body>", RELOAD + "</body>") + ("" if "</body>" in self._page else RELOAD)
+        )
+
+    def version(self) -> Reply:
+        return Reply.text(str(self._version))
+
+
+def watch(store: CheckpointStore, make: Callable[[], Path], port: int, say: Callable[[str], None]) -> int:
+    """Serve and refresh until somebody presses Ctrl-C; the exit code.
+
+    Raises:
+      ConfigError: the port is in use.
+    """
+    found = Watch(store, make, say)
+    server = serve.server(port, {"/": found.page, "/version": found.version})
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    say(f"{serve.address(server)} shows the run and follows it; Ctrl-C ends")
+    pause = threading.Event()
+    try:
+        while True:
+            if not found.look():
+                pause.wait(LOOK_EVERY)
+    except KeyboardInterrupt:
+        return 0
+    finally:
+        server.shutdown()
+        server.server_close()

@@ -1,0 +1,120 @@
+"""What few runs can say: rates, means and interquartile means, each with its 95% interval.
+
+Scores of several tasks are lists of lists, `[tasks][seeds]`, and every run counts the same, also where tasks
+have different numbers of seeds. All intervals but Wilson's are percentile bootstraps of 2,000 resamples with
+a fixed seed, which draw seeds anew within every task.
+
+Reference: Agarwal et al. (2021), Deep RL at the edge of the statistical precipice.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import numpy as np
+
+CONFIDENCE = 0.95
+RESAMPLES = 2000
+
+
+class Difference(NamedTuple):
+    """How much larger one mean is than another."""
+
+    mean: float
+    """The first minus the second."""
+    low: float
+    """Where its interval begins."""
+    high: float
+    """Where it ends."""
+
+
+class Profile(NamedTuple):
+    """How many runs reach which score."""
+
+    share: np.ndarray
+    """[thresholds] of all runs."""
+    low: np.ndarray
+    """[thresholds] where the interval of each begins."""
+    high: np.ndarray
+    """[thresholds] where it ends."""
+
+
+def wilson(successes: int, episodes: int) -> tuple[float, float]:
+    """95% interval of a success rate (Wilson score): never outside [0, 1], never of width 0."""
+    from scipy.stats import binomtest
+
+    interval = binomtest(successes, episodes).proportion_ci(CONFIDENCE, method="wilson")
+    return float(interval.low), float(interval.high)
+
+
+def bootstrap(values: Sequence[float]) -> tuple[float, float]:
+    """95% interval of a mean."""
+    low, high = _interval(_resampled([values])[0].mean(1))
+    return float(low), float(high)
+
+
+def iqm(values: Sequence[float]) -> float:
+    """Interquartile mean: the mean without the lowest and the highest quarter of the values, rounded down."""
+    from scipy.stats import trim_mean
+
+    return float(trim_mean(np.asarray(values, float), 0.25))
+
+
+def iqm_interval(scores: Sequence[Sequence[float]]) -> tuple[float, float]:
+    """95% interval of the interquartile mean of all runs.
+
+    Args:
+      scores: [tasks][seeds].
+    """
+    from scipy.stats import trim_mean
+
+    low, high = _interval(trim_mean(np.concatenate(_resampled(scores), 1), 0.25, axis=1))
+    return float(low), float(high)
+
+
+def performance_profile(scores: Sequence[Sequence[float]], thresholds: Sequence[float]) -> Profile:
+    """Share of all runs whose score is above each threshold, with an interval for each threshold alone.
+
+    Args:
+      scores: [tasks][seeds], on one scale for all tasks.
+    """
+    runs = np.concatenate([np.asarray(task, float) for task in scores])
+    resampled = np.concatenate(_resampled(scores), 1)
+    drawn = np.stack([(resampled > threshold).mean(1) for threshold in thresholds], 1)
+    share = np.array([(runs > threshold).mean() for threshold in thresholds])
+    return Profile(share, *_interval(drawn))
+
+
+def paired_difference(a: Sequence[float], b: Sequence[float]) -> Difference:
+    """Mean of a[i] - b[i], where both come from the same seed i, so that what a seed does to both cancels.
+
+    Raises:
+      ValueError: there are not as many of one as of the other.
+    """
+    if len(a) != len(b):
+        raise ValueError(f"pairs need as many scores of both, but there are {len(a)} and {len(b)}")
+    differences = np.asarray(a, float) - np.asarray(b, float)
+    return Difference(float(differences.mean()), *bootstrap(differences.tolist()))
+
+
+def difference(a: Sequence[float], b: Sequence[float]) -> Difference:
+    """Mean of a minus mean of b, which have nothing to do with each other."""
+    ours, theirs = _resampled([a, b])
+    low, high = _interval(ours.mean(1) - theirs.mean(1))
+    return Difference(float(np.mean(a)) - float(np.mean(b)), float(low), float(high))
+
+
+def _resampled(samples: Sequence[Sequence[float]]) -> list[np.ndarray]:
+    """Every sample drawn anew from itself: [sample][RESAMPLES, values]."""
+    if min((len(sample) for sample in samples), default=0) == 0:
+        raise ValueError("there is nothing to resample: every sample needs at least one value")
+    rng = np.random.default_rng(0)
+    drawn = lambda values: values[rng.integers(len(values), size=(RESAMPLES, len(values)))]
+    return [drawn(np.asarray(sample, float)) for sample in samples]
+
+
+def _interval(statistic: np.ndarray) -> np.ndarray:
+    """[2, ...] low and high of what was computed from each resample, [RESAMPLES, ...]."""
+    tail = (1 - CONFIDENCE) / 2
+    return np.quantile(statistic, (tail, 1 - tail), axis=0)

@@ -1,0 +1,43 @@
+"""Pictures show what was observed."""
+
+import gymnasium
+import numpy as np
+import pytest
+
+import envs
+from envs.api import Space
+from envs.draw import is_drawable, picture
+
+
+def test_a_grid_looks_as_minigrid_draws_it():
+    env = envs.make("minigrid:DoorKey-6x6", 1)
+    step = env.reset([3])
+    real = gymnasium.make("MiniGrid-DoorKey-6x6-v0")
+    real.reset(seed=3)
+    seen = picture({k: v[0] for k, v in step.obs.items()}, env.obs_space, tile=8)
+    np.testing.assert_array_equal(seen, real.unwrapped.get_pov_render(8))
+    env.close()
+
+
+def test_what_a_model_makes_up_can_be_drawn_too():
+    rng = np.random.default_rng(0)
+    spaces = {k: Space((7, 7), "uint8", n) for k, n in (("object", 11), ("color", 6), ("state", 3))}
+    for _ in range(20):
+        made_up = {k: rng.integers(0, s.classes, s.shape).astype(np.uint8) for k, s in spaces.items()}
+        assert picture(made_up, spaces).shape == (112, 112, 3)
+
+
+@pytest.mark.parametrize("channels", [1, 3, 4])
+def test_an_image_is_shown_as_it_is(channels):
+    image = np.random.default_rng(0).integers(0, 256, (48, 100, channels), dtype=np.uint8)
+    drawn = picture({"image": image}, {"image": Space(image.shape, "uint8")})
+    assert drawn.shape == (96, 200, 3)
+    shown = np.repeat(image, 3, -1) if channels == 1 else image[..., -3:]
+    np.testing.assert_array_equal(drawn[::2, ::2], shown)
+
+
+def test_vectors_have_no_picture():
+    spaces = {"vector": Space((4,), "float32")}
+    assert not is_drawable(spaces)
+    with pytest.raises(ValueError, match="vector has no picture"):
+        picture({"vector": np.zeros(4)}, spaces)

@@ -1,0 +1,167 @@
+"""Means, shares and their intervals: by hand, at their limits, and how often they hold the truth."""
+
+import numpy as np
+import pytest
+
+from experiments import statistics
+
+
+def test_wilson_by_hand():
+    low, high = statistics.wilson(8, 10)
+    assert (low, high) == (pytest.approx(0.49016, abs=1e-4), pytest.approx(0.94331, abs=1e-4))
+
+
+@pytest.mark.parametrize(("successes", "low", "high"), [(0, 0.0, 0.0370), (100, 0.9630, 1.0)])
+def test_wilson_never_claims_certainty(successes, low, high):
+    told = statistics.wilson(successes, 100)
+    assert told == (pytest.approx(low, abs=1e-4), pytest.approx(high, abs=1e-4))
+
+
+def test_bootstrap_holds_the_mean_and_shrinks_with_more_episodes():
+    few, many = ([float(i % 2) for i in range(n)] for n in (20, 2000))
+    width = lambda interval: interval[1] - interval[0]
+    for values in (few, many):
+        low, high = statistics.bootstrap(values)
+        assert low < 0.5 < high
+    assert width(statistics.bootstrap(many)) < width(statistics.bootstrap(few)) / 5
+
+
+@pytest.mark.parametrize("values", [[2.0], [2.0, 2.0, 2.0]])
+def test_bootstrap_of_one_value_has_no_width(values):
+    assert statistics.bootstrap(values) == (2.0, 2.0)
+
+
+def test_bootstrap_is_that_of_scipy():
+    from scipy.stats import bootstrap
+
+    values = np.random.default_rng(3).normal(size=50)
+    rng = np.random.default_rng(0)
+    theirs = bootstrap((values,), np.mean, n_resamples=statistics.RESAMPLES, method="percentile", rng=rng)
+    np.testing.assert_allclose(statistics.bootstrap(values.tolist()), theirs.confidence_interval, rtol=1e-12)
+
+
+# Interquartile means.
+
+
+@pytest.mark.parametrize(
+    ("values", "mean"),
+    [
+        ([0, 1, 2, 3, 4, 5, 6, 100], 3.5),
+        ([-1000, 1, 2, 3, 1000], 2.0),
+        ([7, 1, 1], 3.0),  # a quarter of three is less than one value
+        ([4], 4.0),
+    ],
+)
+def test_iqm_by_hand(values, mean):
+    assert statistics.iqm(values) == mean
+
+
+def test_iqm_of_few_outliers_stays_with_the_others():
+    assert statistics.iqm([1.0] * 9 + [1e9, -1e9, 1e9]) == 1.0
+
+
+@pytest.mark.parametrize("scores", [[[3.0]], [[2.0, 2.0], [2.0]], [[0.5] * 4, [0.5] * 9, [0.5]]])
+def test_runs_that_are_all_alike_leave_no_doubt(scores):
+    value = scores[0][0]
+    assert statistics.iqm_interval(scores) == (value, value)
+    share, low, high = statistics.performance_profile(scores, [value - 1, value])
+    assert share.tolist() == low.tolist() == high.tolist() == [1.0, 0.0]
+
+
+def test_seeds_are_drawn_within_their_task():
+    """Each task alone leaves no doubt, however far apart the tasks are and however many seeds they have."""
+    scores = [[0.0] * 3, [1.0] * 5]
+    assert statistics.iqm_interval(scores) == (0.75, 0.75)  # of 0 1 1 1 after the outer quarters of the eight
+    profile = statistics.performance_profile(scores, [0.5])
+    assert [row.item() for row in profile] == [0.625] * 3
+    low, high = statistics.iqm_interval([[0.0] * 3 + [1.0] * 5])
+    assert low < 0.75 < high
+
+
+# Profiles.
+
+
+def test_profile_by_hand():
+    profile = statistics.performance_profile([[0.1, 0.5], [0.9]], [0.0, 0.5, 0.9])
+    assert profile.share.tolist() == [1.0, pytest.approx(1 / 3), 0.0]
+    assert profile.low.tolist()[0] == profile.high.tolist()[0] == 1.0
+    assert (profile.low <= profile.share).all() and (profile.share <= profile.high).all()
+
+
+def test_a_profile_only_falls():
+    scores = np.random.default_rng(0).random((3, 8)).tolist()
+    for row in statistics.performance_profile(scores, np.linspace(0, 1, 11).tolist()):
+        assert (np.diff(row) <= 0).all()
+
+
+# Differences.
+
+
+def test_pairs_by_hand():
+    told = statistics.paired_difference([3.0, 4.0, 8.0], [1.0, 2.0, 6.0])
+    assert told == (2.0, 2.0, 2.0)
+    assert statistics.paired_difference([5.0], [7.5]) == (-2.5, -2.5, -2.5)
+
+
+def test_pairing_takes_out_what_the_seeds_share():
+    rng = np.random.default_rng(0)
+    shared = rng.normal(0, 10, 50)
+    ours, theirs = (shared + 1 + rng.normal(0, 0.1, 50)).tolist(), shared.tolist()
+    width = lambda told: told.high - told.low
+    paired, alone = statistics.paired_difference(ours, theirs), statistics.difference(ours, theirs)
+    assert paired.mean == pytest.approx(alone.mean)
+    assert paired.low < 1 < paired.high and width(paired) < width(alone) / 10
+
+
+def test_pairs_need_as_many_of_both():
+    with pytest.raises(ValueError, match="as many scores of both, but there are 2 and 1"):
+        statistics.paired_difference([1.0, 2.0], [1.0])
+
+
+def test_difference_by_hand():
+    assert statistics.difference([1.0, 1.0], [0.25]) == (0.75, 0.75, 0.75)
+    mean, low, high = statistics.difference([1.0, 0.0] * 50, [0.0] * 7)
+    assert (mean, low, high) == (0.5, *statistics.bootstrap([1.0, 0.0] * 50))
+
+
+def test_samples_of_a_difference_are_drawn_independently():
+    values = np.random.default_rng(1).normal(size=40).tolist()
+    mean, low, high = statistics.difference(values, values)
+    assert mean == 0 and low < -0.1 and high > 0.1
+
+
+@pytest.mark.parametrize("scores", [[], [[]], [[1.0], []]])
+def test_nothing_cannot_be_resampled(scores):
+    with pytest.raises(ValueError, match="every sample needs at least one value"):
+        statistics.iqm_interval(scores)
+
+
+# How often the interval holds the truth: 95 of 100 times for many seeds.
+
+
+def coverage(interval, sample, truth, repetitions=300):
+    rng = np.random.default_rng(0)
+    intervals = [interval(sample(rng)) for _ in range(repetitions)]
+    return np.mean([low <= truth <= high for low, high in intervals])
+
+
+def test_intervals_of_a_mean_hold_the_truth():
+    sample = lambda rng: rng.normal(2, 3, 30).tolist()
+    assert 0.90 < coverage(statistics.bootstrap, sample, 2.0) < 0.98
+
+
+def test_intervals_of_the_interquartile_mean_hold_the_truth():
+    sample = lambda rng: [rng.normal(0, 1, 15).tolist(), rng.normal(0, 3, 15).tolist()]
+    assert 0.90 < coverage(statistics.iqm_interval, sample, 0.0) < 0.98
+
+
+def test_intervals_of_differences_hold_the_truth():
+    pair = lambda rng: (rng.normal(3, 1, 40).tolist(), rng.normal(1, 2, 40).tolist())
+    for difference in (statistics.paired_difference, statistics.difference):
+        assert 0.90 < coverage(lambda ab, f=difference: f(*ab)[1:], pair, 2.0) < 0.98
+
+
+def test_intervals_of_a_profile_hold_the_truth():
+    interval = lambda scores: [row.item() for row in statistics.performance_profile(scores, [0.0])[1:]]
+    sample = lambda rng: rng.normal(0, 1, (4, 10)).tolist()
+    assert 0.90 < coverage(interval, sample, 0.5) < 0.98
