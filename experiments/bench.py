@@ -74,7 +74,8 @@ def run(
         for size in sizes
         for kind in obs
     ]
-    return report("experiments.bench", jobs, lambda job: f"{job['size']} {job['obs']}", COLUMNS, json)
+    describe = lambda job: f"{job['size']} {job['obs']}"
+    return report("experiments.bench", jobs, describe, COLUMNS, f"{batch} x {length} steps a batch", json)
 
 
 def report(
@@ -82,6 +83,7 @@ def report(
     jobs: Sequence[dict[str, Any]],
     describe: Callable[[dict[str, Any]], str],
     columns: Mapping[str, str],
+    title: str,
     json: bool,
 ) -> int:
     """Measure every job in a process of its own and print the rows; the exit code, 1 if any failed.
@@ -90,11 +92,12 @@ def report(
       module: the program that measures one job and prints its row.
       describe: what a job is called.
       columns: keys of a row and how the table calls them.
+      title: what all rows have in common.
     """
     console = Console(stderr=True)
     rows, about, failed = [], {}, 0
     for job in jobs:
-        with console.status(f"{describe(job)} ({job['batch']} x {job['length']}): compiling and measuring"):
+        with console.status(f"{describe(job)} ({title}): compiling and measuring"):
             result = within_own_process(module, job)
         if isinstance(result, str):
             failed += 1
@@ -105,10 +108,7 @@ def report(
     if json:
         print(jsonlib.dumps({"rows": rows, **about}))
     elif rows:
-        size = f"{rows[0]['batch']} x {rows[0]['length']}"
-        Console().print(
-            table(rows, columns, f"{size} steps a batch on {about['device']}, JAX {about['jax']}")
-        )
+        Console().print(table(rows, columns, f"{title} on {about['device']}, JAX {about['jax']}"))
     return 1 if failed else 0
 
 

@@ -51,7 +51,9 @@ def run(sizes: Iterable[str], members: Iterable[int], batch: int, length: int, j
         for count in counts
     ]
     describe = lambda job: f"{job['size']}, {job['loop']} loop, {job['members']} members"
-    return report("experiments.bench_loop", jobs, describe, COLUMNS, json)
+    return report(
+        "experiments.bench_loop", jobs, describe, COLUMNS, f"{batch} x {length} steps a batch", json
+    )
 
 
 def configuration(loop: str, size: str, batch: int, length: int) -> Config:
@@ -65,8 +67,13 @@ def configuration(loop: str, size: str, batch: int, length: int) -> Config:
     )
 
 
-def measure(loop: str, members: int, size: str, batch: int, length: int) -> dict[str, Any]:
+def measure(
+    loop: str, members: int, size: str, batch: int, length: int, jit: Callable[..., Any] | None = None
+) -> dict[str, Any]:
     """One row.
+
+    Args:
+      jit: what compiles, instead of `jax.jit`.
 
     Returns:
       `loop, members, size, batch, length`; `start_s` from here to the end of the first update;
@@ -74,10 +81,12 @@ def measure(loop: str, members: int, size: str, batch: int, length: int) -> dict
       this process for 1,000 environment steps; `update_ms`, an update of one agent alone on a fixed batch;
       `overhead`, the share of the time that so many updates alone would not have taken; `peak_mb`.
     """
+    import jax
+
     began = time.perf_counter()
     cfg = configuration(loop, size, batch, length)
     build = {"host": _host, "fused": _fused}[loop]
-    advance, progress, alone = build(cfg, members)
+    advance, progress, alone = build(cfg, members, jit or jax.jit)
     while progress.updates == 0:
         advance()
     start_s = time.perf_counter() - began
@@ -113,7 +122,7 @@ Parts = tuple[Callable[[], Any], "Progress", Callable[[], Update]]
 """What advances the loop, how far it is, and what gives an update to be timed alone."""
 
 
-def _host(cfg: Config, members: int) -> Parts:
+def _host(cfg: Config, members: int, jit: Callable[..., Any]) -> Parts:
     import jax
 
     import envs
@@ -127,19 +136,19 @@ def _host(cfg: Config, members: int) -> Parts:
     agent, hyper = Agent(env.obs_space, env.act_space, cfg.agent), Hyper.of(cfg.agent)
     latent = (cfg.agent.rssm.deter, cfg.agent.rssm.stoch)
     replay = HostReplay(20_000, cfg.loop.num_envs, env.obs_space, env.act_space, latent)
-    state = jax.jit(agent.init)(jax.random.key(0))
+    state = jit(agent.init)(jax.random.key(0))
     loop = HostLoop(agent, env, replay, cfg.loop, hyper, state, Progress(), seed=0)
     turns = loop.turns()
 
     def alone() -> Update:
         loop.settle()
         batch, _ = replay.sample(jax.random.key(1), cfg.loop.batch_size, cfg.loop.batch_length)
-        return _update(agent, loop.state, batch, hyper)
+        return _update(agent, loop.state, batch, hyper, jit)
 
     return lambda: next(turns), loop.progress, alone
 
 
-def _fused(cfg: Config, members: int) -> Parts:
+def _fused(cfg: Config, members: int, jit: Callable[..., Any]) -> Parts:
     import jax
     import jax.numpy as jnp
     import numpy as np
@@ -159,28 +168,28 @@ def _fused(cfg: Config, members: int) -> Parts:
     replay = DeviceReplay(20_000, cfg.loop.num_envs, env.obs_space, env.act_space, latent)
     fused, endless = Fused(agent, env, replay, cfg.loop), 10**9
     if members == 1:
-        loop = FusedLoop(fused, hyper, 0, endless, Progress())
+        loop = FusedLoop(fused, hyper, 0, endless, Progress(), jit=jit)
     else:
         on_cpu = jax.default_backend() == "cpu"
         devices = fitting(jax.local_devices()[: 1 if on_cpu else None], members)
         all_ = jax.tree.map(lambda x: jnp.broadcast_to(x, (members,)), hyper)
         spread = InTurns(devices) if on_cpu else Together(devices)
-        loop = FusedLoop(fused, all_, np.arange(members), endless, Progress(), spread=spread)
+        loop = FusedLoop(fused, all_, np.arange(members), endless, Progress(), spread=spread, jit=jit)
 
     def alone() -> Update:
         one = loop.full if members == 1 else jax.tree.map(lambda x: x[0], loop.full)
         size = (cfg.loop.batch_size, cfg.loop.batch_length)
         _, batch, _ = replay.sample(one.acting.ring, *size, key=jax.random.key(1))
-        return _update(agent, one.learner, batch, hyper)
+        return _update(agent, one.learner, batch, hyper, jit)
 
     return loop.advance, loop.progress, alone
 
 
-def _update(agent: Any, state: Any, batch: Any, hyper: Any) -> Update:
+def _update(agent: Any, state: Any, batch: Any, hyper: Any, jit: Callable[..., Any]) -> Update:
     """One update on a batch, again and again, compiled."""
     import jax
 
-    step = jax.jit(agent.train_step, donate_argnums=0)
+    step = jit(agent.train_step, donate_argnums=0)
     state, keys = jax.tree.map(lambda x: x.copy(), state), list(jax.random.split(jax.random.key(2), MOST + 1))
 
     def call() -> None:

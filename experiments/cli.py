@@ -120,6 +120,10 @@ class BenchOptions(Section):
     """Measure acting, replay and learning together instead, in the loop of the host and in the fused one."""
     members: tuple[Count, ...] = (1, 4, 16, 64)
     """With --loop: sizes of the populations in the fused loop."""
+    task: str = ""
+    """Measure this task alone instead, with random actions."""
+    copies: tuple[Count, ...] = (1, 16, 1024)
+    """With --task: numbers of copies that are stepped together."""
     json: bool = False
     """Print one JSON object, and nothing else on standard output."""
 
@@ -194,6 +198,10 @@ def bench(words: Sequence[str], options: BenchOptions, changes: Mapping[str, Any
     for size in options.sizes:
         _known("size", size, SIZES)
     o = options
+    if o.task:
+        from experiments import bench_env
+
+        return bench_env.run(o.task, o.copies, json=o.json)
     if o.loop:
         from experiments import bench_loop
 

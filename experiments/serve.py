@@ -10,6 +10,8 @@ from typing import Any, NamedTuple
 from dreamer.schema import ConfigError
 
 HOST = "127.0.0.1"
+NAMES = (HOST, "localhost")
+"""What a browser may call this machine: a name of somebody else's could be made to lead here."""
 LARGEST = 2**16
 """Bytes of a request."""
 
@@ -57,30 +59,33 @@ def server(
 
     class Handler(BaseHTTPRequestHandler):
         def do_GET(self) -> None:
-            path = self.path.partition("?")[0]
-            if path in get:
-                self._answer(200, get[path]())
-            else:
-                self._answer(404, Reply.json({"error": f"there is nothing at {path}"}))
+            self._handle(get, lambda answer: answer())
 
         def do_POST(self) -> None:
+            self._handle(posts, lambda answer: answer(self._object()))
+
+        def _handle(self, paths: Mapping[str, Any], call: Callable[[Any], Reply]) -> None:
+            path = self.path.partition("?")[0]
             try:
-                if self.path not in posts:
-                    raise Refused(f"there is nothing at {self.path}")
-                if self.headers.get("Content-Type") != "application/json":
-                    # A page of another site cannot send this type without being asked first.
-                    raise Refused("the request must be application/json")
-                self._answer(200, posts[self.path](self._object()))
+                if self.headers.get("Host", "").partition(":")[0] not in NAMES:
+                    raise Refused(f"this page is only at {HOST} or localhost")
+                if path not in paths:
+                    self._answer(404, Reply.json({"error": f"there is nothing at {path}"}))
+                else:
+                    self._answer(200, call(paths[path]))
             except Refused as error:
                 self._answer(400, Reply.json({"error": str(error)}))
 
         def _object(self) -> dict[str, Any]:
-            size = int(self.headers.get("Content-Length") or 0)
-            if size > LARGEST:
-                raise Refused(f"the request has {size} bytes, at most {LARGEST} are read")
+            if self.headers.get("Content-Type") != "application/json":
+                # A page of another site cannot send this type without being asked first.
+                raise Refused("the request must be application/json")
+            size = self.headers.get("Content-Length", "0")
+            if not size.isdecimal() or int(size) > LARGEST:
+                raise Refused(f"the request must say its length, which is at most {LARGEST} bytes")
             try:
-                value = json.loads(self.rfile.read(size) or b"{}")
-            except ValueError:
+                value = json.loads(self.rfile.read(int(size)) or b"{}")
+            except (ValueError, RecursionError):
                 raise Refused("the request is not JSON") from None
             if not isinstance(value, dict):
                 raise Refused("the request must be a JSON object")

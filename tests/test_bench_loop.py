@@ -2,6 +2,9 @@
 
 import json
 
+import pytest
+import tiny
+
 from experiments import bench_loop
 
 PROMISED = (
@@ -16,9 +19,10 @@ def test_both_loops_have_the_same_work():
     assert host.task.partition(":")[2] == fused.task.partition(":")[2]
 
 
+@pytest.mark.slow  # minutes of compiling
 def test_a_row_is_measured_in_the_loop_itself(monkeypatch):
     monkeypatch.setattr(bench_loop, "SECONDS", 1.0)
-    row = bench_loop.measure("fused", 1, "tiny", 4, 16)
+    row = bench_loop.measure("fused", 1, "tiny", 4, 16, jit=tiny.jit)
     assert set(PROMISED) == set(bench_loop.COLUMNS) <= row.keys()
     assert row["env_steps_per_s"] > 0 and row["updates_per_s"] > 0 and row["overhead"] < 1
 

@@ -242,7 +242,7 @@ def save_card(folder: Path, found: Examination, player: Player) -> None:
 
 
 def numbers_of(runs: Sequence[Told], say: Say) -> list[dict[str, float | None]]:
-    """The numbers of every run's card: from its folder if they are of its newest checkpoint, else measured."""
+    """The numbers of every run's card: from its folder if of its newest checkpoint, else measured."""
     import dreamer
 
     examiners: dict[str, Examiner] = {}

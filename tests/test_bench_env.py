@@ -1,0 +1,27 @@
+"""The benchmark of environments alone counts what was really played."""
+
+import pytest
+
+import envs
+from experiments import bench_env, cli
+
+
+@pytest.mark.parametrize("task", ["grid:Catch", "minigrid:Empty-5x5"])
+def test_a_row_is_measured_on_either_side(task, monkeypatch):
+    monkeypatch.setattr(bench_env, "SECONDS", 0.3)
+    row = bench_env.measure(envs.canonical(task), 4)
+    assert set(bench_env.COLUMNS) == set(row)
+    assert row["steps_per_s"] > 0 and row["steps_per_cpu_s"] > 0 and row["episodes"] >= 0
+
+
+def test_catch_ends_as_often_as_it_must(monkeypatch):
+    monkeypatch.setattr(bench_env, "SECONDS", 0.0)
+    play = bench_env._on_device("grid:Catch", 8)
+    slots, ended = play(0)
+    steps = envs.make_jax("grid:Catch").obs_space["board"].shape[0]  # a ball falls one row a step
+    assert ended == 8 * (slots // steps)
+
+
+def test_an_unknown_task_gets_one_sentence(capsys):
+    assert cli.main(["bench", "--task", "grid:DorKey-5x5"]) == cli.MISTAKE
+    assert "did you mean" in capsys.readouterr().err
