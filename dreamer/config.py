@@ -347,11 +347,16 @@ class EvalConfig(Section):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if self.seed + max(self.episodes, self.during) > FIRST_TRAINING_SEED:
-            raise ConfigError(
-                f"seed must leave room for {max(self.episodes, self.during)} episodes below the training "
-                f"seeds, which start at {FIRST_TRAINING_SEED}, but it is {self.seed}"
-            )
+        check_seeds(self.seed, max(self.episodes, self.during))
+
+
+def check_seeds(seed: int, episodes: int) -> None:
+    """Raise a ConfigError unless so many evaluation seeds from `seed` on lie below those of training."""
+    if seed + episodes > FIRST_TRAINING_SEED:
+        raise ConfigError(
+            f"seed must leave room for {episodes} episodes below the training "
+            f"seeds, which start at {FIRST_TRAINING_SEED}, but it is {seed}"
+        )
 
 
 @dataclass(frozen=True)

@@ -3,6 +3,7 @@
     read      follow recorded episodes; at every step, what the model thinks of where it is
     expect    what it expected to see there before it looked
     forecast  open loop: go on from a state under given actions, without looking
+    foresee   the same for the heads alone, averaged over several futures
     dream     go on under the policy: the return it promises itself
 
 Everything is in the units of the environment: rewards, probabilities that the episode goes on, observations.
@@ -24,6 +25,7 @@ from dreamer.agent import Agent, Params
 from dreamer.hyper import Hyper
 from dreamer.ops import dists
 from dreamer.ops.returns import lambda_return
+from dreamer.ops.transforms import lead, symlog
 from dreamer.records import Latent
 
 
@@ -52,8 +54,8 @@ class Judgement(NamedTuple):
 
     reward: Array
     """The reward expected on arriving there."""
-    reward_std: Array
-    """How unsure of it the model is: the spread of its own distribution over rewards."""
+    reward_spread: Array
+    """How wrong about it the model expects to be: the mean distance of its own distribution over rewards."""
     cont: Array
     """The probability that the episode goes on, without the discount."""
     value: Array
@@ -94,6 +96,7 @@ class Inspector:
         self._read = jax.jit(partial(_read, agent))
         self._expect = jax.jit(partial(_expect, agent))
         self._forecast = jax.jit(partial(_forecast, agent))
+        self._foresee = jax.jit(partial(_foresee, agent), static_argnames="futures")
         self._dream = jax.jit(partial(_dream, agent), static_argnames="horizon")
         self._show = jax.jit(partial(_show, agent))
 
@@ -112,6 +115,15 @@ class Inspector:
     def forecast(self, latent: Latent, action: dict[str, Any], *, key: int = 0) -> tuple[Latent, Forecast]:
         """Go on from latents [N] under actions {key: [N, H, ...]} without looking; index 0 is after one."""
         return self._forecast(self.params, self.hyper, latent, dict(action), jax.random.key(key))
+
+    def foresee(self, latent: Latent, action: dict[str, Any], *, futures: int = 8, key: int = 0) -> Judgement:
+        """[N] what the heads expect after all H actions {key: [N, H, ...]}, averaged over `futures` dreams.
+
+        A single dream tells what may happen; what the model expects is the mean over what may.
+        """
+        return self._foresee(
+            self.params, self.hyper, latent, dict(action), jax.random.key(key), futures=futures
+        )
 
     def dream(self, latent: Latent, horizon: int, *, key: int = 0) -> Array:
         """[N] lambda-returns imagined from latents [N] under the policy."""
@@ -146,19 +158,34 @@ def _read(agent: Agent, params: Params, hyper: Hyper, episodes: Episodes, key: A
 
 
 def _judge(agent: Agent, params: Params, hyper: Hyper, latent: Latent) -> Judgement:
+    return _judge_futures(agent, params, hyper, jax.tree.map(lambda x: x[None], latent))
+
+
+def _judge_futures(agent: Agent, params: Params, hyper: Hyper, latent: Latent) -> Judgement:
+    """What the heads say of latents [futures, ...], any of which may come true: their mixture, [...]."""
     reward, cont, value, policy = (
         agent.module(name, params[name]) for name in ("reward", "cont", "value", "policy")
     )
     feat = latent.feat
-    logits = reward(feat)
-    mean, chances = reward.mean(logits), jax.nn.softmax(logits)
-    variance = (chances * jnp.square(reward.bins - mean[..., None])).sum(-1)
-    cont = jax.nn.sigmoid(cont(feat))
+    logits = jax.nn.logsumexp(jax.nn.log_softmax(reward(feat)), 0)
+    mean = reward.mean(logits)
+    goes_on = jax.nn.sigmoid(cont(feat))
     if agent.cfg.behavior.discount_in_cont:
-        cont = jnp.minimum(cont / (1 - 1 / hyper.horizon), 1.0)
+        goes_on = jnp.minimum(goes_on / (1 - 1 / hyper.horizon), 1.0)
     heads = policy(feat, hyper.policy_unimix).values()
     entropy = jnp.stack([head.entropy() for head in heads]).sum(0)
-    return Judgement(mean, jnp.sqrt(variance), cont, value.expected(feat), entropy)
+    spread = _mean_distance(reward.bins, jax.nn.softmax(logits), mean)
+    return Judgement(mean, spread, goes_on.mean(0), value.expected(feat).mean(0), entropy.mean(0))
+
+
+def _mean_distance(bins: Array, chances: Array, centre: Array) -> Array:
+    """How far numbers with these chances [..., C] are from a centre [...] on average, in its units.
+
+    Distances are taken in symlog space and scaled by its slope at the centre: the outermost bins are so large
+    that the trace of probability which every bin keeps would outweigh all others.
+    """
+    centred = lead(symlog(bins), chances) - symlog(centre)[..., None]
+    return (chances * jnp.abs(centred)).sum(-1) * (1 + jnp.abs(centre))
 
 
 def _expect(agent: Agent, params: Params, latent: Latent) -> dict[str, Array]:
@@ -180,6 +207,25 @@ def _forecast(
     rssm = agent.module("rssm", params["rssm"])
     reached = rssm.replay_actions(latent, action, unimix=hyper.unimix, sampler=agent.sampler, key=key)
     return reached, _show(agent, params, hyper, reached)
+
+
+def _foresee(
+    agent: Agent,
+    params: Params,
+    hyper: Hyper,
+    latent: Latent,
+    action: dict[str, Array],
+    key: Array,
+    *,
+    futures: int,
+) -> Judgement:
+    rssm = agent.module("rssm", params["rssm"])
+
+    def end(key: Array) -> Latent:
+        reached = rssm.replay_actions(latent, action, unimix=hyper.unimix, sampler=agent.sampler, key=key)
+        return jax.tree.map(lambda x: x[:, -1], reached)
+
+    return _judge_futures(agent, params, hyper, jax.lax.map(end, jax.random.split(key, futures)))
 
 
 def _dream(agent: Agent, params: Params, hyper: Hyper, latent: Latent, key: Array, *, horizon: int) -> Array:

@@ -63,6 +63,10 @@ class EvalOptions(Section):
     json: bool = False
     """Print one JSON object, and nothing else on standard output."""
 
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        config.check_seeds(self.seed, self.episodes)
+
 
 @dataclass(frozen=True)
 class ExportOptions(Section):

@@ -45,7 +45,10 @@ def generalisation(episodes: Sequence[Episode], trained: Sequence[Episode]) -> d
     """
     told, returns = _told(trained), _returns(trained)
     both = told, _told(episodes)
-    gap = statistics.difference(*(both if all(both) else (returns, _returns(episodes))))
+    if all(both):
+        gap = statistics.rate_difference(*((int(sum(x)), len(x)) for x in both))
+    else:
+        gap = statistics.difference(returns, _returns(episodes))
     return {
         "train_episodes": len(trained),
         "train_success_rate": float(np.mean(told)) if told else None,

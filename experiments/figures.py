@@ -1,11 +1,13 @@
-"""The README's pictures, drawn from the files in `experiments/results/` into that folder.
+"""The README's pictures, drawn into `experiments/results/`.
 
-python -m experiments.figures
+python -m experiments.figures                          from the measured files there
+python -m experiments.figures inside EARLIER LATER     from two runs of a task: what their models expect
 """
 
 from __future__ import annotations
 
 import json
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -84,11 +86,101 @@ def _finish(figure: Any, axes: Any, path: Path) -> None:
     figure.savefig(path, dpi=130)
 
 
+def inside(earlier: Path, later: Path, path: Path, context: int = 4, steps: int = 7) -> None:
+    """One episode of the later agent, and what both world models expect of it without looking."""
+    import jax
+    from matplotlib.figure import Figure
+
+    import dreamer
+    import envs
+    from dreamer.inspection import Inspector
+    from envs.draw import picture
+    from experiments.report.recording import record
+    from experiments.report.report import SEED, told
+
+    players = [dreamer.load(run, greedy=False) for run in (earlier, later)]
+    cfg = players[1].config
+    assert cfg is not None
+    env = envs.make(cfg.task, 8, obs=cfg.env.obs)
+    _, episodes = record(players[1], env, range(SEED, SEED + 32))
+    env.close()
+    n = int(np.argmax(episodes.length >= context + steps + 1))
+    only = jax.tree.map(lambda x: x[n : n + 1], episodes)
+    action = {k: v[:, context - 1 : context - 1 + steps] for k, v in only.action.items()}
+    rows = {"what happened": {k: v[0, context : context + steps] for k, v in only.obs.items()}}
+    for player, run in zip(players, (earlier, later), strict=True):
+        inspector = Inspector(player.agent, player.everything, player.hyper)
+        start = jax.tree.map(lambda x: x[:, context - 1], inspector.read(only).latent)
+        _, forecast = inspector.forecast(start, action)
+        result = told(run).result
+        name = (
+            f"expected after\n{player.counters['updates']:,} updates\n({result['success_rate']:.0%} success)"
+        )
+        rows[name] = {k: np.asarray(v[0]) for k, v in forecast.obs.items()}
+
+    figure = Figure(figsize=(1.15 * steps + 1.4, 1.25 * len(rows) + 0.35), layout="constrained")
+    for axes, (name, obs) in zip(figure.subplots(len(rows), steps), rows.items(), strict=True):
+        for t, ax in enumerate(axes):
+            spaces = {k: env.obs_space[k] for k in obs if k in env.obs_space and not k.startswith("log/")}
+            ax.imshow(picture({k: obs[k][t] for k in spaces}, spaces))
+            ax.set_xticks([])
+            ax.set_yticks([])
+            ax.spines[:].set_visible(False)
+            if name == "what happened":
+                ax.set_title(f"{t + 1} ahead", fontsize=9, color=INK)
+        axes[0].set_ylabel(name, rotation=0, ha="right", va="center", fontsize=9, color=INK)
+    figure.savefig(path, dpi=110)
+
+
+def cards(earlier: Path, later: Path, path: Path) -> None:
+    """The report cards of both, a dot for every number: green where it is healthy."""
+    from matplotlib.figure import Figure
+
+    from experiments.report.card import grade
+    from experiments.report.page import number
+
+    found = [json.loads((run / "card.json").read_text()) for run in (earlier, later)]
+    columns = [grade(content["numbers"]) for content in found]
+    judged = [i for i, g in enumerate(columns[0]) if any(column[i].ok is not None for column in columns)]
+    figure = Figure(figsize=(7.2, 0.3 * len(judged) + 0.6), layout="constrained")
+    ax = figure.subplots()
+    for row, i in enumerate(judged):
+        y = -row
+        ax.text(0, y, columns[0][i].meaning.title, va="center", fontsize=9, color=INK)
+        for x, column in zip((2.9, 4.2), columns, strict=True):
+            g = column[i]
+            color = QUIET if g.ok is None else "#2c8a5b" if g.ok else "#c9502c"
+            ax.scatter([x], [y], s=45, color=color, lw=0)
+            ax.text(x + 0.12, y, number(g.value), va="center", fontsize=9, color=INK)
+        ax.text(5.5, y, columns[0][i].meaning.healthy.split(";")[0], va="center", fontsize=8, color=QUIET)
+    for x, content in zip((2.9, 4.2), found, strict=True):
+        ax.text(
+            x - 0.05,
+            1.0,
+            f"{content['updates']:,} updates",
+            va="center",
+            fontsize=9,
+            weight="bold",
+            color=INK,
+        )
+    ax.text(5.5, 1.0, "healthy", va="center", fontsize=9, color=QUIET)
+    ax.set(xlim=(0, 7.2), ylim=(-len(judged) + 0.4, 1.5))
+    ax.set_axis_off()
+    figure.savefig(path, dpi=120)
+
+
 FIGURES = {"quickstart-16-seeds": seeds, "bench-loop": loops}
 """Files in `experiments/results/` and what draws them."""
 
 
-def main() -> None:
+def main(words: list[str]) -> None:
+    if words[:1] == ["inside"] and len(words) == 3:
+        earlier, later = map(Path, words[1:])
+        inside(earlier, later, RESULTS / "open-loop.png")
+        cards(earlier, later, RESULTS / "report-cards.png")
+        return
+    if words:
+        sys.exit(__doc__)
     for name, draw in FIGURES.items():
         source = RESULTS / f"{name}.json"
         if source.exists():
@@ -97,4 +189,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    main(sys.argv[1:])

@@ -129,7 +129,7 @@ class PopulationRun(Run):
                 self._evaluate(cfg.eval.during)
             if loop.progress.env_steps >= next_report:
                 next_report = next_multiple(loop.progress.env_steps, cfg.report.every)
-                self._report()
+                self._try_report()
             if save_due():
                 self.save()
         self._metrics(pending)

@@ -9,6 +9,7 @@ import math
 import signal
 import sys
 import time
+import traceback
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -265,7 +266,7 @@ class Run:
                 self._evaluate(cfg.eval.during)
             if progress.env_steps >= next_report:
                 next_report = next_multiple(progress.env_steps, cfg.report.every)
-                self._report()
+                self._try_report()
             if save_due():
                 self.save()
         pending += self.loop.settle()
@@ -357,12 +358,28 @@ class Run:
         self._notice(f"next: dreamer eval {self._playable()} --episodes 1000 --seed 1000")
         if cfg.report.episodes:
             self._notice(f"writing the report of {cfg.report.episodes} episodes")
-            result["report"] = str(self._report())
-            self._notice(f"{result['report']} has the report: open it in a browser")
+            if page := self._try_report():
+                result["report"] = str(page)
+                self._notice(f"{page} has the report: open it in a browser")
         return result
 
     def _write_result(self, result: dict[str, Any]) -> None:
         session.write_atomically(self.folder / "result.json", jsonlib.dumps(result, indent=1))
+
+    def _try_report(self) -> Path | None:
+        """The page, or None where it cannot be made: a run is worth more than what is said about it."""
+        if not self.cfg.report.episodes:
+            return None
+        try:
+            return self._report()
+        except Exception as error:
+            told = f"{type(error).__name__}: {error}"
+            if isinstance(error, OSError | EnvError):
+                told = " ".join(str(error).split())
+            else:  # a fault of the program, which whoever mends it wants to see
+                self._notice(traceback.format_exc())
+            self._notice(f"there is no report ({told}); try again with: dreamer report {self.folder}")
+            return None
 
     def _report(self) -> Path:
         """Ask the world model, write the page, and put the numbers of the report card among the metrics."""

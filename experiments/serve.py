@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 from collections.abc import Callable, Mapping
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -59,32 +60,36 @@ def server(
 
     class Handler(BaseHTTPRequestHandler):
         def do_GET(self) -> None:
-            self._handle(get, lambda answer: answer())
+            self._handle(get, lambda answer, body: answer())
 
         def do_POST(self) -> None:
-            self._handle(posts, lambda answer: answer(self._object()))
+            self._handle(posts, lambda answer, body: answer(self._object(body)))
 
-        def _handle(self, paths: Mapping[str, Any], call: Callable[[Any], Reply]) -> None:
+        def _handle(self, paths: Mapping[str, Any], call: Callable[[Any, bytes], Reply]) -> None:
             path = self.path.partition("?")[0]
             try:
+                body = self._body()  # also of what is refused: its sender would not hear why
                 if self.headers.get("Host", "").partition(":")[0] not in NAMES:
                     raise Refused(f"this page is only at {HOST} or localhost")
-                if path not in paths:
-                    self._answer(404, Reply.json({"error": f"there is nothing at {path}"}))
+                if path in paths:
+                    self._answer(200, call(paths[path], body))
                 else:
-                    self._answer(200, call(paths[path]))
+                    self._answer(404, Reply.json({"error": f"there is nothing at {path}"}))
             except Refused as error:
                 self._answer(400, Reply.json({"error": str(error)}))
 
-        def _object(self) -> dict[str, Any]:
+        def _body(self) -> bytes:
+            size = self.headers.get("Content-Length", "0")
+            if not (size.isdecimal() and len(size) < 9 and int(size) <= LARGEST):
+                raise Refused(f"a request has at most {LARGEST} bytes, but this one has {size:.9}")
+            return self.rfile.read(int(size))
+
+        def _object(self, body: bytes) -> dict[str, Any]:
             if self.headers.get("Content-Type") != "application/json":
                 # A page of another site cannot send this type without being asked first.
                 raise Refused("the request must be application/json")
-            size = self.headers.get("Content-Length", "0")
-            if not size.isdecimal() or int(size) > LARGEST:
-                raise Refused(f"the request must say its length, which is at most {LARGEST} bytes")
             try:
-                value = json.loads(self.rfile.read(int(size)) or b"{}")
+                value = json.loads(body or b"{}")
             except (ValueError, RecursionError):
                 raise Refused("the request is not JSON") from None
             if not isinstance(value, dict):
@@ -92,12 +97,13 @@ def server(
             return value
 
         def _answer(self, code: int, reply: Reply) -> None:
-            self.send_response(code)
-            self.send_header("Content-Type", reply.kind)
-            self.send_header("Content-Length", str(len(reply.body)))
-            self.send_header("Cache-Control", "no-store")
-            self.end_headers()
-            self.wfile.write(reply.body)
+            with contextlib.suppress(ConnectionError):  # whoever asked has gone
+                self.send_response(code)
+                self.send_header("Content-Type", reply.kind)
+                self.send_header("Content-Length", str(len(reply.body)))
+                self.send_header("Cache-Control", "no-store")
+                self.end_headers()
+                self.wfile.write(reply.body)
 
         def log_message(self, format: str, *args: Any) -> None:
             """Nothing: the terminal belongs to whoever started the server."""

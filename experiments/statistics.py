@@ -9,6 +9,7 @@ Reference: Agarwal et al. (2021), Deep RL at the edge of the statistical precipi
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import NamedTuple
 
@@ -103,6 +104,18 @@ def difference(a: Sequence[float], b: Sequence[float]) -> Difference:
     ours, theirs = _resampled([a, b])
     low, high = _interval(ours.mean(1) - theirs.mean(1))
     return Difference(float(np.mean(a)) - float(np.mean(b)), float(low), float(high))
+
+
+def rate_difference(a: tuple[int, int], b: tuple[int, int]) -> Difference:
+    """Success rate of a minus that of b, each (successes, episodes): never certain, not even at 0 or 1.
+
+        low  = d - sqrt((p_a - l_a)^2 + (u_b - p_b)^2)
+        high = d + sqrt((u_a - p_a)^2 + (p_b - l_b)^2)        with the Wilson interval [l, u] of each
+
+    Reference: Newcombe (1998), method 10.
+    """
+    (p, q), ((l_a, u_a), (l_b, u_b)) = (s / n for s, n in (a, b)), (wilson(*a), wilson(*b))
+    return Difference(p - q, p - q - math.hypot(p - l_a, u_b - q), p - q + math.hypot(u_a - p, q - l_b))
 
 
 def _resampled(samples: Sequence[Sequence[float]]) -> list[np.ndarray]:

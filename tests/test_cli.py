@@ -136,7 +136,7 @@ def test_values_only_have_to_fit_the_run_in_the_folder():
     ("words", "sentence"),
     [
         ("trian", "there is no command 'trian'; did you mean train?"),
-        ("fly", "there is no command 'fly'; there are train, eval, export, bench, envs, doctor"),
+        ("fly", "there is no command 'fly'; there are " + ", ".join(cli.COMMANDS)),
         ("train cartpol", "there is no preset 'cartpol'; did you mean cartpole?"),
         (
             "train minigrid:Empty-5x5",
@@ -347,3 +347,8 @@ def test_a_stored_configuration_is_a_file_for_config():
     store(asked("pendulum", {"seed": 9}, run="x"))
     again = asked(config="x/config.toml", run="y")
     assert again.cfg == config.load_toml("x/config.toml")
+
+
+def test_evaluation_seeds_stay_below_those_of_training(capsys):
+    assert cli.main(["eval", "nowhere", "--seed", str(2**30 - 10), "--episodes", "20"]) == cli.MISTAKE
+    assert "below the training seeds" in capsys.readouterr().err

@@ -6,7 +6,7 @@ import pytest
 
 import envs
 from envs.api import Space
-from envs.draw import is_drawable, picture
+from envs.draw import action_names, is_drawable, picture
 
 
 def test_a_grid_looks_as_minigrid_draws_it():
@@ -41,3 +41,36 @@ def test_vectors_have_no_picture():
     assert not is_drawable(spaces)
     with pytest.raises(ValueError, match="vector has no picture"):
         picture({"vector": np.zeros(4)}, spaces)
+
+
+# What actions are called.
+
+CHOICE = Space((), "int32", 7)
+
+
+@pytest.mark.parametrize("task", ["minigrid:DoorKey-6x6", "grid:DoorKey-6x6"])
+def test_moves_in_a_grid_have_the_names_of_minigrid(task):
+    from minigrid.core.actions import Actions
+
+    env = envs.make(task, 1)
+    names = action_names(task, env.act_space)
+    env.close()
+    assert [name.replace(" ", "") for name in names] == [action.name for action in Actions]
+
+
+@pytest.mark.parametrize(
+    ("task", "space", "names"),
+    [
+        ("gymnasium:CartPole-v1", Space((), "int32", 2), ("0", "1")),
+        ("xminigrid:Empty-5x5", CHOICE, tuple("0123456")),
+        ("minigrid:Empty-5x5", Space((), "int32", 3), ("0", "1", "2")),
+        ("probe:continuous", Space((1,), "float32"), None),
+        ("minigrid:Empty-5x5", Space((2,), "int32", 7), None),
+    ],
+)
+def test_other_choices_have_numbers_and_no_choice_no_name(task, space, names):
+    assert action_names(task, {"action": space}) == names
+
+
+def test_two_choices_at_once_have_no_names():
+    assert action_names("minigrid:Empty-5x5", {"left": CHOICE, "right": CHOICE}) is None

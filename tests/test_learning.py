@@ -2,6 +2,7 @@
 
 import jax
 import numpy as np
+import oracle
 import pytest
 import tiny
 
@@ -15,6 +16,8 @@ from dreamer.player import Player
 from dreamer.replay.host import HostReplay
 from envs import probes
 from envs.rollout import rollout
+from experiments.report.card import measure
+from experiments.report.recording import record
 
 LOOP = LoopConfig(num_envs=8, train_ratio=16, batch_size=16, batch_length=8, prefill=200)
 CFG = tiny.config(
@@ -35,7 +38,8 @@ CFG = tiny.config(
 )
 
 
-def learn(task: str, steps: int) -> tuple[Player, list[dict[str, float]]]:
+def learn(task: str, steps: int) -> tuple[Player, Player, list[dict[str, float]]]:
+    """An agent after a twentieth of the steps that it learns from, the same at the end, and metrics."""
     env = envs.make(task, LOOP.num_envs)
     agent = Agent(env.obs_space, env.act_space, CFG)
     latent = (CFG.rssm.deter, CFG.rssm.stoch)
@@ -43,13 +47,16 @@ def learn(task: str, steps: int) -> tuple[Player, list[dict[str, float]]]:
     hyper = Hyper.of(CFG)
     state = tiny.jit(agent.init)(jax.random.key(0))
     loop = HostLoop(agent, env, replay, LOOP, hyper, state, Progress(), seed=0)
-    metrics = []
+    metrics, early = [], None
     for turn in loop.turns():
         metrics += turn.metrics
+        if early is None and loop.progress.env_steps >= LOOP.prefill + steps / 20:
+            early = Player(agent, jax.tree.map(np.array, loop.state.params), hyper)
         if loop.progress.env_steps >= steps:
             break
     metrics += loop.settle()
-    return Player(agent, loop.state.params, hyper), metrics
+    assert early is not None
+    return early, Player(agent, loop.state.params, hyper), metrics
 
 
 @pytest.mark.parametrize(
@@ -64,7 +71,7 @@ def learn(task: str, steps: int) -> tuple[Player, list[dict[str, float]]]:
     ],
 )
 def test_probe(name, steps):
-    player, metrics = learn(f"probe:{name}", steps)
+    early, player, metrics = learn(f"probe:{name}", steps)
     env = envs.make(f"probe:{name}", 20)
     episodes = rollout(player, env, range(40))
     probe = probes.PROBES[name]
@@ -74,3 +81,23 @@ def test_probe(name, steps):
         assert reached > 0.8
     losses = [m["loss/reward"] for m in metrics]
     assert np.mean(losses[-20:]) < 0.5 * np.mean(losses[:5])
+    if name == "delayed":
+        report_cards_get_better(early, player, env)
+
+
+def report_cards_get_better(early: Player, late: Player, env) -> None:
+    """Of the same episodes: a model that has learned foresees rewards and endings."""
+    _, episodes = record(late, env, range(40))
+    first, last = (
+        measure(
+            oracle.real(player.agent, player.everything, player.hyper),
+            episodes,
+            context=2,
+            horizon=3,
+            gamma=1 - 1 / CFG.behavior.horizon,
+        ).numbers
+        for player in (early, late)
+    )
+    for name in ("value_error", "dream_error", "cont_error", "reward_error"):
+        assert last[name] < first[name], name
+    assert last["reward_skill"] > max(0.5, first["reward_skill"])

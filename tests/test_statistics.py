@@ -165,3 +165,16 @@ def test_intervals_of_a_profile_hold_the_truth():
     interval = lambda scores: [row.item() for row in statistics.performance_profile(scores, [0.0])[1:]]
     sample = lambda rng: rng.normal(0, 1, (4, 10)).tolist()
     assert 0.90 < coverage(interval, sample, 0.5) < 0.98
+
+
+def test_a_difference_of_rates_by_hand():
+    """Newcombe (1998), table II, example (a): 56/70 against 48/80."""
+    mean, low, high = statistics.rate_difference((56, 70), (48, 80))
+    assert mean == pytest.approx(0.2)
+    assert (low, high) == pytest.approx((0.0524, 0.3339), abs=1e-4)
+
+
+@pytest.mark.parametrize("rate", [0, 1])
+def test_few_episodes_are_never_certain_even_if_all_are_alike(rate):
+    _, low, high = statistics.rate_difference((2 * rate, 2), (2 * rate, 2))
+    assert low < -0.5 and high > 0.5

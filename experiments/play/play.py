@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import envs
-from envs.api import FIRST_TRAINING_SEED
+from envs.api import FIRST_TRAINING_SEED, EnvError
 from experiments import machine, serve
 from experiments.play.session import Session
 from experiments.serve import Refused, Reply
@@ -40,14 +40,19 @@ class Game:
             "/line": lambda told: session.open(_whole(told, "index")),
             "/wake": lambda told: session.wake(),
             "/new": lambda told: session.new(
-                _whole(told, "seed", FIRST_TRAINING_SEED) if "seed" in told else session.seed + 1
+                _whole(told, "seed", FIRST_TRAINING_SEED)
+                if "seed" in told
+                else (session.seed + 1) % FIRST_TRAINING_SEED
             ),
         }
 
         def path(verb: Callable[[dict[str, Any]], None]) -> Callable[[dict[str, Any]], Reply]:
             def answer(told: dict[str, Any]) -> Reply:
                 with self._lock:
-                    verb(told)
+                    try:
+                        verb(told)
+                    except EnvError as error:
+                        raise Refused(str(error)) from None
                     return Reply.json(session.state())
 
             return answer

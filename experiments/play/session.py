@@ -28,6 +28,8 @@ TILE = 28
 """Pixels of a cell of a grid."""
 LONGEST = 2000
 """Moments of a line."""
+LARGEST_BOARD = 256
+"""Entries of a table that is shown whole."""
 
 
 @dataclass(frozen=True)
@@ -79,7 +81,7 @@ class Session:
         step = self._env.reset([seed])
         choice, carry = self._player.act(self._player.init(1), step, key=0)
         self._line = [self._moment(None, step, False, carry, choice, carry.latent, 0.0, 0.0)]
-        self._world_at = self._line[0]
+        self._world_at: Moment | None = self._line[0]
 
     def act(self, choice: int | None) -> None:
         """Take one action in both; None lets the agent choose.
@@ -110,9 +112,7 @@ class Session:
         """
         if not 0 <= t < len(self._line):
             raise Refused(f"the line has moments 0 to {len(self._line) - 1}, but not {t}")
-        if t < len(self._line) - 1:
-            self._lines.append(self._line)
-            self._line = self._line[: t + 1]
+        self._go_to(self._line[: t + 1])
 
     def open(self, index: int) -> None:
         """Go on with another line; the one that is left is kept.
@@ -122,9 +122,14 @@ class Session:
         """
         if not 0 <= index < len(self._lines):
             raise Refused(f"there are {len(self._lines)} other lines, but no line {index}")
-        found = self._lines.pop(index)
-        self._lines.append(self._line)
-        self._line = found
+        self._go_to(self._lines[index])
+
+    def _go_to(self, line: list[Moment]) -> None:
+        """Make `line` the present one and keep the others, but none that another one begins with."""
+        begins = lambda a, b: len(a) <= len(b) and b[len(a) - 1] is a[-1]
+        every = [*self._lines, self._line]
+        longer = lambda a: any(len(a) < len(b) and begins(a, b) for b in every)
+        self._line, self._lines = line, [a for a in every if not begins(a, line) and not longer(a)]
 
     def wake(self) -> None:
         """Let the dream look: it goes on from what the agent now believes."""
@@ -137,9 +142,10 @@ class Session:
         self._line = [*self._line[:-1], awake]
 
     def _next(self, now: Moment, action: dict[str, np.ndarray]) -> Moment:
-        self._bring_world_to(now)
         step, carry, choice, won = now.step, now.carry, now.choice, now.world_return
         if not now.over:
+            self._bring_world_to(now)
+            self._world_at = None
             step = self._env.step(action)
             choice, carry = self._player.act(
                 Carry(carry.latent, jax.tree.map(jnp.asarray, action)), step, key=len(self._line)
@@ -178,12 +184,10 @@ class Session:
         """Bring the world to the end of the line: the same seed and actions lead there again."""
         if self._world_at is now:
             return
-        step = self._env.reset([self.seed])
+        self._env.reset([self.seed])
         for moment in self._line[1:]:
-            if bool(step.is_last[0]):
-                break
             assert moment.action is not None
-            step = self._env.step(moment.action)
+            self._env.step(moment.action)
 
     def state(self) -> dict[str, Any]:
         """Everything the page shows."""
@@ -224,8 +228,14 @@ class Session:
         spaces = {k: s for k, s in self._spaces.items() if k in obs and not k.startswith("log/")}
         if is_drawable(spaces):
             return {"frame": _png(picture(obs, spaces, tile=TILE))}
-        values = {k: np.ravel(obs[k]) for k in spaces}
-        return {"values": {k: [round(float(x), 3) for x in v[:12]] for k, v in values.items()}}
+        return {"values": {k: _lines(np.asarray(obs[k])) for k in spaces}}
+
+
+def _lines(x: np.ndarray) -> list[str]:
+    """Numbers as text: a small board by its rows, of others the first, one in a line."""
+    if x.ndim == 2 and x.size <= LARGEST_BOARD:
+        return [" ".join(f"{v:g}" for v in row) for row in x.astype(float)]
+    return [f"{round(float(v), 3):g}" for v in x.ravel()[:12]]
 
 
 def _png(image: np.ndarray) -> str:

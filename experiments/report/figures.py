@@ -1,20 +1,27 @@
-"""The pictures of a report card, as SVG that stands in a page by itself."""
+"""The pictures of a report card, as SVG that stands in a page by itself.
+
+Every panel is an SVG of its own, so that a narrow page can set them below each other.
+"""
 
 from __future__ import annotations
 
 import io
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 from matplotlib import rc_context
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 
 from experiments import statistics
 from experiments.report.card import FAR, Card, OpenLoop, Reliability
 
 INK, QUIET = "#2b2f36", "#9aa1ab"
 MODEL, OTHER, THIRD = "#2f6fde", "#d1622b", "#3a9d6e"
+WIDTH = 7.2
+"""Inches that the panels of a row have together."""
 STYLE = {
     "svg.fonttype": "none",
     "svg.hashsalt": "dreamer",
@@ -35,17 +42,24 @@ STYLE = {
 }
 
 
-def svg(figure: Figure) -> str:
-    """A figure as an SVG element."""
+NOTHING = {name: None for name in ("Date", "Creator", "Format", "Type")}
+
+
+def svg(axes: Sequence[Axes]) -> str:
+    """Panels as SVG elements, one after the other."""
+    return "".join(_element(ax.get_figure()) for ax in axes)
+
+
+def _element(figure: Any) -> str:
     text = io.StringIO()
     with rc_context(STYLE):
-        figure.savefig(text, format="svg", transparent=True, metadata={"Date": None})
+        figure.savefig(text, format="svg", transparent=True, metadata=NOTHING)
     return text.getvalue()[text.getvalue().index("<svg") :]
 
 
-def _axes(columns: int, rows: int = 1, width: float = 3.4, height: float = 2.4) -> tuple[Figure, list[Axes]]:
-    figure = Figure(figsize=(width * columns, height * rows))
-    return figure, list(np.ravel(figure.subplots(rows, columns)))
+def _axes(count: int = 1, width: float = 3.4, height: float = 2.4) -> list[Axes]:
+    """Panels, each in a figure of its own."""
+    return [Figure(figsize=(width, height)).subplots() for _ in range(count)]
 
 
 def draw(card: Card) -> dict[str, str]:
@@ -64,47 +78,44 @@ def draw(card: Card) -> dict[str, str]:
 def open_loop(loop: OpenLoop) -> str:
     """Error by steps ahead: the model, the model with other actions, and standing still."""
     keys = [k for k in loop.error if np.nansum(loop.still[k]) > 0][:6] or list(loop.error)[:1]
-    columns = min(len(keys), 3)
-    figure, axes = _axes(columns, -(-len(keys) // columns), 7.2 / columns)
-    for ax in axes[len(keys) :]:
-        ax.set_visible(False)
-    for ax, key in zip(axes, keys, strict=False):
+    axes = _axes(len(keys), min(WIDTH / min(len(keys), 3), 4.8))
+    for ax, key in zip(axes, keys, strict=True):
         steps = np.arange(1, len(loop.error[key]) + 1)
         ax.plot(steps, loop.still[key], color=QUIET, ls="--", label="nothing changes")
         ax.plot(steps, loop.shuffled[key], color=OTHER, label="other actions")
-        ax.plot(steps, loop.error[key], color=MODEL, label="model")
-        ax.set(title=key, ylim=(0, None), xlabel="steps ahead")
-    axes[0].set_ylabel("error")
+        ax.plot(steps, loop.error[key], color=MODEL, label="model", clip_on=False, zorder=3)
+        ax.set(title=key, ylim=(0, None), xlabel="steps ahead", ylabel="error")
+        ax.xaxis.set_major_locator(MaxNLocator(5, integer=True))
     axes[0].legend(fontsize=8)
-    return svg(figure)
+    return svg(axes)
 
 
 def calibration(cont: Sequence[Reliability], reward: Sequence[Reliability]) -> str:
     """What was expected against what happened, one step ahead and several."""
-    figure, axes = _axes(2, width=3.4, height=3.0)
+    axes = _axes(2, height=3.0)
     for ax, pair, name in zip(axes, (cont, reward), ("the episode goes on", "reward"), strict=True):
         both = [x for r in pair for x in (*r.expected, *r.happened)] or [0.0, 1.0]
-        low, high = (0.0, 1.0) if pair is cont else (min(both), max(both))
+        low, high = (0.0, 1.0) if pair is cont else (min(0.0, *both), max(0.0, *both))
         ax.plot([low, high], [low, high], color=QUIET, lw=1, ls="--")
         for r, steps, color in zip(pair, (1, FAR), (MODEL, OTHER), strict=True):
             size = 12 + 120 * r.count / max(r.count.sum(), 1)
             ax.scatter(r.expected, r.happened, s=size, color=color, alpha=0.75, label=f"{steps} ahead", lw=0)
         ax.set(title=name, xlabel="expected", ylabel="happened")
     axes[0].legend(fontsize=8)
-    return svg(figure)
+    return svg(axes)
 
 
 def spread(unsure: np.ndarray, wrong: np.ndarray) -> str:
     """How wrong a reward was, by how unsure the model was of it."""
-    figure, (ax,) = _axes(1, width=4.2)
+    (ax,) = _axes(width=4.2)
     ax.scatter(unsure, wrong, s=7, color=MODEL, alpha=0.35, lw=0)
-    ax.set(xlabel="how unsure", ylabel="how wrong")
-    return svg(figure)
+    ax.set(xlabel="how unsure", ylabel="how wrong", xlim=(0, None), ylim=(0, None))
+    return svg([ax])
 
 
 def value(happened: np.ndarray, promised: np.ndarray, dreamt: np.ndarray) -> str:
     """Returns promised by the critic and dreamt, against those that then happened."""
-    figure, axes = _axes(2, width=3.4, height=3.0)
+    axes = _axes(2, height=3.0)
     everything = np.concatenate([happened, promised, dreamt])
     low, high = float(everything.min(initial=0)), float(everything.max(initial=1e-3))
     for ax, told, name, color in zip(
@@ -113,35 +124,35 @@ def value(happened: np.ndarray, promised: np.ndarray, dreamt: np.ndarray) -> str
         ax.plot([low, high], [low, high], color=QUIET, lw=1, ls="--")
         ax.scatter(happened, told, s=7, alpha=0.3, color=color, lw=0)
         ax.set(title=name, xlabel="happened", ylabel="promised")
-    return svg(figure)
+    return svg(axes)
 
 
 def surprise(kl: np.ndarray, posterior: np.ndarray, prior: np.ndarray) -> str:
     """Surprise and doubt by step of the episode."""
-    figure, (ax,) = _axes(1, width=4.8)
+    (ax,) = _axes(width=4.8)
     steps = np.arange(len(kl))
     for curve, name, color in ((prior, "doubt before looking", QUIET), (posterior, "doubt after", THIRD)):
         ax.plot(steps, curve, color=color, label=name)
     ax.plot(steps, kl, color=MODEL, label="surprise")
     ax.set(xlabel="step of the episode", ylabel="nats", ylim=(0, None))
     ax.legend(fontsize=8)
-    return svg(figure)
+    return svg([ax])
 
 
 def latents(perplexity: np.ndarray) -> str:
     """How many values each categorical latent takes."""
-    figure, (ax,) = _axes(1, width=4.8)
+    (ax,) = _axes(width=4.8)
     ax.bar(np.arange(len(perplexity)), perplexity, color=MODEL, width=0.8)
     ax.axhline(1, color=QUIET, lw=1)
     ax.set(xlabel="latents, the busiest first", ylabel="values in use", ylim=(0, None))
-    return svg(figure)
+    return svg([ax])
 
 
 def vectors(truth: np.ndarray, expected: np.ndarray, context: int, name: str) -> str:
     """[T, D] numbers as they were and as they were expected without looking from `context` on."""
     shown = min(truth.shape[1], 4)
     with rc_context(STYLE):
-        figure, axes = _axes(shown, width=7.2 / shown, height=1.9)
+        axes = _axes(shown, width=min(WIDTH / shown, 3.4), height=1.9)
         for i, ax in enumerate(axes):
             ax.plot(truth[:, i], color=INK, lw=1.2, label="truth")
             ax.plot(
@@ -150,13 +161,13 @@ def vectors(truth: np.ndarray, expected: np.ndarray, context: int, name: str) ->
             ax.axvline(context - 0.5, color=QUIET, lw=0.8)
             ax.set_title(f"{name} {i}")
         axes[0].legend(fontsize=7)
-        return svg(figure)
+        return svg(axes)
 
 
 def behaviour(names: Sequence[str], shares: np.ndarray) -> str:
     """[actions, quarters] how often each action is taken, by what the critic thinks of the state."""
     with rc_context(STYLE):
-        figure, (ax,) = _axes(1, width=4.8, height=0.28 * len(names) + 1.0)
+        (ax,) = _axes(width=4.8, height=0.28 * len(names) + 1.0)
         ax.imshow(shares, cmap="Blues", vmin=0, vmax=1, aspect="auto")
         ax.set_yticks(range(len(names)), names)
         ax.set_xticks(range(shares.shape[1]), ["lowest", "low", "high", "highest"][: shares.shape[1]])
@@ -166,7 +177,7 @@ def behaviour(names: Sequence[str], shares: np.ndarray) -> str:
                 color = "white" if share > 0.6 else INK
                 ax.text(column, row, f"{share:.0%}", ha="center", va="center", fontsize=8, color=color)
         ax.spines[:].set_visible(False)
-        return svg(figure)
+        return svg([ax])
 
 
 class Curve:
@@ -179,7 +190,7 @@ class Curve:
         """Seeds thin, their mean thick with its 95% interval."""
         if not self.runs:
             return
-        steps = np.linspace(0, max(max(x) for x, _ in self.runs), points)
+        steps = np.linspace(max(x[0] for x, _ in self.runs), max(max(x) for x, _ in self.runs), points)
         rows = np.stack([np.interp(steps, x, y) for x, y in self.runs])
         if len(rows) > 1:
             for row in rows:
@@ -193,7 +204,7 @@ def curves(panels: Mapping[str, Sequence[Curve]]) -> str:
     """One picture for every quantity, with a curve for every run or group of runs."""
     colors = (MODEL, OTHER, THIRD, "#8a5fd1", "#b0892b", "#5b6470")
     with rc_context(STYLE):
-        figure, axes = _axes(len(panels), width=7.2 / len(panels), height=2.6)
+        axes = _axes(len(panels), width=WIDTH / max(len(panels), 2), height=2.6)
         for ax, (name, lines) in zip(axes, panels.items(), strict=True):
             for i, line in enumerate(lines):
                 line.on(ax, colors[i % len(colors)])
@@ -201,4 +212,4 @@ def curves(panels: Mapping[str, Sequence[Curve]]) -> str:
             ax.xaxis.set_major_formatter(lambda x, _: f"{x / 1000:g}k" if x else "0")
         if len(next(iter(panels.values()))) > 1:
             axes[0].legend(fontsize=7)
-        return svg(figure)
+        return svg(axes)

@@ -9,6 +9,7 @@ from __future__ import annotations
 import dataclasses
 import json as jsonlib
 import sys
+import tempfile
 import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -19,7 +20,7 @@ import numpy as np
 import envs
 from dreamer import schema
 from dreamer.checkpoint import CheckpointError, CheckpointStore
-from dreamer.config import Config, load_toml
+from dreamer.config import Config, ReportConfig, load_toml
 from dreamer.inspection import Episodes, Inspector
 from dreamer.logger import read_rows
 from dreamer.player import MEMBERS, Player
@@ -35,6 +36,7 @@ from experiments.session import write_atomically
 SEED = 2**20
 """Of the first recorded episode: apart from those that evaluations play by default."""
 CLIPS = 3
+PAGE = "report.html"
 Say = Callable[[str], None]
 
 
@@ -146,8 +148,9 @@ class Told:
     @property
     def name(self) -> str:
         """What the run is called beside others."""
-        inside = self.folder.parent.name == MEMBERS
-        return f"{self.folder.parent.parent.name}/{self.folder.name}" if inside else self.folder.name
+        folder = self.folder.absolute()
+        inside = folder.parent.name == MEMBERS
+        return f"{folder.parent.parent.name}/{folder.name}" if inside else folder.name
 
     def curve(self, key: str) -> tuple[list[float], list[float]]:
         """Environment steps and a metric, or the running mean of `return` and `success` over episodes."""
@@ -195,18 +198,18 @@ def _rows(path: Path) -> list[dict[str, Any]]:
     return read_rows(path) if path.is_file() else []
 
 
-def write_run(run: Told, found: Examination, player: Player) -> Path:
-    """The page of one run, and the numbers of its card beside it."""
-    folder = run.folder
-    save_card(folder, found, player)
-    panels = {"return": [figures.Curve("return", [run.curve("return")])]}
-    if run.curve("success")[0]:
-        panels["success"] = [figures.Curve("success", [run.curve("success")])]
+def write_run(run: Told, found: Examination, player: Player, out: Path | None = None) -> Path:
+    """The page of one run (by default in its folder), and the numbers of its card in its folder."""
+    save_card(run.folder, found, player)
+    if run.result.get("env_steps") != player.counters["env_steps"]:  # of a run that was gone on with
+        run = dataclasses.replace(run, result={})
+    kinds = [key for key in ("return", "success") if run.curve(key)[0]]
+    panels = {key: [figures.Curve(key, [run.curve(key)])] for key in kinds}
     entropy = next((k for row in run.metrics for k in row if k.startswith("randomness/")), None)
     if entropy:
         panels["randomness of actions"] = [figures.Curve("randomness", [run.curve(entropy)])]
     return page.write(
-        folder / "report.html",
+        out or run.folder / PAGE,
         "run.html",
         run=run,
         numbers=found.card.numbers,
@@ -214,9 +217,10 @@ def write_run(run: Told, found: Examination, player: Player) -> Path:
         parameters=_parameters(player),
         played=found.played,
         success=_rate(found.played),
-        pictures=found.pictures | {"curves": figures.curves(panels)},
+        pictures=found.pictures | ({"curves": figures.curves(panels)} if panels else {}),
         stories=found.stories,
-        clips=found.clips,
+        clips=[{k: v for k, v in clip.items() if k != "curves"} for clip in found.clips],
+        clip_curves=[curve for clip in found.clips for curve in clip["curves"]],
         changes=page.preset_changes(run.cfg),
         config=schema.dump_toml(run.cfg),
     )
@@ -251,7 +255,8 @@ def numbers_of(runs: Sequence[Told], say: Say) -> list[dict[str, float | None]]:
         for run in runs:
             progress = CheckpointStore(above(run.folder) / "checkpoints").meta()["progress"]
             stored = _read(run.folder / "card.json")
-            if all(stored.get(count) == progress[count] for count in ("env_steps", "updates")):
+            wanted = {"episodes": run.cfg.report.episodes, **progress}
+            if all(stored.get(name) == wanted[name] for name in ("env_steps", "updates", "episodes")):
                 found.append(stored["numbers"])
                 continue
             say(f"{run.name}: playing {run.cfg.report.episodes} episodes and asking the world model")
@@ -298,7 +303,7 @@ def grouped(runs: Sequence[Told], numbers: Sequence[dict[str, float | None]]) ->
     """Seeds of one configuration together, each group named by what sets it apart from the others."""
     plain = [dict(schema.values(dataclasses.replace(run.cfg, seed=0, preset=""))) for run in runs]
     differing = [k for k in plain[0] if len({repr(p[k]) for p in plain}) > 1]
-    names = [", ".join(f"{k.split('.')[-1]}={p[k]}" for k in differing) for p in plain]
+    names = _names(plain, differing)
     found: dict[str, Group] = {}
     for run, name, own in zip(runs, names, numbers, strict=True):
         group = found.setdefault(name, Group(name, [], []))
@@ -309,6 +314,16 @@ def grouped(runs: Sequence[Told], numbers: Sequence[dict[str, float | None]]) ->
         label = runs[0].cfg.task if len(runs) > 1 else runs[0].name
         return [Group(label, only.runs, only.numbers)]
     return list(found.values())
+
+
+def _names(plain: Sequence[Mapping[str, Any]], differing: Sequence[str], most: int = 3) -> list[str]:
+    """What sets each configuration apart, by the first few fields where those suffice."""
+    last = [k.split(".")[-1] for k in differing]
+    short = {k: name if last.count(name) == 1 else k for k, name in zip(differing, last, strict=True)}
+    named = lambda fields: [", ".join(f"{short[k]}={p[k]}" for k in fields) for p in plain]
+    whole, few = named(differing), named(differing[:most])
+    suffice = len(differing) > most and len(set(few)) == len(set(whole))
+    return [f"{name}, …" for name in few] if suffice else whole
 
 
 def write_many(runs: Sequence[Told], numbers: Sequence[dict[str, float | None]], out: Path) -> Path:
@@ -361,26 +376,19 @@ def report(
 
     Raises:
       CheckpointError: a folder holds no agent.
-      ConfigError: several runs are to be followed, or the port is in use.
+      ConfigError: several runs are to be followed, the port is in use, or the page cannot be written.
     """
     machine.prepare()
     say = lambda text: print(text, file=sys.stderr)
-    runs = [told(folder) for folder in expanded(folders)]
-    runs = [
-        dataclasses.replace(
-            run,
-            cfg=dataclasses.replace(run.cfg, report=dataclasses.replace(run.cfg.report, **(changes or {}))),
-        )
-        for run in runs
-    ]
+    runs = [_changed(told(folder), changes or {}) for folder in expanded(folders)]
+    path = Path(out) if out else (folders[0] if len(folders) == 1 else Path()) / PAGE
+    _check_writable(path)
     if follow:
-        return _follow(runs, folders, out, port, say)
+        return _follow(runs, folders, path, port, say)
     began = time.perf_counter()
-    if len(runs) == 1 and list(folders) == [runs[0].folder]:
-        numbers, path = _one(runs[0], Path(out) if out else None, say)
-        measured: Any = {"numbers": numbers}
+    if _is_one(runs, folders):
+        measured: Any = {"numbers": _one(runs[0], path, say)}
     else:
-        path = Path(out) if out else (folders[0] if len(folders) == 1 else Path()) / "report.html"
         write_many(runs, numbers_of(runs, say), path)
         measured = {"runs": [{"run": str(run.folder)} | _read(run.folder / "card.json") for run in runs]}
     say(f"{path} ({path.stat().st_size / 2**20:.1f} MB, {time.perf_counter() - began:.0f} s)")
@@ -389,16 +397,38 @@ def report(
     return 0
 
 
-def _follow(runs: Sequence[Told], folders: Sequence[Path], out: str, port: int, say: Say) -> int:
+def _changed(run: Told, changes: Mapping[str, Any]) -> Told:
+    """With other fields of `ReportConfig`; a run that was to have no report gets one of the usual size."""
+    usual = {} if run.cfg.report.episodes else {"episodes": ReportConfig().episodes}
+    report = dataclasses.replace(run.cfg.report, **{**usual, **changes})
+    return dataclasses.replace(run, cfg=dataclasses.replace(run.cfg, report=report))
+
+
+def _check_writable(path: Path) -> None:
+    """Measuring takes a while: a page that cannot be written is better told before."""
+    if path.exists() and not path.is_file():
+        raise ConfigError(f"{path} is there and no file: name another --out, such as {PAGE}")
+    try:
+        tempfile.TemporaryFile(dir=path.parent).close()
+    except OSError as error:
+        raise ConfigError(f"{path} cannot be written ({error.strerror}): name another --out") from None
+
+
+def _is_one(runs: Sequence[Told], folders: Sequence[Path]) -> bool:
+    """Whether a single run was asked for, and not a population."""
+    return len(runs) == 1 and list(folders) == [runs[0].folder]
+
+
+def _follow(runs: Sequence[Told], folders: Sequence[Path], path: Path, port: int, say: Say) -> int:
     from experiments.report.watch import watch
 
-    if len(runs) > 1 or list(folders) != [runs[0].folder]:
+    if not _is_one(runs, folders):
         raise ConfigError(f"--watch follows one run, but these are {len(runs)}")
     (run,) = runs
 
     def make() -> Path:
-        current = dataclasses.replace(told(run.folder), cfg=run.cfg)
-        return _one(current, Path(out) if out else None, say)[1]
+        _one(dataclasses.replace(told(run.folder), cfg=run.cfg), path, say)
+        return path
 
     return watch(CheckpointStore(above(run.folder) / "checkpoints"), make, port, say)
 
@@ -408,14 +438,13 @@ def above(folder: Path) -> Path:
     return folder.parent.parent if folder.parent.name == MEMBERS else folder
 
 
-def _one(run: Told, out: Path | None, say: Say) -> tuple[dict[str, float | None], Path]:
+def _one(run: Told, path: Path, say: Say) -> dict[str, float | None]:
+    """Write the page of a run; the numbers of its card."""
     import dreamer
 
     player = dreamer.load(run.folder, greedy=False)
     say(f"{run.name}: playing {run.cfg.report.episodes} episodes and asking the world model")
     with Examiner(run.cfg) as examiner:
         found = examiner.examine(player)
-    path = write_run(run, found, player)
-    if out is not None:
-        path = path.replace(out)
-    return found.card.numbers, path
+    write_run(run, found, player, path)
+    return found.card.numbers

@@ -48,11 +48,11 @@ def chosen(played: Sequence[Episode], most: int = 3) -> list[int]:
         kinds = [[i for i, e in enumerate(played) if e.success is kind] for kind in (True, False)]
         return [i for kind in kinds for i in kind[:most]]
     order = sorted(range(len(played)), key=lambda i: -played[i].return_)
-    return order[:most] + [i for i in order[most:][-most:] if i not in order[:most]]
+    return order[:most] + order[most:][-most:]
 
 
 def setback(reward: np.ndarray, value: np.ndarray, gamma: float) -> int:
-    """The slot whose successor was the worst news: the smallest ``r[t+1] + gamma * v[t+1] - v[t]``."""
+    """The slot that brought the worst news: the t with the smallest ``r[t] + gamma * v[t] - v[t-1]``."""
     if len(value) < 2:
         return 0
     return int(np.argmin(reward[1:] + gamma * value[1:] - value[:-1])) + 1
@@ -74,13 +74,14 @@ def episode(
     part = slice(begin, length)
     judgement = jax.tree.map(lambda x: x[n, part], card.readings.judgement)
     reward = episodes.reward[n, part]
+    following = np.where(episodes.is_terminal[n, part], 0.0, judgement.value)
     told: dict[str, Any] = {
         "seed": played.seed,
         "return": round(played.return_, 4),
         "length": played.length,
         "success": played.success,
         "first": begin,
-        "wrong": None if played.success else setback(reward, judgement.value, gamma),
+        "wrong": None if played.success else setback(reward, following, gamma),
         "actions": [_named({k: v[n, t] for k, v in episodes.action.items()}, names) for t in _range(part)],
         "series": {
             "critic": _rounded(judgement.value),
@@ -91,8 +92,8 @@ def episode(
     }
     if is_drawable(spaces):
         obs = {k: v[n, part] for k, v in episodes.obs.items()}
-        latent = jax.tree.map(lambda x: x[n, part], card.readings.latent)
-        expected = jax.device_get(inspector.expect(latent))
+        latent = jax.tree.map(lambda x: x[n], card.readings.latent)  # whole: one shape for all episodes
+        expected = {k: v[part] for k, v in jax.device_get(inspector.expect(latent)).items()}
         told["seen"] = sprites(_pictures(obs, spaces))
         told["expected"] = sprites(_pictures(expected, spaces))
     return told

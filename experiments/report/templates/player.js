@@ -6,11 +6,12 @@ const make = (tag, props = {}, ...children) => {
   return element;
 };
 
-/* One frame of a sprite sheet, enlarged to at most 224 pixels. */
+/* One frame of a sprite sheet, enlarged to at most 224 pixels, of which `beside` fit into `width`. */
 class Frame {
-  constructor(sheet, caption) {
+  constructor(sheet, caption, width, beside) {
     this.sheet = sheet;
-    this.scale = Math.min(2, 224 / Math.max(sheet.width, sheet.height));
+    const most = Math.min(224, (width - 12 * (beside - 1)) / beside);
+    this.scale = Math.min(2, most / Math.max(sheet.width, sheet.height));
     this.view = make("div", { className: "frame" });
     const size = n => Math.round(n * this.scale) + "px";
     Object.assign(this.view.style, {
@@ -34,7 +35,7 @@ class Chart {
     this.series = series;
     this.wrong = wrong;
     this.canvas = make("canvas");
-    this.legend = make("p", { className: "quiet" });
+    this.legend = make("p", { className: "legend" });
     this.element = make("div", {}, this.canvas, this.legend);
     this.length = Object.values(series)[0].length;
     this.canvas.onclick = event => {
@@ -66,10 +67,8 @@ class Chart {
     }
     if (this.wrong !== null) line(this.wrong, "#c9302c");
     line(i, "#888");
-    this.legend.replaceChildren(...Object.entries(this.series).flatMap(([name, values]) => [
-      Object.assign(make("span", { textContent: `${name} ${values[i]}` }), { style: `color: ${Chart.colors[name]}` }),
-      "  ",
-    ]));
+    this.legend.replaceChildren(...Object.entries(this.series).map(([name, values]) =>
+      Object.assign(make("span", { textContent: `${name} ${values[i]}` }), { style: `color: ${Chart.colors[name]}` })));
   }
 }
 
@@ -84,7 +83,7 @@ function players(root, episodes) {
     [...choose.children].forEach((button, i) => button.setAttribute("aria-pressed", i === n));
     const episode = episodes[n], length = episode.actions.length;
     const frames = [["seen", "seen"], ["expected", "expected by the model"]]
-      .filter(([key]) => episode[key]).map(([key, caption]) => new Frame(episode[key], caption));
+      .filter(([key]) => episode[key]).map(([key, caption]) => new Frame(episode[key], caption, root.clientWidth, 2));
     const slider = make("input", { type: "range", min: 0, max: length - 1, value: 0, ariaLabel: "step" });
     const play = make("button", { textContent: "play", className: "play" });
     const told = make("p");
@@ -120,6 +119,7 @@ function players(root, episodes) {
     if (event.key === "ArrowRight") step(1);
     if (event.key === "ArrowLeft") step(-1);
   });
+  window.addEventListener("resize", () => step(0));
   if (episodes.length) open(0);
 }
 
@@ -128,7 +128,7 @@ function loops(root, clips) {
   const shown = clips.filter(clip => clip.truth);
   if (!shown.length) return;
   const rows = shown.map(clip => {
-    const frames = ["truth", "model", "difference"].map(name => new Frame(clip[name], name));
+    const frames = ["truth", "model", "difference"].map(name => new Frame(clip[name], name, root.clientWidth, 3));
     const note = make("small");
     root.append(make("div", { className: "frames" }, ...frames.map(f => f.element)), note);
     return { clip, frames, note };

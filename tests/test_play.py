@@ -1,0 +1,401 @@
+"""Playing in the dream: the world stays the world, and every way back leads where it led before."""
+
+import base64
+import http.client
+import io
+import json
+import socket
+import threading
+from functools import cache
+
+import jax
+import numpy as np
+import pytest
+import tiny
+from PIL import Image
+
+import envs
+from dreamer.agent import Agent
+from dreamer.player import Player
+from envs.api import FIRST_TRAINING_SEED, EnvError
+from envs.draw import picture
+from experiments import serve
+from experiments.cli import main
+from experiments.play import session as sessions
+from experiments.play.play import Game
+from experiments.play.session import TILE, Session
+from experiments.serve import Refused
+
+pytestmark = pytest.mark.usefixtures("compilation_cache")
+LEFT, RIGHT, FORWARD, DROP = 0, 1, 2, 4
+GOAL = [FORWARD, FORWARD, RIGHT, FORWARD, FORWARD]
+"""Where the goal of grid:Empty-5x5 is."""
+
+
+def restless(agent: Agent):
+    """Parameters with which nothing is 0 only because a layer starts there."""
+    rng = np.random.default_rng(0)
+    shake = lambda p: p + rng.normal(0, 0.3, p.shape).astype(p.dtype)
+    return jax.tree.map(shake, tiny.jit(agent.init)(jax.random.key(0)).params)
+
+
+def begin(task: str) -> Session:
+    """A session with an agent whose programs compile quickly."""
+    env = envs.make(task, 1)
+    agent = Agent(env.obs_space, env.act_space, tiny.CFG)
+    params = restless(agent)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(jax, "jit", tiny.jit)
+        return Session(env, Player(agent, params, tiny.HYPER), 0)
+
+
+@pytest.fixture(scope="module")
+def rooms(compilation_cache):
+    return begin("grid:Empty-5x5")
+
+
+@pytest.fixture(scope="module")
+def poles(compilation_cache):
+    return begin("gymnasium:CartPole-v1")
+
+
+@pytest.fixture
+def room(rooms):
+    """A new episode of a small room."""
+    rooms.new(0)
+    return rooms
+
+
+@pytest.fixture
+def pole(poles):
+    poles.new(0)
+    return poles
+
+
+def play(session: Session, *actions: int | None) -> dict:
+    """What the page shows after some actions."""
+    for action in actions:
+        session.act(action)
+    return session.state()
+
+
+def at(session: Session) -> dict:
+    """What the page shows, without the other lines."""
+    return {k: v for k, v in session.state().items() if k != "lines"}
+
+
+by_itself = cache(envs.make)
+
+
+def by_hand(task: str, seed: int, actions) -> tuple[dict, float, bool]:
+    """Observation, return and end of an environment that nobody else steps."""
+    env = by_itself(task)
+    step, total = env.reset([seed]), 0.0
+    for action in actions:
+        assert not step.is_last[0]
+        step = env.step({"action": np.array([action], np.int32)})
+        total += float(step.reward[0])
+    return {k: v[0] for k, v in step.obs.items()}, total, bool(step.is_last[0])
+
+
+def drawn(told: dict) -> np.ndarray:
+    """The picture that the page shows."""
+    data = told["frame"].removeprefix("data:image/png;base64,")
+    return np.asarray(Image.open(io.BytesIO(base64.b64decode(data))))
+
+
+def assert_is_world(session: Session, seed: int, actions) -> None:
+    """What the page calls the world is the environment after these actions."""
+    task = session.state()["task"]
+    obs, total, over = by_hand(task, seed, actions)
+    world = session.state()["world"]
+    assert world["return"] == pytest.approx(total, abs=1e-4) and world["over"] == over
+    if "frame" in world:
+        np.testing.assert_array_equal(drawn(world), picture(obs, by_itself(task).obs_space, tile=TILE))
+    else:
+        assert list(map(float, world["values"]["vector"])) == pytest.approx(list(obs["vector"]), abs=1e-3)
+
+
+# The world.
+
+
+@pytest.mark.parametrize("actions", [[], [LEFT], [FORWARD, RIGHT, FORWARD], GOAL])
+def test_the_world_is_the_environment_stepped_by_hand(room, actions):
+    play(room, *actions)
+    assert_is_world(room, 0, actions)
+
+
+def test_a_world_of_the_host_is_it_too(pole):
+    play(pole, 0, 1, 1, 0, 1)
+    assert_is_world(pole, 0, [0, 1, 1, 0, 1])
+
+
+def test_a_new_episode_is_that_of_its_seed(pole):
+    pole.new(7)
+    play(pole, 1)
+    assert pole.state()["seed"] == 7
+    assert_is_world(pole, 7, [1])
+
+
+def test_the_agent_does_what_it_said_it_would(room):
+    would = room.state()["choice"]
+    assert play(room, None)["last"] == would
+    assert_is_world(room, 0, [room.state()["actions"].index(would)])
+
+
+def test_after_the_end_the_world_stands_still_and_the_dream_goes_on(room):
+    ended = play(room, *GOAL)
+    assert ended["world"]["over"] and ended["world"]["reward"] > 0
+    later = play(room, LEFT, FORWARD)
+    assert later["world"] == ended["world"] and later["t"] == len(GOAL) + 2
+    assert later["dream"]["critic"] != ended["dream"]["critic"]
+
+
+# The way back.
+
+
+@pytest.mark.parametrize("t", [0, 2])
+def test_going_back_and_doing_the_same_again_leads_to_the_same(room, t):
+    states = [at(room)]
+    for action in (FORWARD, RIGHT, FORWARD, DROP):
+        room.act(action)
+        states.append(at(room))
+    room.rewind(t)
+    assert at(room) == states[t]
+    for i, action in enumerate((FORWARD, RIGHT, FORWARD, DROP)[t:]):
+        room.act(action)
+        assert at(room) == states[t + 1 + i]
+
+
+def test_branching_keeps_the_old_line(pole):
+    old = play(pole, 0, 0, 0, 0)
+    pole.rewind(1)
+    play(pole, 1, 1)
+    assert_is_world(pole, 0, [0, 1, 1])
+    assert pole.state()["lines"] == [4]
+    pole.open(0)
+    assert at(pole) == {k: v for k, v in old.items() if k != "lines"}
+    assert pole.state()["lines"] == [3]
+    play(pole, 1)
+    assert_is_world(pole, 0, [0, 0, 0, 0, 1])
+
+
+def test_a_line_that_ended_does_not_end_the_others(room):
+    play(room, *GOAL, LEFT)
+    room.rewind(2)
+    play(room, LEFT)
+    assert_is_world(room, 0, [*GOAL[:2], LEFT])
+    room.open(0)
+    assert play(room, LEFT)["world"]["over"]
+    room.open(0)
+    play(room, RIGHT)
+    assert_is_world(room, 0, [*GOAL[:2], LEFT, RIGHT])
+
+
+def test_only_what_would_be_lost_is_kept(room):
+    play(room, LEFT, LEFT, LEFT)
+    room.rewind(3)
+    assert room.state()["lines"] == []
+    for t in (2, 1, 0):
+        room.rewind(t)
+        assert room.state()["lines"] == [3]
+    room.open(0)
+    assert room.state()["lines"] == [] and room.state()["t"] == 3
+
+
+def test_a_new_episode_forgets_the_lines(room):
+    play(room, LEFT, LEFT)
+    room.rewind(0)
+    room.new(1)
+    assert room.state()["lines"] == [] and room.state()["t"] == 0
+
+
+# The dream.
+
+
+def test_the_dream_begins_with_what_the_agent_saw(room):
+    told = room.state()
+    assert told["dream"]["awake"] and told["dream"]["critic"] == told["world"]["critic"]
+
+
+def test_looking_sets_the_dream_to_what_the_agent_believes(room):
+    told = play(room, FORWARD, RIGHT, FORWARD)
+    assert not told["dream"]["awake"] and told["dream"]["critic"] != told["world"]["critic"]
+    room.wake()
+    woken = room.state()
+    assert woken["dream"]["awake"] and woken["dream"]["critic"] == told["world"]["critic"]
+    assert woken["world"] == told["world"] and woken["t"] == told["t"]
+    play(room, LEFT)
+    assert not room.state()["dream"]["awake"]
+    assert_is_world(room, 0, [FORWARD, RIGHT, FORWARD, LEFT])
+
+
+def test_what_was_dreamt_before_looking_is_not_lost_to_another_line(room):
+    asleep = play(room, FORWARD, RIGHT, FORWARD)["dream"]
+    room.rewind(2)
+    room.wake()
+    room.open(0)
+    assert room.state()["dream"] == asleep
+
+
+def test_the_dream_adds_up_what_it_promises(room):
+    rewards = [play(room, action)["dream"]["reward"] for action in (LEFT, FORWARD, RIGHT)]
+    assert room.state()["dream"]["return"] == pytest.approx(sum(rewards), abs=1e-3)
+
+
+def test_what_has_no_picture_is_shown_in_numbers():
+    assert sessions._lines(np.arange(4).reshape(2, 2)) == ["0 1", "2 3"]
+    assert sessions._lines(np.array([0.12345, -2])) == ["0.123", "-2"]
+    assert len(sessions._lines(np.zeros((99, 99)))) == 12
+
+
+# What cannot be.
+
+
+def ask(session: Session, path: str, **told) -> dict:
+    return json.loads(Game(session).posts()[path](told).body)
+
+
+@pytest.mark.parametrize(
+    ("path", "told", "sentence"),
+    [
+        ("/act", {"action": 7}, "the action must be 0 to 6, but it is 7"),
+        (
+            "/act",
+            {"action": -1},
+            "action must be a whole number, 0 or more and below 2147483648, but it is -1",
+        ),
+        ("/act", {"action": True}, "but it is True"),
+        ("/act", {"action": "left"}, "but it is 'left'"),
+        ("/rewind", {"t": 2}, "the line has moments 0 to 1, but not 2"),
+        ("/rewind", {}, "t must be a whole number"),
+        ("/line", {"index": 0}, "there are 0 other lines, but no line 0"),
+        ("/line", {"index": 0.0}, "but it is 0.0"),
+        ("/new", {"seed": -1}, "but it is -1"),
+        ("/new", {"seed": FIRST_TRAINING_SEED}, f"below {FIRST_TRAINING_SEED}, but it is {2**30}"),
+    ],
+)
+def test_what_cannot_be_is_refused_and_changes_nothing(room, path, told, sentence):
+    before = play(room, LEFT)
+    with pytest.raises(Refused) as refused:
+        ask(room, path, **told)
+    assert sentence in str(refused.value) and "\n" not in str(refused.value)
+    assert room.state() == before
+
+
+def test_every_path_tells_how_it_then_is(room):
+    assert ask(room, "/act", action=LEFT) == room.state()
+    assert ask(room, "/act")["t"] == 2
+    assert ask(room, "/rewind", t=0)["t"] == 0
+    assert ask(room, "/line", index=0)["t"] == 2
+    assert ask(room, "/wake")["dream"]["awake"]
+    assert ask(room, "/new", seed=5)["seed"] == 5
+    assert ask(room, "/new")["seed"] == 6
+
+
+def test_the_last_seed_is_followed_by_the_first(room):
+    room.new(FIRST_TRAINING_SEED - 1)
+    assert ask(room, "/new")["seed"] == 0
+
+
+def test_a_line_has_an_end(room, monkeypatch):
+    monkeypatch.setattr(sessions, "LONGEST", 2)
+    play(room, LEFT)
+    with pytest.raises(Refused, match="at most 2 moments; begin a new episode"):
+        room.act(LEFT)
+
+
+def test_a_world_that_fails_says_so_and_is_brought_back(pole, monkeypatch):
+    play(pole, 0, 0)
+
+    def fail(action):
+        raise EnvError("the pole broke")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(pole._env, "step", fail)
+        with pytest.raises(Refused, match="the pole broke"):
+            ask(pole, "/act", action=1)
+    pole._env.step({"action": np.array([0], np.int32)})  # wherever it was left
+    play(pole, 1)
+    assert_is_world(pole, 0, [0, 0, 1])
+
+
+def test_actions_that_are_numbers_are_left_to_the_agent():
+    session = begin("probe:continuous")
+    assert session.state()["actions"] == []
+    with pytest.raises(Refused, match="no single choice: let the agent act"):
+        session.act(0)
+    assert play(session, None)["t"] == 1
+
+
+# The command.
+
+
+def test_the_page_and_its_paths_are_served(room):
+    game = Game(room)
+    made = serve.server(0, {"/": game.page, "/state": game.state}, game.posts())
+    thread = threading.Thread(target=made.serve_forever, kwargs={"poll_interval": 0.01})
+    thread.start()
+
+    def ask(*request, **headers):
+        connection = http.client.HTTPConnection(*made.server_address, timeout=60)
+        connection.request(*request, headers=headers)
+        answer = connection.getresponse()
+        return answer.status, answer.read()
+
+    page = ask("GET", "/")
+    acted = ask("POST", "/act", b'{"action": 2}', **{"Content-Type": "application/json"})
+    refused = ask("POST", "/act", b'{"action": 9}', **{"Content-Type": "application/json"})
+    seen = ask("GET", "/state")
+    made.shutdown()
+    made.server_close()
+    thread.join()
+    assert page[0] == 200 and b"Play in the dream" in page[1]
+    assert acted == seen and json.loads(acted[1])["t"] == 1
+    assert refused == (400, b'{"error": "the action must be 0 to 6, but it is 9"}')
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory, compilation_cache):
+    """A run folder with an agent that has learned nothing."""
+    env = envs.make("grid:Empty-5x5", 1)
+    agent = Agent(env.obs_space, env.act_space, tiny.CFG)
+    state = tiny.jit(agent.init)(jax.random.key(0))
+    return tiny.store(tmp_path_factory.mktemp("runs") / "room", state, agent, task="grid:Empty-5x5")
+
+
+def mistake(capsys, *words: str) -> str:
+    """The sentence that a command ends with, which is one."""
+    assert main(["play", *words]) == 2
+    out, err = capsys.readouterr()
+    assert out == "" and err.startswith("dreamer: ") and err.count("\n") == 1
+    return err
+
+
+def test_without_an_agent_there_is_one_sentence(tmp_path, capsys):
+    assert f"There is no run folder {tmp_path}/none" in mistake(capsys, f"{tmp_path}/none")
+    assert f"no checkpoint folder {tmp_path}" in mistake(capsys, str(tmp_path))
+    assert "needs the folder of a run" in mistake(capsys)
+    assert "seed must be" in mistake(capsys, str(tmp_path), "--seed", str(FIRST_TRAINING_SEED))
+
+
+def test_a_port_in_use_is_one_sentence(run, capsys):
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        port = taken.getsockname()[1]
+        assert f"port {port} cannot be used" in mistake(capsys, str(run), "--port", str(port))
+
+
+@pytest.mark.parametrize("exported", [False, True])
+def test_a_run_or_an_exported_agent_is_played_until_somebody_ends_it(run, exported, capsys, monkeypatch):
+    def interrupt(self, poll_interval=0.5):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("http.server.ThreadingHTTPServer.serve_forever", interrupt)
+    path = run / "agent.safetensors" if exported else run
+    if exported:
+        assert main(["export", str(run), "--force"]) == 0
+    assert main(["play", str(path), "--port", "0"]) == 0
+    err = capsys.readouterr().err
+    assert "http://127.0.0.1:" in err and f"grid:Empty-5x5 in the dreams of {path}; Ctrl-C ends" in err

@@ -1,0 +1,481 @@
+"""The page about a run is one file that says what was measured, and of what."""
+
+import dataclasses
+import html
+import io
+import json
+import re
+import shutil
+from collections.abc import Callable
+from contextlib import redirect_stdout
+from functools import cache
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any, NamedTuple
+
+import jax
+import pytest
+import test_run
+import tiny
+
+import envs
+from dreamer import schema
+from dreamer.agent import Agent
+from dreamer.config import load_toml
+from dreamer.inspection import Inspector
+from dreamer.logger import read_rows
+from experiments import presets, run
+from experiments.cli import main
+from experiments.report import page, report
+from experiments.report.card import MEANINGS
+from experiments.report.report import Examination, Examiner
+
+pytestmark = pytest.mark.usefixtures("compilation_cache")
+SMALL = {"report__episodes": 2, "report__max_steps": 8, "report__context": 2, "report__horizon": 3}
+STRANGE = '<b>&"'
+"""A name that is not to become part of the page's own text."""
+SESSION = {
+    "time": "2026-01-02T03:04:05Z",
+    "command": f"dreamer train --run {STRANGE}",
+    "cpus": 2,
+    "devices": ["cpu:0"],
+    "python": "3.11.1",
+    "versions": {"jax": "0.10"},
+    "commit": None,
+}
+
+
+class Reported(NamedTuple):
+    """A run folder, what was printed of it, and what was found."""
+
+    run: Path
+    printed: dict[str, Any]
+    found: Examination
+
+    @property
+    def page(self) -> str:
+        return (self.run / "report.html").read_text()
+
+
+@cache
+def newborn(task: str):
+    """An agent for a task, which has learned nothing, and its state."""
+    env = envs.make(task, 1)
+    agent = Agent(env.obs_space, env.act_space, tiny.CFG)
+    env.close()
+    return agent, tiny.jit(agent.init)(jax.random.key(0))
+
+
+def untrained(folder: Path, **changes) -> Path:
+    """A run folder with an agent that has learned nothing."""
+    agent, state = newborn("grid:Empty-5x5")
+    tiny.store(folder, state, agent, **{"task": "grid:Empty-5x5", "preset": "quickstart", **SMALL, **changes})
+    (folder / "environment.json").write_text(json.dumps({"sessions": [{}, SESSION]}))
+    return folder
+
+
+def reported(folder: Path, make: Callable[[], int]) -> Reported:
+    """What `make` prints and finds."""
+    seen, examine, prepare = [], Examiner.examine, Inspector.__init__
+
+    def quick(self, *told):
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(jax, "jit", tiny.jit)
+            prepare(self, *told)
+
+    with pytest.MonkeyPatch.context() as patch, redirect_stdout(io.StringIO()) as out:
+        patch.setattr(Examiner, "examine", lambda *told: seen.append(examine(*told)) or seen[-1])
+        patch.setattr(Inspector, "__init__", quick)
+        assert make() == 0
+    return Reported(folder, json.loads(out.getvalue()), seen[-1])
+
+
+@pytest.fixture(scope="module")
+def room(tmp_path_factory, compilation_cache) -> Reported:
+    """An agent that has learned nothing, on a task of the device, with pictures."""
+    folder = untrained(tmp_path_factory.mktemp("runs") / "room")
+    return reported(folder, lambda: main(["report", str(folder), "--json"]))
+
+
+@pytest.fixture(scope="module")
+def ended(tmp_path_factory, compilation_cache) -> Reported:
+    """A run in the loop of the host that ended, with numbers; the folder has a strange name."""
+    folder = tmp_path_factory.mktemp("runs") / STRANGE
+    return reported(folder, lambda: run.train(small(), folder, json=True))
+
+
+@pytest.fixture(params=["room", "ended"])
+def either(request) -> Reported:
+    return request.getfixturevalue(request.param)
+
+
+@pytest.fixture
+def asked(monkeypatch, room) -> list[str]:
+    """Which configurations are examined from now on, each with what was found in the room."""
+    names = []
+
+    def examine(self, player, *, pictures=True):
+        names.append(f"{self.cfg.task}/{self.cfg.report.episodes}")
+        return room.found
+
+    monkeypatch.setattr(
+        Examiner, "__init__", lambda self, cfg: vars(self).update(cfg=cfg, env=SimpleNamespace(close=str))
+    )
+    monkeypatch.setattr(Examiner, "examine", examine)
+    return names
+
+
+def escaped(text: str) -> str:
+    """Text as a page has it."""
+    return html.escape(text).replace("&quot;", "&#34;").replace("&#x27;", "&#39;")
+
+
+# The page of one run.
+
+
+def test_the_page_needs_nothing_but_itself(either):
+    text = re.sub(r'\sxmlns(:\w+)?="[^"]*"', "", either.page)
+    assert not re.findall(r"https?:|@import|<link[^>]*stylesheet|<iframe", text)
+    for found in re.findall(r"""\b(?:src|href)\s*=\s*["']?([^"'\s>]*)""", text):
+        assert found.startswith(("data:", "#"))
+    assert "<base" not in text and "srcset" not in text
+
+
+def test_the_card_has_every_number(either):
+    assert re.findall(r'<tr data-name="(\w+)"', either.page) == list(MEANINGS)
+    for name, meaning in MEANINGS.items():
+        assert html.escape(meaning.title) in either.page
+        row = either.page.partition(f'data-name="{name}"')[2].partition("</tr>")[0]
+        assert f'<td class="n">{page.number(either.found.card.numbers[name])}</td>' in row
+
+
+def test_the_page_says_how_the_run_was_made(either):
+    config = re.search(r"<pre>(.*?)</pre>", either.page, re.DOTALL)
+    assert config and html.unescape(config[1]) == (either.run / "config.toml").read_text()
+    session = json.loads((either.run / "environment.json").read_text())["sessions"][-1]
+    assert f"<code>{escaped(session['command'])}</code>" in either.page
+    assert f"JAX {session['versions']['jax']}, commit {session['commit'] or 'unknown'}" in either.page
+    steps = presets.build("quickstart").steps, load_toml(either.run / "config.toml").steps
+    assert "<code>steps</code></td><td>{}</td><td>{}</td>".format(*steps) in either.page
+
+
+def test_the_numbers_stand_beside_the_page(either):
+    card = json.loads((either.run / "card.json").read_text())
+    assert (card["env_steps"], card["episodes"]) == (160, 2)
+    assert card["numbers"] == either.found.card.numbers and card["numbers"]["surprise"] > 0
+    assert either.printed["report"] == str(either.run / "report.html")
+    assert f"<b>{card['updates']}</b><span>updates" in either.page
+
+
+def test_the_command_prints_the_numbers(room):
+    assert room.printed.keys() == {"report", "numbers"}
+    assert room.printed["numbers"] == room.found.card.numbers
+
+
+def test_names_do_not_become_part_of_the_page(room, ended):
+    assert f"<title>{escaped(STRANGE)}</title>" in ended.page
+    for text in (room.page, ended.page):
+        assert STRANGE not in text and STRANGE in html.unescape(text)
+
+
+def test_episodes_are_there_to_be_played(either):
+    told = {
+        name: json.loads(re.search(rf'<script id="{name}"[^>]*>(.*?)</script>', either.page, re.DOTALL)[1])
+        for name in ("episodes", "clip-data")
+    }
+    assert len(told["episodes"]) == len(either.found.played)
+    for episode, played in zip(
+        sorted(told["episodes"], key=lambda e: e["seed"]), either.found.played, strict=True
+    ):
+        assert episode["seed"] == played.seed and episode["length"] == played.length
+        assert len(episode["actions"]) == played.length + 1
+    assert len(told["clip-data"]) == len(either.found.clips) > 0
+
+
+def test_data_cannot_end_its_script():
+    data = {"name": "</script><script>alert(1)</script>&amp;"}
+    assert "<" not in page.embedded(data) and json.loads(page.embedded(data)) == data
+
+
+@pytest.mark.parametrize(
+    ("value", "text"), [(None, "–"), (0.5, "0.5"), (0.12345, "0.123"), (12345.6, "12,346"), (-2000, "-2,000")]
+)
+def test_numbers_are_short(value, text):
+    assert page.number(value) == text
+
+
+def test_only_a_known_preset_has_changes():
+    cfg = presets.build("cartpole")
+    assert page.preset_changes(cfg) == []
+    assert page.preset_changes(dataclasses.replace(cfg, seed=3)) == [("seed", 0, 3)]
+    assert page.preset_changes(dataclasses.replace(cfg, preset="mine")) == []
+
+
+def test_a_curve_is_a_running_mean():
+    points = [(10 * i, float(i)) for i in range(5)]
+    assert report.smooth(points, window=2) == ([0, 10, 20, 30, 40], [0, 0.5, 1.5, 2.5, 3.5])
+    assert report.smooth([]) == ([], [])
+    assert len(report.smooth([(i, 1.0) for i in range(1000)])[0]) == 400
+
+
+# What is told of a run, with and without its result.
+
+
+def result_of(folder: Path, env_steps: int) -> None:
+    result = {"env_steps": env_steps, "episodes": 100, "success_rate": 0.75, "success_interval": [0.65, 0.83]}
+    (folder / "result.json").write_text(json.dumps(result))
+
+
+@pytest.mark.parametrize(("env_steps", "finished"), [(160, True), (80, False)])
+def test_a_result_is_told_until_the_run_goes_on(tmp_path, asked, env_steps, finished):
+    result_of(untrained(tmp_path / "run"), env_steps)
+    assert main(["report", f"{tmp_path}/run"]) == 0
+    text = (tmp_path / "run" / "report.html").read_text()
+    assert ("75.0%" in text) == finished
+    assert ("This run has not finished" in text) != finished
+
+
+def test_training_is_told_where_there_was_some(tmp_path, asked):
+    folder = untrained(tmp_path / "run")
+    assert main(["report", str(folder)]) == 0
+    assert "How training went" not in (folder / "report.html").read_text()
+    rows = [{"env_steps": i, "return": 1.0, "success": True, "length": 3} for i in range(9)]
+    (folder / "episodes.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    assert main(["report", str(folder)]) == 0
+    assert "How training went" in (folder / "report.html").read_text()
+
+
+def test_a_run_without_reports_gets_one_when_asked(tmp_path, asked):
+    folder = untrained(tmp_path / "run", report__episodes=0)
+    assert main(["report", str(folder)]) == 0
+    assert main(["report", str(folder), "--episodes", "5"]) == 0
+    assert asked == ["grid:Empty-5x5/32", "grid:Empty-5x5/5"]
+
+
+def test_the_page_can_be_written_elsewhere(tmp_path, asked, capsys):
+    folder = untrained(tmp_path / "run")
+    (folder / "report.html").write_text("as it was")
+    assert main(["report", str(folder), "--out", f"{tmp_path}/other.html", "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["report"] == f"{tmp_path}/other.html"
+    assert (folder / "report.html").read_text() == "as it was"
+    assert "Report card" in (tmp_path / "other.html").read_text()
+
+
+def test_a_run_is_named_after_its_folder(tmp_path, asked, monkeypatch):
+    monkeypatch.chdir(untrained(tmp_path / "here"))
+    assert main(["report", "."]) == 0
+    assert "<title>here</title>" in Path("report.html").read_text()
+
+
+# Several runs.
+
+
+def carded(folder: Path, numbers: dict[str, float], **changes) -> Path:
+    """A run whose card is that of its newest checkpoint."""
+    untrained(folder, **changes)
+    card = {"env_steps": 160, "updates": 40, "episodes": 2, "numbers": numbers}
+    (folder / "card.json").write_text(json.dumps(card))
+    return folder
+
+
+def headings(path: Path) -> list[str]:
+    """The groups of a comparison."""
+    row = path.read_text().partition('<table id="cards">')[2].partition("</tr>")[0]
+    return [html.unescape(name) for name in re.findall(r"<th[^>]*>(.*?)</th>", row)[1:-1]]
+
+
+def values(path: Path, name: str) -> list[str]:
+    """One number of the card, of every group."""
+    row = path.read_text().partition(f'<tr data-name="{name}">')[2].partition("</tr>")[0]
+    return re.findall(r'<td class="n">(.*?)</td>', row)
+
+
+def compare(capsys, *words: str) -> dict[str, Any]:
+    """What `dreamer report --json` prints of several runs."""
+    assert main(["report", *words, "--json"]) == 0
+    return json.loads(capsys.readouterr().out)
+
+
+def test_seeds_of_one_configuration_are_one_group(tmp_path, asked, capsys, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    for seed in range(2):
+        carded(tmp_path / f"run{seed}", {"surprise": 1.0 + seed}, seed=seed)
+    printed = compare(capsys, "run0", "run1")
+    path = tmp_path / "report.html"
+    assert printed["report"] == "report.html"
+    assert [told["run"] for told in printed["runs"]] == ["run0", "run1"]
+    assert [told["numbers"]["surprise"] for told in printed["runs"]] == [1.0, 2.0]
+    assert headings(path) == ["grid:Empty-5x5"]
+    assert values(path, "surprise") == ["1.5"] and values(path, "randomness") == ["–"]
+    assert asked == []
+
+
+def test_groups_are_named_by_what_sets_them_apart(tmp_path, asked, capsys):
+    for i, lr in enumerate((1e-2, 1e-2, 3e-4)):
+        carded(tmp_path / f"run{i}", {"surprise": float(i)}, seed=i, agent__optim__lr=lr, preset=f"p{i}")
+    compare(capsys, *(f"{tmp_path}/run{i}" for i in range(3)), "--out", f"{tmp_path}/all.html")
+    assert headings(tmp_path / "all.html") == ["lr=0.01", "lr=0.0003"]
+    assert values(tmp_path / "all.html", "surprise") == ["0.5", "2"]
+    text = (tmp_path / "all.html").read_text()
+    assert "3 runs, 2 configurations" in text and not re.search(r"https?:(?!//www.w3.org)", text)
+
+
+def names(*configurations: dict) -> list[str]:
+    """What configurations are called that differ from a preset in some fields."""
+    cfg = dict(schema.values(presets.build("quickstart")))
+    plain = [cfg | {k.replace("__", "."): v for k, v in c.items()} for c in configurations]
+    return report._names(plain, [k for k in cfg if len({repr(p[k]) for p in plain}) > 1])
+
+
+def test_names_are_short_and_say_which():
+    assert names({"agent__encoder__layers": 1}, {"agent__encoder__layers": 2}) == ["layers=1", "layers=2"]
+    both = {"agent__encoder__layers": 7, "agent__decoder__layers": 8}
+    assert names({}, both)[1] == "agent.encoder.layers=7, agent.decoder.layers=8"
+    many = {"task": "a:b", "steps": 5, "agent__rssm__deter": 8, "agent__rssm__stoch": 2}
+    assert names({}, many)[1] == "task=a:b, steps=5, deter=8, …"
+    assert names({}, many, {**many, "agent__rssm__stoch": 3})[1] == "task=a:b, steps=5, deter=8, stoch=2"
+
+
+def test_the_members_of_a_population_are_compared(tmp_path, asked, capsys):
+    whole = untrained(tmp_path / "all", population__seeds=2)
+    cfg = load_toml(whole / "config.toml")
+    for i in range(2):
+        member = whole / "members" / f"{i:03d}"
+        member.mkdir(parents=True)
+        own = schema.replace_paths(cfg, {"population.seeds": 1, "seed": i})
+        (member / "config.toml").write_text(schema.dump_toml(own))
+        card = {"env_steps": 160, "updates": 40, "episodes": 2, "numbers": {"surprise": float(i)}}
+        (member / "card.json").write_text(json.dumps(card))
+    printed = compare(capsys, str(whole))
+    assert printed["report"] == f"{whole}/report.html"
+    assert values(whole / "report.html", "surprise") == ["0.5"]
+    other = carded(tmp_path / "other", {"surprise": 4.0}, steps=2000)
+    compare(capsys, str(whole), str(other), "--out", f"{tmp_path}/both.html")
+    assert headings(tmp_path / "both.html") == ["steps=1000", "steps=2000"]
+    assert values(tmp_path / "both.html", "surprise") == ["0.5", "4"]
+
+
+@pytest.mark.parametrize(
+    ("changed", "words", "measured"),
+    [
+        ({}, [], 0),
+        ({"env_steps": 80}, [], 1),
+        ({"updates": 39}, [], 1),
+        ({"episodes": 9}, [], 1),
+        ({}, ["--episodes", "3"], 2),
+    ],
+)
+def test_a_card_is_measured_anew_where_it_is_not_the_one_asked_for(
+    tmp_path, asked, capsys, changed, words, measured
+):
+    for i in range(2):
+        carded(tmp_path / f"run{i}", {"surprise": 99.0}, seed=i)
+    card = tmp_path / "run0" / "card.json"
+    card.write_text(json.dumps(json.loads(card.read_text()) | changed))
+    runs = [f"{tmp_path}/run{i}" for i in range(2)]
+    printed = compare(capsys, *runs, "--out", f"{tmp_path}/page.html", *words)
+    fresh = [told["numbers"] != {"surprise": 99.0} for told in printed["runs"]]
+    assert len(asked) == measured and fresh == [measured > 0, measured > 1]
+
+
+# What cannot be.
+
+
+@pytest.fixture
+def place(tmp_path, monkeypatch) -> Path:
+    """A folder with two runs, one without checkpoints, and something else."""
+    monkeypatch.chdir(tmp_path)
+    for name in ("run", "run2"):
+        carded(Path(name), {})
+    empty = untrained(Path("empty")) / "checkpoints"
+    empty.rename(tmp_path / "away")
+    Path("else").mkdir()
+    Path("pipe").symlink_to("/dev/null")
+    return tmp_path
+
+
+@pytest.mark.parametrize(
+    ("words", "sentence"),
+    [
+        ("", "dreamer report needs the folder of a run"),
+        ("none", "There is no run folder none."),
+        ("else", "else is not a run folder (it has no config.toml)."),
+        ("run else", "else is not a run folder"),
+        ("empty", "there is no checkpoint folder"),
+        ("run empty", "there is no checkpoint folder"),
+        ("run run2 --watch", "--watch follows one run, but these are 2"),
+        ("run --out none/page.html", "none/page.html cannot be written (No such file or directory)"),
+        ("run run2 --out else", "else is there and no file: name another --out"),
+        ("run --out pipe", "pipe is there and no file: name another --out"),
+        ("run --episodes -1", "episodes must be a whole number of at least 0, but it is -1"),
+    ],
+)
+def test_what_cannot_be_is_one_sentence_before_anything_is_measured(place, asked, capsys, words, sentence):
+    assert main(["report", *words.split()]) == 2
+    out, err = capsys.readouterr()
+    lines = [line for line in err.splitlines() if "asking the world model" not in line]
+    assert out == "" and len(lines) == 1 and lines[0].startswith("dreamer: ") and sentence in lines[0]
+    assert asked == [] and not Path("report.html").exists()
+
+
+# At the end of a run, and in between.
+
+
+def small(**changes):
+    return test_run.change(preset="quickstart", **{**SMALL, **changes})
+
+
+def trained(folder: Path, capsys, **changes) -> dict[str, Any]:
+    """What `dreamer train --json` prints of a small run, and what it says."""
+    assert run.train(small(**changes), folder, json=True) == 0
+    out, err = capsys.readouterr()
+    return json.loads(out) | {"said": err}
+
+
+def test_a_run_ends_with_its_report(ended):
+    (row,) = (row for row in read_rows(ended.run / "metrics.jsonl") if "report/surprise" in row)
+    told = {f"report/{k}": v for k, v in ended.found.card.numbers.items() if v is not None}
+    assert told.items() <= row.items() and row["env_steps"] == 160
+    assert "This run has not finished" not in ended.page
+    assert ended.printed["env_steps"] == 160 and "seconds" in ended.printed
+
+
+def test_without_episodes_there_is_no_report(tmp_path, ended, asked, capsys):
+    folder = tmp_path / "run"
+    shutil.copytree(ended.run, folder)
+    for name in ("report.html", "card.json", "result.json"):
+        (folder / name).unlink()
+    printed = trained(folder, capsys, report__episodes=0, report__every=10, steps=200)
+    assert asked == [] and "report" not in printed and printed["env_steps"] == 200
+    assert not {"report.html", "card.json"} & {p.name for p in folder.iterdir()}
+
+
+@pytest.mark.parametrize(
+    ("error", "sentence", "traceback"),
+    [
+        (OSError(28, "No space left on device"), "([Errno 28] No space left on device)", False),
+        (envs.EnvError("the world\nbroke"), "(the world broke)", False),
+        (ZeroDivisionError("division by zero"), "(ZeroDivisionError: division by zero)", True),
+    ],
+)
+def test_a_report_that_fails_does_not_take_the_result_with_it(
+    ended, capsys, monkeypatch, error, sentence, traceback
+):
+    def fail(self, cfg):
+        raise error
+
+    monkeypatch.setattr(Examiner, "__init__", fail)
+    printed = trained(ended.run, capsys)
+    assert printed["env_steps"] == 160 and "report" not in printed
+    assert f"there is no report {sentence}; try again with: dreamer report {ended.run}" in printed["said"]
+    assert ("Traceback" in printed["said"]) == traceback
+
+
+def test_a_run_of_the_device_is_reported_in_between_too(tmp_path, room, asked, capsys):
+    fused = {"task": "grid:Catch", "steps": 128, "loop__prefill": 32, "eval__episodes": 0}
+    printed = trained(tmp_path / "run", capsys, **fused, report__every=64)
+    rows = [row for row in read_rows(tmp_path / "run" / "metrics.jsonl") if "report/surprise" in row]
+    assert [row["env_steps"] for row in rows] == [64, 128]
+    assert rows[0]["report/surprise"] == room.found.card.numbers["surprise"]
+    assert asked == ["grid:Catch/2"] * 2 and printed["report"] == f"{tmp_path}/run/report.html"
+    assert "<b>128</b><span>environment steps" in (tmp_path / "run" / "report.html").read_text()

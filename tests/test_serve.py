@@ -1,0 +1,121 @@
+"""The server answers this machine only, and says in one sentence why it does not."""
+
+import http.client
+import json
+import threading
+
+import pytest
+
+from dreamer.schema import ConfigError
+from experiments import serve
+from experiments.serve import LARGEST, Refused, Reply
+
+JSON = {"Content-Type": "application/json"}
+
+
+def refuse(told):
+    raise Refused("there is no such move")
+
+
+@pytest.fixture(scope="module")
+def port():
+    made = serve.server(
+        0,
+        {"/": lambda: Reply.html("<p>å</p>"), "/version": lambda: Reply.text("7")},
+        {"/echo": Reply.json, "/refuse": refuse},
+    )
+    thread = threading.Thread(target=made.serve_forever, kwargs={"poll_interval": 0.01})
+    thread.start()
+    yield made.server_address[1]
+    made.shutdown()
+    made.server_close()
+    thread.join()
+
+
+def ask(port: int, method: str, path: str, body: bytes | None = None, headers=JSON):
+    """Status, type and body of an answer."""
+    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=30)
+    connection.request(method, path, body, headers)
+    answer = connection.getresponse()
+    found = answer.status, answer.getheader("Content-Type"), answer.read()
+    connection.close()
+    return found
+
+
+def why(port: int, *request, **rest) -> tuple[int, str]:
+    """Status and sentence of a refusal."""
+    status, kind, body = ask(port, *request, **rest)
+    assert kind == "application/json"
+    told = json.loads(body)
+    assert told.keys() == {"error"}
+    return status, told["error"]
+
+
+def test_a_path_answers_with_its_type(port):
+    assert ask(port, "GET", "/?x=1") == (200, "text/html; charset=utf-8", "<p>å</p>".encode())
+    assert ask(port, "GET", "/version") == (200, "text/plain; charset=utf-8", b"7")
+
+
+def test_a_path_gets_the_object_that_was_sent(port):
+    assert ask(port, "POST", "/echo", b'{"a": [1]}') == (200, "application/json", b'{"a": [1]}')
+    assert ask(port, "POST", "/echo") == (200, "application/json", b"{}")
+
+
+@pytest.mark.parametrize(("method", "path"), [("GET", "/echo"), ("GET", "/../serve.py"), ("POST", "/")])
+def test_there_is_nothing_elsewhere(port, method, path):
+    assert why(port, method, path) == (404, f"there is nothing at {path}")
+
+
+def test_a_refusal_is_told(port):
+    assert why(port, "POST", "/refuse", b"{}") == (400, "there is no such move")
+
+
+@pytest.mark.parametrize(
+    ("body", "sentence"),
+    [
+        (b"{", "the request is not JSON"),
+        (b"\xff", "the request is not JSON"),
+        (b"[" * LARGEST, "the request is not JSON"),
+        (b"[1]", "the request must be a JSON object"),
+        (b"null", "the request must be a JSON object"),
+    ],
+)
+def test_only_objects_are_read(port, body, sentence):
+    assert why(port, "POST", "/echo", body) == (400, sentence)
+
+
+@pytest.mark.parametrize("length", [str(LARGEST + 1), "-1", "many", "9" * 5000])
+def test_the_length_of_a_request_is_limited(port, length):
+    refused = why(port, "POST", "/echo", headers={**JSON, "Content-Length": length})
+    assert refused == (400, f"a request has at most {LARGEST} bytes, but this one has {length[:9]}")
+
+
+@pytest.mark.parametrize("kind", ["text/plain", "application/x-www-form-urlencoded", ""])
+def test_what_a_page_of_another_site_may_send_is_refused(port, kind):
+    refused = why(port, "POST", "/echo", b"{}", headers={"Content-Type": kind})
+    assert refused == (400, "the request must be application/json")
+
+
+@pytest.mark.parametrize("method", ["GET", "POST"])
+@pytest.mark.parametrize("host", ["evil.example", "127.0.0.1.evil.example", "localhost.evil.example:80", ""])
+def test_a_name_that_somebody_leads_here_is_refused(port, method, host):
+    path = "/" if method == "GET" else "/echo"
+    refused = why(port, method, path, headers={**JSON, "Host": host})
+    assert refused == (400, "this page is only at 127.0.0.1 or localhost")
+
+
+@pytest.mark.parametrize("host", ["localhost", "localhost:9000", "127.0.0.1"])
+def test_this_machine_goes_by_its_own_names(port, host):
+    assert ask(port, "GET", "/version", headers={"Host": host})[0] == 200
+
+
+def test_it_listens_on_this_machine_alone(port):
+    made = serve.server(0, {})
+    assert made.server_address[0] == "127.0.0.1"
+    assert serve.address(made) == f"http://127.0.0.1:{made.server_address[1]}/"
+    made.server_close()
+
+
+def test_a_port_in_use_is_a_mistake_of_the_user(port):
+    with pytest.raises(ConfigError, match=rf"port {port} cannot be used .*choose another --port"):
+        serve.server(port, {})
