@@ -1,154 +1,354 @@
-"""The pages work in a real browser: nothing is missing, every control does what it says."""
+"""The pages work in a browser: by mouse, by keyboard, on a telephone, without a word in the console."""
 
+import contextlib
+import json
 import shutil
 import threading
+from collections.abc import Iterator
 
-import jax
 import pytest
-import tiny
 
-import dreamer
-import envs
-from dreamer.agent import Agent
-from experiments import cli, serve
-from experiments.play.play import Game
-from experiments.play.session import Session
+sync_api = pytest.importorskip("playwright.sync_api", reason="playwright is not installed (extra 'test')")
 
-playwright = pytest.importorskip("playwright.sync_api")
+from test_play import begin  # noqa: E402
+from test_report import SMALL, reported, untrained  # noqa: E402
+
+from envs.draw import MOVES  # noqa: E402
+from experiments import serve  # noqa: E402
+from experiments.cli import main  # noqa: E402
+from experiments.play.play import Game  # noqa: E402
+from experiments.report import watch  # noqa: E402
+from experiments.report.watch import Watch  # noqa: E402
+
 CHROMIUM = shutil.which("chromium")
 pytestmark = [
-    pytest.mark.skipif(CHROMIUM is None, reason="needs Debian's chromium"),
-    pytest.mark.filterwarnings("ignore::ResourceWarning"),  # of Playwright's own pipes
+    pytest.mark.usefixtures("compilation_cache"),
+    pytest.mark.skipif(CHROMIUM is None, reason="there is no chromium"),
 ]
-QUIET = ("--no-sandbox", "--disable-gpu", "--disable-background-networking", "--no-first-run")
-TASK = "grid:Empty-5x5"
-
-
-@pytest.fixture(scope="module")
-def run(tmp_path_factory):
-    """A run folder with an agent that has learned nothing."""
-    env = envs.make(TASK, 1)
-    agent = Agent(env.obs_space, env.act_space, tiny.CFG)
-    env.close()
-    folder = tmp_path_factory.mktemp("runs") / "one"
-    few = {"report__episodes": 3, "report__max_steps": 12, "report__context": 2, "report__horizon": 3}
-    tiny.store(folder, tiny.jit(agent.init)(jax.random.key(0)), agent, task=TASK, preset="quickstart", **few)
-    return folder
+FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-background-networking", "--no-first-run"]
+PHONE, DESK = {"width": 390, "height": 800}, {"width": 900, "height": 900}
 
 
 @pytest.fixture(scope="module")
 def browser():
-    with playwright.sync_playwright() as play:
-        made = play.chromium.launch(executable_path=CHROMIUM, args=QUIET)
-        yield made
-        made.close()
+    with sync_api.sync_playwright() as playwright:
+        found = playwright.chromium.launch(executable_path=CHROMIUM, args=FLAGS)
+        yield found
+        found.close()
 
 
 @pytest.fixture
-def page(browser):
-    """A page whose console stays empty."""
-    made, said = browser.new_page(viewport={"width": 390, "height": 800}), []
-    made.on("console", lambda message: said.append(message.text) if message.type != "log" else None)
-    made.on("pageerror", lambda error: said.append(str(error)))
-    yield made
-    made.close()
-    assert not said
+def tab(browser) -> Iterator:
+    """An empty page that must not complain, nor load anything from elsewhere."""
+    page, complaints = browser.new_page(viewport=DESK), []
+    page.set_default_timeout(20_000)
+    page.on("console", lambda message: complaints.append(message.text))
+    page.on("pageerror", lambda error: complaints.append(str(error)))
+    page.on("request", lambda request: complaints.append(request.url) if _foreign(request.url) else None)
+    page.complaints = complaints
+    yield page
+    page.close()
+    assert complaints == []
+
+
+def _foreign(url: str) -> bool:
+    return not url.startswith(("file://", "data:", "http://127.0.0.1:"))
+
+
+def overflow(page) -> int:
+    """Pixels that one could scroll to the side."""
+    return page.evaluate("document.documentElement.scrollWidth - document.documentElement.clientWidth")
+
+
+# The report.
 
 
 @pytest.fixture(scope="module")
-def report(run):
-    assert cli.main(["report", str(run)]) == 0
-    return (run / "report.html").as_uri()
-
-
-def test_a_report_fits_a_phone(page, report):
-    page.goto(report)
-    assert page.evaluate("document.documentElement.scrollWidth") <= 390
-    assert page.locator("#card tr[data-name]").count() > 10
-
-
-def test_an_episode_can_be_stepped_through(page, report):
-    page.goto(report)
-    slider, told = page.locator("#player input[type=range]"), page.locator("#player p", has_text="step ")
-    last = int(slider.get_attribute("max"))
-    slider.evaluate("s => { s.value = 0; s.oninput(); }")
-    assert told.inner_text().startswith("step 0 ")
-    page.keyboard.press("ArrowRight")
-    assert slider.input_value() == "1"
-    page.keyboard.press("ArrowLeft")
-    page.keyboard.press("ArrowLeft")
-    assert slider.input_value() == "0"
-    slider.evaluate(f"s => {{ s.value = {last}; s.oninput(); }}")
-    assert "the end" in told.inner_text()
-    before = page.locator("#player .frame").first.evaluate("f => f.style.backgroundPosition")
-    page.locator("#player .play").click()  # from the end it begins again
-    page.wait_for_function("+document.querySelector('#player input').value >= 2")
-    page.locator("#player .play").click()
-    assert page.locator("#player .frame").first.evaluate("f => f.style.backgroundPosition") != before
-
-
-def test_every_episode_can_be_chosen_and_predictions_move(page, report):
-    page.goto(report)
-    buttons = page.locator("#player [role=group] button")
-    for i in range(buttons.count()):
-        buttons.nth(i).click()
-        assert buttons.nth(i).get_attribute("aria-pressed") == "true"
-    note = page.locator("#clips small").first
-    seen = note.inner_text()
-    page.wait_for_function("old => document.querySelector('#clips small').textContent !== old", arg=seen)
+def runs(tmp_path_factory, compilation_cache):
+    """A reported run and, beside it, its page and one that compares it with itself."""
+    folder = untrained(tmp_path_factory.mktemp("runs") / "room")
+    reported(folder, lambda: main(["report", str(folder), "--json"]))
+    assert main(["report", str(folder), str(folder), "--out", str(folder.parent / "both.html")]) == 0
+    return folder
 
 
 @pytest.fixture
-def game(run):
-    """The address of a game, and what ends it."""
-    env = envs.make(TASK, 1)
-    made = Game(Session(env, dreamer.load(run), seed=3))
-    server = serve.server(0, {"/": made.page, "/state": made.state}, made.posts())
-    thread = threading.Thread(target=server.serve_forever, daemon=True)
-    thread.start()
+def report(tab, runs):
+    tab.goto((runs / "report.html").as_uri())
+    return tab
 
-    def end():
-        server.shutdown()
-        server.server_close()
+
+def step(page) -> int:
+    """Where the slider of the player is."""
+    return int(page.locator("#player input").input_value())
+
+
+def frame(page) -> str:
+    """Which part of its sheet the first frame of the player shows."""
+    return page.locator("#player .frame").first.evaluate("frame => frame.style.backgroundPosition")
+
+
+def test_arrow_keys_step_through_an_episode(report):
+    report.locator("#player input").press("Home")
+    report.locator("h1").click()
+    first = frame(report)
+    report.keyboard.press("ArrowRight")
+    assert step(report) == 1 and frame(report) != first
+    assert report.get_by_text("step 1 of 8").is_visible()
+    report.keyboard.press("ArrowLeft")
+    report.keyboard.press("ArrowLeft")
+    assert step(report) == 0 and frame(report) == first
+
+
+def test_the_slider_goes_anywhere_and_arrows_move_it_once(report):
+    slider = report.locator("#player input")
+    slider.press("End")
+    assert step(report) == SMALL["report__max_steps"]
+    assert report.get_by_text("step 8 of 8: the end").is_visible()
+    slider.press("ArrowLeft")
+    assert step(report) == 7
+
+
+def test_an_episode_plays_until_its_end_or_until_stopped(report):
+    report.locator("#player input").press("Home")
+    button = report.locator("#player button.play")
+    button.click()
+    assert button.text_content() == "stop"
+    report.wait_for_function("document.querySelector('#player input').value > 1")
+    button.click()
+    assert button.text_content() == "play"
+    report.locator("#player input").press("End")
+    button.click()
+    report.wait_for_function("document.querySelector('#player button.play').textContent === 'play'")
+    assert step(report) == 8
+
+
+def test_every_episode_opens(report):
+    buttons = report.locator("#player [role=group] button")
+    assert [b.get_attribute("aria-pressed") for b in buttons.all()] == ["true", "false"]
+    before = report.locator("#player p").first.text_content()
+    buttons.nth(1).click()
+    assert [b.get_attribute("aria-pressed") for b in buttons.all()] == ["false", "true"]
+    assert report.locator("#player p").first.text_content() != before
+
+
+def test_a_click_on_the_curves_goes_there(report):
+    box = report.locator("#player canvas").bounding_box()
+    report.locator("#player canvas").click(position={"x": box["width"] - 1, "y": 20})
+    assert step(report) == 8
+    report.locator("#player canvas").click(position={"x": 1, "y": 20})
+    assert step(report) == 0
+
+
+def test_the_curves_are_drawn(report):
+    drawn = (
+        "canvas => canvas.getContext('2d').getImageData(0, 0, canvas.width, canvas.height).data.some(x => x)"
+    )
+    assert report.locator("#player canvas").evaluate(drawn)
+    assert report.locator("#player .legend span").count() == 4
+
+
+def test_predictions_are_animated(report):
+    place = "document.querySelector('#clips .frame').style.backgroundPosition"
+    seen = report.evaluate(place)
+    report.wait_for_function(f"{place} !== {json.dumps(seen)}")
+    assert report.locator("#clips small").first.text_content() in (
+        "looking",
+        *(f"{i} ahead, without looking" for i in range(1, 4)),
+    )
+
+
+@pytest.mark.parametrize("page", ["room/report.html", "both.html"])
+def test_a_telephone_shows_it_without_scrolling_to_the_side(tab, runs, page):
+    tab.set_viewport_size(PHONE)
+    tab.goto((runs.parent / page).as_uri())
+    assert tab.locator("h1").is_visible() and overflow(tab) == 0
+
+
+@contextlib.contextmanager
+def serving(get, post=None) -> Iterator[str]:
+    """Where a browser finds these paths."""
+    made = serve.server(0, get, post)
+    thread = threading.Thread(target=made.serve_forever, kwargs={"poll_interval": 0.01})
+    thread.start()
+    try:
+        yield serve.address(made)
+    finally:
+        made.shutdown()
+        made.server_close()
         thread.join()
 
-    yield serve.address(server), end
-    if thread.is_alive():
-        end()
-    env.close()
+
+def test_a_followed_page_loads_itself_again(tab, tmp_path, monkeypatch):
+    monkeypatch.setattr(watch, "RELOAD", watch.RELOAD.replace("2000", "20"))
+    saved, path = [], tmp_path / "page.html"
+
+    def make():
+        path.write_text(f"<html><link rel='icon' href='data:,'><body>step {saved[-1]}</body></html>")
+        return path
+
+    class Store:
+        steps = staticmethod(lambda: saved)
+
+    found = Watch(Store(), make, print)  # pyrefly: ignore
+    with serving({"/": found.page, "/version": found.version}) as address:
+        tab.goto(address)
+        assert "Waiting" in tab.content()
+        for i in (10, 20):
+            saved.append(i)
+            found.look()
+            tab.get_by_text(f"step {i}").wait_for()
+        tab.goto("about:blank")
 
 
-def test_a_dream_is_played_with_the_keyboard(page, game):
-    page.goto(game[0])
-    after = lambda t: page.wait_for_function(f"state !== null && state.t === {t} && !busy")
-    after(0)
-    for t, key in enumerate(("ArrowRight", "ArrowUp", "a"), start=1):
-        page.keyboard.press(key)
-        after(t)
-    assert page.evaluate("state.last") in page.evaluate("state.actions")
-    page.keyboard.press("Backspace")
-    after(2)
-    page.keyboard.press("ArrowLeft")
-    after(3)
-    assert page.evaluate("state.lines") == [3]
-    page.get_by_role("button", name="other line").click()
-    after(3)
-    page.keyboard.press("w")
-    page.wait_for_function("state.dream.awake")
-    page.keyboard.press("n")
-    after(0)
-    assert page.evaluate("state.seed") == 4
-    page.keyboard.press("h")
-    page.wait_for_function("state.t >= 3")
-    page.keyboard.press("h")
-    assert page.evaluate("document.documentElement.scrollWidth") <= 390
+# Playing.
 
 
-def test_a_server_that_is_gone_is_said_so(browser, game):
-    page = browser.new_page()
-    page.goto(game[0])
-    page.wait_for_function("state !== null")
-    game[1]()
-    page.keyboard.press("a")
-    page.wait_for_function("document.getElementById('error').textContent.includes('does not answer')")
-    page.close()
+@pytest.fixture(scope="module")
+def session(compilation_cache):
+    return begin("grid:Empty-5x5")
+
+
+@pytest.fixture
+def game(tab, session):
+    """The page of a new episode."""
+    session.new(0)
+    made = Game(session)
+    with serving({"/": made.page, "/state": made.state}, made.posts()) as address:
+        tab.goto(address)
+        tab.wait_for_function("state !== null")
+        yield tab
+        with contextlib.suppress(sync_api.Error):
+            tab.evaluate("hand(false)")
+            tab.wait_for_function("!busy")
+
+
+def until(page, condition: str) -> None:
+    """Wait for a condition on what the page knows, and for its last request."""
+    page.wait_for_function(f"!busy && ({condition})")
+
+
+def pressed(page, key: str, condition: str) -> None:
+    page.keyboard.press(key)
+    until(page, condition)
+
+
+def test_keys_act_in_both_worlds(game):
+    world, dream = (game.locator(f"#{side} img") for side in ("world", "dream"))
+    before = world.get_attribute("src")
+    pressed(game, "ArrowUp", "state.t === 1")
+    assert game.locator("#t").text_content() == "after 1: forward"
+    assert world.get_attribute("src") != before
+    assert all(image.evaluate("image => image.naturalWidth > 0") for image in (world, dream))
+    pressed(game, "ArrowLeft", "state.t === 2 && state.last === 'left'")
+    pressed(game, "ArrowRight", "state.t === 3 && state.last === 'right'")
+    pressed(game, " ", "state.t === 4 && state.last === 'toggle'")
+    pressed(game, "a", "state.t === 5")
+    pressed(game, "n", "state.t === 0 && state.seed === 1")
+
+
+def test_every_action_has_a_button(game):
+    names = game.locator("#actions button").evaluate_all("all => all.map(one => one.firstChild.textContent)")
+    assert tuple(names) == MOVES
+    game.get_by_role("button", name="pick up").click()
+    until(game, "state.t === 1 && state.last === 'pick up'")
+    game.get_by_role("button", name="let the agent act").click()
+    until(game, "state.t === 2")
+    game.get_by_role("button", name="new episode").click()
+    until(game, "state.t === 0 && state.seed === 1")
+
+
+def test_after_a_click_the_keys_act_again(game):
+    game.get_by_role("button", name="let the dream look").click()
+    until(game, "state.dream.awake")
+    pressed(game, " ", "state.t === 1 && state.last === 'toggle'")
+
+
+def test_a_button_can_be_pressed_by_keyboard(game):
+    game.get_by_role("button", name="new episode").focus()
+    pressed(game, " ", "state.t === 0 && state.seed === 1")
+
+
+def test_the_dream_looks_when_told(game):
+    told = game.locator("#dream dd").last
+    pressed(game, "ArrowUp", "state.t === 1")
+    assert told.text_content() == "not looked"
+    pressed(game, "w", "state.dream.awake")
+    assert told.text_content() == "just looked"
+
+
+def test_handing_over_goes_on_until_taken_back(game):
+    button = game.get_by_role("button", name="hand over")
+    game.keyboard.press("h")
+    game.wait_for_function("state.t >= 3")
+    assert button.get_attribute("aria-pressed") == "true"
+    button.click()
+    assert button.get_attribute("aria-pressed") == "false"
+    until(game, "timer === null")
+    t = game.evaluate("state.t")
+    game.wait_for_timeout(400)
+    assert game.evaluate("state.t") == t
+
+
+def test_time_goes_back_and_lines_are_kept(game):
+    for t, key in enumerate(("ArrowUp", "ArrowRight", "ArrowUp"), 1):
+        pressed(game, key, f"state.t === {t}")
+    end = game.evaluate("state")
+    game.keyboard.press("Backspace")
+    game.keyboard.press("Backspace")  # before the first is answered
+    until(game, "state.t === 1")
+    assert game.locator("#lines button").all_text_contents() == ["other line, 3 steps"]
+    pressed(game, "ArrowLeft", "state.t === 2")
+    game.locator("#lines button").click()
+    until(game, "state.t === 3")
+    assert {**game.evaluate("state"), "lines": []} == end
+    assert game.locator("#lines button").all_text_contents() == ["other line, 2 steps"]
+    game.locator("#time").focus()
+    pressed(game, "Home", "state.t === 0")
+    assert game.locator("#t").text_content() == "the start"
+    game.get_by_role("button", name="back").click()
+    until(game, "state.t === 0")
+
+
+def test_the_end_of_an_episode_is_seen(game):
+    for t, key in enumerate(("ArrowUp", "ArrowUp", "ArrowRight", "ArrowUp", "ArrowUp"), 1):
+        pressed(game, key, f"state.t === {t}")
+    assert game.locator("#world").get_attribute("class") == "ended"
+    assert game.locator("#world dl").get_by_text("over").is_visible()
+
+
+def test_a_telephone_shows_both_worlds_beside_each_other(game):
+    game.set_viewport_size(PHONE)
+    left, right = (game.locator(f"#{side} img").bounding_box() for side in ("world", "dream"))
+    assert left["y"] == right["y"] and left["x"] + left["width"] < right["x"]
+    assert overflow(game) == 0
+
+
+def test_numbers_stand_where_there_is_no_picture(game):
+    told = {"values": {"vector": ["0.5", "-2"]}}
+    game.evaluate(f"side('world', {json.dumps(told)})")
+    assert game.locator("#world pre").text_content() == "vector\n0.5\n-2"
+    assert not game.locator("#world img").is_visible() and game.locator("#dream img").is_visible()
+
+
+def test_a_refusal_is_shown_until_the_next_answer(game):
+    game.evaluate("call('/act', () => ({ action: 9 }))")
+    game.get_by_text("the action must be 0 to 6, but it is 9").wait_for()
+    pressed(game, "ArrowUp", "state.t === 1")
+    assert game.locator("#error").text_content() == ""
+    assert [text for text in game.complaints if "400" in text] == game.complaints
+    game.complaints.clear()
+
+
+def test_it_says_so_when_the_server_has_ended(tab, session):
+    session.new(0)
+    made = Game(session)
+    with serving({"/": made.page, "/state": made.state}, made.posts()) as address:
+        tab.goto(address)
+        tab.wait_for_function("state !== null")
+        assert tab.complaints == []
+    tab.keyboard.press("h")
+    tab.get_by_text("The server does not answer; is dreamer play still running?").wait_for()
+    assert tab.get_by_role("button", name="hand over").get_attribute("aria-pressed") == "false"
+    assert all("ERR_CONNECTION_REFUSED" in text for text in tab.complaints)
+    tab.complaints.clear()

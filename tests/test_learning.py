@@ -98,6 +98,7 @@ def report_cards_get_better(early: Player, late: Player, env) -> None:
         ).numbers
         for player in (early, late)
     )
-    for name in ("value_error", "dream_error", "cont_error", "reward_error"):
+    for name in ("cont_error", "reward_error"):
         assert last[name] < first[name], name
-    assert last["reward_skill"] > max(0.5, first["reward_skill"])
+    for name in ("reward_skill", "value_skill", "dream_skill"):
+        assert last[name] > max(0.5, first[name]), name

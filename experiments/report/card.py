@@ -6,6 +6,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
@@ -56,23 +57,23 @@ MEANINGS = {
         "1.2 or more; at 1 the model does not care what the agent does",
         low=1.2,
     ),
-    "value_error": Meaning(
+    "value_skill": Meaning(
         "Critic",
-        "Mean difference between what the critic promises and what then happened, over the mean of that; "
-        "beyond a cut of the episode, what it promises there counts as having happened.",
-        "at most 0.2",
-        high=0.2,
+        "How much of what then happened the critic promised: one minus its mean squared error over the mean "
+        "square of the returns. Beyond a cut of the episode its own promise counts as having happened.",
+        "0.5 or more; 1 is perfect, 0 is no better than promising nothing",
+        low=0.5,
     ),
-    "dream_error": Meaning(
+    "dream_skill": Meaning(
         "Imagined return",
         "The same for the returns that the agent imagines, which the actor learns from.",
-        "at most 0.2",
-        high=0.2,
+        "0.5 or more; 1 is perfect, 0 is no better than promising nothing",
+        low=0.5,
     ),
     "cont_error": Meaning(
         "Calibration of endings",
-        "Mean gap between how often endings are expected and how often they come among equal expectations, "
-        "one step ahead, over how often they come.",
+        "Gap between how often endings are expected and how often they come among equal expectations (root "
+        "mean square, without chance), one step ahead, over how often they come.",
         "at most 0.25",
         high=0.25,
     ),
@@ -84,7 +85,8 @@ MEANINGS = {
     ),
     "reward_error": Meaning(
         "Calibration of rewards",
-        "Mean gap between rewards expected and received among equal expectations, over the mean reward.",
+        "Gap between rewards expected and received among equal expectations (root mean square, without "
+        "chance), one step ahead, over the mean reward.",
         "at most 0.25",
         high=0.25,
     ),
@@ -136,13 +138,21 @@ class Reliability(NamedTuple):
     expected: np.ndarray
     happened: np.ndarray
     count: np.ndarray
+    noise: np.ndarray
+    """Variance that chance alone gives to `happened`."""
 
     @property
     def error(self) -> float | None:
-        """Mean gap, weighted by how often: the expected calibration error; None of nothing."""
+        """Root mean square gap, weighted by how often, without what chance adds to it; None of nothing.
+
+            sqrt(sum_b n_b ((e_b - h_b)^2 - noise_b) / sum_b n_b)
+
+        Reference: Kumar, Liang and Ma (2019), Verified uncertainty calibration, section 5.
+        """
         if not len(self.count):
             return None
-        return float((np.abs(self.expected - self.happened) * self.count).sum() / self.count.sum())
+        gap = np.square(self.expected - self.happened) - self.noise
+        return math.sqrt(max(float((gap * self.count).sum() / self.count.sum()), 0.0))
 
 
 class OpenLoop(NamedTuple):
@@ -208,7 +218,7 @@ def measure(
     dreamt = np.asarray(inspector.dream(states, inspector.agent.cfg.behavior.imag_length, key=key))
     returns = happened[some], readings.judgement.value[some], dreamt
     earned = discounted(episodes, np.zeros_like(readings.judgement.value), gamma)  # no promise in it
-    size = _size(earned[some])
+    size = float(np.square(earned[some]).mean()) if len(some[0]) else 0.0
 
     wrong = np.abs(one.expected_reward - one.reward)
     usage = readings.latent.stoch[valid].astype(np.float64).mean(0)
@@ -219,13 +229,12 @@ def measure(
     cont = tuple(reliability(h.expected_cont, h.goes_on) for h in (one, far))
     reward = tuple(reliability(h.expected_reward, h.reward) for h in (one, far))
     mean = lambda x: float(x[valid].mean())
-    gap = lambda told: float(np.abs(told - returns[0]).mean())
     numbers = {
         "prediction_skill": _skill(loop),
-        "reward_skill": _explained(one.reward, one.expected_reward),
+        "reward_skill": _explained(one.reward, one.expected_reward, float(np.var(one.reward))),
         "action_ratio": _ratio(loop) if len(windows.slot) > 1 else None,
-        "value_error": _over(gap(returns[1]), size),
-        "dream_error": _over(gap(returns[2]), size),
+        "value_skill": _explained(returns[0], returns[1], size),
+        "dream_skill": _explained(returns[0], returns[2], size),
         "cont_error": _over(cont[0].error, _size(1 - one.goes_on)),
         "cont_error_far": _over(cont[1].error, _size(1 - far.goes_on)),
         "reward_error": _over(reward[0].error, _size(one.reward)),
@@ -425,14 +434,16 @@ def reliability(expected: np.ndarray, happened: np.ndarray) -> Reliability:
     Equal numbers alone would put the few rewards or endings of long episodes together with nothing.
     """
     if not len(expected):
-        return Reliability(*[np.zeros(0)] * 3)
+        return Reliability(*[np.zeros(0)] * 4)
     expected, shares = np.asarray(expected, np.float64), np.linspace(0, 1, BINS + 1)
     low, high = expected.min(), expected.max()
     edges = np.unique(np.concatenate([np.quantile(expected, shares), low + (high - low) * shares]))
     where = np.searchsorted(edges[1:-1], expected, "right")
     count = np.bincount(where).astype(float)
-    mean = lambda x: np.bincount(where, x)[count > 0] / count[count > 0]
-    return Reliability(mean(expected), mean(happened), count[count > 0])
+    some = count > 0
+    mean = lambda x: np.bincount(where, x)[some] / count[some]
+    variance = np.maximum(mean(np.square(np.asarray(happened, np.float64))) - np.square(mean(happened)), 0.0)
+    return Reliability(mean(expected), mean(happened), count[some], variance / np.maximum(count[some] - 1, 1))
 
 
 def discounted(episodes: Episodes, value: np.ndarray, gamma: float) -> np.ndarray:
@@ -467,9 +478,9 @@ def _mean_by_slot(x: np.ndarray, valid: np.ndarray) -> np.ndarray:
     return ((x * valid).sum(0) / np.maximum(count, 1))[enough]
 
 
-def _explained(happened: np.ndarray, expected: np.ndarray) -> float | None:
-    variance = float(np.var(happened)) if len(happened) else 0.0
-    return 1 - float(np.mean(np.square(happened - expected))) / variance if variance > 1e-12 else None
+def _explained(happened: np.ndarray, expected: np.ndarray, size: float) -> float | None:
+    """One minus the mean squared error over `size`."""
+    return 1 - float(np.mean(np.square(happened - expected))) / size if size > 1e-12 else None
 
 
 def _rank_correlation(a: np.ndarray, b: np.ndarray) -> float | None:

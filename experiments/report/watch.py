@@ -44,6 +44,7 @@ class Watch:
     def __init__(self, store: CheckpointStore, make: Callable[[], Path], say: Callable[[str], None]):
         self._store, self._make, self._say = store, make, say
         self._page, self._made_of, self._version = WAITING, -1, 0
+        self._said = ""
 
     def look(self) -> bool:
         """Make the page anew if there is a checkpoint it does not show; True if so."""
@@ -52,10 +53,10 @@ class Watch:
             return False
         try:
             self._page = self._make().read_text()
-        except (
-            CheckpointError
-        ) as error:  # it was replaced while it was read; the next look finds the newer one
-            self._say(str(error))
+        except CheckpointError as error:  # replaced while it was read: the next look finds a newer one
+            if str(error) != self._said:
+                self._say(str(error))
+            self._said = str(error)
             return False
         self._made_of = steps[-1]
         self._version += 1
