@@ -24,6 +24,7 @@ CHROMIUM = shutil.which("chromium")
 pytestmark = [
     pytest.mark.usefixtures("compilation_cache"),
     pytest.mark.skipif(CHROMIUM is None, reason="there is no chromium"),
+    pytest.mark.filterwarnings("ignore::ResourceWarning"),  # of Playwright's own pipes
 ]
 FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-background-networking", "--no-first-run"]
 PHONE, DESK = {"width": 390, "height": 800}, {"width": 900, "height": 900}

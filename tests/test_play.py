@@ -230,6 +230,15 @@ def test_looking_sets_the_dream_to_what_the_agent_believes(room):
     assert_is_world(room, 0, [FORWARD, RIGHT, FORWARD, LEFT])
 
 
+def test_the_dream_goes_on_from_where_it_looked(room):
+    play(room, FORWARD, RIGHT, FORWARD)
+    asleep = play(room, LEFT)["dream"]
+    room.rewind(3)
+    room.wake()
+    awake = play(room, LEFT)["dream"]
+    assert awake["critic"] != asleep["critic"] and awake["frame"] != asleep["frame"]
+
+
 def test_what_was_dreamt_before_looking_is_not_lost_to_another_line(room):
     asleep = play(room, FORWARD, RIGHT, FORWARD)["dream"]
     room.rewind(2)

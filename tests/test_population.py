@@ -131,7 +131,7 @@ def compare(a, b, **tolerance):
 devices = jax.local_devices()
 assert len(devices) == 8
 many, one = (run(functions(), SEEDS, stacked(), spread=InTurns(d))
-             for d in (fitting(devices, 3), devices[:1]))
+             for d in (devices[:2], devices[:1]))  # every device compiles for itself
 compare(many.full, one.full, rtol=0, atol=0)
 
 update = lambda _, state, hyper, seed: one.fused.update(state, hyper, seed)[0]
@@ -154,7 +154,7 @@ print("same")
 
 
 def test_eight_devices_give_what_one_gives():
-    """Members over three of them, environments and batches of one agent over four."""
+    """Members over two or three of them, environments and batches of one agent over four."""
     code = SPREAD.format(tests=str(Path(__file__).parent))
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     assert done.stdout.strip() == "same", done.stderr[-3000:]
