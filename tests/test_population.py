@@ -23,6 +23,7 @@ from dreamer.config import (
     LogConfig,
     PopulationConfig,
     ReplayConfig,
+    ReportConfig,
     load_toml,
 )
 from dreamer.hyper import Hyper
@@ -153,6 +154,7 @@ print("same")
 """
 
 
+@pytest.mark.slow  # a dozen compilations of the whole agent
 def test_eight_devices_give_what_one_gives():
     """Members over two or three of them, environments and batches of one agent over four."""
     code = SPREAD.format(tests=str(Path(__file__).parent))
@@ -196,6 +198,7 @@ TASK = Config(
     replay=ReplayConfig(capacity=100),
     population=PopulationConfig(2, ("lr=3e-3,1e-3",)),
     eval=EvalConfig(during=4, episodes=8),
+    report=ReportConfig(episodes=0),
     log=LogConfig(every=0.01, tensorboard=False),
     checkpoint=CheckpointConfig(every=1000),
 )

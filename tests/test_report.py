@@ -271,11 +271,14 @@ def test_a_run_is_named_after_its_folder(tmp_path, asked, monkeypatch):
 # Several runs.
 
 
+CARD = {"env_steps": 160, "updates": 40, "episodes": 2, "meaning": report.MEANING}
+"""What a card says of what it is of."""
+
+
 def carded(folder: Path, numbers: dict[str, float], **changes) -> Path:
     """A run whose card is that of its newest checkpoint."""
     untrained(folder, **changes)
-    card = {"env_steps": 160, "updates": 40, "episodes": 2, "numbers": numbers}
-    (folder / "card.json").write_text(json.dumps(card))
+    (folder / "card.json").write_text(json.dumps(CARD | {"numbers": numbers}))
     return folder
 
 
@@ -295,6 +298,18 @@ def compare(capsys, *words: str) -> dict[str, Any]:
     """What `dreamer report --json` prints of several runs."""
     assert main(["report", *words, "--json"]) == 0
     return json.loads(capsys.readouterr().out)
+
+
+def test_results_have_an_interval_where_there_are_several_seeds(tmp_path, asked, capsys):
+    for i, rate in enumerate((0.5, 1.0, 0.75)):
+        folder = carded(tmp_path / f"run{i}", {}, seed=i, steps=1000 + i // 2)
+        (folder / "result.json").write_text(json.dumps({"success_rate": rate}))
+    compare(capsys, *(f"{tmp_path}/run{i}" for i in range(3)), "--out", f"{tmp_path}/all.html")
+    table = (tmp_path / "all.html").read_text().partition('<table id="results">')[2].partition("</table>")[0]
+    assert re.findall(r'<td class="n">([\d.]+%)(?:<small>(.*?)</small>)?</td>', table) == [
+        ("75.0%", "[50.0%, 100.0%]"),
+        ("75.0%", ""),
+    ]
 
 
 def test_seeds_of_one_configuration_are_one_group(tmp_path, asked, capsys, monkeypatch):
@@ -345,8 +360,7 @@ def test_the_members_of_a_population_are_compared(tmp_path, asked, capsys):
         member.mkdir(parents=True)
         own = schema.replace_paths(cfg, {"population.seeds": 1, "seed": i})
         (member / "config.toml").write_text(schema.dump_toml(own))
-        card = {"env_steps": 160, "updates": 40, "episodes": 2, "numbers": {"surprise": float(i)}}
-        (member / "card.json").write_text(json.dumps(card))
+        (member / "card.json").write_text(json.dumps(CARD | {"numbers": {"surprise": float(i)}}))
     printed = compare(capsys, str(whole))
     assert printed["report"] == f"{whole}/report.html"
     assert values(whole / "report.html", "surprise") == ["0.5"]
@@ -363,6 +377,7 @@ def test_the_members_of_a_population_are_compared(tmp_path, asked, capsys):
         ({"env_steps": 80}, [], 1),
         ({"updates": 39}, [], 1),
         ({"episodes": 9}, [], 1),
+        ({"meaning": "another"}, [], 1),
         ({}, ["--episodes", "3"], 2),
     ],
 )

@@ -17,7 +17,15 @@ import tiny
 
 import dreamer
 from dreamer import schema
-from dreamer.config import CheckpointConfig, Config, EvalConfig, LogConfig, LoopConfig, ReplayConfig
+from dreamer.config import (
+    CheckpointConfig,
+    Config,
+    EvalConfig,
+    LogConfig,
+    LoopConfig,
+    ReplayConfig,
+    ReportConfig,
+)
 from dreamer.logger import read_rows
 from envs.wrappers import Levels
 from experiments import run
@@ -29,6 +37,7 @@ CFG = Config(
     loop=LoopConfig(num_envs=4, batch_size=4, batch_length=4, prefill=40, train_ratio=4),
     replay=ReplayConfig(capacity=2000),
     eval=EvalConfig(during=4, episodes=8),
+    report=ReportConfig(episodes=0),
     log=LogConfig(every=0.01, tensorboard=False),
     checkpoint=CheckpointConfig(every=0.2),
 )

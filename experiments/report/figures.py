@@ -20,6 +20,8 @@ from experiments.report.card import FAR, Card, OpenLoop, Reliability
 
 INK, QUIET = "#2b2f36", "#9aa1ab"
 MODEL, OTHER, THIRD = "#2f6fde", "#d1622b", "#3a9d6e"
+COLORS = (MODEL, OTHER, THIRD, "#8a5fd1", "#b0892b", "#5b6470")
+"""Of curves beside each other, in order."""
 WIDTH = 7.2
 """Inches that the panels of a row have together."""
 STYLE = {
@@ -183,8 +185,8 @@ def behaviour(names: Sequence[str], shares: np.ndarray) -> str:
 class Curve:
     """How one quantity went in training, over one seed or several."""
 
-    def __init__(self, name: str, runs: Sequence[tuple[Sequence[float], Sequence[float]]]):
-        self.name, self.runs = name, [run for run in runs if len(run[0])]
+    def __init__(self, runs: Sequence[tuple[Sequence[float], Sequence[float]]]):
+        self.runs = [run for run in runs if len(run[0])]
 
     def on(self, ax: Axes, color: str, points: int = 60) -> None:
         """Seeds thin, their mean thick with its 95% interval."""
@@ -197,19 +199,16 @@ class Curve:
                 ax.plot(steps, row, color=color, lw=0.6, alpha=0.4)
             low, high = np.transpose([statistics.bootstrap(column) for column in rows.T])
             ax.fill_between(steps, low, high, color=color, alpha=0.2, lw=0)
-        ax.plot(steps, rows.mean(0), color=color, label=self.name)
+        ax.plot(steps, rows.mean(0), color=color)
 
 
 def curves(panels: Mapping[str, Sequence[Curve]]) -> str:
     """One picture for every quantity, with a curve for every run or group of runs."""
-    colors = (MODEL, OTHER, THIRD, "#8a5fd1", "#b0892b", "#5b6470")
     with rc_context(STYLE):
         axes = _axes(len(panels), width=WIDTH / max(len(panels), 2), height=2.6)
         for ax, (name, lines) in zip(axes, panels.items(), strict=True):
             for i, line in enumerate(lines):
-                line.on(ax, colors[i % len(colors)])
+                line.on(ax, COLORS[i % len(COLORS)])
             ax.set(title=name, xlabel="environment steps", xlim=(0, None))
             ax.xaxis.set_major_formatter(lambda x, _: f"{x / 1000:g}k" if x else "0")
-        if len(next(iter(panels.values()))) > 1:
-            axes[0].legend(fontsize=7)
         return svg(axes)

@@ -7,6 +7,7 @@ they were measured); several runs, or a population, get one page that compares t
 from __future__ import annotations
 
 import dataclasses
+import hashlib
 import json as jsonlib
 import sys
 import tempfile
@@ -37,6 +38,8 @@ SEED = 2**20
 """Of the first recorded episode: apart from those that evaluations play by default."""
 CLIPS = 3
 PAGE = "report.html"
+MEANING = hashlib.sha256(repr(cards.MEANINGS).encode()).hexdigest()[:12]
+"""Of what the numbers of a card mean: a card whose numbers meant something else is measured anew."""
 Say = Callable[[str], None]
 
 
@@ -204,10 +207,10 @@ def write_run(run: Told, found: Examination, player: Player, out: Path | None = 
     if run.result.get("env_steps") != player.counters["env_steps"]:  # of a run that was gone on with
         run = dataclasses.replace(run, result={})
     kinds = [key for key in ("return", "success") if run.curve(key)[0]]
-    panels = {key: [figures.Curve(key, [run.curve(key)])] for key in kinds}
+    panels = {key: [figures.Curve([run.curve(key)])] for key in kinds}
     entropy = next((k for row in run.metrics for k in row if k.startswith("randomness/")), None)
     if entropy:
-        panels["randomness of actions"] = [figures.Curve("randomness", [run.curve(entropy)])]
+        panels["randomness of actions"] = [figures.Curve([run.curve(entropy)])]
     return page.write(
         out or run.folder / PAGE,
         "run.html",
@@ -241,7 +244,8 @@ def _rate(played: Sequence[Episode]) -> dict[str, Any] | None:
 
 def save_card(folder: Path, found: Examination, player: Player) -> None:
     """The numbers, with what they are of."""
-    content = {**player.counters, "episodes": len(found.played), "numbers": found.card.numbers}
+    counts = {**player.counters, "episodes": len(found.played)}
+    content = {**counts, "meaning": MEANING, "numbers": found.card.numbers}
     write_atomically(folder / "card.json", jsonlib.dumps(content, indent=1) + "\n")
 
 
@@ -255,8 +259,9 @@ def numbers_of(runs: Sequence[Told], say: Say) -> list[dict[str, float | None]]:
         for run in runs:
             progress = CheckpointStore(above(run.folder) / "checkpoints").meta()["progress"]
             stored = _read(run.folder / "card.json")
-            wanted = {"episodes": run.cfg.report.episodes, **progress}
-            if all(stored.get(name) == wanted[name] for name in ("env_steps", "updates", "episodes")):
+            wanted = {k: progress[k] for k in ("env_steps", "updates")}
+            wanted |= {"episodes": run.cfg.report.episodes, "meaning": MEANING}
+            if wanted.items() <= {k: v for k, v in stored.items() if k != "numbers"}.items():
                 found.append(stored["numbers"])
                 continue
             say(f"{run.name}: playing {run.cfg.report.episodes} episodes and asking the world model")
@@ -290,12 +295,12 @@ class Group:
         """`success_rate` or `return_mean` of every seed that was evaluated."""
         return [run.result[key] for run in self.runs if run.result.get(key) is not None]
 
-    def summary(self, key: str) -> dict[str, float] | None:
-        """Mean, its interval and the interquartile mean over seeds."""
+    def summary(self, key: str) -> dict[str, float | None] | None:
+        """Mean, its interval (of several seeds) and the interquartile mean over seeds."""
         values = self.scores(key)
         if not values:
             return None
-        low, high = statistics.bootstrap(values)
+        low, high = statistics.bootstrap(values) if len(values) > 1 else (None, None)
         return {"mean": float(np.mean(values)), "low": low, "high": high, "iqm": statistics.iqm(values)}
 
 
@@ -330,15 +335,14 @@ def write_many(runs: Sequence[Told], numbers: Sequence[dict[str, float | None]],
     """One page for several runs and the numbers of their cards."""
     groups = grouped(runs, numbers)
     keys = [k for k in ("return", "success") if any(run.curve(k)[0] for run in runs)]
-    panels = {
-        k: [figures.Curve(group.name, [run.curve(k) for run in group.runs]) for group in groups] for k in keys
-    }
+    panels = {k: [figures.Curve([run.curve(k) for run in group.runs]) for group in groups] for k in keys}
     return page.write(
         out,
         "comparison.html",
         runs=runs,
         groups=groups,
         meanings=cards.MEANINGS,
+        colors=figures.COLORS,
         pictures={"curves": figures.curves(panels)} if panels else {},
     )
 
