@@ -99,6 +99,7 @@ class Inspector:
         self._foresee = jax.jit(partial(_foresee, agent), static_argnames="futures")
         self._dream = jax.jit(partial(_dream, agent), static_argnames="horizon")
         self._show = jax.jit(partial(_show, agent))
+        self._choose = jax.jit(partial(_choose, agent))
 
     def read(self, episodes: Episodes, *, key: int = 0) -> Readings:
         """Follow episodes with the posterior, from their first slot on."""
@@ -128,6 +129,11 @@ class Inspector:
     def dream(self, latent: Latent, horizon: int, *, key: int = 0) -> Array:
         """[N] lambda-returns imagined from latents [N] under the policy."""
         return self._dream(self.params, self.hyper, latent, jax.random.key(key), horizon=horizon)
+
+
+    def choose(self, latent: Latent) -> dict[str, Array]:
+        """The most likely action {key: [N, ...]} at latents [N], wherever they come from."""
+        return self._choose(self.params, self.hyper, latent)
 
 
 def _read(agent: Agent, params: Params, hyper: Hyper, episodes: Episodes, key: Array) -> Readings:
@@ -226,6 +232,11 @@ def _foresee(
         return jax.tree.map(lambda x: x[:, -1], reached)
 
     return _judge_futures(agent, params, hyper, jax.lax.map(end, jax.random.split(key, futures)))
+
+
+def _choose(agent: Agent, params: Params, hyper: Hyper, latent: Latent) -> dict[str, Array]:
+    policy = agent.module("policy", params["policy"])
+    return agent.choose(policy, latent.feat, hyper, dists.GREEDY, jax.random.key(0))
 
 
 def _dream(agent: Agent, params: Params, hyper: Hyper, latent: Latent, key: Array, *, horizon: int) -> Array:

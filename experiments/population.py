@@ -21,7 +21,7 @@ import numpy as np
 from dreamer import schema
 from dreamer.config import HYPER, Config, PopulationConfig
 from experiments import evaluate, session
-from experiments.run import Run, TrainingStopped, episode_row, means, next_multiple
+from experiments.run import Run, TrainingStopped, episode_row, means
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -113,10 +113,8 @@ class PopulationRun(Run):
 
         cfg, loop, logger = self.cfg, self.loop, self.logger
         assert logger is not None
-        log_due, save_due = Every(cfg.log.every), Every(cfg.checkpoint.every)
+        log_due, between = Every(cfg.log.every), self._routine()
         pending: list[list[Turn]] = []
-        next_eval = next_multiple(loop.progress.env_steps, cfg.eval.every)
-        next_report = next_multiple(loop.progress.env_steps, cfg.report.every)
         while not loop.done and not stop:
             pending.append(loop.advance())
             self._report_failures()
@@ -124,14 +122,7 @@ class PopulationRun(Run):
             if log_due():
                 self._metrics(pending)
                 pending = []
-            if loop.progress.env_steps >= next_eval:
-                next_eval = next_multiple(loop.progress.env_steps, cfg.eval.every)
-                self._evaluate(cfg.eval.during)
-            if loop.progress.env_steps >= next_report:
-                next_report = next_multiple(loop.progress.env_steps, cfg.report.every)
-                self._try_report()
-            if save_due():
-                self.save()
+            between()
         self._metrics(pending)
 
     def _report_failures(self) -> None:
@@ -200,17 +191,15 @@ class PopulationRun(Run):
 
     def _report(self) -> Path:
         """A report card for every member, and a page about all of them."""
-        from experiments.report.report import Examiner, save_card, told, write_many
+        from experiments.report.report import save_card, told, write_many
 
         numbers = []
-        with Examiner(self.cfg) as examiner:
-            for player, place, logger in zip(
-                self._players(greedy=False), self.folders, self.loggers, strict=True
-            ):
-                found = examiner.examine(player, pictures=False)
-                save_card(place, found, player)
-                numbers.append(found.card.numbers)
-                logger.metrics({f"report/{k}": v for k, v in numbers[-1].items() if v is not None})
+        everybody = zip(self._players(greedy=False), self.folders, self.loggers, strict=True)
+        for player, place, logger in everybody:
+            found = self._examiner.examine(player, pictures=False)
+            save_card(place, found, player)
+            numbers.append(found.card.numbers)
+            logger.metrics({f"report/{k}": v for k, v in numbers[-1].items() if v is not None})
         return write_many([told(place) for place in self.folders], numbers, self.folder / "report.html")
 
     def _playable(self) -> Path:

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import functools
 import json as jsonlib
 import math
 import signal
 import sys
 import time
 import traceback
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -23,6 +24,7 @@ from experiments import evaluate, machine, session
 if TYPE_CHECKING:
     from dreamer.loops.clocks import Progress
     from dreamer.loops.turn import Finished
+    from experiments.report.report import Examiner
 
 
 class TrainingStopped(Exception):
@@ -91,6 +93,7 @@ class Run:
         from dreamer.loops.clocks import Progress
 
         self.cfg, self.folder, self.env = cfg, folder, env
+        self._kept = contextlib.ExitStack()
         self.agent = Agent(env.obs_space, env.act_space, cfg.agent)
         self.store = CheckpointStore(folder / "checkpoints", cfg.checkpoint.keep, self._notice)
         self.notices: list[str] = []
@@ -222,7 +225,7 @@ class Run:
         from dreamer.loops.turn import Diverged
 
         assert self.logger is not None
-        with self.logger:
+        with self.logger, self._kept:
             try:
                 self._train(stop)
                 self.save(wait=True)
@@ -245,10 +248,8 @@ class Run:
 
         cfg, progress, logger = self.cfg, self.loop.progress, self.logger
         assert logger is not None
-        log_due, save_due = Every(cfg.log.every), Every(cfg.checkpoint.every)
+        log_due, between = Every(cfg.log.every), self._routine()
         pending: list[dict[str, float]] = []
-        next_eval = next_multiple(progress.env_steps, cfg.eval.every)
-        next_report = next_multiple(progress.env_steps, cfg.report.every)
         if progress.env_steps >= cfg.steps:
             return
         for turn in self.loop.turns():
@@ -261,17 +262,32 @@ class Run:
                 pending = []
             if stop or progress.env_steps >= cfg.steps:
                 break
-            if progress.env_steps >= next_eval:
-                next_eval = next_multiple(progress.env_steps, cfg.eval.every)
-                self._evaluate(cfg.eval.during)
-            if progress.env_steps >= next_report:
-                next_report = next_multiple(progress.env_steps, cfg.report.every)
-                self._try_report()
-            if save_due():
-                self.save()
+            between()
         pending += self.loop.settle()
         if pending:
             logger.metrics(means(pending))
+
+    def _routine(self) -> Callable[[], None]:
+        """What to call between turns: it evaluates, reports and saves whenever one of them is due."""
+        from dreamer.loops.clocks import Every
+
+        cfg, save_due = self.cfg, Every(self.cfg.checkpoint.every)
+        begun = self.loop.progress.env_steps
+        next_eval, next_report = (next_multiple(begun, unit) for unit in (cfg.eval.every, cfg.report.every))
+
+        def between() -> None:
+            nonlocal next_eval, next_report
+            now = self.loop.progress.env_steps
+            if now >= next_eval:
+                next_eval = next_multiple(now, cfg.eval.every)
+                self._evaluate(cfg.eval.during)
+            if now >= next_report:
+                next_report = next_multiple(now, cfg.report.every)
+                self._try_report()
+            if save_due():
+                self.save()
+
+        return between
 
     def save(self, wait: bool = False) -> None:
         """Checkpoint learner, counters and replay; one that fails is reported and the run goes on."""
@@ -384,7 +400,7 @@ class Run:
     def _report(self) -> Path:
         """Ask the world model, write the page, and put the numbers of the report card among the metrics."""
         from dreamer.player import Player
-        from experiments.report.report import Examiner, told, write_run
+        from experiments.report.report import told, write_run
 
         assert self.logger is not None
         player = Player(
@@ -395,11 +411,17 @@ class Run:
             config=self.cfg,
             counters={"env_steps": self.loop.progress.env_steps, "updates": self.loop.progress.updates},
         )
-        with Examiner(self.cfg) as examiner:
-            found = examiner.examine(player)
+        found = self._examiner.examine(player)
         numbers = {f"report/{k}": v for k, v in found.card.numbers.items() if v is not None}
         self.logger.metrics(numbers)
         return write_run(told(self.folder), found, player)
+
+    @functools.cached_property
+    def _examiner(self) -> Examiner:
+        """Of all reports of this run: what the first one compiled serves the others."""
+        from experiments.report.report import Examiner
+
+        return self._kept.enter_context(Examiner(self.cfg))
 
     def _playable(self) -> Path:
         """A folder whose agent can be played with."""

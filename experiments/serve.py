@@ -108,12 +108,21 @@ def server(
         def log_message(self, format: str, *args: Any) -> None:
             """Nothing: the terminal belongs to whoever started the server."""
 
-    try:
-        made = ThreadingHTTPServer((HOST, port), Handler)
-    except OSError as error:
-        raise ConfigError(f"port {port} cannot be used ({error.strerror}); choose another --port") from None
+    made = _listen(port, Handler)
     made.daemon_threads = True
     return made
+
+
+def check(port: int) -> None:
+    """Raise a ConfigError if nobody could listen on this port now."""
+    _listen(port, BaseHTTPRequestHandler).server_close()
+
+
+def _listen(port: int, handler: type[BaseHTTPRequestHandler]) -> ThreadingHTTPServer:
+    try:
+        return ThreadingHTTPServer((HOST, port), handler)
+    except OSError as error:
+        raise ConfigError(f"port {port} cannot be used ({error.strerror}); choose another --port") from None
 
 
 def address(made: ThreadingHTTPServer) -> str:

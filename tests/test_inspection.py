@@ -278,3 +278,14 @@ def test_a_dream_that_is_over_promises_the_next_reward(inspector, readings, monk
     heads = with_heads(reward=certain(0.7), cont=-100.0, value=certain(9))
     monkeypatch.setattr(inspector, "params", heads)
     close(inspector.dream(start(readings), 3), np.full(N, 0.7))
+
+
+def test_what_is_chosen_is_what_the_agent_would_do_there(inspector, played):
+    """`oracle.real` is an agent without chance: acting and choosing see the same latent."""
+    episodes, _ = played
+    agent, params = inspector.agent, inspector.params
+    flag = np.ones(N, bool)
+    step = Step({k: v[:, 0] for k, v in episodes.obs.items()}, np.zeros(N, np.float32), flag, ~flag, ~flag)
+    carry = agent.init_carry(N)
+    action, carry = agent.act(params, carry, step, tiny.HYPER, key=jax.random.key(0), greedy=True)
+    close(inspector.choose(carry.latent), action)

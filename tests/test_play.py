@@ -151,6 +151,15 @@ def test_after_the_end_the_world_stands_still_and_the_dream_goes_on(room):
     assert later["dream"]["critic"] != ended["dream"]["critic"]
 
 
+def test_after_the_end_the_agent_acts_in_the_dream(room):
+    play(room, *GOAL)
+    for _ in range(3):
+        now = room._line[-1]
+        chosen = room._inspector.choose(now.dream)["action"]
+        np.testing.assert_array_equal(now.choice["action"], chosen)
+        assert play(room, None)["last"] == room.state()["actions"][int(chosen[0])]
+
+
 # The way back.
 
 

@@ -24,7 +24,7 @@ from dreamer.agent import Agent
 from dreamer.config import load_toml
 from dreamer.inspection import Inspector
 from dreamer.logger import read_rows
-from experiments import presets, run
+from experiments import presets, run, statistics
 from experiments.cli import main
 from experiments.report import page, report
 from experiments.report.card import MEANINGS
@@ -310,6 +310,37 @@ def test_results_have_an_interval_where_there_are_several_seeds(tmp_path, asked,
         ("75.0%", "[50.0%, 100.0%]"),
         ("75.0%", ""),
     ]
+
+
+def test_returns_have_an_interquartile_mean_with_its_interval(tmp_path, asked, capsys):
+    returns = (0.0, 0.5, 0.75, 10.0)
+    for i, value in enumerate(returns):
+        folder = carded(tmp_path / f"run{i}", {}, seed=i)
+        (folder / "result.json").write_text(json.dumps({"return_mean": value}))
+    compare(capsys, *(f"{tmp_path}/run{i}" for i in range(4)), "--out", f"{tmp_path}/all.html")
+    text = (tmp_path / "all.html").read_text()
+    table = text.partition('<table id="results">')[2].partition("</table>")[0]
+    low, high = statistics.iqm_interval([returns])
+    interval = f"<small>[{page.number(low)}, {page.number(high)}]</small>"
+    assert f'<td class="n">0.625{interval}</td></tr>' in table
+    assert "Performance profile" not in text
+
+
+def test_runs_of_one_setting_on_several_tasks_have_one_profile(tmp_path, asked, capsys):
+    rates = {"5x5": (0.5, 1.0), "6x6": (0.25,)}
+    folders = []
+    for name, own in rates.items():
+        for seed, rate in enumerate(own):
+            folder = untrained(tmp_path / f"{name}{seed}", task=f"minigrid:Empty-{name}", seed=seed)
+            (folder / "result.json").write_text(json.dumps({"success_rate": rate}))
+            folders.append(folder)
+    told = [report.told(folder) for folder in folders]
+    assert report.profiled(told) == {"all runs": [[0.5, 1.0], [0.25]]}
+    faster = [dataclasses.replace(run, cfg=dataclasses.replace(run.cfg, steps=99)) for run in told[:1]]
+    assert [*report.profiled(told + faster).values()] == [[[0.5, 1.0], [0.25]], [[0.5]]]
+    assert report.profiled([*told, dataclasses.replace(told[0], result={})]) == {}
+    path = report.write_many(told, [{}] * 3, tmp_path / "all.html")
+    assert path.read_text().count("Performance profile") == 1
 
 
 def test_seeds_of_one_configuration_are_one_group(tmp_path, asked, capsys, monkeypatch):

@@ -79,6 +79,7 @@ def play(run: Path, *, seed: int, port: int) -> int:
 
     machine.prepare()
     player = dreamer.load(run)
+    serve.check(port)  # what is compiled next takes a while
     cfg = player.config
     assert cfg is not None
     env = envs.make(cfg.task, 1, obs=cfg.env.obs)

@@ -45,7 +45,7 @@ class Moment:
     carry: Carry
     """[1] what the agent remembers after looking."""
     choice: dict[str, np.ndarray]
-    """{key: [1, ...]} what the agent would do."""
+    """{key: [1, ...]} what the agent would do: in the world, and after its end in the dream."""
     critic: float
     """What it expects of the world."""
     dream: Latent
@@ -155,6 +155,8 @@ class Session:
         reached, _ = self._inspector.forecast(now.dream, one, key=len(self._line))
         dream = jax.tree.map(lambda x: x[:, 0], reached)
         over = now.over or bool(step.is_last[0])
+        if over:  # there is nothing to look at any more, but the dream can go on
+            choice = jax.device_get(self._inspector.choose(dream))
         return self._moment(action, step, over, carry, choice, dream, won, now.dream_return)
 
     def _moment(

@@ -212,3 +212,19 @@ def curves(panels: Mapping[str, Sequence[Curve]]) -> str:
             ax.set(title=name, xlabel="environment steps", xlim=(0, None))
             ax.xaxis.set_major_formatter(lambda x, _: f"{x / 1000:g}k" if x else "0")
         return svg(axes)
+
+
+def profile(settings: Mapping[str, Sequence[Sequence[float]]]) -> str:
+    """Share of the runs above every success rate, {setting: [tasks][seeds]}, with its 95% interval."""
+    thresholds = np.linspace(0, 1, 101)
+    with rc_context(STYLE):
+        (ax,) = _axes(width=4.8)
+        for i, (name, scores) in enumerate(settings.items()):
+            found = statistics.performance_profile(scores, thresholds.tolist())
+            color = COLORS[i % len(COLORS)]
+            ax.fill_between(thresholds, found.low, found.high, color=color, alpha=0.2, lw=0, step="post")
+            ax.step(thresholds, found.share, color=color, where="post", label=name)
+        ax.set(xlabel="success rate", ylabel="share of runs above it", xlim=(0, 1), ylim=(0, 1.02))
+        if len(settings) > 1:
+            ax.legend(fontsize=7)
+        return svg([ax])

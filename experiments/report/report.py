@@ -296,12 +296,14 @@ class Group:
         return [run.result[key] for run in self.runs if run.result.get(key) is not None]
 
     def summary(self, key: str) -> dict[str, float | None] | None:
-        """Mean, its interval (of several seeds) and the interquartile mean over seeds."""
+        """Mean and interquartile mean over seeds, each with its interval where there are several."""
         values = self.scores(key)
         if not values:
             return None
         low, high = statistics.bootstrap(values) if len(values) > 1 else (None, None)
-        return {"mean": float(np.mean(values)), "low": low, "high": high, "iqm": statistics.iqm(values)}
+        mean = {"mean": float(np.mean(values)), "low": low, "high": high}
+        low, high = statistics.iqm_interval([values]) if len(values) > 1 else (None, None)
+        return mean | {"iqm": statistics.iqm(values), "iqm_low": low, "iqm_high": high}
 
 
 def grouped(runs: Sequence[Told], numbers: Sequence[dict[str, float | None]]) -> list[Group]:
@@ -331,11 +333,32 @@ def _names(plain: Sequence[Mapping[str, Any]], differing: Sequence[str], most: i
     return [f"{name}, …" for name in few] if suffice else whole
 
 
+def profiled(runs: Sequence[Told]) -> dict[str, list[list[float]]]:
+    """{setting: [tasks][seeds]} success rates: runs of one configuration on several tasks together.
+
+    Empty unless every run was evaluated on a task that says what success is.
+    """
+    if any(run.result.get("success_rate") is None for run in runs):
+        return {}
+    blank = [dataclasses.replace(run, cfg=dataclasses.replace(run.cfg, task="")) for run in runs]
+    tasks = {id(run): own.cfg.task for run, own in zip(blank, runs, strict=True)}
+    found = {}
+    for group in grouped(blank, [{}] * len(runs)):
+        scores: dict[str, list[float]] = {}
+        for run in group.runs:
+            scores.setdefault(tasks[id(run)], []).append(run.result["success_rate"])
+        found[group.name or "all runs"] = list(scores.values())
+    return found
+
+
 def write_many(runs: Sequence[Told], numbers: Sequence[dict[str, float | None]], out: Path) -> Path:
     """One page for several runs and the numbers of their cards."""
     groups = grouped(runs, numbers)
     keys = [k for k in ("return", "success") if any(run.curve(k)[0] for run in runs)]
     panels = {k: [figures.Curve([run.curve(k) for run in group.runs]) for group in groups] for k in keys}
+    pictures = {"curves": figures.curves(panels)} if panels else {}
+    if len(runs) > 1 and (profiles := profiled(runs)):
+        pictures["profile"] = figures.profile(profiles)
     return page.write(
         out,
         "comparison.html",
@@ -343,7 +366,7 @@ def write_many(runs: Sequence[Told], numbers: Sequence[dict[str, float | None]],
         groups=groups,
         meanings=cards.MEANINGS,
         colors=figures.COLORS,
-        pictures={"curves": figures.curves(panels)} if panels else {},
+        pictures=pictures,
     )
 
 
