@@ -132,15 +132,45 @@ class GridWorld:
     def observe(self, state: GridState, success: Array) -> dict[str, Array]:
         """What the agent sees of a world, and whether its episode succeeded."""
         view = look(state, self.size, self._see_through_walls)
-        obs = {
-            "object": view % COLOR,
-            "color": view % STATE // COLOR,
-            "state": view // STATE,
-        }
-        return {k: v.astype(jnp.uint8) for k, v in obs.items()} | {
+        return unpack(view) | {
             "direction": state.direction,
             LOG_PREFIX + "success": success,
         }
+
+
+class Whole:
+    """A `JaxEnv`: a grid world that also tells people all of itself, under keys that no agent sees.
+
+    `log/object`, `log/color`, `log/state` [size, size] as (x, y), and `log/position` (x, y) of the agent.
+    """
+
+    def __init__(self, world: GridWorld):
+        self._world = world
+        self.task, self.act_space = world.task, world.act_space
+        size = (world.size, world.size)
+        cells = {LOG_PREFIX + k: Space(size, "uint8", n) for k, n in CLASSES.items()}
+        self.obs_space = world.obs_space | cells | {LOG_PREFIX + "position": Space((2,), "int32")}
+
+    def reset(self, *, key: Array) -> tuple[GridState, Step]:
+        """A world chosen at random, and its first step."""
+        return self._tell(*self._world.reset(key=key))
+
+    def step(self, state: GridState, action: dict[str, Array], *, key: Array) -> tuple[GridState, Step]:
+        """What the action leads to."""
+        return self._tell(*self._world.step(state, action, key=key))
+
+    def _tell(self, state: GridState, step: Step) -> tuple[GridState, Step]:
+        size = self._world.size
+        cells = state.cells.reshape(size, size).T
+        whole = {LOG_PREFIX + k: v for k, v in unpack(cells).items()}
+        position = jnp.stack([state.position % size, state.position // size]).astype(jnp.int32)
+        return state, step._replace(obs=step.obs | whole | {LOG_PREFIX + "position": position})
+
+
+def unpack(cells: Array) -> dict[str, Array]:
+    """Cells as MiniGrid's three channels, uint8."""
+    channels = {"object": cells % COLOR, "color": cells % STATE // COLOR, "state": cells // STATE}
+    return {k: v.astype(jnp.uint8) for k, v in channels.items()}
 
 
 def look(state: GridState, size: int, see_through_walls: bool) -> Array:
@@ -294,7 +324,7 @@ TASKS: dict[str, Callable[[], GridWorld]] = {
     "MemoryS7": lambda: GridWorld("MemoryS7", 7, 245, memory, pickup_toggles=True),
 }
 
-OBS = ("symbolic",)
+OBS = ("symbolic", "privileged")
 
 
 def ids() -> list[str]:
@@ -314,6 +344,14 @@ def canonical(name: str) -> str:
 
 
 def make_jax(name: str, obs: str) -> JaxEnv:
-    """One world."""
-    worlds: dict[str, Callable[[], JaxEnv]] = {**TASKS, "Catch": Catch}
-    return worlds[canonical(name)]()
+    """One world; "privileged" shows people all of it, besides what its agent sees.
+
+    Raises:
+      UnknownTask: for Catch with "privileged", because everybody sees all of it.
+    """
+    if canonical(name) == "Catch":
+        if obs == "privileged":
+            raise UnknownTask("grid:Catch has no observation 'privileged': its agent sees all there is")
+        return Catch()
+    world = TASKS[name]()
+    return Whole(world) if obs == "privileged" else world

@@ -3,6 +3,8 @@
     obs="symbolic"   `object`, `color`, `state` [7, 7] of the view, `direction` of the agent
     obs="rgb"        `image` [56, 56, 3] of the same view
     obs="full"       `image` of the whole grid, 8 pixels a cell
+    obs="privileged" as symbolic, with the whole grid for people: `log/object`, `log/color`, `log/state`
+                     [width, height], `log/position` (x, y) of the agent
 
 Where the mission changes from episode to episode, `mission` holds its words as indices into
 `VOCABULARY`, padded with 0 to the longest mission of that task. An episode succeeds if it
@@ -21,7 +23,7 @@ import numpy as np
 from gymnasium import spaces as gym
 
 from envs.adapters import MissingExtra, UnknownTask, suggestion
-from envs.api import EnvError
+from envs.api import LOG_PREFIX, EnvError
 
 # Otherwise pygame greets on standard output, where machines read results.
 os.environ.setdefault("PYGAME_HIDE_SUPPORT_PROMPT", "1")
@@ -36,7 +38,7 @@ from minigrid.wrappers import RGBImgObsWrapper, RGBImgPartialObsWrapper  # noqa:
 # BabyAI prints every layout it rejects; standard output belongs to results.
 roomgrid_level.print = lambda *_: None  # pyrefly: ignore
 
-OBS = ("symbolic", "rgb", "full")
+OBS = ("symbolic", "rgb", "full", "privileged")
 FAMILIES = ("MiniGrid", "BabyAI")
 TILE_PIXELS = 8
 
@@ -117,7 +119,8 @@ def adapt(env: gymnasium.Env, obs: str) -> gymnasium.Env:
         env = RGBImgPartialObsWrapper(env, tile_size=TILE_PIXELS)
     if obs == "full":
         env = RGBImgObsWrapper(env, tile_size=TILE_PIXELS)
-    return MiniGrid(env, symbolic=obs == "symbolic")
+    adapted = MiniGrid(env, symbolic=obs in ("symbolic", "privileged"))
+    return Whole(adapted) if obs == "privileged" else adapted
 
 
 class MiniGrid(gymnasium.Wrapper):
@@ -162,6 +165,26 @@ class MiniGrid(gymnasium.Wrapper):
         if self._mission_length:
             obs["mission"] = tokenize(raw["mission"], self._mission_length)
         return obs
+
+
+class Whole(gymnasium.ObservationWrapper):
+    """Adds the whole grid and the place of the agent, under keys that no agent sees."""
+
+    def __init__(self, env: MiniGrid):
+        super().__init__(env)
+        self._world: MiniGridEnv = env.unwrapped  # pyrefly: ignore
+        size = (self._world.width, self._world.height)
+        parts = dict(env.observation_space.spaces)  # pyrefly: ignore
+        for key, values in CHANNELS.items():
+            parts[LOG_PREFIX + key] = gym.MultiDiscrete(np.full(size, len(values)), dtype=np.uint8)
+        parts[LOG_PREFIX + "position"] = gym.Box(0, max(size), (2,), np.int32)
+        self.observation_space = gym.Dict(parts)
+
+    def observation(self, observation: dict[str, Any]) -> dict[str, Any]:
+        cells = self._world.grid.encode()
+        whole: dict[str, Any] = {LOG_PREFIX + key: cells[..., i] for i, key in enumerate(CHANNELS)}
+        whole[LOG_PREFIX + "position"] = np.asarray(self._world.agent_pos, np.int32)
+        return observation | whole
 
 
 @functools.lru_cache(maxsize=4096)

@@ -1,0 +1,77 @@
+"""Answers: what a reply names is found, and nothing else."""
+
+import json
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from envs.text.answers import Answer, normalised, parse
+
+ACTIONS = ("turn left", "turn right", "go forward", "pick up", "drop", "toggle")
+
+
+@pytest.mark.parametrize(
+    ("reply", "answer"),
+    [
+        ('{"action": "go forward"}', Answer("go forward", "json")),
+        ('  {"thought": "drop? no", "action": "GO  Forward"}\n', Answer("go forward", "json")),
+        ('So:\n```json\n{"action": "drop"}\n```\nnot toggle', Answer("drop", "json")),
+        ('{"action": "fly", "why": "go forward"}', Answer(None, "invalid")),
+        ('{"action": 2}', Answer(None, "invalid")),
+        ('{"action": "drop", "action": "toggle"}', Answer(None, "ambiguous")),
+        ("```\n{}\n```\ndrop", Answer("drop", "phrase")),
+        ("I might toggle. <Action> pick\nup </Action>", Answer("pick up", "tag")),
+        ("<action>drop</action> <action>drop</action>", Answer("drop", "tag")),
+        ("<action>drop</action> <action>toggle</action>", Answer(None, "ambiguous")),
+        ("<action>drop it</action>", Answer(None, "invalid")),
+        ("I will Turn   Left now, turn left.", Answer("turn left", "phrase")),
+        ("turn left, then go forward", Answer(None, "ambiguous")),
+        ("raindrops", Answer(None, "invalid")),
+        ("left", Answer(None, "invalid")),
+        ('{"action": "go forw', Answer(None, "invalid")),
+        ("<think>drop or toggle?</think>\ntoggle", Answer("toggle", "phrase")),
+        ("<think>drop", Answer(None, "empty")),
+        ("", Answer(None, "empty")),
+        (" \n", Answer(None, "empty")),
+        (None, Answer(None, "empty")),
+        ('{"a":' * 100_000, Answer(None, "invalid")),
+        ("9" * 10_000, Answer(None, "invalid")),
+    ],
+)
+def test_a_reply(reply, answer):
+    assert parse(reply, ACTIONS) == answer
+
+
+def test_the_longer_of_two_names_is_meant():
+    assert parse("make stone pickaxe", ("stone", "make stone pickaxe")) == ("make stone pickaxe", "phrase")
+    assert parse("action 10", ("action 1", "action 10")) == ("action 10", "phrase")
+    assert parse("action 10", ("action 1",)) == (None, "invalid")
+
+
+@pytest.mark.parametrize("action", ACTIONS)
+def test_every_action_is_found_on_every_rung(action):
+    assert parse(json.dumps({"action": action.upper()}), ACTIONS) == (action, "json")
+    assert parse(f"<action>{action}</action>", ACTIONS) == (action, "tag")
+    assert parse(f"I {action}.", ACTIONS) == (action, "phrase")
+
+
+PIECES = st.sampled_from(
+    [*ACTIONS, "<action>", "</action>", "```", "\n", '{"action": "', '"}', "{", "<think>"]
+)
+
+
+@given(st.lists(st.one_of(PIECES, st.text(max_size=8))).map("".join))
+def test_junk_is_no_action_unless_one_is_there(reply):
+    action, rung = parse(reply, ACTIONS)
+    if action is None:
+        assert rung in ("empty", "invalid", "ambiguous")
+    else:
+        assert action in ACTIONS and rung in ("json", "tag", "phrase")
+        assert action in normalised(reply)
+
+
+@given(st.text())
+def test_text_without_a_name_is_no_action(reply):
+    free = reply.replace("o", "").replace("O", "").replace("u", "").replace("U", "")
+    assert parse(free, ACTIONS).action is None
