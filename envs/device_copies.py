@@ -64,5 +64,10 @@ class DeviceCopies:
         self._copies, step = self._step(self._copies, dict(action), np.asarray(seeds, np.int32))
         return tuple(jax.tree.map(np.array, jax.device_get(step))), {}
 
+    def worlds(self) -> list[Any]:
+        """The state of each copy, as numpy arrays."""
+        states = jax.device_get(self._copies.state)
+        return [jax.tree.map(lambda x, i=i: x[i], states) for i in range(len(self._copies.seed))]
+
     def close(self) -> None:
         """Nothing to close."""

@@ -73,6 +73,11 @@ class Slot(gymnasium.Env):
             return self._blank, 0.0, False, False, {"error": _describe(error)}
         return slot, 0.0, False, False, {}
 
+    @property
+    def world(self) -> gymnasium.Env:
+        """The environment itself."""
+        return self._env
+
     def close(self) -> None:
         self._env.close()
 
@@ -117,6 +122,10 @@ class Copies(Protocol):
 
     def step(self, action: Mapping[str, np.ndarray], seeds: np.ndarray) -> Batched:
         """In every copy start an episode with its seed, or take its action where that is `GO_ON`."""
+        ...
+
+    def worlds(self) -> Sequence[Any]:
+        """Of each copy its Gymnasium environment, or its state of a `JaxEnv` as numpy arrays."""
         ...
 
     def close(self) -> None: ...
@@ -167,6 +176,15 @@ class HostVector:
           ValueError: if the action itself is wrong.
         """
         return self._exchange(self._checked(action), self._is_last, seeds)
+
+    def worlds(self) -> Sequence[Any]:
+        """Of each copy its Gymnasium environment, or its state of a `JaxEnv` as numpy arrays: all there is
+        to know, for planners and bots. To be read, not changed.
+
+        Raises:
+          EnvError: the copies are in processes of their own.
+        """
+        return self._copies.worlds()
 
     def close(self) -> None:
         """Close every copy; closing twice is fine."""
@@ -270,6 +288,9 @@ class Serial:
         flags = [np.array([s[name] for s in slots], bool) for name in FLAGS]
         return (obs, reward, *flags), errors
 
+    def worlds(self) -> Sequence[gymnasium.Env]:
+        return [slot.world for slot in self._slots]
+
     def close(self) -> None:
         for slot in self._slots:
             slot.close()
@@ -318,6 +339,9 @@ class Processes:
         flags = [slot[name].astype(bool) for name in FLAGS]
         errors = {i: what for i, what in enumerate(info.get("error", ())) if what is not None}
         return (obs, slot["reward"].copy(), *flags), errors
+
+    def worlds(self) -> NoReturn:
+        raise EnvError(f"{self._task}: copies in processes do not show their worlds; leave out parallel")
 
     def close(self) -> None:
         with warnings.catch_warnings():

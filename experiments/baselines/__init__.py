@@ -1,0 +1,1 @@
+"""Players to compare an agent with."""
