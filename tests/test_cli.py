@@ -13,7 +13,8 @@ from dreamer import config, schema
 from dreamer.config import Config, PopulationConfig
 from dreamer.schema import ConfigError
 from experiments import cli, doctor, envs_command, presets
-from experiments.cli import TrainOptions, main, resolve
+from experiments.cli import main
+from experiments.commands import Plan, TrainOptions, resolve
 from experiments.presets.sizes import SIZES
 from experiments.run import TrainingStopped
 
@@ -37,6 +38,11 @@ def empty_folder(tmp_path, monkeypatch):
         ("--agent.rssm.deter 512 name", ["name"], {"agent.rssm.deter": 512}),
         ("--loop.num-envs=4 --loop.num_envs 5", [], {"loop.num_envs": 5}),
         ("--agent.encoder.mults 1 2 --seed -1", [], {"agent.encoder.mults": [1, 2], "seed": -1}),
+        (
+            "--agent.encoder.mults 1 2 --seed 3 --agent.encoder.mults 4",
+            [],
+            {"agent.encoder.mults": [1, 2, 4], "seed": 3},
+        ),
         ("--log.wandb name", ["name"], {"log.wandb": True}),
         ("--log.wandb false --log.no-tensorboard", [], {"log.wandb": False, "log.tensorboard": False}),
         ("--task gymnasium:my_pkg:My-v0", [], {"task": "gymnasium:my_pkg:My-v0"}),
@@ -55,11 +61,11 @@ def test_options_and_fields_share_no_name():
 # What will be trained.
 
 
-def asked(preset: str = "", changes: dict | None = None, **options) -> cli.Plan:
+def asked(preset: str = "", changes: dict | None = None, **options) -> Plan:
     return resolve(preset, TrainOptions(**options), changes or {})
 
 
-def store(plan: cli.Plan) -> None:
+def store(plan: Plan) -> None:
     plan.folder.mkdir(parents=True)
     (plan.folder / "config.toml").write_text(schema.dump_toml(plan.cfg))
 

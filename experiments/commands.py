@@ -1,0 +1,362 @@
+"""What follows `dreamer`: each command, its options, and what it calls.
+
+Commands import what they need when they run: help never imports JAX.
+"""
+
+import dataclasses
+import difflib
+import re
+import sys
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any, Literal, NamedTuple
+
+from dreamer import config, schema
+from dreamer.config import Config, Count, Natural
+from dreamer.schema import ConfigError, Range, Section
+from experiments import presets
+from experiments.compare.options import CompareOptions
+from experiments.presets.sizes import SIZES
+
+Port = Annotated[int, Range(0, 2**16, below=True)]
+
+
+@dataclass(frozen=True)
+class TrainOptions(Section):
+    """Beside every field of the configuration."""
+
+    run: str = ""
+    """Folder of the run; one that holds a run is resumed (default: runs/<preset or task>-seed<seed>)."""
+    size: str = ""
+    """Size of the agent, over that of the preset."""
+    config: str = ""
+    """TOML file with any fields of the configuration, over preset and size."""
+    seeds: Natural = 0
+    """Train so many agents in one program, which differ in their seed (tasks of the device)."""
+    population: tuple[str, ...] = ()
+    """Train an agent for every combination of these numbers, as in lr=1e-4,3e-4 seeds=4."""
+    force: tuple[str, ...] = ()
+    """Fields in which a resumed run may differ from what it was."""
+    json: bool = False
+    """Print one JSON object at the end, and nothing else on standard output."""
+
+
+@dataclass(frozen=True)
+class EvalOptions(Section):
+    """How the agent of a run is judged."""
+
+    episodes: Count = 100
+    """Episodes to play."""
+    seed: Annotated[int, Range(0, config.FIRST_TRAINING_SEED, below=True)] = 0
+    """Seed of the first episode; the others follow it."""
+    sampled: bool = False
+    """Sample actions as in training, instead of taking the most likely one."""
+    num_envs: Natural = 0
+    """Copies of the environment, stepped together; 0 means 16 on the host and 256 on the device."""
+    out: str = ""
+    """File that gets a line of JSON for every episode; empty for none."""
+    json: bool = False
+    """Print one JSON object, and nothing else on standard output."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        config.check_seeds(self.seed, self.episodes)
+
+
+@dataclass(frozen=True)
+class ExportOptions(Section):
+    """How a trained agent becomes one file."""
+
+    dtype: Literal["float32", "bfloat16", "float16"] = "float32"
+    """Of the stored parameters; those of 16 bits make half the file, and round."""
+    force: bool = False
+    """Replace a file that is there."""
+    json: bool = False
+    """Print one JSON object, and nothing else on standard output."""
+
+
+@dataclass(frozen=True)
+class ReportOptions(Section):
+    """What a page shows: one run, or several (and the members of a population) side by side."""
+
+    out: str = ""
+    """File of the page (default: report.html in the folder of the run, or here for several)."""
+    episodes: Natural = 0
+    """Episodes that are played and asked about; 0 as the run is configured."""
+    watch: bool = False
+    """Serve the page on this machine and make it anew whenever the run saves."""
+    port: Port = 8420
+    """Where, with --watch."""
+    json: bool = False
+    """Print one JSON object, and nothing else on standard output."""
+
+
+@dataclass(frozen=True)
+class PlayOptions(Section):
+    """A page on this machine where a person plays in the dreams of an agent."""
+
+    seed: Annotated[int, Range(0, config.FIRST_TRAINING_SEED, below=True)] = 0
+    """Seed of the first episode."""
+    port: Port = 8421
+    """Where the page is served; 0 takes any free port."""
+
+
+@dataclass(frozen=True)
+class LlmOptions(Section):
+    """A language model on this machine."""
+
+    port: Port = 8422
+    """Where it is served; 0 takes any free port."""
+    threads: Count = 1
+    """Threads that compute; more than there are free cores is many times slower."""
+    parallel: Count = 1
+    """Requests answered at the same time; with one, a greedy reply depends on its request alone."""
+    context: Count = 8192
+    """Most tokens of prompt and reply together."""
+
+
+@dataclass(frozen=True)
+class BenchOptions(Section):
+    """What is measured, on synthetic batches."""
+
+    sizes: tuple[str, ...] = ("1m",)
+    """Sizes of the agent."""
+    obs: tuple[Literal["vector", "image"], ...] = ("vector", "image")
+    """Kinds of observation."""
+    batch: Count = 16
+    """Sequences in a batch."""
+    length: Annotated[int, Range(2)] = 64
+    """Steps of each."""
+    dtype: Literal["auto", "float32", "bfloat16"] = "auto"
+    """Of activations; auto is float32 on a CPU and bfloat16 elsewhere."""
+    loop: bool = False
+    """Measure acting, replay and learning together instead, in the loop of the host and in the fused one."""
+    members: tuple[Count, ...] = (1, 4, 16, 64)
+    """With --loop: sizes of the populations in the fused loop."""
+    task: str = ""
+    """Measure this task alone instead, with random actions."""
+    copies: tuple[Count, ...] = (1, 16, 1024)
+    """With --task: numbers of copies that are stepped together."""
+    json: bool = False
+    """Print one JSON object, and nothing else on standard output."""
+
+
+@dataclass(frozen=True)
+class EnvsOptions(Section):
+    """Which environments there are, or whether one keeps its contract."""
+
+    check: str = ""
+    """Play this task, as suite:name, and say which promises it keeps; exit code 1 if it breaks one."""
+    json: bool = False
+    """Print one JSON object, and nothing else on standard output."""
+
+
+@dataclass(frozen=True)
+class DoctorOptions(Section):
+    """What is installed, and what would run where."""
+
+    task: str = ""
+    """Also say how training on this task would run."""
+    json: bool = False
+    """Print one JSON object, and nothing else on standard output."""
+
+
+def train(words: Sequence[str], options: TrainOptions, changes: Mapping[str, Any]) -> int:
+    plan = resolve(words[0] if words else "", options, changes)
+    if plan.resumes and not options.run:
+        print(f"{plan.folder} holds a run: going on with it (--run names another folder)", file=sys.stderr)
+    from experiments import run
+
+    return run.train(plan.cfg, plan.folder, json=options.json, force=options.force)
+
+
+def evaluate(words: Sequence[str], options: EvalOptions, changes: Mapping[str, Any]) -> int:
+    from experiments import evaluate
+
+    return evaluate.evaluate(
+        Path(words[0]),
+        episodes=options.episodes,
+        seed=options.seed,
+        sampled=options.sampled,
+        num_envs=options.num_envs,
+        out=options.out,
+        json=options.json,
+    )
+
+
+def export(words: Sequence[str], options: ExportOptions, changes: Mapping[str, Any]) -> int:
+    from experiments import export
+
+    run, *named = map(Path, words)
+    file = named[0] if named else None
+    return export.export(run, file, dtype=options.dtype, force=options.force, json=options.json)
+
+
+def report(words: Sequence[str], options: ReportOptions, changes: Mapping[str, Any]) -> int:
+    from experiments.report.report import report
+
+    over = {"episodes": options.episodes} if options.episodes else {}
+    folders = [Path(word) for word in words]
+    o = options
+    return report(folders, out=o.out, changes=over, follow=o.watch, port=o.port, json=o.json)
+
+
+def play(words: Sequence[str], options: PlayOptions, changes: Mapping[str, Any]) -> int:
+    from experiments.play.play import play
+
+    return play(Path(words[0]), seed=options.seed, port=options.port)
+
+
+def compare(words: Sequence[str], options: CompareOptions, changes: Mapping[str, Any]) -> int:
+    from experiments.compare.compare import compare
+
+    return compare(options)
+
+
+def llm(words: Sequence[str], options: LlmOptions, changes: Mapping[str, Any]) -> int:
+    from experiments.llm import local
+
+    if words[:1] == ["install"] and len(words) == 1:
+        return local.install()
+    if words[:1] != ["serve"]:
+        raise ConfigError("dreamer llm serves or installs: dreamer llm serve [MODEL], or dreamer llm install")
+    return local.serve(*words[1:2], **dict(schema.values(options)))
+
+
+def bench(words: Sequence[str], options: BenchOptions, changes: Mapping[str, Any]) -> int:
+    for size in options.sizes:
+        check_known("size", size, SIZES)
+    o = options
+    if o.task:
+        from experiments import bench_env
+
+        return bench_env.run(o.task, o.copies, json=o.json)
+    if o.loop:
+        from experiments import bench_loop
+
+        return bench_loop.run(o.sizes, o.members, o.batch, o.length, json=o.json)
+    from experiments import bench
+
+    return bench.run(o.sizes, o.obs, o.batch, o.length, dtype=o.dtype, json=o.json)
+
+
+def show_envs(words: Sequence[str], options: EnvsOptions, changes: Mapping[str, Any]) -> int:
+    from experiments import envs_command
+
+    if options.check:
+        return envs_command.check(options.check, json=options.json)
+    return envs_command.show(json=options.json)
+
+
+def doctor(words: Sequence[str], options: DoctorOptions, changes: Mapping[str, Any]) -> int:
+    from experiments import doctor
+
+    return doctor.doctor(options.task, json=options.json)
+
+
+class Plan(NamedTuple):
+    """What `dreamer train` will do."""
+
+    cfg: Config
+    folder: Path
+    resumes: bool
+    """Whether the folder holds a run; then `cfg` is its configuration with what was asked for changed."""
+
+
+def resolve(preset: str, options: TrainOptions, changes: Mapping[str, Any]) -> Plan:
+    """Defaults < preset (or the configuration of the run in the folder) < size < file < flags.
+
+    A run in the folder is gone on with unless another preset is named; then the configuration is that of the
+    preset, and whoever trains will refuse it with what differs.
+
+    Raises:
+      ConfigError: an unknown preset, size or field, or a value that cannot be.
+    """
+    preset = preset or changes.get("preset", "")
+    changes = {path: value for path, value in changes.items() if path != "preset"}
+    if ":" in preset:
+        raise ConfigError(f"'{preset}' is a task, not a preset: --task {preset}")
+    if preset:
+        check_known("preset", preset, presets.PRESETS)
+    base = presets.build(preset or "quickstart")
+    folder = Path(options.run) if options.run else default_folder(_over(base, options, changes), base)
+    stored = folder / "config.toml"
+    resumes = stored.is_file()
+    if resumes:
+        found = config.load_toml(stored)
+        base = found if preset in ("", found.preset) else base
+    return Plan(_over(base, options, changes), folder, resumes)
+
+
+def _population(options: TrainOptions) -> dict[str, Any]:
+    """The fields that `--seeds` and `--population` set."""
+    changes: dict[str, Any] = {}
+    vary = tuple(word for word in options.population if not word.startswith("seeds="))
+    if vary:
+        changes["population.vary"] = vary
+    seeds = [word.removeprefix("seeds=") for word in options.population if word not in vary]
+    if seeds or options.seeds:
+        changes["population.seeds"] = options.seeds or schema.parse_text(int, seeds[-1])
+    return changes
+
+
+def _over(base: Config, options: TrainOptions, changes: Mapping[str, Any]) -> Config:
+    cfg = base
+    if options.size:
+        check_known("size", options.size, SIZES)
+        cfg = dataclasses.replace(cfg, agent=SIZES[options.size](cfg.agent))
+    if options.config:
+        cfg = config.load_toml(options.config, cfg)
+    return schema.replace_paths(cfg, {**_population(options), **changes})
+
+
+def default_folder(cfg: Config, base: Config) -> Path:
+    """`runs/quickstart-seed0`, or named after the task where it is not that of the preset."""
+    name = base.preset if cfg.task == base.task else re.sub(r"[^\w.-]+", "-", cfg.task)
+    name += "" if cfg.population.is_one else "-population"
+    return Path("runs") / f"{name}-seed{cfg.seed}"
+
+
+def check_known(what: str, name: str, known: Iterable[str]) -> None:
+    """Raise a ConfigError with a suggestion unless there is such a name."""
+    known = list(known)
+    if name not in known:
+        close = difflib.get_close_matches(name, known, n=1)
+        hint = f"did you mean {close[0]}?" if close else f"there are {', '.join(known)}"
+        raise ConfigError(f"there is no {what} '{name}'; {hint}")
+
+
+class Command(NamedTuple):
+    """One word after `dreamer`."""
+
+    about: str
+    """One sentence."""
+    words: str
+    """What may stand right after it; in brackets where it need not."""
+    options: type[Section]
+    call: Callable[[Sequence[str], Any, Mapping[str, Any]], int]
+    """Words, options and (of `train`) other fields of the configuration -> exit code."""
+
+
+COMMANDS = {
+    "train": Command("Train an agent, or go on with a run.", "[PRESET]", TrainOptions, train),
+    "eval": Command("Play episodes with the agent of a run.", "RUN", EvalOptions, evaluate),
+    "export": Command(
+        "Write the agent of a run to a file (agent.safetensors in its folder).",
+        "RUN [FILE]",
+        ExportOptions,
+        export,
+    ),
+    "report": Command(
+        "Write a page about a run, or one that compares several.", "RUN ...", ReportOptions, report
+    ),
+    "play": Command("Play in the dreams of an agent, beside the world itself.", "RUN", PlayOptions, play),
+    "compare": Command(
+        "Let agents, baselines and language models play the same episodes.", "", CompareOptions, compare
+    ),
+    "llm": Command("Serve a small language model on this machine.", "serve|install [MODEL]", LlmOptions, llm),
+    "bench": Command("Measure how fast this machine learns and acts.", "", BenchOptions, bench),
+    "envs": Command("List environments, or check one.", "", EnvsOptions, show_envs),
+    "doctor": Command("Say what is installed and what would run where.", "", DoctorOptions, doctor),
+}

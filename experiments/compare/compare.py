@@ -1,0 +1,190 @@
+"""`dreamer compare`: everybody plays the same episodes, and a page says what came of it."""
+
+from __future__ import annotations
+
+import contextlib
+import json as jsonlib
+import sys
+import threading
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from dreamer.checkpoint import CheckpointError
+from dreamer.schema import ConfigError
+from experiments import machine
+from experiments.compare import question, results, transcript
+from experiments.compare.contestants import Contestant, gathered
+from experiments.compare.options import CompareOptions
+from experiments.compare.play import Say, Seat, Stopped, play
+from experiments.compare.question import Question
+from experiments.compare.transcript import Played
+
+PAGE = "report.html"
+
+
+@dataclass(frozen=True)
+class Entry:
+    """What an agent did on a task."""
+
+    task: str
+    agent: str
+    played: list[Played]
+    seat: Seat
+
+
+def compare(options: CompareOptions) -> int:
+    """Play what is not played yet, and write the results and the page; the exit code.
+
+    Raises:
+      ConfigError: an agent or a task is not there or they do not fit, or the folder is of another question.
+    """
+    options.check()
+    say: Say = lambda text: print(text, file=sys.stderr, flush=True)
+    machine.prepare()
+    out, stop = Path(options.out), threading.Event()
+    began = time.perf_counter()
+    with contextlib.ExitStack() as stack:
+        agents = gathered(options, out, stack, stop, say)
+        identity, absent = fitting(agents, options.task)
+        for _, _, why in absent:
+            say(f"sitting out: {why}")
+        asked = Question(
+            options.task, options.agents, options.episodes, options.seed, options.max_steps, identity
+        )
+        _make(out)
+        question.ask(out, asked)
+        entries, stopped = _played(asked, agents, out, stop, say)
+    found, timings = _summed(asked, entries, absent, options)
+    results.write(out, found, timings)
+    from experiments.compare import page
+
+    path = page.write(out / PAGE, asked, entries, found, timings, options)
+    for line in sentences(found["tasks"]):
+        say(line)
+    if stopped:
+        say(f"not all is played: {stopped}; the same command goes on")
+    say(f"{path} ({time.perf_counter() - began:.0f} s)")
+    if options.json:
+        print(jsonlib.dumps({"out": str(out), "report": str(path), **found}))
+    return 0
+
+
+def fitting(
+    agents: Sequence[Contestant], tasks: Sequence[str]
+) -> tuple[dict[str, dict[str, Any]], list[tuple[str, str, str]]]:
+    """`[task][agent]` who plays what, and (agent, task, why) of those who cannot play every task.
+
+    Raises:
+      ConfigError: an agent can play none of them.
+    """
+    identity: dict[str, dict[str, Any]] = {task: {} for task in tasks}
+    absent: list[tuple[str, str, str]] = []
+    for agent in agents:
+        wrong: list[Exception] = []
+        for task in tasks:
+            try:
+                identity[task][agent.name] = agent.identity(task)
+            except (ConfigError, CheckpointError) as error:
+                wrong.append(error)
+                absent.append((agent.name, task, str(error)))
+        if len(wrong) == len(tasks):
+            raise wrong[0]
+    return identity, absent
+
+
+def _make(out: Path) -> None:
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise ConfigError(f"--out {out} cannot be made: {error.strerror}") from None
+
+
+def _played(
+    asked: Question, agents: Sequence[Contestant], out: Path, stop: threading.Event, say: Say
+) -> tuple[list[Entry], str]:
+    """Play every agent on every task; what was played, and why not all of it was."""
+    entries: list[Entry] = []
+    stopped = ""
+    for task in asked.tasks:
+        seats: dict[str, Seat] = {}
+        played: dict[str, list[Played]] = {}
+        for agent in (agent for agent in agents if agent.name in asked.identity[task]):
+            folder = question.place(out, task, agent.name)
+            seat = agent.seat(task)
+            try:
+                said = lambda text, agent=agent, task=task: say(f"{agent.name} on {task}: {text}")
+                play(seat, asked.seeds, folder, max_steps=asked.max_steps or None, say=said, stop=stop)
+            except Stopped as why:
+                stopped = str(why)
+            seats[agent.name], played[agent.name] = seat, transcript.read_all(folder, asked.seeds)
+        entries += [Entry(task, name, p, seats[name]) for name, p in results.judged(played).items()]
+    return entries, stopped
+
+
+def _summed(
+    asked: Question,
+    entries: Sequence[Entry],
+    absent: Sequence[tuple[str, str, str]],
+    options: CompareOptions,
+) -> tuple[dict[str, Any], dict[str, Any]]:
+    """What `results.json` and `timing.json` hold."""
+    tasks: dict[str, dict[str, Any]] = {task: {} for task in asked.tasks}
+    timings: dict[str, dict[str, Any]] = {task: {} for task in asked.tasks}
+    for entry in entries:
+        reference = next(e for e in entries if e.task == entry.task)
+        told = dict(entry.seat.disclosure)
+        timings[entry.task][entry.agent] = results.timing(entry.played, told, options.watts)
+        told.pop("training_seconds", None)
+        gap = {"to": reference.agent, **results.difference(entry.played, reference.played)}
+        tasks[entry.task][entry.agent] = {
+            **results.summary(asked.episodes, entry.played),
+            "parameters": told.pop("parameters", None),
+            "training_steps": told.pop("env_steps", None),
+            "difference": None if entry is reference else gap,
+            "absent": None,
+            "disclosure": told,
+        }
+    for agent, task, why in absent:
+        unknown = dict.fromkeys(("parameters", "training_steps", "difference"))
+        tasks[task][agent] = {**results.summary(0, []), **unknown, "absent": why, "disclosure": {}}
+        timings[task][agent] = results.timing([], {}, 0.0)
+    tasks = {task: {name: rows[name] for name in asked.agents} for task, rows in tasks.items()}
+    plain = {k: v for k, v in asdict(asked).items() if k != "identity"}
+    return {"question": plain, "tasks": tasks}, {"tasks": timings}
+
+
+def sentences(tasks: Mapping[str, Mapping[str, Mapping[str, Any]]]) -> list[str]:
+    """A line for every agent on every task."""
+    return [
+        f"{task}  {agent}: {_sentence(row)}"
+        for task, agents in tasks.items()
+        for agent, row in agents.items()
+    ]
+
+
+def _sentence(row: Mapping[str, Any]) -> str:
+    if row["absent"] is not None:
+        return "sat out"
+    if not row["finished"]:
+        parts = ["nothing finished"]
+    else:
+        low, high = row["return_interval"]
+        parts = [f"return {row['return_mean']:.3f} [{low:.3f}, {high:.3f}]"]
+    if row["success_rate"] is not None:
+        low, high = row["success_interval"]
+        parts.insert(0, f"success {row['success_rate']:.1%} [{low:.1%}, {high:.1%}]")
+    parts.append(f"{row['finished']} of {row['planned']} episodes")
+    if row["errored"]:
+        parts.append(f"{row['errored']} errored")
+    if row["calls"]:
+        tokens = (
+            "tokens unknown"
+            if row["tokens_in"] is None
+            else f"{row['tokens_in']:,} + {row['tokens_out']:,} tokens"
+        )
+        parts += [tokens, "price unknown" if row["usd"] is None else f"${row['usd']:.4f}"]
+        parts.append(f"{row['invalid'] + row['empty']} of {row['decisions']} answers without an action")
+    return ", ".join(parts)

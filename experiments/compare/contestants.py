@@ -1,0 +1,301 @@
+"""Names on the command line become players: random, scripted, ppo, run:FOLDER, llm:MODEL.
+
+A contestant is asked about every task before anything is played (`identity`), and then takes a seat at one
+task after the other.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import math
+import threading
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+import envs
+from dreamer import schema
+from dreamer.schema import ConfigError
+from envs.adapters import suggestion
+from envs.api import LOG_PREFIX, Space, Spaces, VectorEnv
+from envs.draw import action_names
+from envs.rollout import Random
+from experiments.compare.options import CompareOptions
+from experiments.compare.play import Say, Seat
+
+ALONE = ("random", "scripted", "ppo")
+"""Agents that are named by one word."""
+FOLLOWED = {"ppo": "ppo:FOLDER", "run": "run:FOLDER", "llm": "llm:MODEL"}
+"""Kinds that something follows, and how that is written."""
+
+
+class Contestant(Protocol):
+    """Somebody who plays several tasks."""
+
+    @property
+    def name(self) -> str:
+        """As on the command line."""
+        ...
+
+    def identity(self, task: str) -> dict[str, Any]:
+        """What makes it another player if it changes.
+
+        Raises:
+          ConfigError: it cannot play this task; the message says why.
+        """
+        ...
+
+    def seat(self, task: str) -> Seat:
+        """Make it ready to play, which may take a training."""
+        ...
+
+
+def split(name: str) -> tuple[str, str]:
+    """The kind of an agent and what follows it: `run:a/b` is `run` and `a/b`.
+
+    Raises:
+      ConfigError: there is no such kind, or it lacks what must follow.
+    """
+    kind, _, rest = name.partition(":")
+    if name in ALONE or (kind in FOLLOWED and rest):
+        return kind, rest
+    if kind in FOLLOWED:
+        raise ConfigError(f"agents has '{name}', which lacks what follows, as in {FOLLOWED[kind]}")
+    if kind in ALONE:
+        raise ConfigError(f"agents has '{name}', but {kind} takes nothing after it")
+    if (Path(name) / "config.toml").is_file():
+        raise ConfigError(f"agents has '{name}'; did you mean run:{name}?")
+    forms = {form.partition(":")[0]: form for form in (*FOLLOWED.values(), *ALONE)}
+    known = suggestion(kind, forms) or "; there are " + ", ".join((*ALONE, *FOLLOWED.values()))
+    raise ConfigError(f"agents has no '{name}'{known}")
+
+
+def agree(name: str, task: str, theirs: Mapping[str, Spaces], ours: VectorEnv) -> None:
+    """See that an agent of these spaces fits a task.
+
+    Args:
+      theirs: `observation` and `action` spaces of the agent.
+
+    Raises:
+      ConfigError: naming the first key that does not.
+    """
+    told = {k: s for k, s in ours.obs_space.items() if not k.startswith(LOG_PREFIX)}
+    for kind, have in (("observation", told), ("action", dict(ours.act_space))):
+        want = dict(theirs[kind])
+        for key in [*want, *have]:
+            if want.get(key) != have.get(key):
+                form = lambda space: "nothing" if space is None else _said(space)
+                raise ConfigError(
+                    f"{name} does not fit {task}: its {kind} '{key}' is {form(want.get(key))}, "
+                    f"but the task has {form(have.get(key))}"
+                )
+
+
+def _said(space: Space) -> str:
+    size = f" of {space.classes} classes" if space.classes is not None else ""
+    return f"{space.dtype}{list(space.shape)}{size}"
+
+
+def _seated(task: str, obs: str = "") -> tuple[Callable[[], VectorEnv], Sequence[str] | None]:
+    """How to make one copy of a task, and what its actions are called."""
+    make_env = lambda: envs.make(task, 1, obs=obs)
+    env = make_env()
+    try:
+        return make_env, action_names(env.task, env.act_space)
+    finally:
+        env.close()
+
+
+@dataclass(frozen=True)
+class RandomPlayer:
+    """Draws every action uniformly, from the seed of the episode."""
+
+    name: str
+
+    def identity(self, task: str) -> dict[str, Any]:
+        return {}
+
+    def seat(self, task: str) -> Seat:
+        make_env, names = _seated(task)
+        return Seat(
+            make_env,
+            lambda env, seed, file: Random(env.act_space),
+            names=names,
+            disclosure={"sees": "nothing", "privileged": False, "env_steps": 0},
+        )
+
+
+@dataclass(frozen=True)
+class Scripted:
+    """The planner or bot of a task, which knows its rules."""
+
+    name: str
+
+    def identity(self, task: str) -> dict[str, Any]:
+        from experiments.baselines.scripted import scripted
+
+        env = envs.make(task, 1)
+        try:
+            scripted(env)
+        finally:
+            env.close()
+        return {}
+
+    def seat(self, task: str) -> Seat:
+        from experiments.baselines.scripted import scripted
+
+        make_env, names = _seated(task)
+        env = make_env()
+        player = scripted(env)
+        env.close()
+        disclosure = {"sees": player.sees, "privileged": player.privileged, "env_steps": 0}
+        return Seat(make_env, lambda env, seed, file: scripted(env), names=names, disclosure=disclosure)
+
+
+@dataclass(frozen=True)
+class Run:
+    """A Dreamer of a run folder, taking the action it thinks best."""
+
+    name: str
+    folder: Path
+
+    def identity(self, task: str) -> dict[str, Any]:
+        import dreamer
+
+        player = dreamer.load(self.folder)
+        assert player.config is not None
+        env = envs.make(task, 1, obs=self._obs(task, player.config.task, player.config.env.obs))
+        try:
+            spaces = {"observation": player.agent.obs_space, "action": player.agent.act_space}
+            agree(self.name, task, spaces, env)
+        finally:
+            env.close()
+        return dict(player.counters)
+
+    @staticmethod
+    def _obs(task: str, trained: str, obs: str) -> str:
+        """The observation it was trained with, where the task is of the same suite."""
+        same = task.partition(":")[0] == trained.partition(":")[0]
+        return obs if same else ""
+
+    def seat(self, task: str) -> Seat:
+        import jax
+
+        import dreamer
+        from experiments.compare.expectation import Expectation
+        from experiments.report.report import told
+
+        player = dreamer.load(self.folder)
+        cfg = player.config
+        assert cfg is not None
+        make_env, names = _seated(task, self._obs(task, cfg.task, cfg.env.obs))
+        folder = self.folder
+        seconds = told(folder).result.get("seconds") if (folder / "config.toml").is_file() else None
+        return Seat(
+            make_env,
+            lambda env, seed, file: player,
+            names=names,
+            compiles=True,
+            disclosure={
+                "sees": "the observation of the task",
+                "privileged": False,
+                "env_steps": player.counters.get("env_steps"),
+                "trained_on": cfg.task,
+                "parameters": sum(math.prod(x.shape) for x in jax.tree.leaves(player.everything)),
+                "training_seconds": seconds,
+                "actions": "most likely",
+            },
+            expect=Expectation(player),
+            curve=folder / "episodes.jsonl" if cfg.task == envs.canonical(task) else None,
+        )
+
+
+@dataclass(frozen=True)
+class Ppo:
+    """Recurrent PPO: that of a folder, or one that is trained on each task before it plays."""
+
+    name: str
+    folder: Path
+    """Of a trained one, or in which one is trained for every task."""
+    trains: bool
+    steps: int
+    """Of its training; 0 as the preset says."""
+    say: Say
+
+    def identity(self, task: str) -> dict[str, Any]:
+        from experiments.baselines.ppo.presets import PRESETS, suited
+
+        if self.trains:
+            steps = {"steps": self.steps} if self.steps else {}
+            return {"preset": suited(task), **schema.to_dict(PRESETS[suited(task)]()), **steps}
+        from experiments.baselines.ppo.player import load
+
+        player = load(self.folder)
+        env = envs.make(task, 1)
+        try:
+            agree(self.name, task, {"observation": player.obs_space, "action": player.act_space}, env)
+        finally:
+            env.close()
+        return {"env_steps": player.env_steps}
+
+    def seat(self, task: str) -> Seat:
+        from experiments.baselines.ppo.player import load
+        from experiments.baselines.ppo.presets import suited
+        from experiments.baselines.ppo.train import train
+
+        folder = self.folder / task.replace("/", "_") if self.trains else self.folder
+        if self.trains:
+            train(task, folder, suited(task), steps=self.steps or None, say=self.say)
+        player = load(folder)
+        make_env, names = _seated(task)
+        return Seat(
+            make_env,
+            lambda env, seed, file: player,
+            names=names,
+            compiles=True,
+            disclosure={
+                "sees": "the observation of the task",
+                "privileged": False,
+                "env_steps": player.env_steps,
+                "trained_on": player.task,
+                "parameters": player.num_params,
+                "training_seconds": player.seconds,
+                "actions": "sampled",
+            },
+            curve=folder / "episodes.jsonl" if player.task == envs.canonical(task) else None,
+        )
+
+
+def gathered(
+    options: CompareOptions, out: Path, stack: contextlib.ExitStack, stop: threading.Event, say: Say
+) -> list[Contestant]:
+    """The agents of a command line, in order.
+
+    Args:
+      stack: closes what they open.
+      stop: wakes whoever waits for an endpoint.
+
+    Raises:
+      ConfigError: a name means nobody, or what it needs is not there.
+    """
+    named = [(name, *split(name)) for name in options.agents]  # all names before anything is opened
+    endpoints = None
+    if any(kind == "llm" for _, kind, _ in named):
+        from experiments.compare.language import Endpoints
+
+        endpoints = Endpoints(options, out, stack, stop)
+    found: list[Contestant] = []
+    for name, kind, rest in named:
+        if kind == "random":
+            found.append(RandomPlayer(name))
+        elif kind == "scripted":
+            found.append(Scripted(name))
+        elif kind == "run":
+            found.append(Run(name, Path(rest)))
+        elif kind == "ppo":
+            folder = Path(rest) if rest else out / "agents" / "ppo"
+            found.append(Ppo(name, folder, not rest, options.ppo_steps, say))
+        elif endpoints is not None:
+            found.append(endpoints.player(name, rest))
+    return found

@@ -1,0 +1,235 @@
+"""Language models as contestants: one cache, one budget and one price table for all of them."""
+
+from __future__ import annotations
+
+import contextlib
+import threading
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+import envs
+from dreamer.schema import ConfigError
+from envs.adapters import UnknownTask
+from envs.api import FIRST_TRAINING_SEED, UnsupportedSpace, VectorEnv
+from envs.rollout import Episode
+from envs.text import TextWorld, text_world
+from experiments.compare.options import CompareOptions
+from experiments.compare.play import Seat
+from experiments.compare.question import place
+from experiments.compare.transcript import Writer, read_all
+from experiments.llm import memory, prices, prompt
+from experiments.llm.budget import Budget
+from experiments.llm.cache import Cache
+from experiments.llm.client import LLMClient, Patience
+from experiments.llm.policy import LLMPolicy
+from experiments.llm.prompt import Demonstration, Protocol
+from experiments.llm.transcript import Transcript, read
+from experiments.llm.wire import Usage
+
+LOCAL = "local"
+CACHE = "cache.sqlite"
+PATIENCE = Patience()
+"""How long an endpoint is asked for one reply."""
+
+
+class Endpoints:
+    """What all language models of a comparison share.
+
+    Args:
+      stack: closes what is opened.
+      stop: wakes whoever waits for an endpoint.
+
+    Raises:
+      ConfigError: the prices or the cache cannot be read, or the protocol cannot be.
+    """
+
+    def __init__(
+        self, options: CompareOptions, out: Path, stack: contextlib.ExitStack, stop: threading.Event
+    ):
+        self.options, self.out = options, out
+        self._stack, self._stop = stack, stop
+        self.protocol = protocol_of(options)
+        self.prices = prices.load(Path(options.prices) if options.prices else None)
+        self.budget = Budget(options.max_usd or None, options.max_tokens or None, options.max_hours or None)
+        self._cache: Cache | None = None
+        if options.llm_cache != "off":
+            replays = options.llm_cache == "replay"
+            self._cache = stack.enter_context(Cache(out / CACHE, replay_only=replays))
+
+    def player(self, name: str, model: str) -> Speaker:
+        """The contestant of a name; what its finished episodes have cost counts for the budget.
+
+        Raises:
+          ConfigError: there is no address, no key or no package.
+        """
+        options, base_url = self.options, self.options.llm_base_url
+        if model == LOCAL or model.endswith(".gguf"):
+            from experiments.llm.local import LocalServer
+
+            gguf = None if model == LOCAL else Path(model)
+            server = self._stack.enter_context(LocalServer(gguf, parallel=self.concurrency))
+            base_url, model = server.base_url, server.model
+        client = LLMClient(
+            base_url,
+            model,
+            api_key_env=options.llm_api_key_env,
+            api=options.llm_api,
+            prices=self.prices,
+            budget=self.budget,
+            cache=self._cache,
+            patience=PATIENCE,
+            sleep=self._stop.wait,
+        )
+        self._stack.callback(client.close)
+        for task in options.task:
+            for played in read_all(place(self.out, task, name), options.seeds):
+                self._charge(played.lines if played.result is not None else ())
+        return Speaker(name, client, self)
+
+    @property
+    def concurrency(self) -> int:
+        """Episodes at a time: lessons make them follow each other."""
+        return 1 if self.protocol.notes else self.options.concurrency
+
+    def _charge(self, lines: Sequence[dict[str, Any]]) -> None:
+        for call in (call for line in lines for call in line.get("calls", ())):
+            self.budget.charge(Usage(**call["usage"]) if call["usage"] else None, call["usd"])
+
+
+def protocol_of(options: CompareOptions) -> Protocol:
+    """How the models are asked."""
+    few = options.llm_mode == "few-shot"
+    return Protocol(
+        mode=options.llm_mode,
+        shots=options.llm_shots if few else 0,
+        history=options.llm_history,
+        temperature=None if options.llm_temperature < 0 else options.llm_temperature,
+        max_output_tokens=options.llm_output_tokens,
+        notes=options.llm_notes,
+    )
+
+
+@dataclass(frozen=True)
+class Speaker:
+    """A language model that is told in words what there is."""
+
+    name: str
+    client: LLMClient
+    shared: Endpoints
+
+    def identity(self, task: str) -> dict[str, Any]:
+        world, shots = self._world(task)
+        return {
+            "model": self.client.model,
+            "host": "this machine" if self.client.is_local else self.client.host,
+            "text": world.version,
+            "prompt": prompt.prompt_hash(world, self.shared.protocol, shots),
+        }
+
+    def _world(self, task: str) -> tuple[TextWorld, list[Demonstration]]:
+        """The task in words, and what is shown of it.
+
+        Raises:
+          ConfigError: it cannot be told in words, or nobody can show it.
+        """
+        try:
+            with contextlib.closing(self._env(task)) as env:
+                world = text_world(env, privileged=self.shared.options.llm_privileged)
+                return world, shown(env, world, self.shared.protocol.shots)
+        except (UnsupportedSpace, UnknownTask) as error:
+            raise ConfigError(f"{self.name} cannot play {task}: {error}") from None
+
+    def _env(self, task: str) -> VectorEnv:
+        return envs.make(task, 1, obs="privileged" if self.shared.options.llm_privileged else "")
+
+    def seat(self, task: str) -> Seat:
+        world, shots = self._world(task)
+        protocol, client = self.shared.protocol, self.client
+        folder = place(self.shared.out, task, self.name)
+        options = self.shared.options
+
+        def make_policy(env: VectorEnv, seed: int, file: Writer) -> LLMPolicy:
+            assert isinstance(file, Transcript)
+            before = range(options.seed, seed) if protocol.notes else ()
+            return LLMPolicy(
+                client,
+                world,
+                protocol,
+                demonstrations=shots,
+                notes=[n for s in before for n in memory.notes(read(folder / f"{s}.jsonl").lines)],
+                transcript=file,
+                sample=f"{task}/{seed}",
+                max_steps=options.max_steps or None,
+            )
+
+        def after(file: Writer, episode: Episode) -> None:
+            if protocol.notes:
+                assert isinstance(file, Transcript)
+                sample = f"{task}/{episode.seed}"
+                memory.reflect(client, world, protocol, file, _outcome(episode), sample=sample)
+
+        return Seat(
+            lambda: self._env(task),
+            make_policy,
+            act=lambda line: {k: np.asarray(v).tolist() for k, v in world.act(line["action"]).items()},
+            writes=True,
+            open=Transcript,
+            after=after,
+            concurrency=self.shared.concurrency,
+            disclosure=self._disclosure(world, shots),
+        )
+
+    def _disclosure(self, world: TextWorld, shots: Sequence[Demonstration]) -> dict[str, Any]:
+        price, protocol = self.client.price, asdict(self.shared.protocol)
+        unset = {} if protocol["temperature"] is not None else {"temperature": "the endpoint's"}
+        shown = {"demonstrations": "the scripted player's first steps, on training seeds"} if shots else {}
+        settings = {k: v for k, v in self.client.settings.items() if k != "refused" and v}
+        return {
+            "sees": world.sees,
+            "privileged": world.privileged,
+            "text": world.version,
+            "prompt": prompt.prompt_hash(world, self.shared.protocol, shots),
+            "default": world.default,
+            "prices": "none known" if price is None else f"of {price.date}, from {price.source}",
+            "env_steps": None,
+            "remote": not self.client.is_local,
+            **protocol,
+            **unset,
+            **shown,
+            **settings,
+        }
+
+
+def shown(env: VectorEnv, world: TextWorld, steps: int) -> list[Demonstration]:
+    """The first steps of the scripted player, from training seeds on, as a model is shown them.
+
+    Raises:
+      ConfigError: there is no scripted player for the task.
+    """
+    if not steps:
+        return []
+    from experiments.baselines.scripted import demonstrations
+
+    found: list[Demonstration] = []
+    seed = FIRST_TRAINING_SEED
+    while len(found) < steps:
+        ((*episode,),) = demonstrations(env, range(seed, seed + 100), 1)
+        for obs, action in episode:
+            name = next((n for n in world.actions if _same(world.act(n), action)), None)
+            if name is not None:
+                found.append(Demonstration("\n".join(filter(None, world.tell(obs))), name))
+        seed += 100
+    return found[:steps]
+
+
+def _same(a: Any, b: Any) -> bool:
+    return all(np.array_equal(a[k], b[k]) for k in b)
+
+
+def _outcome(episode: Episode) -> str:
+    did = {True: "you succeeded", False: "you failed", None: "it ended"}[episode.success]
+    return f"{did}, with a return of {episode.return_:.3g} after {episode.length} steps"

@@ -1,0 +1,86 @@
+"""What `dreamer compare` takes, without anything heavy."""
+
+from dataclasses import dataclass
+from typing import Annotated, Literal
+
+from dreamer.config import FIRST_TRAINING_SEED, Count, Natural, check_seeds
+from dreamer.schema import ConfigError, Range, Section
+
+Amount = Annotated[float, Range(0)]
+
+
+@dataclass(frozen=True)
+class CompareOptions(Section):
+    """Who plays what, and what it may cost."""
+
+    task: tuple[str, ...] = ()
+    """Tasks, as suite:name; the flag can be given several times."""
+    agents: tuple[str, ...] = ()
+    """Of random, scripted, ppo, ppo:FOLDER, run:FOLDER, llm:MODEL, llm:local; the first is the reference."""
+    episodes: Count = 50
+    """Episodes of each agent on each task; all play the same seeds."""
+    seed: Annotated[int, Range(0, FIRST_TRAINING_SEED, below=True)] = 0
+    """Seed of the first episode; the others follow it."""
+    out: str = "comparison"
+    """Folder of transcripts, results and report; the same question asked again goes on there."""
+    max_steps: Natural = 0
+    """Every episode ends after so many steps; 0 leaves it to the task."""
+    concurrency: Count = 4
+    """Episodes that a language model plays at a time."""
+    ppo_steps: Natural = 0
+    """Environment steps that ppo is trained for on each task; 0 as its preset says."""
+    llm_base_url: str = ""
+    """Where the language model is, as http://localhost:8000/v1 (default: the variable OPENAI_BASE_URL)."""
+    llm_api_key_env: str = ""
+    """Environment variable that holds the key (default: the usual one, as OPENAI_API_KEY)."""
+    llm_api: Literal["openai", "anthropic"] = "openai"
+    """Which language the server speaks."""
+    llm_mode: Literal["zero-shot", "few-shot", "chain-of-thought"] = "zero-shot"
+    """How the model is asked."""
+    llm_privileged: bool = False
+    """Tell the model the whole world instead of what the agent sees of it; the report says so."""
+    llm_shots: Count = 12
+    """Steps of the scripted player that few-shot shows."""
+    llm_history: Natural = 16
+    """Most of its own past steps that a model is shown."""
+    llm_notes: Natural = 0
+    """Lessons of its earlier episodes that a model is shown; it then plays one episode after the other."""
+    llm_temperature: Annotated[float, Range(-1)] = 0.0
+    """Below 0 none is sent, as models that reason ask for."""
+    llm_output_tokens: Count = 512
+    """Most tokens of one reply, hidden reasoning included."""
+    llm_cache: Literal["on", "off", "replay"] = "on"
+    """Keep every reply in the folder so that none is paid twice; replay asks nobody for another one."""
+    max_usd: Amount = 0.0
+    """Ask language models nothing more once they have cost so much; 0 is no limit."""
+    max_tokens: Natural = 0
+    """Nor once they have read and written so many tokens; 0 is no limit."""
+    max_hours: Amount = 0.0
+    """Nor after so many hours; 0 is no limit."""
+    prices: str = ""
+    """TOML file with prices that go over those that are known."""
+    watts: Amount = 0.0
+    """Of this machine while it plays and trains, for an estimate of energy; 0: none."""
+    usd_per_hour: Amount = 0.0
+    """Price of this machine, for what training costs; 0: not computed."""
+    json: bool = False
+    """Print the results as one JSON object, and nothing else on standard output."""
+
+    @property
+    def seeds(self) -> range:
+        """Of all episodes."""
+        return range(self.seed, self.seed + self.episodes)
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        check_seeds(self.seed, self.episodes)
+
+    def check(self) -> None:
+        """Raise a ConfigError unless somebody is to play something."""
+        for name, example in (("task", "minigrid:Empty-5x5"), ("agents", "random scripted")):
+            given = getattr(self, name)
+            if not given:
+                raise ConfigError(f"{name} is missing, as in --{name} {example}")
+            double = next((x for x in given if given.count(x) > 1), None)
+            if double is not None:
+                raise ConfigError(f"{name} has '{double}' twice; once is enough")

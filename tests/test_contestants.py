@@ -1,0 +1,157 @@
+"""Agents that were trained, in a comparison: what they are, what they expected, and when they do not fit."""
+
+import json
+from dataclasses import replace
+
+import pytest
+from test_report import untrained
+
+import envs
+from dreamer.schema import ConfigError
+from envs.api import Space
+from experiments.compare import language
+from experiments.compare.compare import compare
+from experiments.compare.contestants import agree, split
+from experiments.compare.options import CompareOptions
+from experiments.compare.page import _plays as plays
+from experiments.compare.transcript import read
+
+TASK = "minigrid:Empty-5x5"
+pytestmark = pytest.mark.usefixtures("compilation_cache")
+
+
+def results(out, task=TASK):
+    return json.loads((out / "results.json").read_text())["tasks"][task]
+
+
+@pytest.fixture(scope="module")
+def compared(tmp_path_factory, compilation_cache):
+    """A Dreamer that has learned nothing, and its folder."""
+    folder = tmp_path_factory.mktemp("runs")
+    run = untrained(folder / "run")
+    rows = [{"env_steps": 10 * i, "return": i / 60, "length": 5, "success": i > 40} for i in range(60)]
+    (run / "episodes.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    (run / "result.json").write_text('{"seconds": 90.0, "env_steps": 160}')
+    asked = CompareOptions(
+        task=(TASK,),
+        agents=("scripted", f"run:{run}"),
+        episodes=2,
+        out=str(folder / "out"),
+        max_steps=5,
+        watts=40.0,
+    )
+    assert compare(asked) == 0
+    return folder / "out", run, asked
+
+
+def test_a_dreamer_says_what_it_is(compared):
+    out, run, _ = compared
+    row = results(out)[f"run:{run}"]
+    assert (row["finished"], row["training_steps"], row["tokens_in"], row["usd"]) == (2, 160, 0, None)
+    assert row["parameters"] > 1000
+    assert row["disclosure"]["trained_on"] == "minigrid:MiniGrid-Empty-5x5-v0"
+    timing = json.loads((out / "timing.json").read_text())["tasks"][TASK][f"run:{run}"]
+    assert timing["training_seconds"] == 90.0
+    assert timing["training_energy_wh_estimate"] == pytest.approx(1.0)
+    assert (out / "transcripts" / TASK / f"run:{str(run).replace('/', '_')}" / "1.jsonl").is_file()
+
+
+def test_its_learning_and_what_it_expected_are_on_the_page(compared):
+    page = (compared[0] / "report.html").read_text()
+    assert "<h3>Learning</h3>" in page
+    stored = page.split('id="plays" type="application/json">')[1].split("</script>")[0]
+    beside, *failures = json.loads(stored)
+    assert len(beside["players"]) == 2
+    (player,) = failures[0]["players"]
+    assert player["seen"]["count"] == player["expected"]["count"] == len(player["steps"]) == 6
+    assert player["seen"]["uri"] != player["expected"]["uri"]
+
+
+def test_one_that_was_trained_on_is_another_player(compared):
+    _, run, asked = compared
+    untrained(run, env_steps=320)
+    with pytest.raises(ConfigError, match="env_steps was 160 and is 320"):
+        compare(asked)
+
+
+def test_one_of_another_world_does_not_fit(compared):
+    _, run, asked = compared
+    with pytest.raises(ConfigError, match="does not fit probe:chosen: its observation"):
+        compare(replace(asked, task=("probe:chosen",), out=asked.out + "-2", agents=(f"run:{run}",)))
+
+
+def test_ppo_is_trained_once_and_plays(tmp_path, capsys):
+    task = "probe:chosen"
+    asked = CompareOptions(
+        task=(task,), agents=("random", "ppo"), episodes=2, out=str(tmp_path), max_steps=5, ppo_steps=1
+    )
+    assert compare(asked) == 0
+    row = results(tmp_path, task)["ppo"]
+    assert row["finished"] == 2 and row["parameters"] > 100 and row["training_steps"] > 0
+    weights = (tmp_path / "agents" / "ppo" / task / "agent.safetensors").stat().st_mtime_ns
+    transcripts = tmp_path / "transcripts" / task / "ppo"
+    before = (transcripts / "0.jsonl").read_bytes()
+    assert compare(asked) == 0
+    assert (tmp_path / "agents" / "ppo" / task / "agent.safetensors").stat().st_mtime_ns == weights
+    assert (transcripts / "0.jsonl").read_bytes() == before
+    with pytest.raises(ConfigError, match="steps was 1 and is 2"):
+        compare(replace(asked, ppo_steps=2))
+    folder = tmp_path / "agents" / "ppo" / task
+    other = replace(asked, out=str(tmp_path / "other"), agents=(f"ppo:{folder}",))
+    assert compare(other) == 0
+    acts = lambda folder, agent: [
+        line["act"] for line in read(folder / "transcripts" / task / agent / "1.jsonl").decisions
+    ]
+    assert acts(tmp_path, "ppo") == acts(tmp_path / "other", f"ppo:{str(folder).replace('/', '_')}")
+
+
+def test_spaces_that_do_not_fit_are_named():
+    env = envs.make("probe:chosen", 1)
+    told = {k: s for k, s in env.obs_space.items() if not k.startswith("log/")}
+    try:
+        agree("run:x", "probe:chosen", {"observation": told, "action": env.act_space}, env)
+        with pytest.raises(
+            ConfigError, match="its observation 'sound' is float32\\[2\\], but the task has nothing"
+        ):
+            theirs = {"observation": told | {"sound": Space((2,), "float32")}, "action": env.act_space}
+            agree("run:x", "probe:chosen", theirs, env)
+        with pytest.raises(ConfigError, match="its action"):
+            agree("run:x", "probe:chosen", {"observation": told, "action": {}}, env)
+    finally:
+        env.close()
+
+
+@pytest.mark.parametrize(
+    ("name", "kind"),
+    [
+        ("random", ("random", "")),
+        ("ppo", ("ppo", "")),
+        ("ppo:a/b", ("ppo", "a/b")),
+        ("run:a:b", ("run", "a:b")),
+        ("llm:org/model:free", ("llm", "org/model:free")),
+    ],
+)
+def test_names_of_agents(name, kind):
+    assert split(name) == kind
+
+
+def test_a_run_folder_alone_gets_a_suggestion(compared):
+    with pytest.raises(ConfigError, match="did you mean run:"):
+        split(str(compared[1]))
+
+
+def test_demonstrations_are_steps_of_the_scripted_player_in_words():
+    env = envs.make(TASK, 1)
+    try:
+        world = language.text_world(env)
+        steps = language.shown(env, world, 7)
+        assert len(steps) == 7 and language.shown(env, world, 0) == []
+        assert all(step.action in world.actions and "goal" in world.rules for step in steps)
+        assert steps[0].text.startswith("You face")
+        assert language.shown(env, world, 7) == steps
+    finally:
+        env.close()
+
+
+def test_nothing_to_look_at_is_no_replay():
+    assert plays("t", []) == []
