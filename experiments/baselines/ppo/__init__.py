@@ -1,0 +1,1 @@
+"""Recurrent PPO: the model-free learner that a Dreamer is measured against."""
