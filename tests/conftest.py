@@ -7,6 +7,7 @@ os.environ.setdefault("JAX_PLATFORMS", "cpu")
 import hypothesis
 import jax
 import pytest
+import tiny
 
 from experiments import machine
 
@@ -40,3 +41,11 @@ def compilation_cache(tmp_path_factory):
         del os.environ[machine.CACHE]
     else:
         os.environ[machine.CACHE] = old
+
+
+@pytest.fixture(scope="module")
+def quick_compilation():
+    """What is compiled meanwhile takes half as long to compile and longer to run."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(jax, "jit", tiny.jit)
+        yield

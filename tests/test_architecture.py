@@ -49,7 +49,7 @@ ON_DEVICE = (
 """Worlds as pure functions of JAX arrays, imported only by who asks for them."""
 
 UNTIL_CALLED = (
-    *("jax", "jaxlib", "flax", "optax", "orbax", "tyro", "wandb", "scipy"),
+    *("jax", "jaxlib", "flax", "optax", "orbax", "tyro", "wandb", "scipy", "httpx"),
     *("matplotlib", "jinja2", "PIL", "safetensors"),
 )
 """Packages that take seconds or may be missing: imported inside the functions that need them."""

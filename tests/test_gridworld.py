@@ -37,25 +37,37 @@ def wanderer(rng, steps):
     return rng.choice(7, steps, p=[0.15, 0.15, 0.35, 0.12, 0.06, 0.15, 0.02])
 
 
+def follow(ours):
+    """What a world shows first, then every step and its cells under [T] actions, as one program."""
+
+    def run(state, actions):
+        def step(state, action):
+            state, told = ours.step(state, {"action": action}, key=jax.random.key(0))
+            return state, (told, state.cells)
+
+        return ours.observe(state, 0.0), jax.lax.scan(step, state, actions)[1]
+
+    return jax.jit(run)
+
+
 @pytest.mark.parametrize("name", TASKS)
 def test_the_same_worlds_and_actions_give_the_same_steps(name):
     ours, theirs = TASKS[name](), gymnasium.make(IDS[name], disable_env_checker=True).unwrapped
-    step = jax.jit(lambda state, action: ours.step(state, {"action": action}, key=jax.random.key(0)))
-    rng, ends = np.random.default_rng(0), set()
+    run, rng, ends = follow(ours), np.random.default_rng(0), set()
     for seed in range(8):
         raw, _ = theirs.reset(seed=seed)
-        state = as_state(theirs)
+        actions = wanderer(rng, 400)
+        shown, (told, cells) = jax.device_get(run(as_state(theirs), actions))
         for key, array in observed(raw).items():
-            np.testing.assert_array_equal(ours.observe(state, 0.0)[key], array)
-        for action in wanderer(rng, 400):
+            np.testing.assert_array_equal(shown[key], array)
+        for t, action in enumerate(actions):
             raw, reward, terminated, truncated, _ = theirs.step(int(action))
-            state, told = step(state, action)
             for key, array in observed(raw).items():
-                np.testing.assert_array_equal(told.obs[key], array, err_msg=f"{key}, seed {seed}")
-            assert told.obs["direction"] == raw["direction"]
-            np.testing.assert_allclose(told.reward, reward, rtol=1e-6)
-            assert (told.is_terminal, told.is_last) == (terminated, terminated or truncated)
-            np.testing.assert_array_equal(state.cells.reshape(ours.size, -1), encode(theirs))
+                np.testing.assert_array_equal(told.obs[key][t], array, err_msg=f"{key}, seed {seed}")
+            assert told.obs["direction"][t] == raw["direction"]
+            np.testing.assert_allclose(told.reward[t], reward, rtol=1e-6)
+            assert (told.is_terminal[t], told.is_last[t]) == (terminated, terminated or truncated)
+            np.testing.assert_array_equal(cells[t].reshape(ours.size, -1), encode(theirs))
             if terminated or truncated:
                 ends.add((terminated, truncated))
                 break
@@ -67,12 +79,15 @@ def test_layouts_are_those_that_minigrid_makes(name):
     """Where the worlds of a task are few, both make all of them; else what both put where agrees."""
     ours, theirs = TASKS[name](), gymnasium.make(IDS[name], disable_env_checker=True).unwrapped
     count = 300
-    states = jax.vmap(lambda key: ours.reset(key=key)[0])(jax.random.split(jax.random.key(0), count))
+    begin = jax.jit(jax.vmap(lambda key: ours.reset(key=key)[0]))
+    states = jax.device_get(begin(jax.random.split(jax.random.key(0), count)))
     mine, real = np.zeros((2, ours.size**2, 3 * gridworld.STATE))
     for i in range(count):
         theirs.reset(seed=i)
-        for table, state in ((mine, jax.tree.map(lambda x, i=i: x[i], states)), (real, as_state(theirs))):
-            table[np.arange(ours.size**2), np.asarray(state.cells)] += 1
-            table[int(state.position), gridworld.UNSEEN] += 1  # marks the agent
+        x, y = theirs.agent_pos
+        worlds = (states.cells[i], states.position[i]), (encode(theirs).ravel(), y * ours.size + x)
+        for table, (cells, position) in zip((mine, real), worlds, strict=True):
+            table[np.arange(ours.size**2), cells] += 1
+            table[position, gridworld.UNSEEN] += 1  # marks the agent
     assert ((mine > 0) == (real > 0)).mean() > 0.99
     assert np.abs(mine - real).max() / count < 0.16

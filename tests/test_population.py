@@ -34,7 +34,7 @@ from dreamer.loops.population import InTurns, Together, fitting
 from experiments import run
 from experiments.population import members
 
-pytestmark = pytest.mark.usefixtures("compilation_cache")
+pytestmark = pytest.mark.usefixtures("compilation_cache", "quick_compilation")
 
 SEEDS = np.array([0, 1, 0], np.int32)
 RATES = (3e-3, 3e-3, 1e-3)

@@ -1,6 +1,7 @@
 """The host replay against a list: what lives, what is sampled, what survives on disk."""
 
 import itertools
+from functools import cache
 
 import jax
 import ml_dtypes
@@ -363,29 +364,41 @@ def test_misuse_is_named(key):
     assert len(replay) == 6, "nothing was added by halves"
 
 
-@settings(deadline=None, max_examples=12)
-@given(sizes=SIZES, plan=st.lists(st.integers(0, 9), min_size=1, max_size=5), online=st.booleans())
+@cache
+def compiled(num_envs, capacity_per_env, length, online):
+    """A device ring and its functions, compiled once for every shape."""
+    replay = DeviceReplay(num_envs * capacity_per_env, num_envs, OBS, ACT, (D, S), online)
+    sample = jax.jit(lambda ring, key: replay.sample(ring, 4, length, key=key))
+    return replay, jax.jit(replay.add), sample, jax.jit(replay.refresh)
+
+
+@settings(deadline=None, max_examples=40)
+@given(
+    sizes=st.sampled_from([(1, 2, 1), (2, 7, 2), (3, 9, 4), (4, 19, 5)]),
+    plan=st.lists(st.integers(0, 9), min_size=1, max_size=8),
+    online=st.booleans(),
+)
 def test_the_device_ring_is_the_host_ring(sizes, plan, online):
     """`plan` alternates adding that many rows with a sample of 4 sequences that is then refreshed."""
     num_envs, capacity_per_env, length = sizes
     host_ring = build(num_envs, capacity_per_env, online)
-    replay = DeviceReplay(num_envs * capacity_per_env, num_envs, OBS, ACT, (D, S), online)
+    replay, add, sample, refresh = compiled(*sizes, online)
     assert replay.layout.nbytes == host_ring.nbytes
     ring = replay.init()
     for index, rows in enumerate(plan):
         for row in range(host_ring.inserted, host_ring.inserted + rows):
             host_ring.add(*record(row, num_envs))
-            ring = replay.add(ring, *record(row, num_envs))
+            ring = add(ring, *record(row, num_envs))
         if not host_ring.can_sample(4, length):
             continue
         key = jax.random.key(index)
         expected, where = host_ring.sample(key, 4, length)
-        ring, batch, there = replay.sample(ring, 4, length, key=key)
+        ring, batch, there = sample(ring, key)
         same(batch, expected)
         same(there, where)
         latent = latent_of(where[1][:, None] + np.arange(length), version=index)
         host_ring.refresh(where, latent)
-        ring = replay.refresh(ring, there, latent)
+        ring = refresh(ring, there, latent)
         same(ring.columns, host_ring._ring)
     assert (int(ring.inserted), int(ring.online_taken)) == tuple(host_ring.counters.values())
 

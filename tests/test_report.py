@@ -22,7 +22,6 @@ import envs
 from dreamer import schema
 from dreamer.agent import Agent
 from dreamer.config import load_toml
-from dreamer.inspection import Inspector
 from dreamer.logger import read_rows
 from experiments import presets, run, statistics
 from experiments.cli import main
@@ -30,7 +29,7 @@ from experiments.report import page, report
 from experiments.report.card import MEANINGS
 from experiments.report.report import Examination, Examiner
 
-pytestmark = pytest.mark.usefixtures("compilation_cache")
+pytestmark = pytest.mark.usefixtures("compilation_cache", "quick_compilation")
 SMALL = {"report__episodes": 2, "report__max_steps": 8, "report__context": 2, "report__horizon": 3}
 STRANGE = '<b>&"'
 """A name that is not to become part of the page's own text."""
@@ -77,29 +76,22 @@ def untrained(folder: Path, **changes) -> Path:
 
 def reported(folder: Path, make: Callable[[], int]) -> Reported:
     """What `make` prints and finds."""
-    seen, examine, prepare = [], Examiner.examine, Inspector.__init__
-
-    def quick(self, *told):
-        with pytest.MonkeyPatch.context() as patch:
-            patch.setattr(jax, "jit", tiny.jit)
-            prepare(self, *told)
-
+    seen, examine = [], Examiner.examine
     with pytest.MonkeyPatch.context() as patch, redirect_stdout(io.StringIO()) as out:
         patch.setattr(Examiner, "examine", lambda *told: seen.append(examine(*told)) or seen[-1])
-        patch.setattr(Inspector, "__init__", quick)
         assert make() == 0
     return Reported(folder, json.loads(out.getvalue()), seen[-1])
 
 
 @pytest.fixture(scope="module")
-def room(tmp_path_factory, compilation_cache) -> Reported:
+def room(tmp_path_factory, compilation_cache, quick_compilation) -> Reported:
     """An agent that has learned nothing, on a task of the host, with pictures."""
     folder = untrained(tmp_path_factory.mktemp("runs") / "room")
     return reported(folder, lambda: main(["report", str(folder), "--json"]))
 
 
 @pytest.fixture(scope="module")
-def ended(tmp_path_factory, compilation_cache) -> Reported:
+def ended(tmp_path_factory, compilation_cache, quick_compilation) -> Reported:
     """A run in the loop of the device that ended, without pictures; the folder has a strange name."""
     folder = tmp_path_factory.mktemp("runs") / STRANGE
     return reported(folder, lambda: run.train(small(report__every=64), folder, json=True))

@@ -43,7 +43,7 @@ CFG = Config(
 )
 
 
-pytestmark = pytest.mark.usefixtures("compilation_cache")
+pytestmark = pytest.mark.usefixtures("compilation_cache", "quick_compilation")
 
 
 def change(**fields) -> Config:

@@ -53,13 +53,14 @@ def test_the_final_observation_and_its_reward_are_kept(stream):
 
 
 def test_a_copy_is_the_environment_alone(stream):
-    step, actions = stream
+    step, actions = jax.device_get(stream)
     env = TASKS["Empty-5x5"]()
     advance = jax.jit(lambda s, a: env.step(s, {"action": a}, key=jax.random.key(0)))
+    begin = jax.jit(lambda: env.reset(key=jax.random.key(0)))  # Empty has one layout
     for copy in range(2):
         for t in range(STEPS + 1):
             if step.is_first[t, copy]:
-                state, told = env.reset(key=jax.random.key(0))  # Empty has one layout
+                state, told = begin()
             else:
                 state, told = advance(state, actions[t - 1, copy])
             seen = jax.tree.map(lambda x, t=t, copy=copy: x[t, copy], step)
@@ -68,21 +69,28 @@ def test_a_copy_is_the_environment_alone(stream):
 
 def test_copies_start_in_different_worlds():
     env = Batched(TASKS["DoorKey-8x8"](), 16)
-    worlds, _ = env.reset(key=jax.random.key(0))
+    worlds, _ = jax.jit(env.reset)(key=jax.random.key(0))
     assert len(np.unique(np.asarray(worlds.state.cells), axis=0)) > 8
 
 
+@pytest.fixture(scope="module")
+def crowd():
+    """Many copies, of which three begin at a time: reset and step of all, and step of each by itself."""
+    env = Batched(TASKS["DoorKey-5x5"](), 130)
+    alone = jax.vmap(lambda state, action, key: env.env.step(state, action, key=key))
+    return jax.jit(env.reset), jax.jit(env.step), jax.jit(alone)
+
+
 @pytest.mark.parametrize("ended", [0, 1, 3, 4, 130])
-def test_however_many_copies_end_together_each_gets_the_world_of_its_key(ended):
-    env = Batched(TASKS["DoorKey-5x5"](), 130)  # three at a time
-    worlds, _ = env.reset(key=jax.random.key(0))
+def test_however_many_copies_end_together_each_gets_the_world_of_its_key(crowd, ended):
+    reset, advance, alone = crowd
+    worlds, _ = reset(key=jax.random.key(0))
     is_last = jnp.arange(130) >= 130 - ended
     key, action = jax.random.key(1), {"action": jnp.zeros(130, jnp.int32)}
-    then, step = jax.jit(env.step)(worlds._replace(is_last=is_last), action, key=jax.random.clone(key))
+    then, step = advance(worlds._replace(is_last=is_last), action, key=jax.random.clone(key))
     reset_key, step_key = jax.random.split(key)
-    fresh, first = env.reset(key=reset_key)
-    advance = lambda state, action, key: env.env.step(state, action, key=key)
-    moved = jax.vmap(advance)(worlds.state, action, jax.random.split(step_key, 130))
+    fresh, first = reset(key=reset_key)
+    moved = alone(worlds.state, action, jax.random.split(step_key, 130))
     pick = lambda new, old: np.where(is_last.reshape(-1, *[1] * (new.ndim - 1)), new, old)
     expected = jax.tree.map(pick, (fresh.state, first), moved)
     jax.tree.map(np.testing.assert_array_equal, (then.state, step), expected)

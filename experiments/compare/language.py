@@ -67,12 +67,14 @@ class Endpoints:
           ConfigError: there is no address, no key or no package.
         """
         options, base_url = self.options, self.options.llm_base_url
+        concurrency = 1 if self.protocol.notes else options.concurrency  # lessons follow each other
         if model == LOCAL or model.endswith(".gguf"):
             from experiments.llm.local import LocalServer
 
             gguf = None if model == LOCAL else Path(model)
-            server = self._stack.enter_context(LocalServer(gguf, parallel=self.concurrency))
+            server = self._stack.enter_context(LocalServer(gguf))
             base_url, model = server.base_url, server.model
+            concurrency = 1  # it answers one request at a time, and remembers the prompt of the last
         client = LLMClient(
             base_url,
             model,
@@ -88,12 +90,7 @@ class Endpoints:
         for task in options.task:
             for played in read_all(place(self.out, task, name), options.seeds):
                 self._charge(played.lines if played.result is not None else ())
-        return Speaker(name, client, self)
-
-    @property
-    def concurrency(self) -> int:
-        """Episodes at a time: lessons make them follow each other."""
-        return 1 if self.protocol.notes else self.options.concurrency
+        return Speaker(name, client, self, concurrency)
 
     def _charge(self, lines: Sequence[dict[str, Any]]) -> None:
         for call in (call for line in lines for call in line.get("calls", ())):
@@ -120,6 +117,8 @@ class Speaker:
     name: str
     client: LLMClient
     shared: Endpoints
+    concurrency: int
+    """Episodes at a time."""
 
     def identity(self, task: str) -> dict[str, Any]:
         world, shots = self._world(task)
@@ -179,7 +178,7 @@ class Speaker:
             writes=True,
             open=Transcript,
             after=after,
-            concurrency=self.shared.concurrency,
+            concurrency=self.concurrency,
             disclosure=self._disclosure(world, shots),
         )
 
@@ -218,10 +217,15 @@ def shown(env: VectorEnv, world: TextWorld, steps: int) -> list[Demonstration]:
     seed = FIRST_TRAINING_SEED
     while len(found) < steps:
         ((*episode,),) = demonstrations(env, range(seed, seed + 100), 1)
-        for obs, action in episode:
-            name = next((n for n in world.actions if _same(world.act(n), action)), None)
-            if name is not None:
-                found.append(Demonstration("\n".join(filter(None, world.tell(obs))), name))
+        told = [
+            Demonstration("\n".join(filter(None, world.tell(obs))), name)
+            for obs, action in episode
+            for name in world.actions
+            if _same(world.act(name), action)
+        ]
+        if not told:
+            raise ConfigError(f"few-shot has nothing to show of {env.task}: its actions have no words")
+        found += told
         seed += 100
     return found[:steps]
 
