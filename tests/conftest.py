@@ -7,7 +7,6 @@ os.environ.setdefault("JAX_PLATFORMS", "cpu")
 import hypothesis
 import jax
 import pytest
-import tiny
 
 from experiments import machine
 
@@ -46,6 +45,8 @@ def compilation_cache(tmp_path_factory):
 @pytest.fixture(scope="module")
 def quick_compilation():
     """What is compiled meanwhile takes half as long to compile and longer to run."""
+    import tiny  # not before the devices are configured
+
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(jax, "jit", tiny.jit)
         yield

@@ -152,10 +152,10 @@ def test_levels_are_for_training_in_both_loops():
         assert isinstance(env, Levels) and env.levels == 2
 
 
-def start(folder: Path, steps: int = 600) -> subprocess.Popen:
+def start(folder: Path, **fields) -> subprocess.Popen:
     """The same run, but longer, as a process of its own."""
     path = folder.parent / f"{folder.name}.toml"
-    path.write_text(schema.dump_toml(change(steps=steps)))
+    path.write_text(schema.dump_toml(change(**{"steps": 600, **fields})))
     command = [sys.executable, "-m", "experiments.cli", "train", "quickstart", "--config", str(path)]
     return subprocess.Popen(
         [*command, "--run", str(folder)], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
@@ -179,6 +179,12 @@ def test_sigterm_saves_and_says_how_to_go_on(tmp_path):
     assert f"dreamer train --run {folder}" in output and "Traceback" not in output
 
 
+def end(process: subprocess.Popen) -> None:
+    """Wait until a run has come to its end."""
+    output = process.communicate(timeout=900)[0]
+    assert process.returncode == 0, output
+
+
 def survive(folder: Path, kills: int) -> None:
     """Kill the run at random moments, each time resume it, in the end finish it; nothing may be corrupt."""
     chance = random.Random(kills)
@@ -188,9 +194,7 @@ def survive(folder: Path, kills: int) -> None:
         time.sleep(chance.uniform(0, 12))
         process.kill()
         process.communicate()
-    process = start(folder)
-    output = process.communicate(timeout=900)[0]
-    assert process.returncode == 0, output
+    end(start(folder))
     rows = read_rows(folder / "metrics.jsonl")
     steps = [row["env_steps"] for row in rows]
     assert steps == sorted(steps) and steps[-1] == 600
@@ -205,3 +209,30 @@ def test_kill_once_and_finish(tmp_path):
 @pytest.mark.slow
 def test_kill_ten_times_and_finish(tmp_path):
     survive(tmp_path / "run", 10)
+
+
+@pytest.mark.slow
+def test_in_the_loop_of_the_device_a_killed_run_ends_bitwise_as_one_that_was_not(tmp_path):
+    fields = {"task": "grid:Catch", "steps": 20_000}
+    end(start(tmp_path / "whole", **fields))
+    folder, chance = tmp_path / "killed", random.Random(0)
+    for wanted in (2_000, 6_000, 10_000):
+        process = start(folder, **fields)
+        at = lambda: max((row["env_steps"] for row in read_rows(folder / "metrics.jsonl")), default=0)
+        wait_for(lambda wanted=wanted, at=at: (folder / "metrics.jsonl").is_file() and at() > wanted, process)
+        time.sleep(chance.uniform(0, 0.5))
+        process.kill()
+        process.communicate()
+    end(start(folder, **fields))
+    sessions = json.loads((folder / "environment.json").read_text())["sessions"]
+    assert len(sessions) == 4
+
+    def arrays(folder: Path) -> list[np.ndarray]:
+        cfg = change(**fields)
+        with run._world(cfg) as env:
+            return jax.tree.leaves(jax.device_get(run.Run(cfg, folder, env, resume=True).loop.arrays))
+
+    ours, theirs = arrays(folder), arrays(tmp_path / "whole")
+    assert len(ours) > 100
+    for a, b in zip(ours, theirs, strict=True):
+        np.testing.assert_array_equal(a, b)
