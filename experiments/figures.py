@@ -24,8 +24,9 @@ def seeds(content: dict[str, Any], path: Path) -> None:
     from matplotlib.figure import Figure
 
     runs = content["runs"]
-    steps = np.asarray(runs[0]["curve"]["env_steps"])
-    curves = np.nan_to_num(np.asarray([run["curve"]["success"] for run in runs], float))
+    curves = np.asarray([run["curve"]["success"] for run in runs], float)
+    told = ~np.isnan(curves).any(0)
+    steps, curves = np.asarray(runs[0]["curve"]["env_steps"])[told], curves[:, told]
     low, high = np.transpose([statistics.bootstrap(column) for column in curves.T])
     rates = [run["success_rate"] for run in runs]
     first, last = statistics.bootstrap(rates)
@@ -40,7 +41,7 @@ def seeds(content: dict[str, Any], path: Path) -> None:
         xlabel="environment steps of each seed",
         ylabel="success while training",
         ylim=(-0.02, 1.04),
-        xlim=(0, steps[-1]),
+        xlim=(0, runs[0]["curve"]["env_steps"][-1]),
     )
     axes.set_title(
         f"{runs[0]['task']}: {len(runs)} seeds in one program, {runs[0]['seconds']:,.0f} s together.\n"

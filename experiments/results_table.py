@@ -45,22 +45,27 @@ def record(name: str, runs: list[Path]) -> Path:
     return path
 
 
-def curve(episodes: list[dict[str, Any]], steps: int, points: int = 40) -> dict[str, list[float | None]]:
-    """How training went: means of return and success over the episodes in equal shares of the steps.
+def curve(
+    episodes: list[dict[str, Any]], steps: int, points: int = 40, window: int = 100
+) -> dict[str, list[float | None]]:
+    """How training went: means of return and success over the last episodes.
+
+    Not over those of a stretch of time: episodes that fail last longest, and those that began together
+    end together, and the first to end are those that succeeded by luck.
 
     Returns:
-      `env_steps`, where a share ends; `return` and `success`, null before the first episode; a share
-      without episodes has what the one before it had.
+      `env_steps` of so many points; `return` and `success` of the last `window` episodes that had ended by
+      then, null while there were less than a fifth of that.
     """
     ends = [round(steps * (i + 1) / points) for i in range(points)]
     found: dict[str, list[float | None]] = {"env_steps": [float(end) for end in ends]}
     for name in ("return", "success"):
-        means: list[float | None] = []
-        for start, end in zip([0, *ends], ends, strict=False):
-            values = [e[name] for e in episodes if start < e["env_steps"] <= end and e[name] is not None]
-            before = means[-1] if means else None
-            means.append(round(float(np.mean(values)), 4) if values else before)
-        found[name] = means
+        told = [(e["env_steps"], e[name]) for e in episodes if e[name] is not None]
+        ended = [[value for at, value in told if at <= end][-window:] for end in ends]
+        found[name] = [
+            round(float(np.mean(values)), 4) if len(values) >= max(1, window // 5) else None
+            for values in ended
+        ]
     return found
 
 
@@ -76,7 +81,7 @@ def machine() -> str:
 def table() -> str:
     """One row for every file of runs, as Markdown."""
     lines = [
-        "| file | task | steps | seeds | success, each seed | return, mean over seeds | wall-clock |",
+        "| file | task | steps | seeds | success of each seed | return, mean over seeds | wall-clock |",
         "| --- | --- | --- | --- | --- | --- | --- |",
     ]
     for path in sorted(RESULTS.glob("*.json")):
@@ -89,8 +94,12 @@ def table() -> str:
 def _row(name: str, runs: list[dict[str, Any]]) -> str:
     first = runs[0]
     seconds = [run["seconds"] for run in runs]
-    success = ", ".join(f"{run['success_rate']:.0%}" for run in runs if run["success_rate"] is not None)
-    spread = f"{min(seconds):.0f} s" if len(runs) == 1 else f"{min(seconds):.0f} to {max(seconds):.0f} s"
+    rates = [run["success_rate"] for run in runs if run["success_rate"] is not None]
+    success = ", ".join(f"{rate:.0%}" for rate in rates)
+    if len(rates) > 5:
+        success = f"{np.mean(rates):.1%} on average, {min(rates):.0%} the worst"
+    shortest, longest = f"{min(seconds):,.0f} s", f"{max(seconds):,.0f} s"
+    spread = shortest if shortest == longest else f"{shortest} to {longest}"
     cells = [
         f"`{name}`",
         f"{first['task']}",

@@ -14,11 +14,17 @@ def episode(env_steps, success):
 
 def test_a_curve_by_hand():
     episodes = [episode(15, 0), episode(20, 1), episode(40, 1)]
-    assert results_table.curve(episodes, steps=40, points=4) == {
+    assert results_table.curve(episodes, steps=40, points=4, window=2) == {
         "env_steps": [10, 20, 30, 40],
         "return": [None, 1.0, 1.0, 2.0],
         "success": [None, 0.5, 0.5, 1.0],
     }
+
+
+def test_many_seeds_are_told_by_their_mean_and_their_worst():
+    run = {"task": "t", "env_steps": 10, "return_mean": 1.0, "seconds": 7.0}
+    row = results_table._row("x", [{**run, "success_rate": rate} for rate in (1.0,) * 5 + (0.4,)])
+    assert "| 90.0% on average, 40% the worst | 1 | 7 s |" in row
 
 
 def test_a_task_that_tells_no_success_has_none():
@@ -38,7 +44,7 @@ def population(tmp_path, monkeypatch):
     for i in range(2):
         (run / "members" / f"{i:03d}").mkdir(parents=True)
         (run / "members" / f"{i:03d}" / "result.json").write_text(json.dumps(result))
-        rows = [episode(10 * t, np.random.default_rng(t + i).random() < t / 10) for t in range(1, 11)]
+        rows = [episode(2 * t, np.random.default_rng(t + i).random() < t / 50) for t in range(1, 51)]
         (run / "members" / f"{i:03d}" / "episodes.jsonl").write_text("\n".join(map(json.dumps, rows)))
     (run / "environment.json").write_text(json.dumps({"sessions": [session | {"commit": "abc"}]}))
     return sorted((run / "members").iterdir())
