@@ -96,6 +96,7 @@ def measure(
         advance()
     wall, cpu = time.perf_counter() - wall, time.process_time() - cpu
     steps, updates = ((now - then) * members for now, then in _counts(progress, at))
+    peak = peak_memory()  # before anything is copied for the update alone
     update, _ = repeat(alone(), 4.0, 5, MOST)
     return {
         "loop": loop,
@@ -109,7 +110,7 @@ def measure(
         "cpu_s_per_1000": round(1000 * cpu / steps, 2),
         "update_ms": round(1e3 * update, 1),
         "overhead": round(1 - updates * update / wall, 3),
-        "peak_mb": round(peak_memory() / 2**20),
+        "peak_mb": round(peak / 2**20),
     }
 
 
@@ -177,7 +178,7 @@ def _fused(cfg: Config, members: int, jit: Callable[..., Any]) -> Parts:
         loop = FusedLoop(fused, all_, np.arange(members), endless, Progress(), spread=spread, jit=jit)
 
     def alone() -> Update:
-        one = loop.full if members == 1 else jax.tree.map(lambda x: x[0], loop.full)
+        one = loop.full if members == 1 else jax.tree.map(lambda x: jnp.asarray(x[0]), loop.full)
         size = (cfg.loop.batch_size, cfg.loop.batch_length)
         _, batch, _ = replay.sample(one.acting.ring, *size, key=jax.random.key(1))
         return _update(agent, one.learner, batch, hyper, jit)

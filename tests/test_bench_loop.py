@@ -20,9 +20,10 @@ def test_both_loops_have_the_same_work():
 
 
 @pytest.mark.slow  # minutes of compiling
-def test_a_row_is_measured_in_the_loop_itself(monkeypatch):
+@pytest.mark.parametrize(("loop", "members"), [("host", 1), ("fused", 1), ("fused", 2)])
+def test_a_row_is_measured_in_the_loop_itself(monkeypatch, loop, members):
     monkeypatch.setattr(bench_loop, "SECONDS", 1.0)
-    row = bench_loop.measure("fused", 1, "tiny", 4, 16, jit=tiny.jit)
+    row = bench_loop.measure(loop, members, "tiny", 4, 16, jit=tiny.jit)
     assert set(PROMISED) == set(bench_loop.COLUMNS) <= row.keys()
     assert row["env_steps_per_s"] > 0 and row["updates_per_s"] > 0 and row["overhead"] < 1
 

@@ -155,6 +155,12 @@ def test_numbers_have_no_pictures():
     card = cards.measure(inspector, known, context=CONTEXT, horizon=H, gamma=GAMMA)
     told = told_of(inspector, known, card, 0, spaces=NUMBERS)
     assert "seen" not in told and len(json.loads(json.dumps(told))["actions"]) == 5
+    names, seen, expected = zip(
+        *((row["name"], row["seen"], row["expected"]) for row in told["numbers"]), strict=True
+    )
+    assert names == tuple(f"vector {i}" for i in range(NUMBERS["vector"].size))
+    np.testing.assert_allclose(np.transpose(seen), known.obs["vector"][0, :5], atol=1e-4)
+    assert expected == seen  # by an oracle
     windows = cards.cut(known.length, CONTEXT, H)
     made = clip(inspector, NUMBERS, known, card, windows, 0, CONTEXT)
     np.testing.assert_array_equal(made["truth_values"]["vector"], known.obs["vector"][0])

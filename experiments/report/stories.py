@@ -18,6 +18,8 @@ from experiments.report.card import Card, Window
 
 MOST_FRAMES = 300
 """Of an episode; the last ones are shown."""
+MOST_NUMBERS = 12
+"""Of an observation without a picture."""
 COLUMNS = 20
 """Frames in a row of a sprite sheet."""
 
@@ -90,13 +92,26 @@ def episode(
             "surprise": _rounded(card.readings.kl[n, part]),
         },
     }
+    obs = {k: v[n, part] for k, v in episodes.obs.items()}
+    latent = jax.tree.map(lambda x: x[n], card.readings.latent)  # whole: one shape for all episodes
+    expected = {k: v[part] for k, v in jax.device_get(inspector.expect(latent)).items()}
     if is_drawable(spaces):
-        obs = {k: v[n, part] for k, v in episodes.obs.items()}
-        latent = jax.tree.map(lambda x: x[n], card.readings.latent)  # whole: one shape for all episodes
-        expected = {k: v[part] for k, v in jax.device_get(inspector.expect(latent)).items()}
         told["seen"] = sprites(_pictures(obs, spaces))
         told["expected"] = sprites(_pictures(expected, spaces))
+    else:
+        told["numbers"] = numbers(obs, expected, spaces)
     return told
+
+
+def numbers(obs: dict[str, Any], expected: dict[str, Any], spaces: Spaces) -> list[dict[str, Any]]:
+    """What has no picture, entry by entry: its `name`, and [T] numbers `seen` and `expected`; the first few."""
+    found = []
+    for key, space in ((k, s) for k, s in spaces.items() if k in expected):
+        for i in range(space.size):
+            name = f"{key} {i}" if space.size > 1 else key
+            sides = (np.asarray(x[key]).reshape(len(x[key]), -1)[:, i] for x in (obs, expected))
+            found.append({"name": name} | dict(zip(("seen", "expected"), map(_rounded, sides), strict=True)))
+    return found[:MOST_NUMBERS]
 
 
 def clip(

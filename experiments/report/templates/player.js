@@ -28,6 +28,20 @@ class Frame {
   }
 }
 
+/* An observation that has no picture, as numbers. */
+class Numbers {
+  constructor(rows) {
+    this.rows = rows;
+    this.cells = rows.map(() => ["seen", "expected"].map(() => make("td", { className: "n" })));
+    const head = ["", "seen", "expected by the model"].map((text, i) => make("th", { textContent: text, className: i ? "n" : "" }));
+    this.element = make("table", { className: "numbers" }, make("tr", {}, ...head),
+      ...rows.map((row, r) => make("tr", {}, make("td", { textContent: row.name }), ...this.cells[r])));
+  }
+  show(i) {
+    this.rows.forEach((row, r) => ["seen", "expected"].forEach((side, s) => { this.cells[r][s].textContent = row[side][i]; }));
+  }
+}
+
 /* Curves over the steps of an episode, each in its own range, with a cursor. */
 class Chart {
   static colors = { critic: "#2f6fde", reward: "#3a9d6e", "goes on": "#8a5fd1", surprise: "#d1622b" };
@@ -84,6 +98,7 @@ function players(root, episodes) {
     const episode = episodes[n], length = episode.actions.length;
     const frames = [["seen", "seen"], ["expected", "expected by the model"]]
       .filter(([key]) => episode[key]).map(([key, caption]) => new Frame(episode[key], caption, root.clientWidth, 2));
+    if (episode.numbers) frames.push(new Numbers(episode.numbers));
     const slider = make("input", { type: "range", min: 0, max: length - 1, value: 0, ariaLabel: "step" });
     const play = make("button", { textContent: "play", className: "play" });
     const told = make("p");
