@@ -104,7 +104,7 @@ def episode(
 
 
 def numbers(obs: dict[str, Any], expected: dict[str, Any], spaces: Spaces) -> list[dict[str, Any]]:
-    """What has no picture, entry by entry: its `name`, and [T] numbers `seen` and `expected`; the first few."""
+    """What has no picture: of its first entries the `name`, and [T] numbers `seen` and `expected`."""
     found = []
     for key, space in ((k, s) for k, s in spaces.items() if k in expected):
         for i in range(space.size):
