@@ -130,7 +130,6 @@ class Inspector:
         """[N] lambda-returns imagined from latents [N] under the policy."""
         return self._dream(self.params, self.hyper, latent, jax.random.key(key), horizon=horizon)
 
-
     def choose(self, latent: Latent) -> dict[str, Array]:
         """The most likely action {key: [N, ...]} at latents [N], wherever they come from."""
         return self._choose(self.params, self.hyper, latent)

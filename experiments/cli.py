@@ -96,7 +96,7 @@ def parse(words: Iterable[str], kinds: Mapping[str, Any], program: str) -> tuple
         given = [attached] if equals else _take(waiting, kind)
         if not given and kind is not bool:
             raise ConfigError(f"{flag} needs a value")
-        value = schema.parse_text(kind, " ".join(given)) if given else True
+        value: Any = schema.parse_text(kind, " ".join(given)) if given else True
         values[path] = [*values[path], *value] if schema.is_list(kind) and path in values else value
     return positional, values
 

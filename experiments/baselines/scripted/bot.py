@@ -79,7 +79,10 @@ class Bot:
         try:
             bot, last = mind or Mind(BabyAIBot(world), None)
             bot.stack = Subgoals(bot.stack)
-            return Mind(bot, int(bot.replan(last)))
+            chosen = bot.replan(last)
+            if chosen is None:
+                raise ValueError("it has nothing left to do")
+            return Mind(bot, int(chosen))
         except Exception as error:  # the bot asserts what it believes, and is sometimes wrong
             why = " ".join(str(error).split()) or f"a {type(error).__name__}"
             step = world.step_count
