@@ -21,6 +21,12 @@ from experiments.presets.sizes import SIZES
 
 STOPPED, MISTAKE, INTERRUPTED = 1, 2, 130
 """Exit codes: a run ended before its time, the command cannot be, somebody pressed Ctrl-C."""
+NEEDED = {
+    "RUN": ("the folder of a run", "runs/quickstart-seed0"),
+    "SPEC.toml": ("a file that says what to try", "sweep.toml"),
+    "SWEEP": ("the folder of a sweep", "sweeps/sweep"),
+}
+"""What must follow a command that has this place, and an example of it."""
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -46,8 +52,7 @@ def _run(words: list[str]) -> int:
     if not words or words[0] in ("-h", "--help", "help"):
         print(_overview())
         return 0
-    name, *rest = words
-    check_known("command", name, COMMANDS)
+    name, rest = _command(words)
     command = COMMANDS[name]
     kinds = {path: f.type for path, f in schema.paths(command.options).items()}
     fields = {path: f.type for path, f in schema.paths(Config).items()} if name == "train" else {}
@@ -58,12 +63,20 @@ def _run(words: list[str]) -> int:
     places = command.words.split()
     if len(positional) > len(places) and places[-1:] != ["..."]:
         raise ConfigError(f"dreamer {name} does not take '{positional[len(places)]}'")
-    if places[:1] == ["RUN"] and not positional:
-        raise ConfigError(
-            f"dreamer {name} needs the folder of a run, as in dreamer {name} runs/quickstart-seed0"
-        )
+    if not positional and places[:1] and places[0] in NEEDED:
+        what, example = NEEDED[places[0]]
+        raise ConfigError(f"dreamer {name} needs {what}, as in dreamer {name} {example}")
     options = schema.build(command.options, {k: v for k, v in values.items() if k in kinds})
     return command.call(positional, options, {k: v for k, v in values.items() if k not in kinds})
+
+
+def _command(words: list[str]) -> tuple[str, list[str]]:
+    """The command, of one word or two, and what follows it."""
+    both = " ".join(words[:2])
+    if both in COMMANDS:
+        return both, words[2:]
+    check_known("command", words[0], COMMANDS)
+    return words[0], words[1:]
 
 
 def parse(words: Iterable[str], kinds: Mapping[str, Any], program: str) -> tuple[list[str], dict[str, Any]]:

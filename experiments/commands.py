@@ -18,6 +18,7 @@ from dreamer.schema import ConfigError, Range, Section
 from experiments import presets
 from experiments.compare.options import CompareOptions
 from experiments.presets.sizes import SIZES
+from experiments.sweep.options import SweepOptions, SweepReportOptions, WorkerOptions
 
 Port = Annotated[int, Range(0, 2**16, below=True)]
 
@@ -214,14 +215,34 @@ def compare(words: Sequence[str], options: CompareOptions, changes: Mapping[str,
     return compare(options)
 
 
-def llm(words: Sequence[str], options: LlmOptions, changes: Mapping[str, Any]) -> int:
+def serve_llm(words: Sequence[str], options: LlmOptions, changes: Mapping[str, Any]) -> int:
     from experiments.llm import local
 
-    if words[:1] == ["install"] and len(words) == 1:
-        return local.install()
-    if words[:1] != ["serve"]:
-        raise ConfigError("dreamer llm serves or installs: dreamer llm serve [MODEL], or dreamer llm install")
-    return local.serve(*words[1:2], **dict(schema.values(options)))
+    return local.serve(*words, **dict(schema.values(options)))
+
+
+def install_llm(words: Sequence[str], options: Section, changes: Mapping[str, Any]) -> int:
+    from experiments.llm import local
+
+    return local.install()
+
+
+def sweep(words: Sequence[str], options: SweepOptions, changes: Mapping[str, Any]) -> int:
+    from experiments.sweep import sweep
+
+    return sweep.sweep(Path(words[0]), options)
+
+
+def work_on_sweep(words: Sequence[str], options: WorkerOptions, changes: Mapping[str, Any]) -> int:
+    from experiments.sweep import sweep
+
+    return sweep.work(options)
+
+
+def report_sweep(words: Sequence[str], options: SweepReportOptions, changes: Mapping[str, Any]) -> int:
+    from experiments.sweep import sweep
+
+    return sweep.report(Path(words[0]), options)
 
 
 def bench(words: Sequence[str], options: BenchOptions, changes: Mapping[str, Any]) -> int:
@@ -355,7 +376,11 @@ COMMANDS = {
     "compare": Command(
         "Let agents, baselines and language models play the same episodes.", "", CompareOptions, compare
     ),
-    "llm": Command("Serve a small language model on this machine.", "serve|install [MODEL]", LlmOptions, llm),
+    "llm serve": Command("Serve a small language model on this machine.", "[MODEL]", LlmOptions, serve_llm),
+    "llm install": Command("Install that model and its server.", "", Section, install_llm),
+    "sweep": Command("Try many configurations, or go on with it.", "SPEC.toml", SweepOptions, sweep),
+    "sweep worker": Command("Work on a sweep that runs elsewhere.", "", WorkerOptions, work_on_sweep),
+    "sweep report": Command("Write a page about a sweep.", "SWEEP", SweepReportOptions, report_sweep),
     "bench": Command("Measure how fast this machine learns and acts.", "", BenchOptions, bench),
     "envs": Command("List environments, or check one.", "", EnvsOptions, show_envs),
     "doctor": Command("Say what is installed and what would run where.", "", DoctorOptions, doctor),

@@ -24,7 +24,7 @@ def test_the_table_is_the_one_made_from_the_results():
 def test_every_command_it_names_exists():
     named = set(re.findall(r"\bdreamer (\w+)", README.read_text()))
     assert {"train", "eval", "envs", "doctor", "bench"} <= named
-    assert named <= set(cli.COMMANDS) | {"train"}
+    assert named <= {name.split()[0] for name in cli.COMMANDS}
 
 
 def test_presets_it_names_exist():

@@ -1,0 +1,127 @@
+"""`dreamer sweep --dry-run`: what would be tried, and what it would cost, from the beginning of one run."""
+
+from __future__ import annotations
+
+import json as jsonlib
+import math
+import sys
+import tempfile
+import time
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from dreamer import schema
+from dreamer.logger import read_rows
+from experiments.run import TrainingStopped
+from experiments.sweep import lock, trial
+from experiments.sweep.spec import Spec
+from experiments.sweep.table import span
+from experiments.sweep.trial import Part, TrialFailed
+from experiments.sweep.worker import RunDied, train_apart
+
+ENOUGH = 4_000
+"""Environment steps after the prefill that are measured,"""
+LONGEST = 60.0
+"""or as many as there are in so many seconds of learning."""
+
+
+class Cost(NamedTuple):
+    """What runs take, in seconds."""
+
+    run: float
+    """One run."""
+    runs: int
+    """Of all trials."""
+    whole: float
+    """The sweep, with so many runs at the same time as there are workers."""
+
+
+def dry_run(spec: Spec, *, workers: int, json: bool) -> int:
+    """List the space and estimate the cost; the exit code.
+
+    Raises:
+      TrainingStopped: the short run failed.
+    """
+    told = describe(spec)
+    if not json:
+        print("\n".join(told))
+    print("measuring the beginning of a run; this takes a minute or two", file=sys.stderr)
+    cost = measure(spec, workers or spec.sweep.concurrency)
+    if json:
+        space = {path: str(dimension) for path, dimension in spec.space.items()}
+        counts = {"trials": spec.sweep.trials, "seeds": spec.sweep.seeds, "tasks": list(spec.tasks)}
+        print(jsonlib.dumps({**counts, "space": space, **cost._asdict()}))
+    else:
+        early = "; pruning makes it less" if spec.sweep.pruner != "none" else ""
+        print(
+            f"cost      about {span(cost.run)} for each of {cost.runs} runs, {span(cost.whole)} in all{early}"
+        )
+    return 0
+
+
+def describe(spec: Spec) -> list[str]:
+    """What would be tried, in lines."""
+    sweep, first = spec.sweep, spec.point(0)
+    seeds = f"{sweep.seeds} seed{'s' if sweep.seeds > 1 else ''}"
+    lines = [
+        f"task      {', '.join(spec.tasks)}, {spec.base.steps:,} steps",
+        f"score     {sweep.metric}, {sweep.direction}d over {seeds}".replace("ed over", "ed, mean of"),
+        f"trials    {sweep.trials} by {sweep.sampler}, pruner {sweep.pruner}",
+        *(f"fixed     {path} = {value}" for path, value in spec.fixed.items()),
+        *(f"space     {path}: {dimension}" for path, dimension in spec.space.items()),
+        *(f"first     {dict(entry)}" for entry in spec.enqueue),
+    ]
+    return lines if first is None or spec.enqueue else [*lines, f"first     {first}"]
+
+
+def measure(spec: Spec, workers: int) -> Cost:
+    """Train the beginning of the first trial, and multiply."""
+    with tempfile.TemporaryDirectory(prefix="dreamer-sweep-") as name:
+        folder = Path(name)
+        runs = trial.parts(spec, spec.point(0) or {}, folder)
+        part = _beginning(runs[0])
+        began = time.monotonic()
+        held = lock.take(folder / "lock")
+        assert held is not None
+        try:
+            train_apart(part, _Enough(part), held.descriptor)
+        except (TrialFailed, RunDied) as error:
+            raise TrainingStopped(f"the short run failed: {error}") from None
+        finally:
+            held.release()
+        took, learned, seconds = time.monotonic() - began, *_learning(part)
+    rate = seconds / learned if learned else 0.0
+    one = took - seconds + rate * max(runs[0].cfg.steps - runs[0].cfg.loop.prefill, 0)
+    count = len(runs) * spec.sweep.trials
+    rounds = math.ceil(spec.sweep.trials / workers) * len(runs)
+    return Cost(one, count, one * rounds)
+
+
+def _beginning(part: Part) -> Part:
+    cfg = part.cfg
+    steps = min(cfg.steps, cfg.loop.prefill + ENOUGH)
+    short: dict[str, Any] = {"steps": steps, "log.every": 0.5, "report.episodes": 0, "eval.every": 0}
+    return Part(schema.replace_paths(cfg, short), part.folder)
+
+
+class _Enough:
+    """Whether a short run has learned long enough."""
+
+    def __init__(self, part: Part):
+        self._part = part
+        self._began = math.inf
+
+    def __call__(self) -> bool:
+        if self._began == math.inf and trial.steps_of(self._part.folder) > self._part.cfg.loop.prefill:
+            self._began = time.monotonic()
+        return time.monotonic() - self._began > LONGEST
+
+
+def _learning(part: Part) -> tuple[int, float]:
+    """Environment steps and seconds between the first and the last row of metrics after the prefill."""
+    path = part.folder / "metrics.jsonl"
+    rows = [r for r in read_rows(path) if r["env_steps"] > part.cfg.loop.prefill] if path.is_file() else []
+    rows = [row for row in rows if not any(key.startswith("eval/") for key in row)]
+    if len(rows) < 2:
+        return 0, 0.0
+    return rows[-1]["env_steps"] - rows[0]["env_steps"], rows[-1]["seconds"] - rows[0]["seconds"]

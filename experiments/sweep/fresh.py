@@ -1,0 +1,91 @@
+"""The best trials anew, on seeds and episodes that they were not chosen by.
+
+The best of many scores is partly luck, so it is too high (the winner's curse); what a configuration is worth
+is what it reaches on fresh seeds.
+
+    DIR/fresh/0007/seed3/ ...       ordinary run folders, as those of a trial
+    DIR/fresh.json                  what they reached
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from typing import Any
+
+from dreamer import schema
+from dreamer.schema import ConfigError
+from experiments.session import write_atomically
+from experiments.sweep import answer, lock, trial
+from experiments.sweep.study import Row, Study
+from experiments.sweep.trial import Part, TrialFailed
+from experiments.sweep.worker import RunDied, Trainer
+
+FRESH = "fresh"
+
+
+def evaluate(
+    study: Study, top: int, seeds: int, stop: Any, say: Callable[[str], None], trainer: Trainer
+) -> None:
+    """Train the best `top` trials on `seeds` fresh seeds (0: as many as the sweep has); goes on where it was.
+
+    Raises:
+      ConfigError: nothing has finished, or somebody else is at it.
+    """
+    best = answer.ranked(study.spec, study.rows())[:top]
+    if not best:
+        raise ConfigError(f"no trial of {study.folder} has finished yet: there is no best one to train anew")
+    folder = study.folder / FRESH
+    folder.mkdir(exist_ok=True)
+    own = lock.take(folder / "lock")
+    if own is None:
+        raise ConfigError(f"somebody else trains the best trials of {study.folder} at this moment")
+    try:
+        found = {entry["trial"]: entry for entry in read(study)}
+        for row in best:
+            runs = parts(study, row, seeds or study.spec.sweep.seeds)
+            say(f"trial {row.number}: training it on {seeds or study.spec.sweep.seeds} fresh seeds")
+            for part in runs:
+                if trial.result_of(part) is None and not stop:
+                    trainer(part, lambda: bool(stop), own.descriptor)
+            if stop:
+                return
+            found[row.number] = _entry(study, row, runs)
+            told = sorted(found.values(), key=lambda entry: entry["trial"])
+            write_atomically(study.folder / f"{FRESH}.json", json.dumps(told, indent=1) + "\n")
+    except RunDied as error:
+        raise ConfigError(f"{error}; the same command goes on") from None
+    finally:
+        own.release()
+
+
+def parts(study: Study, row: Row, seeds: int) -> list[Part]:
+    """The runs of a trial on seeds after those of the sweep, judged on episodes after those of its trials."""
+    first = study.spec.base.seed + study.spec.sweep.seeds
+    folder = study.folder / FRESH / f"{row.number:04d}"
+    found = trial.parts(study.spec, row.params, folder, range(first, first + seeds))
+    later = lambda cfg: schema.replace_path(cfg, "eval.seed", cfg.eval.seed + cfg.eval.episodes)
+    return [Part(later(part.cfg), part.folder) for part in found]
+
+
+def _entry(study: Study, row: Row, runs: list[Part]) -> dict[str, Any]:
+    count = max(len(runs) // len(study.spec.tasks), runs[0].cfg.population.seeds)
+    seeds = [runs[0].cfg.seed + i for i in range(count)]
+    about: dict[str, Any] = {"trial": row.number, "chosen": row.score, "seeds": seeds}
+    try:
+        found = trial.score(study.spec, runs)
+    except TrialFailed as error:
+        return about | {"score": None, "reason": str(error)}
+    mean = sum(found.scores) / len(found.scores)
+    return about | {
+        "score": mean,
+        "interval": list(found.interval),
+        "scores": found.scores,
+        "metric": found.metric,
+    }
+
+
+def read(study: Study) -> list[dict[str, Any]]:
+    """What was found before, by trial."""
+    path = study.folder / f"{FRESH}.json"
+    return json.loads(path.read_text()) if path.is_file() else []

@@ -1,0 +1,263 @@
+"""Who starts workers, and how many: launchers start one, the coordinator keeps as many as there is work for.
+
+Every launcher starts the same command, `dreamer sweep worker --storage URL --out DIR`, and knows whether that
+is still there. The coordinator may be killed at any time: workers go on, and the next one counts them.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import importlib
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, Protocol
+
+from dreamer.schema import ConfigError
+from experiments.run import TrainingStopped
+from experiments.sweep.study import Study
+from experiments.sweep.worker import tail
+
+POLL = 1.0
+FRUITLESS = 10
+"""Workers, for each that there should be, that may end in a row without having worked."""
+WORKERS = "workers"
+"""Folder of what workers say."""
+
+
+class Worker(Protocol):
+    """One that was started."""
+
+    def alive(self) -> bool:
+        """Whether it is still there, or will be."""
+        ...
+
+    def stop(self) -> None:
+        """Ask it to save and end."""
+        ...
+
+
+Start = Callable[[int], Worker]
+"""Starts a worker in a slot: the lowest number that no other one has."""
+
+
+def command(folder: Path, url: str) -> list[str]:
+    """What starts a worker."""
+    words = ["sweep", "worker", "--storage", url, "--out", str(folder.absolute())]
+    return [sys.executable, "-m", "experiments.cli", *words]
+
+
+def run(words: Sequence[str], log: str) -> int:
+    """Run a worker's command within a job of another system, and pass on that it should end.
+
+    Args:
+      log: file for what the worker says.
+    """
+    if threading.current_thread() is threading.main_thread():
+        signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
+    with Path(log).open("ab") as said:
+        process = subprocess.Popen(words, stdin=subprocess.DEVNULL, stdout=said, stderr=said)
+    try:
+        return process.wait()
+    finally:
+        if process.poll() is None:
+            process.terminate()
+            process.wait()
+
+
+class _Process:
+    """A worker on this machine."""
+
+    def __init__(self, process: subprocess.Popen[bytes]):
+        self._process = process
+
+    def alive(self) -> bool:
+        return self._process.poll() is None
+
+    def stop(self) -> None:
+        self._process.terminate()
+
+
+def processes(words: Sequence[str], folder: Path, workers: int) -> Start:
+    """Workers on this machine, each with its share of the cores and one of the GPUs."""
+    shares, gpus = core_shares(workers), visible_gpus(os.environ)
+
+    def start(slot: int) -> Worker:
+        own = {"CUDA_VISIBLE_DEVICES": gpus[slot % len(gpus)]} if len(gpus) > 1 else {}
+        with Path(_log(folder, slot)).open("ab") as log:
+            process = subprocess.Popen(
+                words,
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                start_new_session=True,  # Ctrl-C reaches the coordinator alone, which passes it on once
+                env=os.environ | own,
+            )
+        if shares:
+            with contextlib.suppress(ProcessLookupError):  # already over
+                os.sched_setaffinity(process.pid, shares[slot % len(shares)])
+        return _Process(process)
+
+    return start
+
+
+def _log(folder: Path, slot: int) -> str:
+    return str(_logs(folder).absolute() / f"{slot}.log")
+
+
+def _logs(folder: Path) -> Path:
+    path = folder / WORKERS
+    path.mkdir(exist_ok=True)
+    return path
+
+
+def core_shares(workers: int) -> list[set[int]]:
+    """The cores of each worker, equally many; empty for one worker, or where there are fewer cores."""
+    if not hasattr(os, "sched_getaffinity"):
+        return []
+    cores = sorted(os.sched_getaffinity(0))
+    each = len(cores) // workers
+    return [set(cores[i * each : (i + 1) * each]) for i in range(workers)] if each and workers > 1 else []
+
+
+def visible_gpus(environ: Mapping[str, str]) -> list[str]:
+    """The GPUs of NVIDIA that this process may use, as CUDA names them."""
+    if "CUDA_VISIBLE_DEVICES" in environ:
+        return [name for name in environ["CUDA_VISIBLE_DEVICES"].split(",") if name]
+    found = Path("/proc/driver/nvidia/gpus")
+    return [str(i) for i in range(len(list(found.iterdir())))] if found.is_dir() else []
+
+
+class _Job:
+    """A worker in a job of submitit."""
+
+    def __init__(self, job: Any):
+        self._job = job
+
+    def alive(self) -> bool:
+        return not self._job.done()
+
+    def stop(self) -> None:
+        self._job.cancel(check=False)
+
+
+def jobs(words: Sequence[str], folder: Path, parameters: Sequence[str]) -> Start:
+    """Workers as jobs of SLURM; where there is no SLURM, as processes of submitit's local executor.
+
+    Args:
+      parameters: `name=value`, of submitit's executor.
+    """
+    submitit = _needed("submitit")
+    cluster = None if shutil.which("sbatch") else "local"
+    executor = submitit.AutoExecutor(folder=_logs(folder), cluster=cluster)
+    given = {"timeout_min": 24 * 60, **dict(_pair(entry) for entry in parameters)}
+    if cluster == "local":
+        given = {name: value for name, value in given.items() if not name.startswith("slurm_")}
+    try:
+        executor.update_parameters(name="dreamer-sweep", **given)
+    except (NameError, ValueError, TypeError, AssertionError) as error:
+        raise ConfigError(f"slurm: {str(error).strip().splitlines()[0]}") from None
+    return lambda slot: _Job(executor.submit(run, list(words), _log(folder, slot)))
+
+
+def _pair(entry: str) -> tuple[str, Any]:
+    name, equals, value = entry.partition("=")
+    if not equals or not name.isidentifier():
+        raise ConfigError(f"slurm needs entries like timeout_min=240, but one is '{entry}'")
+    return name, int(value) if value.lstrip("-").isdigit() else value
+
+
+class _Task:
+    """A worker in a task of Ray."""
+
+    def __init__(self, ray: Any, reference: Any, log: str):
+        self._ray, self._reference, self._log = ray, reference, log
+
+    def alive(self) -> bool:
+        done, _ = self._ray.wait([self._reference], timeout=0)
+        if done:
+            try:
+                self._ray.get(self._reference)
+            except Exception as error:  # a node is gone, or lacks a package
+                with Path(self._log).open("a") as file:
+                    file.write(f"{error}\n")
+        return not done
+
+    def stop(self) -> None:
+        self._ray.cancel(self._reference)
+
+
+def tasks(words: Sequence[str], folder: Path) -> Start:
+    """Workers as tasks of the Ray cluster that RAY_ADDRESS names, or of one that is started here."""
+    ray = _needed("ray")
+    if not ray.is_initialized():
+        ray.init(address=os.environ.get("RAY_ADDRESS") or None, log_to_driver=False, configure_logging=False)
+    # A worker that is killed is started anew by the coordinator, which knows whether there is work for it.
+    remote = ray.remote(max_retries=0, num_gpus=1 if ray.cluster_resources().get("GPU") else 0)(run)
+
+    def start(slot: int) -> Worker:
+        log = _log(folder, slot)
+        return _Task(ray, remote.remote(list(words), log), log)
+
+    return start
+
+
+def _needed(package: str) -> Any:
+    try:
+        return importlib.import_module(package)
+    except ImportError:
+        raise ConfigError(f"this launcher needs {package}: pip install {package}") from None
+
+
+def coordinate(study: Study, start: Start, workers: int, stop: Any, poll: float = POLL) -> None:
+    """Keep workers while there is work, until all trials ended or somebody asked to stop.
+
+    Workers that somebody else started count too, by the trials that they have.
+
+    Raises:
+      TrainingStopped: workers end without having worked.
+    """
+    own: dict[int, Worker] = {}
+    ended, fruitless = -1, 0
+    while not stop:
+        own = {slot: worker for slot, worker in own.items() if worker.alive()}
+        now = study.counts()
+        if now.locked or now.ended != ended:
+            ended, fruitless = now.ended, 0
+        if not now.open and not now.locked:
+            break
+        starting = max(len(own) - now.locked, 0)
+        for _ in range(min(workers - max(len(own), now.locked), now.open - starting)):
+            slot = next(i for i in range(workers) if i not in own)
+            own[slot] = start(slot)
+            fruitless += 1
+        if fruitless > FRUITLESS * workers:
+            _stop(own)
+            raise TrainingStopped(f"workers end without having worked: {_said(study.folder)}")
+        time.sleep(poll)
+    if stop:
+        _stop(own)
+    _await(own)
+
+
+def _stop(own: Mapping[int, Worker]) -> None:
+    for worker in own.values():
+        worker.stop()
+
+
+def _await(own: Mapping[int, Worker]) -> None:
+    while any(worker.alive() for worker in own.values()):
+        time.sleep(0.1)
+
+
+def _said(folder: Path) -> str:
+    """The last words of any worker."""
+    logs = sorted((folder / WORKERS).glob("*.*"), key=lambda path: path.stat().st_mtime)
+    lines = [line for log in logs for line in tail(log).splitlines() if line.strip()]
+    return lines[-1] if lines else f"they said nothing, see {folder / WORKERS}"

@@ -1,0 +1,51 @@
+"""What the commands of a sweep take, without anything heavy."""
+
+from dataclasses import dataclass
+from typing import Literal
+
+from dreamer.config import Natural
+from dreamer.schema import Section
+
+
+@dataclass(frozen=True)
+class SweepOptions(Section):
+    """Where a sweep runs, and on how many workers."""
+
+    out: str = ""
+    """Folder of trials and answers; one that holds this sweep is gone on with (default: sweeps/<file>)."""
+    launcher: Literal["inline", "processes", "submitit", "ray"] = "inline"
+    """What starts the workers: nobody (one trial after the other), this machine, SLURM, or a Ray cluster."""
+    workers: Natural = 0
+    """Trials at the same time; 0 as the file says (`concurrency`). Inline it is always one."""
+    storage: str = ""
+    """sqlite:///FILE, journal:///FILE or postgresql://...; by default a file in the folder."""
+    slurm: tuple[str, ...] = ()
+    """Parameters of the job, with submitit, as timeout_min=240 slurm_partition=gpu gpus_per_node=1."""
+    dry_run: bool = False
+    """Only list what would be tried, and estimate what it costs from a short run."""
+    json: bool = False
+    """Print one JSON object at the end, and nothing else on standard output."""
+
+
+@dataclass(frozen=True)
+class WorkerOptions(Section):
+    """A worker takes trials of a sweep until there are none left."""
+
+    storage: str = ""
+    """Where the sweep is stored (default: as its folder says)."""
+    out: str = ""
+    """Folder of the sweep, which all workers share."""
+
+
+@dataclass(frozen=True)
+class SweepReportOptions(Section):
+    """The page about a sweep."""
+
+    storage: str = ""
+    """Where the sweep is stored (default: as its folder says)."""
+    top: Natural = 0
+    """Train so many of the best trials anew, on seeds that nobody chose them by; 0 shows what there is."""
+    seeds: Natural = 0
+    """Fresh seeds of each of them; 0 as many as the sweep has."""
+    json: bool = False
+    """Print one JSON object, and nothing else on standard output."""

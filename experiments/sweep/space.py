@@ -1,0 +1,160 @@
+"""What a sweep may choose from: one dimension for every field of the configuration that is searched.
+
+Every dimension maps the unit interval to its values, so that a trial of a random, quasi-random or grid sweep
+depends on nothing but the seed of the sweep and the trial's number.
+"""
+
+from __future__ import annotations
+
+import itertools
+import json
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+
+from dreamer.schema import ConfigError
+
+if TYPE_CHECKING:
+    from optuna.distributions import BaseDistribution
+
+KINDS = ("log", "uniform", "int", "choice")
+
+
+@dataclass(frozen=True)
+class Dimension:
+    """The values that one field may take."""
+
+    kind: Literal["log", "uniform", "int", "choice"]
+    low: float = 0.0
+    high: float = 0.0
+    choices: tuple[Any, ...] = ()
+
+    @property
+    def ends(self) -> tuple[Any, ...]:
+        """Values that must be possible for all to be: the ends of a range, every choice."""
+        return self.choices or tuple(map(self._typed, (self.low, self.high)))
+
+    def _typed(self, value: float) -> float | int:
+        return int(value) if self.kind == "int" else value
+
+    def all(self) -> tuple[Any, ...] | None:
+        """Every value, where they can be counted."""
+        if self.kind == "int":
+            return tuple(range(int(self.low), int(self.high) + 1))
+        return self.choices or None
+
+    def at(self, unit: float) -> Any:
+        """The value at a place in [0, 1)."""
+        countable = self.all()
+        if countable is not None:
+            return countable[int(unit * len(countable))]
+        if self.kind == "log":
+            value = math.exp(math.log(self.low) + unit * (math.log(self.high) - math.log(self.low)))
+        else:
+            value = self.low + unit * (self.high - self.low)
+        return min(max(value, self.low), self.high)
+
+    def holds(self, value: Any) -> bool:
+        """Whether it is one of the values."""
+        countable = self.all()
+        if countable is not None:
+            return value in countable
+        number = isinstance(value, int | float) and not isinstance(value, bool)
+        return number and self.low <= value <= self.high
+
+    @property
+    def distribution(self) -> BaseDistribution:
+        """The same for Optuna, which has no lists among its choices: `encoded` names them."""
+        from optuna import distributions
+
+        if self.kind == "choice":
+            return distributions.CategoricalDistribution([self.encoded(x) for x in self.choices])
+        if self.kind == "int":
+            return distributions.IntDistribution(int(self.low), int(self.high))
+        return distributions.FloatDistribution(self.low, self.high, log=self.kind == "log")
+
+    def encoded(self, value: Any) -> Any:
+        """A value as Optuna may hold it."""
+        plain = not any(isinstance(x, list) for x in self.choices)
+        return value if plain else json.dumps(value)
+
+    def decoded(self, value: Any) -> Any:
+        """The way back."""
+        plain = not any(isinstance(x, list) for x in self.choices)
+        return value if plain else json.loads(value)
+
+    def __str__(self) -> str:
+        if self.kind == "choice":
+            return "one of " + ", ".join(map(str, self.choices))
+        low, high = (format(self._typed(x), "g") for x in (self.low, self.high))
+        return f"{low} to {high}" + {"log": ", logarithmic", "uniform": "", "int": ", whole"}[self.kind]
+
+
+def dimension(path: str, table: Mapping[str, Any]) -> Dimension:
+    """Read `{log = [1e-5, 1e-2]}` and its like.
+
+    Raises:
+      ConfigError: it is none of them.
+    """
+    if len(table) != 1 or next(iter(table)) not in KINDS:
+        raise ConfigError(
+            f"space.{path} must be one of {{log = [low, high]}}, {{uniform = [low, high]}}, "
+            f"{{int = [low, high]}} and {{choice = [...]}}, but it is {dict(table)}"
+        )
+    entry: Any = next(iter(table.items()))
+    kind, values = entry
+    if kind == "choice":
+        if not isinstance(values, list) or not values:
+            raise ConfigError(f"space.{path}: choice must be a list of values, but it is {values!r}")
+        double = next((x for i, x in enumerate(values) if x in values[:i]), None)
+        if double is not None:
+            raise ConfigError(f"space.{path}: choice has {double!r} twice; once is enough")
+        return Dimension("choice", choices=tuple(values))
+    numbers = isinstance(values, list) and [type(x) in (int, float) and math.isfinite(x) for x in values]
+    if numbers != [True, True] or not values[0] < values[1]:
+        raise ConfigError(
+            f"space.{path}: {kind} must be [low, high] with low below high, but it is {values!r}"
+        )
+    low, high = values
+    if kind == "log" and low <= 0:
+        raise ConfigError(f"space.{path}: log needs numbers above 0, but it begins at {low}")
+    if kind == "int" and (low != int(low) or high != int(high)):
+        raise ConfigError(f"space.{path}: int needs whole numbers, but it is {values!r}")
+    return Dimension(kind, float(low), float(high))
+
+
+Space = Mapping[str, Dimension]
+"""{dotted path of a field: what it may be}"""
+
+
+def size(space: Space) -> int | None:
+    """How many points a grid over it has; None where a dimension cannot be counted."""
+    counts = [d.all() for d in space.values()]
+    return None if None in counts else math.prod(len(c) for c in counts if c is not None)
+
+
+def grid_point(space: Space, number: int) -> dict[str, Any]:
+    """The point of a grid by its number; the last dimension changes fastest."""
+    columns = [d.all() or () for d in space.values()]
+    return dict(zip(space, next(itertools.islice(itertools.product(*columns), number, None)), strict=True))
+
+
+def random_point(space: Space, seed: int, number: int) -> dict[str, Any]:
+    """Independent chance for every trial."""
+    units = np.random.default_rng([seed, number]).random(len(space))
+    return {path: d.at(u) for (path, d), u in zip(space.items(), units, strict=True)}
+
+
+def even_point(space: Space, seed: int, number: int) -> dict[str, Any]:
+    """A point of a scrambled Sobol sequence: spread more evenly than chance."""
+    from scipy.stats import qmc
+
+    sequence = qmc.Sobol(len(space), rng=np.random.default_rng(seed))
+    if number:
+        sequence.fast_forward(number)
+    (units,) = sequence.random(1)
+    below_one = np.minimum(units, np.nextafter(1, 0))
+    return {path: d.at(u) for (path, d), u in zip(space.items(), below_one, strict=True)}

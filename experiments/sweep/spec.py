@@ -1,0 +1,309 @@
+"""The file of a sweep, checked whole before anything starts.
+
+    [sweep]
+    preset = "quickstart"
+    trials = 24
+    seeds = 3
+    [fixed]
+    "loop.train_ratio" = 64
+    [space]
+    "agent.optim.lr" = {log = [1e-4, 1e-2]}
+    "agent.rssm.deter" = {choice = [128, 256]}
+    "agent.behavior.imag_length" = {int = [5, 20]}
+
+Fields are named by dotted path, as on the command line.
+"""
+
+import dataclasses
+import tomllib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import envs
+from dreamer import schema
+from dreamer.config import Config, Count, Natural, Scale
+from dreamer.schema import ConfigError, Section
+from experiments import presets
+from experiments.presets.sizes import SIZES
+from experiments.sweep import space as spaces
+from experiments.sweep.space import Dimension
+
+TABLES = ("sweep", "fixed", "space", "enqueue")
+MAY_CHANGE = ("trials", "hours", "concurrency")
+"""Fields of a sweep that may be others when it is gone on with."""
+RUNGS = 9
+"""A pruner looks at trials so often, where the configuration does not say when it is evaluated."""
+ENOUGH_CHECKED = 1000
+"""Points of a sampler that knows them beforehand that are tried as configurations before it starts."""
+
+
+@dataclass(frozen=True)
+class SweepConfig(Section):
+    """What is tried, by what it is judged, and how much of it."""
+
+    preset: str = "quickstart"
+    """The configuration that everything starts from."""
+    size: str = ""
+    """Size of the agent, over that of the preset."""
+    task: tuple[str, ...] = ()
+    """What to learn, instead of the preset's; of several tasks the mean score counts."""
+    steps: Natural = 0
+    """Environment steps of every run; 0 as the preset says."""
+    metric: Literal["auto", "success_rate", "return_mean", "return_iqm", "length_mean"] = "auto"
+    """The score, of the evaluation at the end; auto is success where the task tells it, else the return."""
+    direction: Literal["maximize", "minimize"] = "maximize"
+    """Whether a higher score is better."""
+    trials: Natural = 0
+    """Trials that end, whether finished, pruned or failed; a grid has all of its points by default."""
+    seeds: Count = 1
+    """Runs of every trial, which differ in their seed; the score is their mean."""
+    hours: Scale = 0.0
+    """No trial is started any more once all of them together have taken so long; 0 is no limit."""
+    sampler: Literal["tpe", "cmaes", "random", "grid", "qmc"] = "tpe"
+    """Who chooses: learning from what was tried (tpe, cmaes), or not (random, grid, qmc)."""
+    pruner: Literal["none", "halving", "hyperband"] = "none"
+    """Whether trials that fall behind end early: judged at evaluations during the first run of each."""
+    concurrency: Count = 1
+    """Trials at the same time, where the launcher can."""
+    seed: Natural = 0
+    """Of the sampler's chance."""
+
+
+@dataclass(frozen=True)
+class Spec:
+    """A sweep that can be."""
+
+    sweep: SweepConfig
+    fixed: Mapping[str, Any]
+    space: Mapping[str, Dimension]
+    enqueue: tuple[Mapping[str, Any], ...]
+    base: Config
+    """The configuration of every trial before its own values are put in; its task is the first one."""
+
+    @property
+    def tasks(self) -> tuple[str, ...]:
+        return self.sweep.task or (self.base.task,)
+
+    @property
+    def maximizes(self) -> bool:
+        return self.sweep.direction == "maximize"
+
+    def config(self, params: Mapping[str, Any]) -> Config:
+        """The configuration of a trial.
+
+        Raises:
+          ConfigError: its values cannot be together.
+        """
+        return schema.replace_paths(self.base, params)
+
+    def point(self, number: int) -> dict[str, Any] | None:
+        """The values of a trial that are known before anything was tried; None where all are open."""
+        if number < len(self.enqueue):
+            return {**(self._drawn(number) or {}), **self.enqueue[number]}
+        return self._drawn(number - len(self.enqueue))
+
+    def _drawn(self, number: int) -> dict[str, Any] | None:
+        match self.sweep.sampler:
+            case "grid":
+                return spaces.grid_point(self.space, number)
+            case "random":
+                return spaces.random_point(self.space, self.sweep.seed, number)
+            case "qmc":
+                return spaces.even_point(self.space, self.sweep.seed, number)
+        return None
+
+
+def load(path: Path) -> Spec:
+    """Read the file of a sweep.
+
+    Raises:
+      ConfigError: naming the file and what is wrong with it.
+    """
+    try:
+        return read(tomllib.loads(path.read_text("utf-8")))
+    except OSError as error:
+        raise ConfigError(f"{path} cannot be read: {error.strerror}") from None
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{path} is not valid TOML: {error}") from None
+    except (ConfigError, envs.UnknownTask) as error:
+        raise ConfigError(f"{path}: {error}") from None
+
+
+def read(content: Mapping[str, Any]) -> Spec:
+    """A sweep from the tables of its file.
+
+    Raises:
+      ConfigError: for a field that is not there (with close ones), or a value that cannot be.
+    """
+    for name in content:
+        if name not in TABLES:
+            close = " or ".join(f"[{other}]" for other in schema.closest(name, TABLES))
+            hint = f"did you mean {close}?" if close else f"there are {', '.join(f'[{t}]' for t in TABLES)}"
+            raise ConfigError(f"there is no table [{name}]; {hint}")
+    table = dict(_table(content, "sweep"))
+    queue = table.pop("enqueue", None) or content.get("enqueue", [])
+    if isinstance(table.get("task"), str):
+        table["task"] = [table["task"]]
+    sweep = schema.build(SweepConfig, table, path="sweep")
+    fixed = _flat(_table(content, "fixed"))
+    searched = _flat(_table(content, "space"), deep=False)
+    if not searched:
+        raise ConfigError('space is empty; name what to search, as "agent.optim.lr" = {log = [1e-4, 1e-2]}')
+    base = _base(sweep, fixed)
+    space = {path: _dimension(path, value, base) for path, value in searched.items()}
+    both = next((path for path in space if path in fixed), None)
+    if both:
+        raise ConfigError(f"{both} is in [fixed] and in [space]; it can only be one of them")
+    sweep = dataclasses.replace(
+        sweep, task=tuple(map(envs.canonical, sweep.task)), trials=_trials(sweep, space, queue)
+    )
+    spec = Spec(sweep, fixed, space, _queue(queue, space), base)
+    _check_points(spec)
+    return spec
+
+
+def check_same(old: Spec, new: Spec, folder: Path) -> None:
+    """Raise a ConfigError unless one sweep goes on with the other: only how much of it may change."""
+    changed = [path for path, _, _ in schema.diff(old.sweep, new.sweep) if path not in MAY_CHANGE]
+    changed += [name for name in ("fixed", "space", "enqueue") if getattr(old, name) != getattr(new, name)]
+    if changed:
+        raise ConfigError(
+            f"{folder} holds another sweep, which differs in {', '.join(changed)}: choose another --out "
+            f"(only {', '.join(MAY_CHANGE)} may change)"
+        )
+
+
+def _table(content: Mapping[str, Any], name: str) -> Mapping[str, Any]:
+    table = content.get(name, {})
+    if not isinstance(table, Mapping):
+        raise ConfigError(f"{name} must be a table, as [{name}], but it is {table!r}")
+    return table
+
+
+def _flat(table: Mapping[str, Any], *, deep: bool = True, path: str = "") -> dict[str, Any]:
+    """{dotted path: value}: TOML makes tables of paths that are written without quotation marks.
+
+    Args:
+      deep: whether every table is a part of a path; else one that names a kind of dimension is a value.
+    """
+    found: dict[str, Any] = {}
+    for name, value in table.items():
+        dotted = f"{path}.{name}" if path else name
+        section = isinstance(value, Mapping) and (deep or not set(value) & set(spaces.KINDS))
+        is_part = section and any(p.startswith(f"{dotted}.") for p in schema.paths(Config))
+        found |= _flat(value, deep=deep, path=dotted) if is_part else {dotted: value}
+    return found
+
+
+def _base(sweep: SweepConfig, fixed: Mapping[str, Any]) -> Config:
+    """The preset with what is fixed."""
+    from experiments.commands import check_known
+
+    check_known("preset", sweep.preset, presets.PRESETS)
+    base = presets.build(sweep.preset)
+    if sweep.size:
+        check_known("size", sweep.size, SIZES)
+        base = dataclasses.replace(base, agent=SIZES[sweep.size](base.agent))
+    for path in fixed:
+        if path in ("task", "steps", "preset") or path.startswith("population."):
+            told = "seeds" if path.startswith("population.") else path
+            raise ConfigError(f"fixed.{path}: {told} stands in the table [sweep]")
+    base = schema.replace_paths(base, {"report.episodes": 0, **fixed})
+    tasks = [envs.canonical(task) for task in sweep.task or (base.task,)]
+    double = next((task for task in tasks if tasks.count(task) > 1), None)
+    if double:
+        raise ConfigError(f"sweep.task has {double} twice; once is enough")
+    base = schema.replace_paths(base, {"task": tasks[0], "steps": sweep.steps or base.steps})
+    if not base.eval.episodes:
+        raise ConfigError("fixed.eval.episodes must be above 0: a trial is judged by its evaluation")
+    if sweep.pruner != "none" and not base.eval.every:
+        base = schema.replace_paths(base, {"eval.every": -(-base.steps // RUNGS)})
+    return base
+
+
+FORBIDDEN = ("task", "steps", "seed", "preset", "population.", "eval.", "report.", "log.", "checkpoint.")
+"""Fields that no trial may choose: they say by what trials are compared, or nothing about the agent."""
+
+
+def _dimension(path: str, table: Any, base: Config) -> Dimension:
+    if not isinstance(table, Mapping):
+        raise ConfigError(
+            f"space.{path} must be a table, as {{choice = [{table!r}]}}; one value for all stands in [fixed]"
+        )
+    if path.startswith(FORBIDDEN) and path in schema.paths(Config):
+        raise ConfigError(
+            f"space.{path} cannot be searched: it is the same for all trials, see [sweep] and [fixed]"
+        )
+    try:
+        schema.replace_path(base, path, dict(schema.values(base)).get(path))
+    except ConfigError as error:  # an unknown path
+        raise ConfigError(f"space.{error}") from None
+    made = spaces.dimension(path, table)
+    if made.kind in ("log", "uniform") and isinstance(dict(schema.values(base))[path], int):
+        raise ConfigError(
+            f"space.{path} is a whole number: search it with int or choice, not with {made.kind}"
+        )
+    for value in made.ends:
+        try:
+            schema.replace_path(base, path, value)
+        except ConfigError as error:
+            if len(made.ends) == 1 or _alone(path, value):
+                raise ConfigError(f"space.{error}") from None
+    return made
+
+
+def _alone(path: str, value: Any) -> bool:
+    """Whether a field cannot have this value whatever the others are."""
+    kind = schema.paths(Config)[path].type
+    *_, section = path.split(".")
+    holder = dataclasses.make_dataclass("Field", [(section, kind)], bases=(Section,), frozen=True)
+    try:
+        schema.build(holder, {section: value})
+    except ConfigError:
+        return True
+    return False
+
+
+def _trials(sweep: SweepConfig, space: Mapping[str, Dimension], queue: Any) -> int:
+    if sweep.sampler != "grid":
+        if not sweep.trials:
+            raise ConfigError("sweep.trials is missing: how many configurations to try")
+        return sweep.trials
+    points = spaces.size(space)
+    if points is None:
+        path = next(path for path, d in space.items() if d.all() is None)
+        raise ConfigError(f"a grid needs values that can be counted: make space.{path} a choice")
+    points += len(queue)
+    if sweep.trials > points:
+        raise ConfigError(f"sweep.trials is {sweep.trials}, but this grid has only {points} points")
+    return sweep.trials or points
+
+
+def _queue(queue: Any, space: Mapping[str, Dimension]) -> tuple[dict[str, Any], ...]:
+    """Configurations that come first, each with some or all of what is searched."""
+    if not isinstance(queue, list) or not all(isinstance(entry, Mapping) for entry in queue):
+        raise ConfigError('enqueue must be a list of tables, as [{"agent.optim.lr" = 1e-3}]')
+    found = []
+    for entry in map(_flat, queue):
+        for path, value in entry.items():
+            if path not in space:
+                close = " or ".join(schema.closest(path, space)) or ", ".join(space)
+                raise ConfigError(f"enqueue names {path}, which is not in [space]; did you mean {close}?")
+            if not space[path].holds(value):
+                raise ConfigError(f"enqueue: {path} must be {space[path]}, but it is {value!r}")
+        found.append(entry)
+    return tuple(found)
+
+
+def _check_points(spec: Spec) -> None:
+    """Try every configuration that is known beforehand."""
+    for number in range(min(spec.sweep.trials, ENOUGH_CHECKED)):
+        point = spec.point(number)
+        if point is None:
+            return
+        try:
+            spec.config(point)
+        except ConfigError as error:
+            raise ConfigError(f"trial {number} cannot be: {error}") from None

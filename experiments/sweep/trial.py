@@ -1,0 +1,150 @@
+"""A trial as runs: which there are, where they stand, and what they say together.
+
+DIR/trials/0007/seed0/  seed1/  ...     one ordinary run folder each, on several tasks TASK-seed0/
+DIR/trials/0007/population/             instead, on a task of the device: the seeds in one program
+DIR/trials/0007/log.txt                 what the runs said
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import re
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+
+import envs
+from dreamer import schema
+from dreamer.config import Config
+from dreamer.logger import read_rows
+from experiments import statistics
+from experiments.sweep.spec import Spec
+
+
+class Part(NamedTuple):
+    """One run of a trial: of one seed, or of all seeds together."""
+
+    cfg: Config
+    folder: Path
+
+
+class Score(NamedTuple):
+    """What the runs of a trial reached."""
+
+    scores: list[float]
+    """Of every seed, the mean over tasks."""
+    interval: tuple[float, float]
+    metric: str
+
+
+class TrialFailed(Exception):
+    """A trial has no score; the message says why."""
+
+
+def parts(spec: Spec, params: Mapping[str, Any], folder: Path, seeds: range | None = None) -> list[Part]:
+    """The runs of a trial in the order in which they are trained.
+
+    Args:
+      seeds: of training (default: those of the sweep).
+
+    Raises:
+      ConfigError: the values cannot be together.
+    """
+    cfg = spec.config(params)
+    seeds = seeds or range(cfg.seed, cfg.seed + spec.sweep.seeds)
+    found = []
+    for task in spec.tasks:
+        own = dataclasses.replace(cfg, task=task)
+        before = f"{re.sub(r'[^a-zA-Z0-9_.-]+', '-', task)}-" if len(spec.tasks) > 1 else ""
+        if len(seeds) > 1 and envs.is_on_device(task):
+            together = schema.replace_paths(own, {"seed": seeds[0], "population.seeds": len(seeds)})
+            found.append(Part(together, folder / f"{before}population"))
+            continue
+        for seed in seeds:
+            found.append(Part(dataclasses.replace(own, seed=seed), folder / f"{before}seed{seed}"))
+    return sorted(found, key=lambda part: part.cfg.seed)
+
+
+def result_of(part: Part) -> dict[str, Any] | None:
+    """The result of a run that is done; None if it is not."""
+    path = part.folder / "result.json"
+    if not path.is_file():
+        return None
+    found = json.loads(path.read_text())
+    return found if found["env_steps"] >= part.cfg.steps else None
+
+
+def score(spec: Spec, done: Sequence[Part]) -> Score:
+    """The score of every seed and an interval for their mean: over seeds, of one seed over its episodes.
+
+    Raises:
+      TrialFailed: a run has no result, no such score, or lost a member.
+    """
+    by_task: dict[str, list[dict[str, Any]]] = {}
+    for part in done:
+        found = result_of(part)
+        if found is None:
+            raise TrialFailed(f"{part.folder.name} has no result")
+        _check_members(part)
+        by_task.setdefault(part.cfg.task, []).extend(found.get("members", [found]))
+    results = [result for task in by_task.values() for result in task]
+    metric = spec.sweep.metric
+    if metric == "auto":
+        tells = all(result.get("success_rate") is not None for result in results)
+        metric = "success_rate" if tells else "return_mean"
+    if any(not isinstance(result.get(metric), int | float) for result in results):
+        raise TrialFailed(f"the task does not tell {metric}; use another metric, such as return_mean")
+    table = np.array([[result[metric] for result in task] for task in by_task.values()], float)
+    if not np.isfinite(table).all():
+        raise TrialFailed(f"{metric} is not a finite number")
+    seeds = table.mean(0).tolist()
+    if len(seeds) > 1:
+        return Score(seeds, statistics.bootstrap(seeds), metric)
+    own = results[0].get(metric.replace("_rate", "_interval").replace("_mean", "_interval"))
+    one = len(results) == 1 and metric in ("success_rate", "return_mean") and own
+    return Score(seeds, (own[0], own[1]) if one else (seeds[0], seeds[0]), metric)
+
+
+def _check_members(part: Part) -> None:
+    for path in sorted(part.folder.glob("members/*/result.json")):
+        why = json.loads(path.read_text()).get("diverged")
+        if why:
+            raise TrialFailed(f"member {path.parent.name} diverged: {why}")
+
+
+def judged(spec: Spec, folder: Path) -> list[tuple[int, float]]:
+    """(environment steps, score) of every evaluation during a run so far."""
+    path = folder / "metrics.jsonl"
+    if not path.is_file():
+        return []
+    found = []
+    for row in read_rows(path):
+        wanted = ("success_rate", "return_mean") if spec.sweep.metric == "auto" else (spec.sweep.metric,)
+        value = next((row[f"eval/{key}"] for key in wanted if row.get(f"eval/{key}") is not None), None)
+        if value is not None:
+            found.append((int(row["env_steps"]), float(value)))
+    return found
+
+
+def progress(runs: Sequence[Part]) -> float:
+    """Share of the steps of all runs that are taken."""
+    return sum(min(steps_of(part.folder) / part.cfg.steps, 1.0) for part in runs) / len(runs)
+
+
+def steps_of(folder: Path, last: int = 8192) -> int:
+    """Environment steps in the newest row of a run's metrics, without reading the others."""
+    try:
+        with (folder / "metrics.jsonl").open("rb") as file:
+            file.seek(max(file.seek(0, 2) - last, 0))
+            lines = file.read().splitlines()
+    except OSError:
+        return 0
+    for line in reversed(lines):
+        try:
+            return int(json.loads(line)["env_steps"])
+        except (ValueError, KeyError, TypeError):  # cut at its start, or not yet whole
+            continue
+    return 0

@@ -1,0 +1,740 @@
+"""A sweep makes, claims and ends its trials exactly once, whoever works and whoever is killed."""
+
+import contextlib
+import csv
+import json
+import os
+import random
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+import sweep_driver
+from sweep_driver import pretend, worker_command
+
+import dreamer
+from dreamer import schema
+from dreamer.config import load_toml
+from dreamer.schema import ConfigError
+from experiments import session, statistics
+from experiments.run import TrainingStopped
+from experiments.sweep import answer, lock, spec, study, sweep, table, trial, worker
+from experiments.sweep.options import SweepOptions, SweepReportOptions
+from experiments.sweep.study import FAILED, FINISHED, PRUNED, RUNNING, Row, Study
+from experiments.sweep.trial import Part, TrialFailed
+
+optuna = pytest.importorskip("optuna")
+
+SPEC = """
+[sweep]
+task = "grid:DoorKey-5x5"
+trials = {trials}
+seeds = {seeds}
+sampler = "{sampler}"
+{more}
+[space]
+agent.optim.lr = {{log = [1e-4, 1e-2]}}
+"agent.rssm.deter" = {{choice = [64, 128]}}
+"""
+LR = "agent.optim.lr"
+SOURCE = {"PYTHONPATH": str(Path(dreamer.__file__).parents[1])}
+"""For processes that a test starts."""
+
+
+def write(folder: Path, trials=3, seeds=1, sampler="random", more="", name="spec") -> Path:
+    path = folder / f"{name}.toml"
+    path.write_text(SPEC.format(trials=trials, seeds=seeds, sampler=sampler, more=more))
+    return path
+
+
+@pytest.fixture
+def made(tmp_path):
+    """Opens studies and closes them."""
+    opened = []
+
+    def make(**fields) -> Study:
+        opened.append(study.prepare(write(tmp_path, **fields), tmp_path / "sweep", "", shared=True))
+        return opened[-1]
+
+    yield make
+    for one in opened:
+        one.close()
+
+
+def instant(part: Part, ended, lock: int) -> None:
+    """A run without time."""
+    part.folder.mkdir(parents=True, exist_ok=True)
+    first = -abs(np.log10(part.cfg.agent.optim.lr) + 3) + 0.01 * part.cfg.seed
+    members = [{"return_mean": first + 0.01 * i} for i in range(part.cfg.population.seeds)]
+    result = {"env_steps": part.cfg.steps, "success_rate": None, "return_mean": first}
+    result |= {"members": members} if len(members) > 1 else {}
+    session.write_atomically(part.folder / "result.json", json.dumps(result))
+
+
+def run(path: Path, out: Path, trainer=instant, storage="journal", **options) -> int:
+    """In this process; in a journal, which is made in no time."""
+    url = f"journal:///{out}.journal" if storage == "journal" else storage
+    options = SweepOptions(out=str(out), storage=url, **options)
+    return sweep.sweep(path, options, trainer=trainer, command=worker_command)
+
+
+def trials_of(folder: Path) -> list[dict[str, str]]:
+    with (folder / "trials.csv").open() as file:
+        return list(csv.DictReader(file))
+
+
+# One process
+
+
+def test_every_trial_is_made_once_and_is_a_folder_of_runs(tmp_path, capsys):
+    out = tmp_path / "sweep"
+    assert run(write(tmp_path, trials=5, seeds=2), out, json=True) == 0
+    rows = trials_of(out)
+    assert list(rows[0]) == ["trial", "state", "score", "seeds", LR, "agent.rssm.deter"]
+    assert [row["trial"] for row in rows] == list("01234")
+    assert {(row["state"], row["seeds"]) for row in rows} == {(FINISHED, "2")}
+    told = json.loads(capsys.readouterr().out)
+    best = max(rows, key=lambda row: float(row["score"]))
+    assert told["finished"] == 5 and told["best"]["trial"] == int(best["trial"])
+    assert load_toml(out / "best.toml").agent.optim.lr == float(best[LR])
+
+
+def test_the_best_file_is_an_ordinary_run_with_its_report(tmp_path):
+    out = tmp_path / "sweep"
+    run(write(tmp_path, seeds=2), out)
+    cfg = load_toml(out / "best.toml")
+    assert cfg.population.is_one and cfg.seed == 0 and cfg.report.episodes > 0
+    assert cfg.task == "grid:DoorKey-5x5"
+
+
+def test_raising_the_number_adds_trials_and_keeps_the_others(tmp_path):
+    out = tmp_path / "sweep"
+    run(write(tmp_path, trials=2), out)
+    before = trials_of(out)
+    run(write(tmp_path, trials=5), out)
+    after = trials_of(out)
+    assert len(after) == 5 and after[:2] == before
+    again = tmp_path / "again"
+    run(write(tmp_path, trials=5), again)
+    assert trials_of(again) == after
+
+
+def test_another_sweep_is_refused_in_the_same_folder(tmp_path):
+    out = tmp_path / "sweep"
+    run(write(tmp_path), out)
+    with pytest.raises(ConfigError, match="another sweep, which differs in sampler"):
+        run(write(tmp_path, sampler="qmc"), out)
+    with pytest.raises(ConfigError, match="is stored at journal"):
+        run(write(tmp_path), out, storage=f"sqlite:///{tmp_path}/other.db")
+    (tmp_path / "other").mkdir()
+    (tmp_path / "other" / "file").touch()
+    with pytest.raises(ConfigError, match="not a sweep"):
+        run(write(tmp_path), tmp_path / "other")
+
+
+@pytest.mark.parametrize("sampler", ["tpe", "cmaes", "qmc"])
+def test_samplers_give_as_many_trials_as_asked_for(tmp_path, sampler):
+    if sampler == "cmaes":
+        pytest.importorskip("cmaes")
+    out = tmp_path / "sweep"
+    path = write(tmp_path, trials=14, sampler=sampler)
+    numbers = '"agent.behavior.imag_length" = {int = [2, 30]}'
+    path.write_text(path.read_text().replace('"agent.rssm.deter" = {choice = [64, 128]}', numbers))
+    run(path, out)
+    assert [row["state"] for row in trials_of(out)] == [FINISHED] * 14
+    assert len({row[LR] for row in trials_of(out)}) == 14
+
+
+def test_storages_hold_the_same_trials(tmp_path):
+    run(write(tmp_path, trials=4), tmp_path / "journal")
+    run(write(tmp_path, trials=4), tmp_path / "default", storage="")
+    assert (tmp_path / "default" / "sweep.db").is_file()
+    assert trials_of(tmp_path / "journal") == trials_of(tmp_path / "default")
+
+
+def test_a_failed_trial_ends_without_a_score(tmp_path):
+    def fails(part, ended, lock):
+        (part.folder.parent / worker.LOG).write_text("one\ntwo\n")
+        if part.folder.parent.name == "0001":
+            raise TrialFailed("loss/total is nan")
+        instant(part, ended, lock)
+
+    out = tmp_path / "sweep"
+    assert run(write(tmp_path), out, fails) == 0
+    rows = trials_of(out)
+    assert [row["state"] for row in rows] == [FINISHED, FAILED, FINISHED]
+    assert rows[1]["score"] == ""
+    (told,) = [row for row in json.loads((out / "trials.json").read_text()) if row["state"] == FAILED]
+    assert told["reason"] == "loss/total is nan" and told["log"] == "one\ntwo"
+
+
+def test_a_sweep_in_which_everything_fails_says_why(tmp_path):
+    def fails(part, ended, lock):
+        raise TrialFailed("loss/total is nan")
+
+    with pytest.raises(
+        TrainingStopped, match="no trial .* has a score; the first one says: loss/total is nan"
+    ):
+        run(write(tmp_path, trials=2), tmp_path / "sweep", fails)
+
+
+def test_values_that_cannot_be_together_fail_their_trial_alone(tmp_path):
+    path = write(tmp_path, trials=6, sampler="tpe")
+    path.write_text(
+        path.read_text().replace("[64, 128]", "[64, 128]") + '"replay.capacity" = {choice = [300, 99999]}\n'
+    )
+    run(path, tmp_path / "sweep")
+    states = {row["replay.capacity"]: row["state"] for row in trials_of(tmp_path / "sweep")}
+    assert states == {"300": FAILED, "99999": FINISHED}
+
+
+def test_no_trial_starts_after_the_hours_are_spent(tmp_path):
+    def slow(part, ended, lock):
+        time.sleep(0.2)
+        instant(part, ended, lock)
+
+    out = tmp_path / "sweep"
+    assert run(write(tmp_path, trials=50, more="hours = 0.0001"), out, slow) == 0  # 0.36 s
+    assert 1 <= len(trials_of(out)) <= 2
+
+
+# Claims
+
+
+def test_a_trial_belongs_to_one_until_it_lets_go(made):
+    one, other = made(trials=2), made(trials=2)
+    a, b = one.claim(), other.claim()
+    assert a is not None and b is not None and {a.row.number, b.row.number} == {0, 1}
+    assert one.claim() is None and one.counts() == (0, 2, 0)
+    a.lock.release()  # as the kernel does when its holder is killed
+    assert one.counts() == (0, 1, 1)
+    again = other.claim()
+    assert again is not None and again.row.number == 0 and again.row.params == a.row.params
+    assert again.row.attempts == 2
+    for claim in (again, b):
+        claim.lock.release()
+
+
+def test_a_trial_whose_maker_was_killed_halfway_gets_the_rest_of_its_values(made):
+    one = made(trials=2)
+    whole = one.claim()
+    assert whole is not None
+    one._study.enqueue_trial(one._encoded(one.spec.point(1)))
+    one._study.ask({LR: one.spec.space[LR].distribution})  # dies before the second value
+    claim = one.claim()
+    assert claim is not None and claim.row.number == 1
+    assert dict(claim.row.params) == one.spec.point(1)
+    for taken in (whole, claim):
+        taken.lock.release()
+
+
+def test_a_trial_that_waits_because_its_maker_was_killed_is_not_made_twice(made):
+    one = made(trials=1)
+    one._study.enqueue_trial(one._encoded(one.spec.point(0)))
+    claim = one.claim()
+    assert claim is not None and dict(claim.row.params) == one.spec.point(0)
+    assert one.claim() is None and len(one.rows()) == 1
+    claim.lock.release()
+
+
+def test_a_trial_ends_once(made):
+    one, other = made(trials=1), made(trials=1)
+    claim = one.claim()
+    assert claim is not None
+    one.finish(claim, [0.5, 0.7], "return_mean", (0.5, 0.7))
+    with pytest.raises((ValueError, optuna.exceptions.UpdateFinishedTrialError)):
+        other.fail(claim, "too late", "")
+    (row,) = other.rows()
+    assert row.state == FINISHED and row.score == pytest.approx(0.6) and row.scores == (0.5, 0.7)
+    claim.lock.release()
+
+
+def test_a_trial_that_ends_while_another_worker_looks_is_not_taken(made, monkeypatch):
+    """The other one has read that it runs, and then finds it unlocked."""
+    one, other = made(trials=1), made(trials=1)
+    claim = one.claim()
+    assert claim is not None
+    take = other._take
+
+    def late(trial_id, number):
+        one.finish(claim, [0.5], "return_mean", (0.5, 0.5))
+        one.release(claim, seconds=1.0, asked=False)
+        return take(trial_id, number)
+
+    monkeypatch.setattr(other, "_take", late)
+    assert other.claim() is None
+    assert [row.state for row in other.rows()] == [FINISHED] and other.counts() == (1, 0, 0)
+
+
+def test_a_trial_that_takes_its_worker_with_it_is_failed_in_the_end(made):
+    one = made(trials=1)
+    for _ in range(study.DEATHS):
+        claim = one.claim()
+        assert claim is not None
+        claim.lock.release()
+    assert one.claim() is None
+    (row,) = one.rows()
+    assert row.state == FAILED and "died 10 times" in row.reason
+
+
+def test_a_worker_that_is_asked_to_stop_is_no_death(made):
+    one = made(trials=1)
+    for _ in range(study.DEATHS + 2):
+        claim = one.claim()
+        assert claim is not None
+        one.release(claim, seconds=1.0, asked=True)
+    (row,) = one.rows()
+    assert row.state == RUNNING and row.seconds == study.DEATHS + 2
+
+
+def test_a_lock_ends_with_its_holder(tmp_path):
+    code = "import time; from pathlib import Path; from experiments.sweep import lock; "
+    code += f"x = lock.take(Path({str(tmp_path / 'lock')!r})); print('has it', flush=True); time.sleep(60)"
+    with subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE) as process:
+        assert process.stdout is not None and process.stdout.readline()
+        assert lock.take(tmp_path / "lock") is None
+        process.kill()
+        process.wait()
+    mine = lock.take(tmp_path / "lock")
+    assert mine is not None and lock.take(tmp_path / "lock") is None
+    mine.release()
+
+
+def test_a_run_that_outlives_its_worker_keeps_the_lock(tmp_path):
+    """Or the next worker would start a second process in the same folder."""
+    mine = lock.take(tmp_path / "lock")
+    assert mine is not None
+    words = [sys.executable, "-c", "import sys; sys.stdin.read()"]
+    with subprocess.Popen(words, stdin=subprocess.PIPE, pass_fds=[mine.descriptor]) as process:
+        mine.release()
+        assert lock.take(tmp_path / "lock") is None
+        process.communicate(timeout=60)
+    again = lock.take(tmp_path / "lock")
+    assert again is not None
+    again.release()
+
+
+def test_a_run_is_asked_to_stop_when_its_worker_is_killed(tmp_path):
+    """The parent starts a child that waits for ever, and is killed."""
+    wait = "import os, time; from experiments.sweep import child; child.end_with_parent(os.getppid()); "
+    wait += "print(os.getpid(), flush=True); time.sleep(600)"
+    parent = f"import subprocess, sys; subprocess.run([sys.executable, '-c', {wait!r}])"
+    words = [sys.executable, "-c", parent]
+    with subprocess.Popen(words, stdout=subprocess.PIPE, env=os.environ | SOURCE) as process:
+        assert process.stdout is not None
+        run = int(process.stdout.readline())
+        process.kill()
+        process.wait()
+        wait_until(
+            lambda: not Path(f"/proc/{run}").exists() or " Z " in Path(f"/proc/{run}/stat").read_text()
+        )
+
+
+def test_addresses_are_whole_and_without_passwords(monkeypatch, tmp_path):
+    monkeypatch.chdir(tmp_path)
+    assert study.absolute("sqlite:///a.db") == f"sqlite:///{tmp_path}/a.db"
+    assert study.absolute("journal:////b") == "journal:////b"
+    assert study.without_password("postgresql://me:secret@host/name") == "postgresql://me@host/name"
+    assert study.absolute("postgresql://host/name") == "postgresql://host/name"
+    with pytest.raises(ConfigError, match="mysql://host/x is no storage; use sqlite"):
+        study._open_storage("mysql://host/x")
+
+
+# Trials
+
+
+def test_seeds_of_a_task_of_the_device_are_one_population(tmp_path):
+    found = spec.load(write(tmp_path, seeds=3))
+    (part,) = trial.parts(found, {LR: 1e-3}, tmp_path)
+    assert part.cfg.population.seeds == 3 and part.folder.name == "population"
+    assert part.cfg.agent.optim.lr == 1e-3
+
+
+def test_seeds_of_a_task_of_the_host_are_runs_of_their_own(tmp_path):
+    path = write(tmp_path, seeds=2)
+    path.write_text(path.read_text().replace("grid:DoorKey-5x5", "minigrid:Empty-5x5"))
+    parts = trial.parts(spec.load(path), {}, tmp_path)
+    assert [(p.folder.name, p.cfg.seed) for p in parts] == [("seed0", 0), ("seed1", 1)]
+    assert all(part.cfg.population.is_one for part in parts)
+
+
+def result(part: Part, **numbers) -> Part:
+    part.folder.mkdir(parents=True, exist_ok=True)
+    (part.folder / "result.json").write_text(json.dumps({"env_steps": part.cfg.steps, **numbers}))
+    return part
+
+
+def test_the_score_is_the_mean_over_seeds_of_the_mean_over_tasks(tmp_path):
+    path = write(tmp_path, seeds=2)
+    tasks = '["minigrid:Empty-5x5", "minigrid:DoorKey-5x5"]'
+    path.write_text(path.read_text().replace('"grid:DoorKey-5x5"', tasks))
+    found = spec.load(path)
+    parts = trial.parts(found, {}, tmp_path)
+    assert len({part.folder for part in parts}) == 4
+    for part in parts:
+        good = 1.0 if "Empty" in part.cfg.task else 0.5
+        result(part, success_rate=good - 0.2 * part.cfg.seed, return_mean=9.0)
+    told = trial.score(found, parts)
+    assert told.scores == pytest.approx([0.75, 0.55]) and told.metric == "success_rate"
+    assert told.interval == statistics.bootstrap(told.scores)
+
+
+def test_a_task_that_does_not_tell_success_is_scored_by_its_return(tmp_path):
+    found = spec.load(write(tmp_path))
+    parts = trial.parts(found, {}, tmp_path)
+    result(parts[0], success_rate=None, return_mean=3.0, return_interval=[2.0, 4.0])
+    assert trial.score(found, parts) == ([3.0], (2.0, 4.0), "return_mean")
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf"), None])
+def test_what_is_no_number_is_no_score(tmp_path, value):
+    found = spec.load(write(tmp_path, more='metric = "return_mean"'))
+    parts = trial.parts(found, {}, tmp_path)
+    result(parts[0], success_rate=1.0, return_mean=value)
+    with pytest.raises(TrialFailed):
+        trial.score(found, parts)
+
+
+def test_a_population_that_lost_a_member_has_no_score(tmp_path):
+    found = spec.load(write(tmp_path, seeds=2))
+    (part,) = trial.parts(found, {}, tmp_path)
+    result(part, members=[{"success_rate": 1.0}, {"success_rate": 0.9}])
+    for i, why in enumerate((None, "loss/total is nan")):
+        place = part.folder / "members" / f"{i:03d}"
+        place.mkdir(parents=True)
+        (place / "result.json").write_text(json.dumps({"diverged": why}))
+    with pytest.raises(TrialFailed, match="member 001 diverged: loss/total is nan"):
+        trial.score(found, [part])
+
+
+def test_a_run_that_is_done_is_not_trained_again(tmp_path, made):
+    one = made(trials=1)
+    claim = one.claim()
+    assert claim is not None
+    for part in trial.parts(one.spec, claim.row.params, claim.folder):
+        instant(part, lambda: False, 0)
+    claim.lock.release()  # killed between result and storage
+
+    def never(part, ended, lock):
+        raise AssertionError("trained again")
+
+    worker.work(one, session.Stop(), print, never)
+    assert [row.state for row in one.rows()] == [FINISHED]
+
+
+def test_trials_that_fall_behind_are_pruned(tmp_path, monkeypatch):
+    """Scores are known from the start; the second half of the trials is worse than the first."""
+    monkeypatch.setattr(worker.time, "monotonic", iter(range(10**6)).__next__)
+    steps = 900
+
+    def learns(part, ended, lock):
+        part.folder.mkdir(parents=True, exist_ok=True)
+        number = int(part.folder.parent.name)
+        with (part.folder / "metrics.jsonl").open("w") as file:
+            for now in range(100, steps + 1, 100):
+                file.write(
+                    json.dumps({"env_steps": now, "eval/return_mean": now * (1.0 if number < 4 else 0.1)})
+                    + "\n"
+                )
+                file.flush()
+                if ended():
+                    return
+        instant(part, ended, lock)
+
+    out = tmp_path / "sweep"
+    more = f'steps = {steps}\npruner = "halving"'
+    run(write(tmp_path, trials=8, more=more), out, learns)
+    states = [row["state"] for row in trials_of(out)]
+    assert states[:1] == [FINISHED] and states[4:] == [PRUNED] * 4
+    pruned = json.loads((out / "trials.json").read_text())[4]
+    assert pruned["reason"] == "fell behind after 100 steps" and pruned["score"] is None
+
+
+# Real runs
+
+TINY = """
+[fixed]
+agent.encoder = {layers = 1, units = 8}
+agent.rssm = {deter = 16, hidden = 8, stoch = 4, classes = 4, blocks = 2}
+agent.decoder = {layers = 1, units = 8}
+agent.reward = {layers = 1, units = 8, bins = 15}
+agent.cont = {layers = 1, units = 8}
+agent.policy = {layers = 1, units = 8}
+agent.value = {layers = 1, units = 8, bins = 15}
+agent.behavior.imag_length = 3
+agent.optim.warmup = 0
+loop = {num_envs = 4, batch_size = 4, batch_length = 4, prefill = 40, train_ratio = 4}
+replay.capacity = 2000
+eval.episodes = 4
+log = {every = 0.01, tensorboard = false}
+[space]
+agent.optim.lr = {choice = [1e-3, 1e25]}
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("compilation_cache")
+def test_trials_are_ordinary_runs_and_one_that_diverges_fails_with_its_reason(tmp_path, monkeypatch):
+    monkeypatch.setenv("PYTHONPATH", SOURCE["PYTHONPATH"])
+    path = tmp_path / "spec.toml"
+    path.write_text('[sweep]\ntask = "probe:chosen"\nsteps = 80\nsampler = "grid"\n' + TINY)
+    out = tmp_path / "sweep"
+    assert run(path, out, worker.train_apart) == 0
+    assert [row["state"] for row in trials_of(out)] == [FINISHED, FAILED]
+    folder = out / "trials" / "0000" / "seed0"
+    assert json.loads((folder / "result.json").read_text())["env_steps"] == 80
+    assert (folder / "checkpoints").is_dir() and load_toml(folder / "config.toml").agent.optim.lr == 1e-3
+    (failed,) = [row for row in json.loads((out / "trials.json").read_text()) if row["state"] == FAILED]
+    assert "not finite" in failed["reason"] and "3,723 parameters" in failed["log"]
+
+
+# The table
+
+
+def row(number, state=FINISHED, score=None, seconds=10.0, **more) -> Row:
+    return Row(
+        number, state, {LR: 1e-3 * (number + 1), "agent.rssm.deter": 64}, score, seconds=seconds, **more
+    )
+
+
+def test_the_time_that_is_left_counts_what_runs_and_who_works(tmp_path):
+    found = spec.load(write(tmp_path, trials=10))
+    rows = [row(0, score=1.0), row(1, FAILED), row(2, RUNNING, seconds=0.0)]
+    assert table.seconds_left(found, rows, {2: 0.5}, 1) == pytest.approx(75)
+    assert table.seconds_left(found, rows, {2: 0.5}, 3) == pytest.approx(25)
+    assert table.seconds_left(found, [row(2, RUNNING, seconds=0.0)], {}, 1) is None
+
+
+def test_the_table_shows_the_best_the_latest_and_what_runs(tmp_path):
+    from rich.console import Console
+
+    found = spec.load(write(tmp_path, trials=40))
+    rows = [row(i, score=float(-i), metric="return_mean", interval=(-i - 1.0, -i + 1.0)) for i in range(20)]
+    rows += [row(20, FAILED, reason="loss/total is nan"), row(21, RUNNING)]
+    assert [r.number for r in table.shown(found, rows)] == [0, 1, 2, 15, 16, 17, 18, 19, 20, 21]
+    console = Console(width=120, record=True, quiet=False, file=(tmp_path / "out").open("w"))
+    console.print(table.panel(found, rows, {21: 0.25}, 1))
+    text = console.export_text()
+    console.file.close()
+    assert (
+        "20 finished, 1 failed, 1 running of 40" in text
+        and "running 25%" in text
+        and "loss/total is nan" in text
+    )
+
+
+def test_the_best_of_equals_is_the_first(tmp_path):
+    found = spec.load(write(tmp_path))
+    rows = [row(0, score=0.5), row(1, score=0.9), row(2, score=0.9), row(3, FAILED), row(4, PRUNED)]
+    assert [r.number for r in answer.ranked(found, rows)] == [1, 2, 0]
+    lowest = spec.load(write(tmp_path, more='direction = "minimize"'))
+    assert [r.number for r in answer.ranked(lowest, rows)] == [0, 1, 2]
+
+
+# The page and the fresh seeds
+
+
+def test_the_page_shows_what_was_found_and_trains_the_best_anew(tmp_path, capsys):
+    def learns(part, ended, lock):
+        instant(part, ended, lock)
+        (part.folder / "config.toml").write_text(schema.dump_toml(part.cfg))
+        episodes = [
+            {"env_steps": i * 10, "return": i / 50, "length": 5, "success": None} for i in range(1, 50)
+        ]
+        (part.folder / "episodes.jsonl").write_text("".join(json.dumps(e) + "\n" for e in episodes))
+
+    out = tmp_path / "sweep"
+    path = write(tmp_path, trials=8, seeds=2)
+    path.write_text(path.read_text().replace("grid:DoorKey-5x5", "probe:chosen"))
+    run(path, out, learns)
+    assert sweep.report(out, SweepReportOptions(), trainer=learns) == 0
+    page = (out / "report.html").read_text()
+    assert page.count("<svg") >= 6 and "On fresh seeds" in page and "--top 3" in page
+    assert sweep.report(out, SweepReportOptions(top=2, seeds=3, json=True), trainer=learns) == 0
+    found = json.loads(capsys.readouterr().out)["fresh"]
+    assert len(found) == 2 and all(entry["seeds"] == [2, 3, 4] for entry in found)
+    for entry in found:  # 0.01 more for every seed
+        assert entry["score"] - entry["chosen"] == pytest.approx(0.025)
+    cfgs = [load_toml(p) for p in sorted(out.glob("fresh/*/seed*/config.toml"))]
+    assert all(cfg.eval.seed == 100 for cfg in cfgs)
+    assert "when chosen" in (out / "report.html").read_text()
+
+
+def test_a_report_needs_a_sweep_that_has_begun(tmp_path, made):
+    with pytest.raises(ConfigError, match="holds no sweep"):
+        sweep.report(tmp_path, SweepReportOptions())
+    folder = made().folder
+    with pytest.raises(ConfigError, match="no trial .* has ended yet"):
+        sweep.report(folder, SweepReportOptions())
+
+
+# Launchers
+
+
+def start(path: Path, out: Path, launcher: str, workers: int, storage: str = "") -> subprocess.Popen:
+    words = ["sweep", str(path), str(out), launcher, str(workers), *([storage] if storage else [])]
+    return subprocess.Popen(
+        [sys.executable, sweep_driver.__file__, *words],
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        start_new_session=True,
+        env=os.environ | SOURCE,
+    )
+
+
+def finish(process: subprocess.Popen) -> None:
+    with process:
+        _, said = process.communicate(timeout=240)
+    assert process.returncode == 0, said.decode()
+
+
+def check_whole(out: Path, trials: int, expected: Path) -> None:
+    """All trials ended once, as in the sweep of one process."""
+    assert trials_of(out) == trials_of(expected) and len(trials_of(out)) == trials
+    assert (out / "best.toml").read_text() == (expected / "best.toml").read_text()
+    assert not list(out.rglob("TWO AT ONCE"))
+
+
+@pytest.fixture(scope="module")
+def alone(tmp_path_factory):
+    """The sweep of one process, which all launchers must equal."""
+    folder = tmp_path_factory.mktemp("sweeps")
+    assert run(write(folder, trials=6), folder / "alone", pretend) == 0
+    return folder
+
+
+@pytest.mark.parametrize("launcher", ["processes", "submitit"])
+def test_every_launcher_gives_the_same_trials(alone, launcher):
+    if launcher != "processes":
+        pytest.importorskip(launcher)
+    finish(start(alone / "spec.toml", alone / launcher, launcher, 2))
+    check_whole(alone / launcher, 6, alone / "alone")
+
+
+def test_two_nodes_of_ray_give_the_same_trials(alone, monkeypatch):
+    pytest.importorskip("ray")
+    with ray_nodes(2) as address:
+        monkeypatch.setenv("RAY_ADDRESS", address)
+        finish(start(alone / "spec.toml", alone / "ray", "ray", 2))
+    check_whole(alone / "ray", 6, alone / "alone")
+
+
+def test_workers_on_postgresql_give_the_same_trials(alone, tmp_path):
+    pytest.importorskip("psycopg2")
+    if not shutil.which("initdb") or not shutil.which("pg_ctl"):
+        pytest.skip("PostgreSQL is not installed")
+    with postgresql(tmp_path) as url:
+        finish(start(alone / "spec.toml", alone / "postgresql", "processes", 2, url))
+        check_whole(alone / "postgresql", 6, alone / "alone")
+
+
+def test_a_sweep_that_is_asked_to_stop_goes_on_later(alone):
+    out = alone / "stopped"
+    with start(alone / "spec.toml", out, "processes", 2) as process:
+        wait_until(lambda: ticks_of(out) or process.poll() is not None)
+        process.send_signal(signal.SIGTERM)
+        process.communicate(timeout=120)
+    assert process.returncode == 128 + signal.SIGTERM
+    assert not workers_of(out)
+    finish(start(alone / "spec.toml", out, "inline", 1))
+    check_whole(out, 6, alone / "alone")
+
+
+@pytest.mark.slow
+def test_ten_kills_of_workers_and_coordinator_lose_and_double_nothing(tmp_path):
+    """Whoever is killed at random moments: exactly the trials that were asked for, each ended once."""
+    path = write(tmp_path, trials=24)
+    assert run(path, tmp_path / "alone", pretend) == 0
+    out, chance, killed = tmp_path / "killed", random.Random(0), {"worker": 0, "coordinator": 0}
+    process = start(path, out, "processes", 3)
+    while sum(killed.values()) < 10 and process.poll() is None:
+        before = ticks_of(out)
+        wait_until(lambda: process.poll() is not None or ticks_of(out) != before)  # noqa: B023
+        time.sleep(chance.uniform(0.0, 0.3))
+        workers = workers_of(out)
+        if chance.random() < 0.3 or not workers:
+            process.kill()
+            process.communicate()
+            process = start(path, out, "processes", 3)
+            killed["coordinator"] += 1
+        else:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(chance.choice(workers), signal.SIGKILL)
+            killed["worker"] += 1
+    finish(process)
+    assert killed["coordinator"] and killed["worker"]
+    check_whole(out, 24, tmp_path / "alone")
+
+
+def workers_of(out: Path) -> list[int]:
+    """Processes that work for a sweep."""
+    found = []
+    for path in Path("/proc").glob("[0-9]*/cmdline"):
+        try:
+            words = path.read_bytes().split(b"\0")
+        except OSError:  # it is over
+            continue
+        if b"worker" in words and str(out.absolute()).encode() in words:
+            found.append(int(path.parent.name))
+    return found
+
+
+def ticks_of(out: Path) -> dict[Path, str]:
+    """How far every run is."""
+    return {path: path.read_text() for path in out.glob("trials/*/*/ticks")}
+
+
+def wait_until(true, seconds=120):
+    began = time.monotonic()
+    while not true():
+        assert time.monotonic() - began < seconds
+        time.sleep(0.02)
+
+
+@contextlib.contextmanager
+def postgresql(folder: Path):
+    """A server of its own on a socket of its own."""
+    data, user = folder / "data", "postgres"
+    environment = os.environ | {"LC_ALL": "C"}
+    as_user = ["runuser", "-u", user, "--"] if os.geteuid() == 0 else []
+    folder.chmod(0o777)
+    for parent in folder.parents[:3]:
+        parent.chmod(parent.stat().st_mode | 0o011)
+    call = lambda *words: subprocess.run([*as_user, *words], check=True, env=environment, capture_output=True)
+    try:
+        call("initdb", "-D", str(data), "-U", "sweep", "-A", "trust", "--no-sync")
+        call("pg_ctl", "-D", str(data), "-w", "-l", str(folder / "log"), "-o", f"-k {folder} -h ''", "start")
+    except (OSError, subprocess.CalledProcessError) as error:
+        pytest.skip(f"PostgreSQL does not start here: {getattr(error, 'stderr', error)!r}")
+    try:
+        yield f"postgresql+psycopg2://sweep@/postgres?host={folder}"
+    finally:
+        call("pg_ctl", "-D", str(data), "-m", "immediate", "stop")
+
+
+@contextlib.contextmanager
+def ray_nodes(count: int):
+    """A cluster on this machine with one core in every node, so that each has one worker."""
+    code = f"""
+import sys
+from ray.cluster_utils import Cluster
+cluster = Cluster(initialize_head=True, head_node_args={{"num_cpus": 1}})
+for _ in range({count} - 1):
+    cluster.add_node(num_cpus=1)
+cluster.wait_for_nodes()
+print("address", cluster.address, flush=True)
+sys.stdin.read()
+cluster.shutdown()
+"""
+    words = [sys.executable, "-c", code]
+    pipe = subprocess.PIPE
+    streams = {"stdin": pipe, "stdout": pipe, "stderr": subprocess.DEVNULL}
+    with subprocess.Popen(words, **streams, text=True, env=os.environ | SOURCE) as process:
+        assert process.stdout is not None
+        yield next(line.split()[1] for line in process.stdout if line.startswith("address"))
+        process.communicate(timeout=60)
