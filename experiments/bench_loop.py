@@ -7,6 +7,7 @@ in a process of its own.
 from __future__ import annotations
 
 import dataclasses
+import itertools
 import json as jsonlib
 import sys
 import time
@@ -15,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from dreamer.config import Config
 from experiments import presets
-from experiments.bench import peak_memory, repeat, report, surroundings
+from experiments.bench import peak_memory, report, surroundings
 from experiments.presets.sizes import SIZES
 
 if TYPE_CHECKING:
@@ -24,8 +25,8 @@ if TYPE_CHECKING:
 TASKS = {"host": "minigrid:DoorKey-5x5", "fused": "grid:DoorKey-5x5"}
 SECONDS, UPDATES = 20.0, 3
 """A row is measured for so long, and at least for so many updates of every member."""
-MOST = 100
-"""Repetitions of the update alone."""
+TURN = 2.0
+"""Seconds in the loop, then as long of updates alone: no machine is the same for two minutes."""
 
 COLUMNS = {
     "loop": "loop",
@@ -78,26 +79,34 @@ def measure(
     Returns:
       `loop, members, size, batch, length`; `start_s` from here to the end of the first update;
       then, after that, `env_steps_per_s` and `updates_per_s` of all members together and the CPU seconds of
-      this process for 1,000 environment steps; `update_ms`, an update of one agent alone on a fixed batch;
-      `overhead`, the share of the time that so many updates alone would not have taken; `peak_mb`.
+      this process for 1,000 environment steps; `update_ms`, an update of one agent alone on a fixed batch,
+      measured in turns with the loop; `overhead`, the share of the time that so many updates alone would not
+      have taken; `peak_mb`.
     """
     import jax
 
     began = time.perf_counter()
     cfg = configuration(loop, size, batch, length)
     build = {"host": _host, "fused": _fused}[loop]
-    advance, progress, alone = build(cfg, members, jit or jax.jit)
+    advance, settle, progress, alone = build(cfg, members, jit or jax.jit)
     while progress.updates == 0:
         advance()
     start_s = time.perf_counter() - began
     advance()
-    at, wall, cpu = dataclasses.replace(progress), time.perf_counter(), time.process_time()
-    while time.perf_counter() - wall < SECONDS or progress.updates - at.updates < UPDATES:
-        advance()
-    wall, cpu = time.perf_counter() - wall, time.process_time() - cpu
-    steps, updates = ((now - then) * members for now, then in _counts(progress, at))
+    settle()
     peak = peak_memory()  # before anything is copied for the update alone
-    update, _ = repeat(alone(), 4.0, 5, MOST)
+    update, at = alone(), dataclasses.replace(progress)
+    wall = cpu = 0.0
+    walls: list[float] = []
+    while wall < SECONDS or progress.updates - at.updates < UPDATES:
+        began, spent = time.perf_counter(), time.process_time()
+        while time.perf_counter() - began < TURN:
+            advance()
+        settle()
+        wall, cpu = wall + time.perf_counter() - began, cpu + time.process_time() - spent
+        walls += _times(update, TURN)
+    steps, updates = ((now - then) * members for now, then in _counts(progress, at))
+    one = sum(walls) / len(walls)
     return {
         "loop": loop,
         "members": members,
@@ -108,8 +117,8 @@ def measure(
         "env_steps_per_s": round(steps / wall, 1),
         "updates_per_s": round(updates / wall, 3),
         "cpu_s_per_1000": round(1000 * cpu / steps, 2),
-        "update_ms": round(1e3 * update, 1),
-        "overhead": round(1 - updates * update / wall, 3),
+        "update_ms": round(1e3 * one, 1),
+        "overhead": round(1 - updates * one / wall, 3),
         "peak_mb": round(peak / 2**20),
     }
 
@@ -118,9 +127,20 @@ def _counts(now: Any, then: Any) -> tuple[tuple[int, int], tuple[int, int]]:
     return (now.env_steps, then.env_steps), (now.updates, then.updates)
 
 
+def _times(call: Callable[[], None], seconds: float) -> list[float]:
+    """Wall-clock of every call, one after the other for so long."""
+    found, end = [], time.perf_counter() + seconds
+    while not found or time.perf_counter() < end:
+        began = time.perf_counter()
+        call()
+        found.append(time.perf_counter() - began)
+    return found
+
+
 Update = Callable[[], None]
-Parts = tuple[Callable[[], Any], "Progress", Callable[[], Update]]
-"""What advances the loop, how far it is, and what gives an update to be timed alone."""
+Parts = tuple[Callable[[], Any], Callable[[], Any], "Progress", Callable[[], Update]]
+"""What advances the loop, what waits until nothing is under way, how far it is, and what gives an update
+to be timed alone."""
 
 
 def _host(cfg: Config, members: int, jit: Callable[..., Any]) -> Parts:
@@ -142,11 +162,10 @@ def _host(cfg: Config, members: int, jit: Callable[..., Any]) -> Parts:
     turns = loop.turns()
 
     def alone() -> Update:
-        loop.settle()
         batch, _ = replay.sample(jax.random.key(1), cfg.loop.batch_size, cfg.loop.batch_length)
         return _update(agent, loop.state, batch, hyper, jit)
 
-    return lambda: next(turns), loop.progress, alone
+    return lambda: next(turns), loop.settle, loop.progress, alone
 
 
 def _fused(cfg: Config, members: int, jit: Callable[..., Any]) -> Parts:
@@ -183,7 +202,7 @@ def _fused(cfg: Config, members: int, jit: Callable[..., Any]) -> Parts:
         _, batch, _ = replay.sample(one.acting.ring, *size, key=jax.random.key(1))
         return _update(agent, one.learner, batch, hyper, jit)
 
-    return loop.advance, loop.progress, alone
+    return loop.advance, lambda: None, loop.progress, alone
 
 
 def _update(agent: Any, state: Any, batch: Any, hyper: Any, jit: Callable[..., Any]) -> Update:
@@ -191,11 +210,11 @@ def _update(agent: Any, state: Any, batch: Any, hyper: Any, jit: Callable[..., A
     import jax
 
     step = jit(agent.train_step, donate_argnums=0)
-    state, keys = jax.tree.map(lambda x: x.copy(), state), list(jax.random.split(jax.random.key(2), MOST + 1))
+    state, seeds = jax.tree.map(lambda x: x.copy(), state), itertools.count()
 
     def call() -> None:
         nonlocal state
-        state, _, metrics = step(state, batch, hyper, key=keys.pop())
+        state, _, metrics = step(state, batch, hyper, key=jax.random.key(next(seeds)))
         jax.block_until_ready((state, metrics))
 
     call()

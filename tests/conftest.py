@@ -1,6 +1,7 @@
 """Every test runs on two simulated CPU devices, with rank promotion and key reuse as errors."""
 
 import os
+from functools import partialmethod
 
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
 
@@ -44,9 +45,25 @@ def compilation_cache(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def quick_compilation():
-    """What is compiled meanwhile takes half as long to compile and longer to run."""
-    import tiny  # not before the devices are configured
+    """Loops, players and inspectors built meanwhile take half as long to compile and longer to run."""
+    # Not before the devices are configured.
+    import tiny
+
+    from dreamer.inspection import Inspector
+    from dreamer.loops.fused import FusedLoop
+    from dreamer.loops.host import HostLoop
+    from dreamer.player import Player
+
+    def quickly(build):
+        def init(self, *args, **options):
+            with pytest.MonkeyPatch.context() as patch:
+                patch.setattr(jax, "jit", tiny.jit)
+                build(self, *args, **options)
+
+        return init
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(jax, "jit", tiny.jit)
+        for kind in (HostLoop, Inspector, Player):
+            patch.setattr(kind, "__init__", quickly(kind.__init__))
+        patch.setattr(FusedLoop, "__init__", partialmethod(FusedLoop.__init__, jit=tiny.jit))
         yield

@@ -144,3 +144,9 @@ def test_break_even_by_hand():
 def test_published_figures_belong_to_their_tasks():
     assert published("minigrid:BabyAI-GoToLocal")["title"] == "BALROG, BabyAI"
     assert published("grid:Catch") is None
+
+
+def test_names_fit_into_pictures():
+    assert figures.brief("run:runs/quickstart-seed0") == "run:runs/quickstart-seed0"
+    long = figures.brief("ppo:/a/very/long/way/to/the/folder/of/an/agent")
+    assert long.startswith("ppo:…") and long.endswith("folder/of/an/agent") and len(long) <= 33

@@ -1,5 +1,6 @@
 """A real llama.cpp server with a model of random numbers, over real HTTP."""
 
+import contextlib
 import http.client
 import json
 import os
@@ -222,9 +223,17 @@ def test_native_code_that_dies_takes_nobody_with_it(gguf):
 
 
 def test_ctrl_c_ends_serving_with_code_0(gguf):
-    code = "import sys; from experiments.llm.local import serve; sys.exit(serve(sys.argv[1], port=0))"
+    # Whoever runs the tests in the background made us deaf to Ctrl-C, and what we start with us.
+    hears = "import signal, sys; signal.signal(signal.SIGINT, signal.default_int_handler)"
+    code = (
+        f"{hears}; import sys; from experiments.llm.local import serve; sys.exit(serve(sys.argv[1], port=0))"
+    )
     command = [sys.executable, "-c", code, str(gguf)]
-    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as process:
+    with (
+        subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as process,
+        contextlib.ExitStack() as stack,
+    ):
+        stack.callback(process.kill)
         assert process.stderr is not None
         first, second = process.stderr.readline(), process.stderr.readline()
         base_url = first.split()[0]

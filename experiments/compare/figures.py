@@ -11,6 +11,9 @@ from matplotlib.figure import Figure
 
 from experiments.report.figures import COLORS, INK, MODEL, QUIET, STYLE, WIDTH, svg
 
+LONGEST = 32
+"""Letters of a name in a picture."""
+
 Rows = Mapping[str, Mapping[str, Any]]
 """`[agent]` its results on a task."""
 
@@ -30,6 +33,14 @@ class Band(NamedTuple):
     mean: float
     low: float
     high: float
+
+
+def brief(name: str) -> str:
+    """A name that fits into a picture: of a long one the kind and the end."""
+    if len(name) <= LONGEST:
+        return name
+    kind, colon, rest = name.partition(":")
+    return f"{kind}{colon}…{rest[-(LONGEST - len(kind) - 2) :]}"
 
 
 def score_of(row: Mapping[str, Any]) -> tuple[str, float | None, Sequence[float] | None]:
@@ -53,11 +64,11 @@ def forest(rows: Rows, reference: str) -> str:
         for y, (_, mean, low, high) in enumerate(reversed(shown)):
             ax.plot([low, high], [y, y], color=MODEL, solid_capstyle="butt")
             ax.scatter([mean], [y], s=28, color=MODEL, zorder=3, lw=0)
-        ax.set_yticks(range(len(shown)), [name for name, *_ in reversed(shown)])
+        ax.set_yticks(range(len(shown)), [brief(name) for name, *_ in reversed(shown)])
         ax.tick_params(axis="y", length=0, labelcolor=INK)
         told = any(row["difference"] and row["difference"]["success"] for row in rows.values())
         ax.set(
-            xlabel=f"difference in {'success' if told else 'return'} to {reference}",
+            xlabel=f"difference in {'success' if told else 'return'} to {brief(reference)}",
             ylim=(-0.6, len(shown) - 0.4),
         )
         return svg([ax])
@@ -84,9 +95,9 @@ def cost(rows: Rows) -> str:
             place.scatter([x], [mean], s=36, color=color, zorder=3, lw=0)
             if name in priced:
                 place.annotate(
-                    name, (x, mean), xytext=(6, 4), textcoords="offset points", fontsize=8, color=color
+                    brief(name), (x, mean), xytext=(6, 4), textcoords="offset points", fontsize=8, color=color
                 )
-        apart.set_xticks(range(len(free)), free, rotation=60, ha="right", fontsize=8)
+        apart.set_xticks(range(len(free)), [brief(name) for name in free], rotation=60, ha="right", fontsize=8)
         apart.set(xlabel="no price", ylabel=next(iter(scores.values()))[0].replace("_", " "))
         apart.set_xlim(-0.6, max(len(free), 1) - 0.4)
         ax.set_xscale("log")
@@ -99,11 +110,11 @@ def learning(curves: Sequence[Curve], bands: Sequence[Band], score: str) -> str:
     with rc_context(STYLE):
         ax = Figure(figsize=(WIDTH * 0.7, 2.8)).subplots()
         for i, curve in enumerate(curves):
-            ax.plot(curve.steps, curve.score, color=COLORS[i % len(COLORS)], label=curve.name)
+            ax.plot(curve.steps, curve.score, color=COLORS[i % len(COLORS)], label=brief(curve.name))
         for i, band in enumerate(bands, len(curves)):
             color = COLORS[i % len(COLORS)]
             ax.axhspan(band.low, band.high, color=color, alpha=0.15, lw=0)
-            ax.axhline(band.mean, color=color, lw=1, ls="--", label=band.name)
+            ax.axhline(band.mean, color=color, lw=1, ls="--", label=brief(band.name))
         ax.set(xlabel="environment steps", ylabel=score, xlim=(0, None))
         ax.xaxis.set_major_formatter(lambda x, _: f"{x / 1000:g}k" if x else "0")
         ax.legend(fontsize=8, loc="best")
