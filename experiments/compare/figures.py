@@ -97,7 +97,9 @@ def cost(rows: Rows) -> str:
                 place.annotate(
                     brief(name), (x, mean), xytext=(6, 4), textcoords="offset points", fontsize=8, color=color
                 )
-        apart.set_xticks(range(len(free)), [brief(name) for name in free], rotation=60, ha="right", fontsize=8)
+        apart.set_xticks(
+            range(len(free)), [brief(name) for name in free], rotation=60, ha="right", fontsize=8
+        )
         apart.set(xlabel="no price", ylabel=next(iter(scores.values()))[0].replace("_", " "))
         apart.set_xlim(-0.6, max(len(free), 1) - 0.4)
         ax.set_xscale("log")
