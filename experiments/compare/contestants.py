@@ -7,18 +7,19 @@ task after the other.
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import math
 import threading
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 import envs
 from dreamer import schema
 from dreamer.schema import ConfigError
 from envs.adapters import suggestion
-from envs.api import LOG_PREFIX, Space, Spaces, VectorEnv
+from envs.api import LOG_PREFIX, Policy, Space, Spaces, VectorEnv
 from envs.draw import action_names
 from envs.rollout import Random
 from experiments.compare.options import CompareOptions
@@ -153,6 +154,18 @@ class Scripted:
         return Seat(make_env, lambda env, seed, file: scripted(env), names=names, disclosure=disclosure)
 
 
+class Learned(NamedTuple):
+    """What the disclosure of a trained agent says besides what it sees."""
+
+    env_steps: int | None
+    trained_on: str
+    """The task."""
+    parameters: int
+    training_seconds: float | None
+    actions: str
+    """How it chooses them."""
+
+
 @dataclass(frozen=True)
 class Run:
     """A Dreamer of a run folder, taking the action it thinks best."""
@@ -187,28 +200,13 @@ class Run:
         from experiments.report.report import told
 
         player = dreamer.load(self.folder)
-        cfg = player.config
+        cfg, folder = player.config, self.folder
         assert cfg is not None
-        make_env, names = _seated(task, self._obs(task, cfg.task, cfg.env.obs))
-        folder = self.folder
         seconds = told(folder).result.get("seconds") if (folder / "config.toml").is_file() else None
-        return Seat(
-            make_env,
-            lambda env, seed, file: player,
-            names=names,
-            compiles=True,
-            disclosure={
-                "sees": "the observation of the task",
-                "privileged": False,
-                "env_steps": player.counters.get("env_steps"),
-                "trained_on": cfg.task,
-                "parameters": sum(math.prod(x.shape) for x in jax.tree.leaves(player.everything)),
-                "training_seconds": seconds,
-                "actions": "most likely",
-            },
-            expect=Expectation(player),
-            curve=folder / "episodes.jsonl" if cfg.task == envs.canonical(task) else None,
-        )
+        parameters = sum(math.prod(x.shape) for x in jax.tree.leaves(player.everything))
+        learned = Learned(player.counters.get("env_steps"), cfg.task, parameters, seconds, "most likely")
+        obs = self._obs(task, cfg.task, cfg.env.obs)
+        return dataclasses.replace(_learner(task, obs, player, folder, learned), expect=Expectation(player))
 
 
 @dataclass(frozen=True)
@@ -248,23 +246,25 @@ class Ppo:
         if self.trains:
             train(task, folder, suited(task), steps=self.steps or None, say=self.say)
         player = load(folder)
-        make_env, names = _seated(task)
-        return Seat(
-            make_env,
-            lambda env, seed, file: player,
-            names=names,
-            compiles=True,
-            disclosure={
-                "sees": "the observation of the task",
-                "privileged": False,
-                "env_steps": player.env_steps,
-                "trained_on": player.task,
-                "parameters": player.num_params,
-                "training_seconds": player.seconds,
-                "actions": "sampled",
-            },
-            curve=folder / "episodes.jsonl" if player.task == envs.canonical(task) else None,
-        )
+        learned = Learned(player.env_steps, player.task, player.num_params, player.seconds, "sampled")
+        return _learner(task, "", player, folder, learned)
+
+
+def _learner(task: str, obs: str, player: Policy, folder: Path, learned: Learned) -> Seat:
+    """The seat of an agent that has learned from episodes, which its folder tells of.
+
+    Args:
+      obs: which observation of the task it sees; empty for the default one.
+    """
+    make_env, names = _seated(task, obs)
+    return Seat(
+        make_env,
+        lambda env, seed, file: player,
+        names=names,
+        compiles=True,
+        disclosure={"sees": "the observation of the task", "privileged": False, **learned._asdict()},
+        curve=folder / "episodes.jsonl" if learned.trained_on == envs.canonical(task) else None,
+    )
 
 
 def gathered(
