@@ -29,6 +29,7 @@ ORDER = (
     "dreamer.inspection",
     "dreamer.replay",
     "dreamer.checkpoint",
+    "dreamer.status",
     "dreamer.logger",
     "dreamer.export",
     "dreamer.player",
@@ -38,7 +39,7 @@ ORDER = (
 """Reading order: what stands here may import what stands above it and its own neighbours."""
 
 LEAVES = ("dreamer.replay", "dreamer.checkpoint", "dreamer.logger")
-BELOW_LEAVES = ("envs.api", "dreamer.schema", "dreamer.config", "dreamer.records")
+BELOW_LEAVES = ("envs.api", "dreamer.schema", "dreamer.config", "dreamer.records", "dreamer.status")
 WORLDS = {"dreamer.loops": ("envs.rollout", "envs.wrappers")}
 """What of `envs` somebody in `dreamer` may import besides `envs.api`."""
 

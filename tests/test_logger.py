@@ -1,4 +1,4 @@
-"""What a run writes is valid at every moment, and what it shows fits."""
+"""What a run writes is valid at every moment."""
 
 import io
 import json
@@ -9,18 +9,7 @@ import numpy as np
 import pytest
 from rich.console import Console
 
-from dreamer.logger import (
-    COLUMNS,
-    History,
-    Logger,
-    LoggerError,
-    Status,
-    memory_used,
-    read_rows,
-    sparkline,
-    status_line,
-    status_panel,
-)
+from dreamer.logger import Logger, LoggerError, memory_used, read_rows
 
 
 class Clock:
@@ -43,24 +32,6 @@ def quiet(folder, clock, **kwargs):
 
 def shown(log):
     return log._console.file.getvalue().splitlines()
-
-
-LOSSES = ("image", "reward", "con", "dyn", "rep", "policy", "value", "repval")
-STATUS = Status(
-    env_steps=61_234,
-    total_steps=100_000,
-    updates=7_654,
-    seconds=3_725.0,
-    steps_per_second=412.3,
-    updates_per_second=51.54,
-    returns=(0.5, 1.0),
-    successes=(0.0, 1.0, 1.0),
-    return_means=(0.0, None, 0.5, 1.0),
-    success_means=(0.0, 1.0),
-    losses=tuple((name, -0.0123) for name in LOSSES),
-    memory=1_900_000_000,
-    checkpoint_age=35.0,
-)
 
 
 def test_rows_carry_their_clocks_and_only_json(tmp_path, clock):
@@ -181,31 +152,6 @@ def test_progress_leaves_standard_output_alone(tmp_path, capsys):
     assert out == "" and "hello\n" in err and "5/10 steps (50%)" in err
 
 
-def render(status, width):
-    console = Console(file=io.StringIO(), width=width, force_terminal=True, color_system=None)
-    console.print(status_panel(status, "minigrid:DoorKey · runs/[x]", width))
-    return console.file.getvalue().splitlines()
-
-
-@pytest.mark.parametrize("width", [80, 100])
-def test_the_panel_fits_without_wrapping(width):
-    lines = render(STATUS, width)
-    assert all(len(line) == width for line in lines)
-    text = "\n".join(lines)
-    assert len(lines) == 9 and "…" not in text
-    for part in ("61,234 / 100,000", "61%", "1:34 left", "412 steps/s", "51.5 updates/s", "0.75"):
-        assert part in text
-    for part in ("67%", "▁ ▅█", "1:02:05 elapsed", "repval -0.0123", "1.90 GB", "0:35 ago", "[x]"):
-        assert part in text
-
-
-def test_a_panel_before_anything_happened_and_a_narrow_one():
-    start = Status(0, 100, 0, 0.0, 0.0, 0.0, (), (), (), (), (), 0, None)
-    assert len(render(start, 80)) == 5 and "none yet" in "".join(render(start, 80))
-    assert all(len(line) == 40 for line in render(STATUS, 40))
-    assert status_line(start).endswith("| ? left")
-
-
 def test_the_terminal_is_whole_after_an_exception(tmp_path, clock, monkeypatch):
     for name in ("CI", "NO_COLOR"):
         monkeypatch.delenv(name, raising=False)
@@ -224,16 +170,6 @@ def test_the_terminal_is_whole_after_an_exception(tmp_path, clock, monkeypatch):
     with quiet(tmp_path, clock, console=console):
         pass
     assert "\x1b[?25l" not in console.file.getvalue()
-
-
-def test_a_sparkline_by_hand():
-    assert sparkline([0, None, 0.5, 1], 0, 1) == "▁ ▅█"
-    assert sparkline([2, 2], 2, 2) == "▁▁"
-    history = History(total_steps=COLUMNS * 10)
-    for step, value in [(0, 1.0), (9, 3.0), (25, 5.0), (10**9, 7.0)]:
-        history.add(step, value)
-    means = history.means()
-    assert means[:3] == [2.0, None, 5.0] and means[-1] == 7.0 and len(means) == COLUMNS
 
 
 def tensorboard_scalars(folder):

@@ -20,8 +20,9 @@ import numpy as np
 
 import envs
 from dreamer import schema
-from dreamer.logger import Logger, read_rows, status_line
+from dreamer.logger import Logger, read_rows
 from dreamer.loops.turn import Diverged
+from dreamer.status import status_line
 from experiments.baselines.ppo import folder as files
 from experiments.baselines.ppo.agent import Agent, Slot
 from experiments.baselines.ppo.loops import Loop, loop_of
