@@ -137,7 +137,7 @@ def cards(earlier: Path, later: Path, path: Path) -> None:
     """The report cards of both, a dot for every number: green where it is healthy."""
     from matplotlib.figure import Figure
 
-    from experiments.report.card import grade
+    from experiments.report.meanings import grade
     from experiments.report.page import number
 
     found = [json.loads((run / "card.json").read_text()) for run in (earlier, later)]

@@ -26,7 +26,7 @@ from dreamer.logger import read_rows
 from experiments import presets, run, statistics
 from experiments.cli import main
 from experiments.report import page, report
-from experiments.report.card import MEANINGS
+from experiments.report.meanings import MEANINGS
 from experiments.report.report import Examination, Examiner
 
 pytestmark = pytest.mark.usefixtures("compilation_cache", "quick_compilation")

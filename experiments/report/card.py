@@ -1,7 +1,7 @@
-"""The report card of a world model: numbers, what each means, and what a healthy one looks like.
+"""The report card of a world model: what it is measured to know.
 
 `measure` asks an `Inspector` about recorded episodes and keeps the arrays that the pictures are drawn from;
-`grade` sets the numbers beside what is healthy. Nothing here draws.
+what its numbers mean is in `meanings`. Nothing here draws.
 """
 
 from __future__ import annotations
@@ -17,119 +17,14 @@ import numpy as np
 from dreamer.inspection import Episodes, Forecast, Inspector, Readings
 from dreamer.records import Latent
 from envs.api import Space, Spaces
+from experiments.report.meanings import FAR, MEANINGS
 
 WINDOWS, STATES, SLOTS = 512, 2048, 8192
 """At most so many open-loop predictions, dreams, and slots whose next reward and ending are foreseen."""
 BINS = 10
 """Of a reliability diagram, by numbers and again by width."""
-FAR = 5
-"""Steps ahead of the second reliability diagram."""
 USED = 1.15
 """Perplexity of a latent that takes a second value; 1% of chance alone makes 1.11 of a hundred classes."""
-
-
-class Meaning(NamedTuple):
-    """What a number says."""
-
-    title: str
-    sentence: str
-    healthy: str
-    low: float = -np.inf
-    high: float = np.inf
-
-
-MEANINGS = {
-    "prediction_skill": Meaning(
-        "Open-loop prediction",
-        "How much of the error of expecting that nothing changes the model avoids, over all steps ahead.",
-        "0.5 or more; 1 is perfect, 0 is no better than standing still",
-        low=0.5,
-    ),
-    "reward_skill": Meaning(
-        "Reward prediction",
-        "How much of the variance of the rewards the model foresees one step ahead.",
-        "0.5 or more; 1 is perfect, 0 is no better than the mean",
-        low=0.5,
-    ),
-    "action_ratio": Meaning(
-        "Use of actions",
-        "Prediction error when the actions are somebody else's, over that with the real ones.",
-        "1.2 or more; at 1 the model does not care what the agent does",
-        low=1.2,
-    ),
-    "value_skill": Meaning(
-        "Critic",
-        "How much of what then happened the critic promised: one minus its mean squared error over the mean "
-        "square of the returns. Beyond a cut of the episode its own promise counts as having happened.",
-        "0.5 or more; 1 is perfect, 0 is no better than promising nothing",
-        low=0.5,
-    ),
-    "dream_skill": Meaning(
-        "Imagined return",
-        "The same for the returns that the agent imagines, which the actor learns from.",
-        "0.5 or more; 1 is perfect, 0 is no better than promising nothing",
-        low=0.5,
-    ),
-    "cont_error": Meaning(
-        "Calibration of endings",
-        "Gap between how often endings are expected and how often they come among equal expectations (root "
-        "mean square, without chance), one step ahead, over how often they come.",
-        "at most 0.25",
-        high=0.25,
-    ),
-    "cont_error_far": Meaning(
-        "Calibration of endings, far",
-        f"The same {FAR} steps ahead.",
-        "at most 0.5",
-        high=0.5,
-    ),
-    "reward_error": Meaning(
-        "Calibration of rewards",
-        "Gap between rewards expected and received among equal expectations (root mean square, without "
-        "chance), one step ahead, over the mean reward.",
-        "at most 0.25",
-        high=0.25,
-    ),
-    "reward_error_far": Meaning(
-        "Calibration of rewards, far",
-        f"The same {FAR} steps ahead.",
-        "at most 0.5",
-        high=0.5,
-    ),
-    "spread_rank": Meaning(
-        "Knows when it is unsure",
-        "Rank correlation of how unsure the model is of a reward and how wrong it then was.",
-        "above 0",
-        low=0.0,
-    ),
-    "surprise": Meaning(
-        "Surprise",
-        "Nats that an observation adds to what the model expected (KL of posterior and prior).",
-        "falls during training, and stays above 0 where the world is not known yet",
-    ),
-    "posterior_entropy": Meaning(
-        "Doubt after looking",
-        "Entropy of what the model believes once it has looked, in nats over all latents.",
-        "below the doubt before looking",
-    ),
-    "prior_entropy": Meaning(
-        "Doubt before looking",
-        "Entropy of what the model expects, in nats over all latents.",
-        "not far above the doubt after looking",
-    ),
-    "latents_used": Meaning(
-        "Latents in use",
-        "Share of the categorical latents that take more than one value.",
-        "0.25 or more",
-        low=0.25,
-    ),
-    "randomness": Meaning(
-        "Randomness of behaviour",
-        "Entropy of the policy where the agent goes, in nats.",
-        "falls during training, not to 0 before the task is solved",
-    ),
-}
-"""{name: meaning} of every number of the card, in the order in which it is shown."""
 
 
 class Reliability(NamedTuple):
@@ -248,26 +143,6 @@ def measure(
     }
     assert numbers.keys() == MEANINGS.keys()
     return Card(numbers, loop, cont, reward, (one.spread, wrong), returns, by_slot, perplexity, readings)
-
-
-class Grade(NamedTuple):
-    """A number beside what is healthy."""
-
-    name: str
-    value: float | None
-    meaning: Meaning
-    ok: bool | None
-    """None where there is no limit or no number."""
-
-
-def grade(numbers: dict[str, float | None]) -> list[Grade]:
-    """Every number with its meaning, in order."""
-    rows = []
-    for name, meaning in MEANINGS.items():
-        value = numbers.get(name)
-        judged = value is not None and (np.isfinite(meaning.low) or np.isfinite(meaning.high))
-        rows.append(Grade(name, value, meaning, meaning.low <= value <= meaning.high if judged else None))
-    return rows
 
 
 class Window(NamedTuple):

@@ -16,7 +16,8 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 from experiments import statistics
-from experiments.report.card import FAR, Card, OpenLoop, Reliability
+from experiments.report.card import Card, OpenLoop, Reliability
+from experiments.report.meanings import FAR
 
 INK, QUIET = "#2b2f36", "#9aa1ab"
 MODEL, OTHER, THIRD = "#2f6fde", "#d1622b", "#3a9d6e"

@@ -2,6 +2,8 @@
 
 run.html           a run: curves, report card, episodes, configuration, machine
 comparison.html    several runs side by side, seeds of one configuration as one group
+contest.html       agents, baselines and language models that played the same episodes
+sweep.html         the trials of a sweep, and the best of them
 """
 
 from __future__ import annotations
@@ -16,7 +18,7 @@ from markupsafe import Markup
 from dreamer import schema
 from dreamer.config import Config
 from experiments import presets
-from experiments.report.card import grade
+from experiments.report.meanings import grade
 from experiments.session import write_atomically
 
 TEMPLATES = Path(__file__).parent / "templates"

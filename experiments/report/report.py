@@ -31,6 +31,7 @@ from envs.rollout import Episode
 from experiments import machine, statistics
 from experiments.report import card as cards
 from experiments.report import figures, page, stories
+from experiments.report.meanings import MEANINGS
 from experiments.report.recording import record
 from experiments.session import write_atomically
 
@@ -38,7 +39,7 @@ SEED = 2**20
 """Of the first recorded episode: apart from those that evaluations play by default."""
 CLIPS = 3
 PAGE = "report.html"
-MEANING = hashlib.sha256(repr(cards.MEANINGS).encode()).hexdigest()[:12]
+MEANING = hashlib.sha256(repr(MEANINGS).encode()).hexdigest()[:12]
 """Of what the numbers of a card mean: a card whose numbers meant something else is measured anew."""
 Say = Callable[[str], None]
 
@@ -364,7 +365,7 @@ def write_many(runs: Sequence[Told], numbers: Sequence[dict[str, float | None]],
         "comparison.html",
         runs=runs,
         groups=groups,
-        meanings=cards.MEANINGS,
+        meanings=MEANINGS,
         colors=figures.COLORS,
         pictures=pictures,
     )
