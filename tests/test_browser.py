@@ -11,7 +11,7 @@ import pytest
 sync_api = pytest.importorskip("playwright.sync_api", reason="playwright is not installed (extra 'test')")
 
 from test_play import begin  # noqa: E402
-from test_report import SMALL, reported, untrained  # noqa: E402
+from test_report import ROOM, SMALL, reported, untrained  # noqa: E402
 
 from envs.draw import MOVES  # noqa: E402
 from experiments import serve  # noqa: E402
@@ -164,6 +164,65 @@ def test_a_telephone_shows_it_without_scrolling_to_the_side(tab, runs, page):
     tab.set_viewport_size(PHONE)
     tab.goto((runs.parent / page).as_uri())
     assert tab.locator("h1").is_visible() and overflow(tab) == 0
+
+
+# The comparison.
+
+
+@pytest.fixture(scope="module")
+def compared(runs):
+    """A page on which nobody succeeds, so that episodes of the agent stand beside those side by side."""
+    out = runs.parent / "compared"
+    asked = f"compare --task {ROOM} --agents random run:{runs} --episodes 1 --out {out}"
+    assert main(asked.split()) == 0
+    return out / "report.html"
+
+
+@pytest.fixture
+def contest(tab, compared):
+    tab.goto(compared.as_uri())
+    return tab
+
+
+def moment(page) -> str:
+    """Which step of the episodes is shown."""
+    return page.locator("#contest .row small").text_content()
+
+
+def test_players_step_together(contest):
+    frames = contest.locator("#contest .frame")
+    assert frames.count() == 2 and moment(contest) == "step 0 of 100"
+    where = "all => all.map(one => one.style.backgroundPosition)"
+    first = frames.evaluate_all(where)
+    contest.keyboard.press("ArrowRight")
+    assert moment(contest) == "step 1 of 100"
+    assert all(old != new for old, new in zip(first, frames.evaluate_all(where), strict=True))
+    contest.keyboard.press("ArrowLeft")
+    contest.keyboard.press("ArrowLeft")
+    assert moment(contest) == "step 0 of 100" and frames.evaluate_all(where) == first
+
+
+def test_a_contest_plays_until_its_end_or_until_another_is_chosen(contest):
+    button = contest.locator("#contest button.play")
+    button.click()
+    assert button.text_content() == "stop"
+    contest.wait_for_function("document.querySelector('#contest input').value > 1")
+    contest.locator("#contest input").press("End")
+    contest.wait_for_function("document.querySelector('#contest button.play').textContent === 'play'")
+    button.click()
+    assert button.text_content() == "stop" and moment(contest) == "step 0 of 100"
+    contest.locator("#contest select").select_option(index=1)
+    assert button.text_content() == "play" and moment(contest) == "step 0 of 100"
+    assert contest.get_by_text("expected by the model").count() == 1
+
+
+def test_a_comparison_fits_a_telephone(tab, compared):
+    tab.set_viewport_size(PHONE)
+    tab.goto(compared.as_uri())
+    assert tab.locator("#contest .frame").count() == 2 and overflow(tab) == 0
+
+
+# Pages that are served.
 
 
 @contextlib.contextmanager

@@ -5,10 +5,9 @@ function contest(root, plays) {
   plays.forEach((play, n) => choose.append(make("option", { textContent: play.title, value: n })));
   choose.style.maxWidth = "100%";
   root.append(choose, stage);
-  let timer = null, move = () => {};
-  const stop = () => { clearInterval(timer); timer = null; };
+  let playback = null;
   const open = n => {
-    stop();
+    playback?.stop();
     const { players } = plays[n], length = Math.max(...players.map(p => p.steps.length));
     const beside = Math.max(2, Math.min(players.length, Math.floor(root.clientWidth / 150)));
     const columns = players.map(player => {
@@ -21,10 +20,8 @@ function contest(root, plays) {
       element.style.cssText = "flex: 1 1 130px; min-width: 130px; max-width: 480px; overflow-wrap: anywhere";
       return { player, frames, said, element };
     });
-    const slider = make("input", { type: "range", min: 0, max: length - 1, value: 0, ariaLabel: "step" });
-    const button = make("button", { textContent: "play" }), where = make("small", { className: "quiet" });
-    const show = i => {
-      slider.value = i = Math.max(0, Math.min(length - 1, i));
+    const where = make("small", { className: "quiet" });
+    playback = new Playback(length, 400, i => {
       where.textContent = `step ${i} of ${length - 1}`;
       columns.forEach(({ player, frames, said }) => {
         const step = player.steps[Math.min(i, player.steps.length - 1)];
@@ -36,28 +33,14 @@ function contest(root, plays) {
           make("small", { textContent: step.text }))] : [];
         said.replaceChildren(make("p", { textContent: step.action }), ...slip, ...words, ...text);
       });
-    };
-    slider.oninput = () => show(+slider.value);
-    button.onclick = () => {
-      if (timer) { stop(); button.textContent = "play"; return; }
-      if (+slider.value === length - 1) show(0);
-      button.textContent = "stop";
-      timer = setInterval(() => {
-        if (+slider.value >= length - 1) { stop(); button.textContent = "play"; } else show(+slider.value + 1);
-      }, 400);
-    };
-    move = by => show(+slider.value + by);
+    });
     const row = make("div", { className: "frames" }, ...columns.map(c => c.element));
-    stage.replaceChildren(make("div", { className: "row" }, button, slider, where), row);
-    show(0);
+    stage.replaceChildren(make("div", { className: "row" }, playback.button, playback.slider, where), row);
+    playback.to(0);
   };
   choose.onchange = () => open(+choose.value);
-  document.addEventListener("keydown", event => {
-    if (["INPUT", "SELECT"].includes(event.target.tagName)) return;
-    if (event.key === "ArrowRight") move(1);
-    if (event.key === "ArrowLeft") move(-1);
-  });
   open(0);
+  onArrows(by => playback.move(by));
 }
 
 contest(document.getElementById("contest"), read("plays"));

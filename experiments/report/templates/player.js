@@ -1,33 +1,3 @@
-"use strict";
-const read = id => JSON.parse(document.getElementById(id).textContent);
-const make = (tag, props = {}, ...children) => {
-  const element = Object.assign(document.createElement(tag), props);
-  element.append(...children);
-  return element;
-};
-
-/* One frame of a sprite sheet, enlarged to at most 224 pixels, of which `beside` fit into `width`. */
-class Frame {
-  constructor(sheet, caption, width, beside) {
-    this.sheet = sheet;
-    const most = Math.min(224, (width - 12 * (beside - 1)) / beside);
-    this.scale = Math.min(2, most / Math.max(sheet.width, sheet.height));
-    this.view = make("div", { className: "frame" });
-    const size = n => Math.round(n * this.scale) + "px";
-    Object.assign(this.view.style, {
-      width: size(sheet.width), height: size(sheet.height), backgroundImage: `url(${sheet.uri})`,
-      backgroundSize: `${sheet.columns * sheet.width * this.scale}px auto`,
-    });
-    this.element = make("figure", {}, this.view, make("figcaption", { textContent: caption }));
-  }
-  show(i) {
-    const { columns, width, height, count } = this.sheet;
-    i = Math.min(i, count - 1);
-    const x = (i % columns) * width * this.scale, y = Math.floor(i / columns) * height * this.scale;
-    this.view.style.backgroundPosition = `-${x}px -${y}px`;
-  }
-}
-
 /* An observation that has no picture, as numbers. */
 class Numbers {
   constructor(rows) {
@@ -90,52 +60,34 @@ function players(root, episodes) {
   const choose = make("div", { className: "row", role: "group" });
   const stage = make("div");
   root.append(choose, stage);
-  let timer = null, step = () => {};
-  const stop = () => { clearInterval(timer); timer = null; };
+  let playback = null;
   const open = n => {
-    stop();
+    playback?.stop();
     [...choose.children].forEach((button, i) => button.setAttribute("aria-pressed", i === n));
     const episode = episodes[n], length = episode.actions.length;
     const frames = [["seen", "seen"], ["expected", "expected by the model"]]
       .filter(([key]) => episode[key]).map(([key, caption]) => new Frame(episode[key], caption, root.clientWidth, 2));
     if (episode.numbers) frames.push(new Numbers(episode.numbers));
-    const slider = make("input", { type: "range", min: 0, max: length - 1, value: 0, ariaLabel: "step" });
-    const play = make("button", { textContent: "play", className: "play" });
     const told = make("p");
-    const show = i => {
-      slider.value = i = Math.max(0, Math.min(length - 1, i));
+    playback = new Playback(length, 150, i => {
       frames.forEach(frame => frame.show(i));
       chart.show(i);
       const last = i === length - 1;
       told.textContent = `step ${episode.first + i} of ${episode.length}: ` + (last ? "the end" : episode.actions[i]);
-    };
-    const chart = new Chart(episode.series, episode.wrong, show);
-    slider.oninput = () => show(+slider.value);
-    play.onclick = () => {
-      if (timer) { stop(); play.textContent = "play"; return; }
-      if (+slider.value === length - 1) show(0);
-      play.textContent = "stop";
-      timer = setInterval(() => {
-        if (+slider.value >= length - 1) { stop(); play.textContent = "play"; } else show(+slider.value + 1);
-      }, 150);
-    };
-    step = by => show(+slider.value + by);
+    });
+    const chart = new Chart(episode.series, episode.wrong, i => playback.to(i));
     const summary = make("p", { className: "quiet", textContent: `return ${episode.return}, seed ${episode.seed}` });
     stage.replaceChildren(summary, make("div", { className: "frames" }, ...frames.map(f => f.element)), told,
-      make("div", { className: "row" }, play, slider), chart.element);
-    show(episode.wrong ?? 0);
+      make("div", { className: "row" }, playback.button, playback.slider), chart.element);
+    playback.to(episode.wrong ?? 0);
   };
   episodes.forEach((episode, n) => {
     const kind = { true: "success", false: "failure" }[episode.success] ?? `return ${episode.return}`;
     choose.append(make("button", { textContent: `${kind}, ${episode.length} steps`, onclick: () => open(n) }));
   });
-  document.addEventListener("keydown", event => {
-    if (event.target.tagName === "INPUT") return;
-    if (event.key === "ArrowRight") step(1);
-    if (event.key === "ArrowLeft") step(-1);
-  });
-  window.addEventListener("resize", () => step(0));
-  if (episodes.length) open(0);
+  open(0);
+  onArrows(by => playback.move(by));
+  window.addEventListener("resize", () => playback.move(0));
 }
 
 /* Open-loop predictions, all in step. */
