@@ -325,6 +325,13 @@ def test_a_task_without_a_script_or_words_is_said(tmp_path):
         compare(replace(pendulum, agents=("llm:x",), llm_base_url="http://127.0.0.1:9/v1"))
 
 
+def test_a_task_that_nobody_can_play_is_said_before_the_others_are_played(tmp_path):
+    asked = options(tmp_path, "http://127.0.0.1:9/v1", task=(TASK, "probe:continuous"))
+    with pytest.raises(ConfigError, match="nobody plays probe:continuous: .* no scripted player"):
+        compare(replace(asked, agents=("scripted", "llm:x")))
+    assert not (tmp_path / "transcripts").exists()
+
+
 def test_who_cannot_play_a_task_sits_it_out_and_plays_the_others(tmp_path, capsys):
     both = options(
         tmp_path, task=(TASK, "probe:chosen"), agents=("scripted", "random"), episodes=2, json=True

@@ -78,7 +78,7 @@ def fitting(
     """`[task][agent]` who plays what, and (agent, task, why) of those who cannot play every task.
 
     Raises:
-      ConfigError: an agent can play none of them.
+      ConfigError: an agent can play none of them, or nobody can play one of them.
     """
     identity: dict[str, dict[str, Any]] = {task: {} for task in tasks}
     absent: list[tuple[str, str, str]] = []
@@ -92,6 +92,10 @@ def fitting(
                 absent.append((agent.name, task, str(error)))
         if len(wrong) == len(tasks):
             raise wrong[0]
+    for task, players in identity.items():
+        if not players:
+            reason = next(why for _, where, why in absent if where == task)
+            raise ConfigError(f"nobody plays {task}: {reason}")
     return identity, absent
 
 

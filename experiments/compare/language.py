@@ -186,7 +186,7 @@ class Speaker:
         price, protocol = self.client.price, asdict(self.shared.protocol)
         unset = {} if protocol["temperature"] is not None else {"temperature": "the endpoint's"}
         shown = {"demonstrations": "the scripted player's first steps, on training seeds"} if shots else {}
-        settings = {k: v for k, v in self.client.settings.items() if k != "refused" and v}
+        settings = {k: v for k, v in self.client.settings.items() if v}
         return {
             "sees": world.sees,
             "privileged": world.privileged,
