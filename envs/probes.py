@@ -16,6 +16,7 @@ discounted, so the value at the start of an episode is r[1] + discount * r[2] + 
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from typing import Any, ClassVar
 
 import gymnasium
@@ -27,7 +28,7 @@ from envs.adapters import UnknownTask, suggestion
 OBS = ("",)
 
 
-class Probe(gymnasium.Env):
+class Probe(gymnasium.Env, ABC):
     """A world of a fixed number of steps that draws a secret at its start.
 
     `optimal_return` is the mean return of the best policy, `optimal_value(discount)` the mean value
@@ -57,14 +58,17 @@ class Probe(gymnasium.Env):
         """The observation: whatever there is to see, and how much of the episode has passed."""
         return np.array([self._shown(), self._time / self.length], np.float32)
 
+    @abstractmethod
     def _shown(self) -> float:
-        raise NotImplementedError
+        """What is to be seen at this moment."""
 
+    @abstractmethod
     def _reward(self, action: Any) -> float:
-        raise NotImplementedError
+        """What the action earns on arriving at this moment."""
 
     @classmethod
     def optimal_value(cls, discount: float) -> float:
+        """What the best policy earns from the first observation on."""
         return discount ** (cls.length - 1) * cls.optimal_return
 
 
