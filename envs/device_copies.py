@@ -15,7 +15,7 @@ import numpy as np
 from jax import Array
 
 from envs.api import JaxEnv, Spaces, Step
-from envs.vector import GO_ON, Batched
+from envs.copies import GO_ON, Batched
 from envs.wrappers import begin_where
 
 

@@ -198,7 +198,8 @@ def make(
     if num_envs < 1:
         raise ValueError(f"num_envs is {num_envs}; it takes at least 1 copy")
     _check_levels(levels)
-    from envs.vector import HostVector, Processes, Serial
+    from envs.copies import Processes, Serial
+    from envs.vector import HostVector
 
     full, adapter, rest = _resolve(task, obs)
     if is_on_device(task):

@@ -1,4 +1,4 @@
-"""HostVector: the stream of slots, seeds, guards, and processes."""
+"""HostVector: the stream of slots, seeds and guards."""
 
 import numpy as np
 import pytest
@@ -118,11 +118,6 @@ def test_levels_go_on_where_they_were():
     assert [worlds(first.reset()) for _ in range(9)] == [worlds(second.reset()) for _ in range(9)]
 
 
-def test_success_is_nan_until_told():
-    env = envs.make("minigrid:Empty-5x5")
-    assert np.isnan(env.reset([0]).obs["log/success"])
-
-
 def test_returned_arrays_are_not_written_again():
     env = envs.make(SOUND)
     first = env.reset([0])
@@ -192,30 +187,3 @@ def test_closing_twice_is_fine():
     env = envs.make(SOUND)
     env.close()
     env.close()
-
-
-def test_processes_give_the_same_stream():
-    here, there = envs.make(SOUND, 2, seed=1), envs.make(SOUND, 2, seed=1, parallel=True)
-    rng = np.random.default_rng(0)
-    pairs = [(here.reset(), there.reset())]
-    for _ in range(40):
-        action = {"action": rng.integers(0, 2, 2)}
-        pairs.append((here.step(action), there.step(action)))
-    there.close()
-    for a, b in pairs:
-        assert all(np.array_equal(a.obs[k], b.obs[k], equal_nan=True) for k in a.obs)
-        assert all(np.array_equal(x, y) and x.dtype == y.dtype for x, y in zip(a[1:], b[1:], strict=True))
-
-
-@pytest.mark.parametrize(
-    ("fault", "message"),
-    [("Raises", "copy 0, step 3 .*ZeroDivisionError"), ("Dies", "the process of a copy died")],
-)
-def test_faults_in_processes(fault, message, capfd):
-    env = envs.make(f"gymnasium:faulty_env:{fault}-v0", 2, parallel=True)
-    env.reset([5, 6])
-    with pytest.raises(EnvError, match=message):
-        for _ in range(6):
-            go(env, 0)
-    env.close()
-    assert "Traceback" not in capfd.readouterr().err
