@@ -51,7 +51,9 @@ class Trained(Protocol):
     """Somebody who has learned something, such as a `Player`."""
 
     @property
-    def agent(self) -> Agent: ...
+    def agent(self) -> Agent:
+        """Its structure."""
+        ...
 
     @property
     def everything(self) -> Params:
@@ -59,7 +61,9 @@ class Trained(Protocol):
         ...
 
     @property
-    def config(self) -> Config | None: ...
+    def config(self) -> Config | None:
+        """Of the run that the parameters are from, where there is one."""
+        ...
 
     @property
     def counters(self) -> Mapping[str, int]:

@@ -12,7 +12,7 @@ from jax import Array
 
 from dreamer.nets.encoder import Encoder
 from dreamer.nets.heads import BinaryHead, TwoHotHead
-from dreamer.objectives.reconstruction import Reconstruction
+from dreamer.objectives import Objective
 from dreamer.ops import dists
 from dreamer.records import Batch, Latent
 from dreamer.rssm import RSSM
@@ -37,7 +37,7 @@ class WorldModel:
 
     encoder: Encoder
     rssm: RSSM
-    objective: Reconstruction
+    objective: Objective
     reward: TwoHotHead
     cont: BinaryHead
 

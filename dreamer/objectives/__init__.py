@@ -1,7 +1,7 @@
 """The seam "what the representation is trained to predict".
 
 An objective is a module that gives one loss per step and name; the caller scales and averages them, so all
-objectives log and weight alike. Adding one: a file here and a line in `OBJECTIVES`.
+objectives log and weight alike. Adding one: a file here and the line of `Agent` that makes it.
 """
 
 from collections.abc import Mapping

@@ -138,8 +138,6 @@ class Tally(NamedTuple):
     """How often which failure of the endpoint was mended by asking again, sorted by name."""
     models: tuple[str, ...]
     """The models as they were served, sorted."""
-    latencies: tuple[float, ...]
-    """Seconds of every call, in order."""
 
 
 def tally(lines: Sequence[Mapping[str, Any]]) -> Tally:
@@ -162,7 +160,6 @@ def tally(lines: Sequence[Mapping[str, Any]]) -> Tally:
         rungs=_counts([line["rung"] for line in decisions]),
         failures=_counts([failure for call in calls for failure in call["failures"]]),
         models=tuple(sorted({call["model"] for call in calls if call["model"]})),
-        latencies=tuple(call["latency"] for call in calls),
     )
 
 

@@ -32,7 +32,6 @@ class Player:
         self.obs_space, self.act_space = spaces_from(told["obs_space"]), spaces_from(told["act_space"])
         self.env_steps = counters["env_steps"]
         """It has learned from."""
-        self.updates = counters["updates"]
         self.seconds = counters["seconds"]
         """Wall-clock of its training."""
         self.finished = counters["finished"]
