@@ -23,6 +23,8 @@ Share = Annotated[float, Range(0, 1, below=True)]
 """Part of a whole that is never all of it."""
 Weight = Annotated[float, Range(0, 1)]
 Rate = Annotated[float, Range(0, 1, above=True)]
+Seed = Annotated[int, Range(0, FIRST_TRAINING_SEED, below=True)]
+"""Of an episode that training never sees."""
 
 
 @dataclass(frozen=True)
@@ -342,7 +344,7 @@ class EvalConfig(Section):
     """Episodes of each evaluation during training."""
     episodes: Natural = 100
     """Episodes of the evaluation at the end; 0 leaves it out."""
-    seed: Annotated[int, Range(0, FIRST_TRAINING_SEED, below=True)] = 0
+    seed: Seed = 0
     """Seed of the first evaluation episode; the others follow it."""
 
     def __post_init__(self) -> None:

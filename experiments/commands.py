@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Annotated, Any, Literal, NamedTuple
 
 from dreamer import config, schema
-from dreamer.config import Config, Count, Natural
+from dreamer.config import Config, Count, Natural, Seed
 from dreamer.schema import ConfigError, Range, Section
 from experiments import presets
 from experiments.compare.options import CompareOptions
@@ -49,7 +49,7 @@ class EvalOptions(Section):
 
     episodes: Count = 100
     """Episodes to play."""
-    seed: Annotated[int, Range(0, config.FIRST_TRAINING_SEED, below=True)] = 0
+    seed: Seed = 0
     """Seed of the first episode; the others follow it."""
     sampled: bool = False
     """Sample actions as in training, instead of taking the most likely one."""
@@ -97,7 +97,7 @@ class ReportOptions(Section):
 class PlayOptions(Section):
     """A page on this machine where a person plays in the dreams of an agent."""
 
-    seed: Annotated[int, Range(0, config.FIRST_TRAINING_SEED, below=True)] = 0
+    seed: Seed = 0
     """Seed of the first episode."""
     port: Port = 8421
     """Where the page is served; 0 takes any free port."""

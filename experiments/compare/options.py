@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import Annotated, Literal
 
-from dreamer.config import FIRST_TRAINING_SEED, Count, Natural, check_seeds
+from dreamer.config import Count, Natural, Seed, check_seeds
 from dreamer.schema import ConfigError, Range, Section
 
 Amount = Annotated[float, Range(0)]
@@ -19,7 +19,7 @@ class CompareOptions(Section):
     """Of random, scripted, ppo, ppo:FOLDER, run:FOLDER, llm:MODEL, llm:local; the first is the reference."""
     episodes: Count = 50
     """Episodes of each agent on each task; all play the same seeds."""
-    seed: Annotated[int, Range(0, FIRST_TRAINING_SEED, below=True)] = 0
+    seed: Seed = 0
     """Seed of the first episode; the others follow it."""
     out: str = "comparison"
     """Folder of transcripts, results and report; the same question asked again goes on there."""
