@@ -10,6 +10,7 @@ import subprocess
 import sys
 import threading
 import time
+import tomllib
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from pathlib import Path
@@ -24,6 +25,7 @@ from experiments.llm.local import LocalServer
 pytest.importorskip("xllamacpp", reason="the server is in the extra llm-local")
 pytest.importorskip("gguf", reason="the writer of model files is in the extra test")
 
+ROOT = Path(__file__).parents[1]
 ACTIONS = ("turn left", "turn right", "go forward")
 SCHEMA = {
     "type": "object",
@@ -284,6 +286,11 @@ def test_a_broken_model_is_one_sentence(tmp_path, gguf):
     with pytest.raises(ConfigError, match=r"b.gguf cannot be served: \S.*") as told:
         LocalServer(tmp_path / "b.gguf")
     assert "\n" not in str(told.value) and threading.active_count() == threads
+
+
+def test_the_extra_has_the_engine_that_is_meant():
+    extras = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["optional-dependencies"]
+    assert local.ENGINE in extras["llm-local"] and local.ENGINE in extras["test"]
 
 
 def test_packages_that_are_missing_are_named_with_their_commands(monkeypatch):

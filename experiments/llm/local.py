@@ -199,7 +199,8 @@ def serve(
         gguf = find(model)
         with LocalServer(gguf, port=port, threads=threads, parallel=parallel, context=context) as server:
             say(f"{server.base_url} serves {server.model} to this machine; Ctrl-C ends")
-            say(f"try: dreamer compare --llm-base-url {server.base_url} --agents llm:{server.model} random")
+            command = "dreamer compare --task minigrid:Empty-5x5"
+            say(f"try: {command} --llm-base-url {server.base_url} --agents llm:{server.model} random")
             code = server.wait()
             say(f"dreamer: the server ended by itself with code {code}: {' '.join(server.complaints()[-1:])}")
             return 1
