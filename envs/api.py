@@ -50,10 +50,12 @@ class Space:
 
     @property
     def is_discrete(self) -> bool:
+        """Whether its entries are classes."""
         return self.classes is not None
 
     @property
     def is_image(self) -> bool:
+        """Whether it is a picture [h, w, channels] of 0..255."""
         return self.classes is None and len(self.shape) == 3 and self.dtype == "uint8"
 
     @property
