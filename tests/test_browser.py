@@ -269,14 +269,20 @@ def session(compilation_cache):
     return begin("grid:Empty-5x5")
 
 
-@pytest.fixture
-def game(tab, session):
-    """The page of a new episode."""
+@contextlib.contextmanager
+def playing(tab, session) -> Iterator[None]:
+    """The page of a new episode is open, and its server answers."""
     session.new(0)
     made = Game(session)
     with serving({"/": made.page, "/state": made.state}, made.posts()) as address:
         tab.goto(address)
         tab.wait_for_function("state !== null")
+        yield
+
+
+@pytest.fixture
+def game(tab, session):
+    with playing(tab, session):
         yield tab
         with contextlib.suppress(sync_api.Error):
             tab.evaluate("hand(false)")
@@ -401,11 +407,7 @@ def test_a_refusal_is_shown_until_the_next_answer(game):
 
 
 def test_it_says_so_when_the_server_has_ended(tab, session):
-    session.new(0)
-    made = Game(session)
-    with serving({"/": made.page, "/state": made.state}, made.posts()) as address:
-        tab.goto(address)
-        tab.wait_for_function("state !== null")
+    with playing(tab, session):
         assert tab.complaints == []
     tab.keyboard.press("h")
     tab.get_by_text("The server does not answer; is dreamer play still running?").wait_for()
