@@ -39,10 +39,21 @@ class Player:
         config: Config | None = None,
         counters: Mapping[str, int] | None = None,
     ):
-        self.agent, self.hyper, self.config = agent, hyper, config
-        self.counters = dict(counters or {})
-        self.everything = dict(params)
+        self.agent = agent
+        self.become(params, hyper, config=config, counters=counters)
         self._act = jax.jit(partial(_act, agent, greedy))
+
+    def become(
+        self,
+        params: Params,
+        hyper: Hyper,
+        *,
+        config: Config | None = None,
+        counters: Mapping[str, int] | None = None,
+    ) -> None:
+        """Go on as another player of the same structure, without compiling again."""
+        self.everything, self.hyper, self.config = dict(params), hyper, config
+        self.counters = dict(counters or {})
 
     @property
     def params(self) -> Params:

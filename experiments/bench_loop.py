@@ -177,7 +177,7 @@ def _fused(cfg: Config, members: int, jit: Callable[..., Any]) -> Parts:
     from dreamer.agent import Agent
     from dreamer.hyper import Hyper
     from dreamer.loops.clocks import Progress
-    from dreamer.loops.fused import Fused, FusedLoop
+    from dreamer.loops.fused import Fused, FusedLoop, Programs
     from dreamer.loops.population import InTurns, Together, fitting
     from dreamer.replay.device import DeviceReplay
     from envs.wrappers import Batched
@@ -188,13 +188,13 @@ def _fused(cfg: Config, members: int, jit: Callable[..., Any]) -> Parts:
     replay = DeviceReplay(20_000, cfg.loop.num_envs, env.obs_space, env.act_space, latent)
     fused, endless = Fused(agent, env, replay, cfg.loop), 10**9
     if members == 1:
-        loop = FusedLoop(fused, hyper, 0, endless, Progress(), jit=jit)
+        loop = FusedLoop(Programs(fused, jit=jit), hyper, 0, endless, Progress())
     else:
         on_cpu = jax.default_backend() == "cpu"
         devices = fitting(jax.local_devices()[: 1 if on_cpu else None], members)
         all_ = jax.tree.map(lambda x: jnp.broadcast_to(x, (members,)), hyper)
         spread = InTurns(devices) if on_cpu else Together(devices)
-        loop = FusedLoop(fused, all_, np.arange(members), endless, Progress(), spread=spread, jit=jit)
+        loop = FusedLoop(Programs(fused, spread, jit=jit), all_, np.arange(members), endless, Progress())
 
     def alone() -> Update:
         one = loop.full if members == 1 else jax.tree.map(lambda x: jnp.asarray(x[0]), loop.full)

@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from dreamer.loops.clocks import Progress
     from dreamer.loops.turn import Turn
     from dreamer.player import Player
+    from experiments.program import Program
 
 
 def members(cfg: Config) -> list[Config]:
@@ -54,14 +55,14 @@ def _whole(value: float) -> int | float:
 class PopulationRun(Run):
     """A run of many members, saved, resumed and stopped as one."""
 
-    def __init__(self, cfg: Config, folder: Path, env: Any, resume: bool):
+    def __init__(self, cfg: Config, folder: Path, program: Program, resume: bool, console: Any = None):
         from rich.console import Console
 
         from dreamer.logger import Logger
         from dreamer.player import MEMBERS
 
         self.members = members(cfg)
-        super().__init__(cfg, folder, env, resume)
+        super().__init__(cfg, folder, program, resume, console)
         progress = self.loop.progress
         self.failed: dict[int, str] = {}
         self.folders = [folder / MEMBERS / f"{i:03d}" for i in range(len(self.members))]
@@ -84,45 +85,42 @@ class PopulationRun(Run):
         import jax.numpy as jnp
 
         from dreamer.hyper import Hyper
-        from dreamer.loops.fused import FusedLoop
+        from dreamer.loops.fused import FusedLoop, Programs
         from dreamer.loops.population import InTurns, Together, fitting
 
         count = len(self.members)
-        devices = fitting(self._devices(), count)
-        fused = self._fused(count, len(devices), resume)
+        devices = fitting(self.program.devices, count)
+        fused = self.program.fused(len(devices) / count, self._capacity(resume))
         spread = InTurns(devices) if jax.default_backend() == "cpu" else Together(devices)
         hyper = jax.tree.map(lambda *x: jnp.stack(x), *(Hyper.of(own.agent) for own in self.members))
         seeds = np.array([own.seed for own in self.members], np.int32)
         state, progress = (
             self._restored(jax.vmap(fused.init), seeds, progress) if resume else (None, progress)
         )
-        return FusedLoop(fused, hyper, seeds, self.cfg.steps, progress, state, spread)
+        return FusedLoop(Programs(fused, spread), hyper, seeds, self.cfg.steps, progress, state)
 
     def _size(self) -> str:
         return f"{len(self.members)} members; together {super()._size()} each"
 
-    def train(self, stop: session.Stop) -> dict[str, Any] | None:
-        """As for one agent."""
+    @contextlib.contextmanager
+    def opened(self) -> Iterator[None]:
+        """As for one agent, with the logs of all members."""
         with contextlib.ExitStack() as stack:
             for own in self.loggers:
                 stack.enter_context(own)
-            return super().train(stop)
+            with super().opened():
+                yield
 
     def _train(self, stop: session.Stop) -> None:
-        from dreamer.loops.clocks import Every
-
-        cfg, loop, logger = self.cfg, self.loop, self.logger
-        assert logger is not None
-        log_due, between = Every(cfg.log.every), self._routine()
-        pending: list[list[Turn]] = []
+        loop, pending = self.loop, []
         while not loop.done and not stop:
             pending.append(loop.advance())
             self._report_failures()
             self._episodes(pending[-1])
-            if log_due():
+            if self._log_due():
                 self._metrics(pending)
                 pending = []
-            between()
+            self.between()
         self._metrics(pending)
 
     def _report_failures(self) -> None:
@@ -164,27 +162,21 @@ class PopulationRun(Run):
         """One player that becomes every member in turn, so that all play with one compiled program."""
         import jax
 
-        from dreamer.player import Player
-
         everybody = self.loop.state.params, self.loop.hyper
         count = self.loop.progress
-        player = None
+        counters = {"env_steps": count.env_steps, "updates": count.updates}
         for i, own in enumerate(self.members):
             params, hyper = jax.tree.map(lambda x, i=i: x[i], everybody)
-            if player is None:
-                counters = {"env_steps": count.env_steps, "updates": count.updates}
-                player = Player(self.agent, params, hyper, greedy=greedy, counters=counters)
-            player.everything, player.hyper, player.config = params, hyper, own
-            yield player
+            yield self.program.player(params, hyper, greedy=greedy, config=own, counters=counters)
 
     def _evaluate(self, episodes: int) -> dict[str, Any]:
         """Play with every member, on the same seeds."""
         assert self.logger is not None
         results = []
-        with self._evaluation_world(episodes) as env:
-            for player, logger in zip(self._players(greedy=True), self.loggers, strict=True):
-                results.append(evaluate.play(player, env, episodes, self.cfg.eval.seed))
-                logger.metrics({f"eval/{k}": v for k, v in results[-1].items() if isinstance(v, float)})
+        world = self.program.evaluation_world(episodes)
+        for player, logger in zip(self._players(greedy=True), self.loggers, strict=True):
+            results.append(evaluate.play(player, world, episodes, self.cfg.eval.seed))
+            logger.metrics({f"eval/{k}": v for k, v in results[-1].items() if isinstance(v, float)})
         told = evaluate.over_members(results)
         self.logger.metrics({f"eval/{k}": v for k, v in told.items() if isinstance(v, float)})
         return {**told, "members": results}
@@ -196,7 +188,7 @@ class PopulationRun(Run):
         numbers = []
         everybody = zip(self._players(greedy=False), self.folders, self.loggers, strict=True)
         for player, place, logger in everybody:
-            found = self._examiner.examine(player, pictures=False)
+            found = self.program.examiner.examine(player, pictures=False)
             save_card(place, found, player)
             numbers.append(found.card.numbers)
             logger.metrics({f"report/{k}": v for k, v in numbers[-1].items() if v is not None})

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-import functools
 import json as jsonlib
 import math
 import signal
@@ -19,12 +18,12 @@ import envs
 from dreamer import schema
 from dreamer.config import Config
 from envs.api import EnvError, spaces_to
-from experiments import evaluate, machine, session
+from experiments import evaluate, machine, program, session
 
 if TYPE_CHECKING:
     from dreamer.loops.clocks import Progress
-    from dreamer.loops.turn import Finished
-    from experiments.report.report import Examiner
+    from dreamer.loops.turn import Finished, Turn
+    from experiments.program import Program
 
 
 class TrainingStopped(Exception):
@@ -40,7 +39,7 @@ def train(cfg: Config, folder: Path, *, json: bool = False, force: tuple[str, ..
     """
     machine.prepare()
     cfg = dataclasses.replace(cfg, task=envs.canonical(cfg.task))
-    with _world(cfg) as env:
+    with program.opened(cfg) as opened:
         build = Run
         if not cfg.population.is_one:
             from experiments.population import PopulationRun, members
@@ -50,7 +49,7 @@ def train(cfg: Config, folder: Path, *, json: bool = False, force: tuple[str, ..
         resume = session.open_folder(folder, cfg, force)
         session.record_surroundings(folder)
         with session.gentle_signals() as stop:
-            result = build(cfg, folder, env, resume).train(stop)
+            result = build(cfg, folder, opened, resume).train(stop)
     if stop:
         assert stop.signal is not None
         print(f"Stopped and saved; go on with: dreamer train --run {folder}", file=sys.stderr)
@@ -62,39 +61,30 @@ def train(cfg: Config, folder: Path, *, json: bool = False, force: tuple[str, ..
     return 0
 
 
-@contextlib.contextmanager
-def _world(cfg: Config) -> Iterator[Any]:
-    """The task: copies of it on the host, or its pure functions for the loop of the device."""
-    if envs.is_on_device(cfg.task):
-        if cfg.env.parallel:
-            raise schema.ConfigError(f"env.parallel is for tasks of the host, but {cfg.task} is compiled in")
-        yield envs.make_jax(cfg.task, obs=cfg.env.obs, levels=cfg.env.levels)
-        return
-    if not cfg.population.is_one:
-        raise schema.ConfigError(
-            f"a population is one program, but {cfg.task} runs on the host: train its members one after the "
-            "other, or take a task of the device, such as grid:DoorKey-5x5"
-        )
-    how = {"obs": cfg.env.obs, "parallel": cfg.env.parallel, "levels": cfg.env.levels}
-    env = envs.make(cfg.task, cfg.loop.num_envs, seed=cfg.seed, **how)
-    try:
-        yield env
-    finally:
-        env.close()
-
-
 class Run:
-    """Everything of one run, built; `train` goes on until its steps are done or somebody asks to stop."""
+    """Everything of one run, built; `train` goes on until its steps are done or somebody asks to stop.
 
-    def __init__(self, cfg: Config, folder: Path, env: Any, resume: bool):
-        from dreamer.agent import Agent
+    Args:
+      program: what is compiled; runs of one structure may share it.
+      resume: whether the folder has held this run before.
+      console: where progress is shown; standard error by default.
+      cpu_clock: CPU seconds spent on this run.
+    """
+
+    def __init__(
+        self,
+        cfg: Config,
+        folder: Path,
+        program: Program,
+        resume: bool,
+        console: Any = None,
+        cpu_clock: Callable[[], float] = time.process_time,
+    ):
         from dreamer.checkpoint import CheckpointStore
         from dreamer.logger import Logger
         from dreamer.loops.clocks import Progress
 
-        self.cfg, self.folder, self.env = cfg, folder, env
-        self._kept = contextlib.ExitStack()
-        self.agent = Agent(env.obs_space, env.act_space, cfg.agent)
+        self.cfg, self.folder, self.program = cfg, folder, program
         self.store = CheckpointStore(folder / "checkpoints", cfg.checkpoint.keep, self._notice)
         self.notices: list[str] = []
         self.logger: Logger | None = None
@@ -111,6 +101,7 @@ class Run:
             tensorboard=cfg.log.tensorboard,
             wandb=cfg.log.wandb_project if cfg.log.wandb else None,
             every=cfg.log.every,
+            console=console,
         )
         self.logger.rewind(progress.env_steps)
         for text in self.notices:
@@ -120,14 +111,8 @@ class Run:
         else:
             self._introduce()
         self.saved_at = progress.env_steps if resume else -1
-        self._cpu_before = progress.cpu_seconds
-
-    def _replay_shape(self, capacity: int = 0) -> tuple[Any, ...]:
-        """Capacity (by default what the run can fill), environments, spaces and latent of the replay."""
-        cfg = self.cfg
-        capacity = capacity or min(cfg.replay.capacity, _round_up(2 * cfg.steps, cfg.loop.num_envs))
-        latent = (cfg.agent.rssm.deter, cfg.agent.rssm.stoch)
-        return capacity, cfg.loop.num_envs, self.env.obs_space, self.env.act_space, latent
+        self._cpu_clock, self._cpu_before = cpu_clock, progress.cpu_seconds
+        self._begin()
 
     def _host_loop(self, progress: Progress, resume: bool) -> Any:
         import jax
@@ -136,44 +121,31 @@ class Run:
         from dreamer.loops.host import HostLoop
         from dreamer.replay.host import HostReplay
 
-        cfg = self.cfg
-        replay = HostReplay(*self._replay_shape(), online=cfg.replay.online)
+        cfg, agent = self.cfg, self.program.agent
+        replay = HostReplay(*self.program.replay_shape(), online=cfg.replay.online)
         if resume:
-            like = jax.eval_shape(self.agent.init, jax.random.key(0))
+            like = jax.eval_shape(agent.init, jax.random.key(0))
             step, state, meta = self.store.load(like)
             progress = dataclasses.replace(progress, **meta["progress"])
             replay.load(self.store.replay_folder, self.store.replay_files(step), meta["replay"])
-            self.env.episodes[:] = meta["episodes"]
+            self.program.env.episodes[:] = meta["episodes"]
         else:
-            state = jax.jit(self.agent.init)(jax.random.key(cfg.seed))
+            state = jax.jit(agent.init)(jax.random.key(cfg.seed))
         hyper = Hyper.of(cfg.agent)
-        return HostLoop(self.agent, self.env, replay, cfg.loop, hyper, state, progress, cfg.seed)
+        return HostLoop(agent, self.program.env, replay, cfg.loop, hyper, state, progress, cfg.seed)
 
     def _fused_loop(self, progress: Progress, resume: bool) -> Any:
         from dreamer.hyper import Hyper
         from dreamer.loops.fused import FusedLoop
-        from dreamer.loops.population import Data, fitting
 
-        cfg = self.cfg
-        shares = math.gcd(cfg.loop.num_envs, cfg.loop.batch_size)
-        devices = fitting(self._devices(), shares)
-        fused = self._fused(1, len(devices), resume, Data(devices) if len(devices) > 1 else None)
-        state, progress = self._restored(fused.init, cfg.seed, progress) if resume else (None, progress)
-        return FusedLoop(fused, Hyper.of(cfg.agent), cfg.seed, cfg.steps, progress, state)
+        cfg, programs = self.cfg, self.program.alone(self._capacity(resume))
+        init = programs.fused.init
+        state, progress = self._restored(init, cfg.seed, progress) if resume else (None, progress)
+        return FusedLoop(programs, Hyper.of(cfg.agent), cfg.seed, cfg.steps, progress, state)
 
-    def _fused(self, members: int, devices: int, resume: bool, data: Any = None) -> Any:
-        """The functions of the loop of the device, if all its replays fit."""
-        from dreamer.loops.fused import Fused
-        from dreamer.replay.device import DeviceReplay, available_memory
-        from envs.wrappers import Batched
-
-        cfg = self.cfg
-        available = available_memory()
-        share = None if available is None else available * devices // members
-        capacity = self.store.meta()["capacity"] if resume else 0  # a ring does not grow
-        replay = DeviceReplay(*self._replay_shape(capacity), online=cfg.replay.online, available=share)
-        batched = Batched(self.env, cfg.loop.num_envs)
-        return Fused(self.agent, batched, replay, cfg.loop, data)
+    def _capacity(self, resume: bool) -> int:
+        """Of the replay of the device where it is stored, as a ring does not grow; else 0."""
+        return self.store.meta()["capacity"] if resume else 0
 
     def _restored(self, init: Any, seed: Any, progress: Progress) -> tuple[Any, Progress]:
         """State and progress of the newest checkpoint that is whole."""
@@ -189,18 +161,11 @@ class Run:
             progress, **meta["progress"]
         )
 
-    def _devices(self) -> list[Any]:
-        """What the loop of the device may use: all accelerators, but of a CPU one device."""
-        import jax
-
-        wanted = self.cfg.loop.devices or (1 if jax.default_backend() == "cpu" else jax.local_device_count())
-        return jax.local_devices()[:wanted]
-
     def _introduce(self) -> None:
         self._notice(
             f"{self.cfg.task}: {self._size()}; the first update compiles the program, which takes a while"
         )
-        for text in self.agent.notices:
+        for text in self.program.agent.notices:
             self._notice(text)
 
     def _size(self) -> str:
@@ -222,72 +187,97 @@ class Run:
 
     def train(self, stop: session.Stop) -> dict[str, Any] | None:
         """Go on until the steps are done (then evaluate) or until asked to stop; saves in both cases."""
+        with self.opened(), self.guarded():
+            self._train(stop)
+            self.save(wait=True)
+            return None if stop else self.finish()
+
+    @contextlib.contextmanager
+    def opened(self) -> Iterator[None]:
+        """Within it the run can be logged."""
+        assert self.logger is not None
+        with self.logger:
+            yield
+
+    @contextlib.contextmanager
+    def guarded(self) -> Iterator[None]:
+        """Around training: what goes wrong in it ends the run with what is safe.
+
+        Raises:
+          TrainingStopped: a loss is not finite, or the environment failed.
+        """
         from dreamer.loops.turn import Diverged
 
-        assert self.logger is not None
-        with self.logger, self._kept:
-            try:
-                self._train(stop)
-                self.save(wait=True)
-                return None if stop else self._finish()
-            except Diverged as error:
-                self._wait()
-                last = self.store.steps()
-                kept = f"the checkpoint at {last[-1]:,} steps is good" if last else "nothing was saved yet"
-                raise TrainingStopped(
-                    f"{error}; {kept}. A lower agent.optim.lr or larger agent.optim.warmup often helps."
-                ) from None
-            except EnvError as error:
-                self.save(wait=True)
-                raise TrainingStopped(
-                    f"{error} (saved at {self.loop.progress.env_steps:,} steps in {self.folder})"
-                ) from None
+        try:
+            yield
+        except Diverged as error:
+            self._wait()
+            last = self.store.steps()
+            kept = f"the checkpoint at {last[-1]:,} steps is good" if last else "nothing was saved yet"
+            raise TrainingStopped(
+                f"{error}; {kept}. A lower agent.optim.lr or larger agent.optim.warmup often helps."
+            ) from None
+        except EnvError as error:
+            self.save(wait=True)
+            raise TrainingStopped(
+                f"{error} (saved at {self.loop.progress.env_steps:,} steps in {self.folder})"
+            ) from None
+
+    @property
+    def done(self) -> bool:
+        """Whether all steps are taken."""
+        return self.loop.progress.env_steps >= self.cfg.steps
 
     def _train(self, stop: session.Stop) -> None:
-        from dreamer.loops.clocks import Every
-
-        cfg, progress, logger = self.cfg, self.loop.progress, self.logger
-        assert logger is not None
-        log_due, between = Every(cfg.log.every), self._routine()
-        pending: list[dict[str, float]] = []
-        if progress.env_steps >= cfg.steps:
+        if self.done:
             return
         for turn in self.loop.turns():
-            logger.tick(progress.env_steps, progress.updates)
-            pending += turn.metrics
-            for episode in turn.episodes:
-                logger.episode(episode_row(episode))
-            if pending and log_due():
-                logger.metrics(means(pending))
-                pending = []
-            if stop or progress.env_steps >= cfg.steps:
+            self.take(turn)
+            if stop or self.done:
                 break
-            between()
-        pending += self.loop.settle()
-        if pending:
-            logger.metrics(means(pending))
+            self.between()
+        self._log(self.loop.settle())
 
-    def _routine(self) -> Callable[[], None]:
-        """What to call between turns: it evaluates, reports and saves whenever one of them is due."""
+    def _begin(self) -> None:
+        """Set the clocks of what happens between turns."""
         from dreamer.loops.clocks import Every
 
-        cfg, save_due = self.cfg, Every(self.cfg.checkpoint.every)
-        begun = self.loop.progress.env_steps
-        next_eval, next_report = (next_multiple(begun, unit) for unit in (cfg.eval.every, cfg.report.every))
+        cfg, begun = self.cfg, self.loop.progress.env_steps
+        self._pending: list[dict[str, float]] = []
+        self._log_due, self._save_due = Every(cfg.log.every), Every(cfg.checkpoint.every)
+        self._next_eval, self._next_report = (
+            next_multiple(begun, unit) for unit in (cfg.eval.every, cfg.report.every)
+        )
 
-        def between() -> None:
-            nonlocal next_eval, next_report
-            now = self.loop.progress.env_steps
-            if now >= next_eval:
-                next_eval = next_multiple(now, cfg.eval.every)
-                self._evaluate(cfg.eval.during)
-            if now >= next_report:
-                next_report = next_multiple(now, cfg.report.every)
-                self._try_report()
-            if save_due():
-                self.save()
+    def take(self, turn: Turn) -> None:
+        """Log what happened in a turn of the loop."""
+        assert self.logger is not None
+        progress = self.loop.progress
+        self.logger.tick(progress.env_steps, progress.updates)
+        for episode in turn.episodes:
+            self.logger.episode(episode_row(episode))
+        self._pending += turn.metrics
+        if self._pending and self._log_due():
+            self._log()
 
-        return between
+    def _log(self, last: Sequence[dict[str, float]] = ()) -> None:
+        """A row of metrics of all updates since the last one."""
+        assert self.logger is not None
+        rows, self._pending = [*self._pending, *last], []
+        if rows:
+            self.logger.metrics(means(rows))
+
+    def between(self) -> None:
+        """Evaluate, report and save if one of them is due."""
+        cfg, now = self.cfg, self.loop.progress.env_steps
+        if now >= self._next_eval:
+            self._next_eval = next_multiple(now, cfg.eval.every)
+            self._evaluate(cfg.eval.during)
+        if now >= self._next_report:
+            self._next_report = next_multiple(now, cfg.report.every)
+            self._try_report()
+        if self._save_due():
+            self.save()
 
     def save(self, wait: bool = False) -> None:
         """Checkpoint learner, counters and replay; one that fails is reported and the run goes on."""
@@ -299,8 +289,8 @@ class Run:
         progress.seconds, progress.cpu_seconds = self.logger.seconds, self._cpu_seconds()
         meta = {
             "config": schema.to_dict(self.cfg),
-            "obs_space": spaces_to(self.env.obs_space),
-            "act_space": spaces_to(self.env.act_space),
+            "obs_space": spaces_to(self.program.env.obs_space),
+            "act_space": spaces_to(self.program.env.act_space),
             "progress": dataclasses.asdict(progress),
             **self.loop.meta,
         }
@@ -318,8 +308,8 @@ class Run:
             self._notice(str(error))
 
     def _cpu_seconds(self) -> float:
-        """Of this process and of those the run was resumed from."""
-        return self._cpu_before + time.process_time()
+        """Of this session and of those the run was resumed from."""
+        return self._cpu_before + self._cpu_clock()
 
     def _wait(self) -> None:
         from dreamer.checkpoint import CheckpointError
@@ -330,27 +320,16 @@ class Run:
             self._notice(str(error))
 
     def _evaluate(self, episodes: int) -> dict[str, Any]:
-        from dreamer.player import Player
-
         assert self.logger is not None
-        player = Player(self.agent, self.loop.state.params, self.loop.hyper)
-        with self._evaluation_world(episodes) as env:
-            result = evaluate.play(player, env, episodes, self.cfg.eval.seed)
+        player = self.program.player(self.loop.state.params, self.loop.hyper)
+        world = self.program.evaluation_world(episodes)
+        result = evaluate.play(player, world, episodes, self.cfg.eval.seed)
         flat = {k: v for k, v in result.items() if isinstance(v, float)}
         self.logger.metrics({f"eval/{k}": v for k, v in flat.items()})
         return result
 
-    @contextlib.contextmanager
-    def _evaluation_world(self, episodes: int) -> Iterator[Any]:
-        cfg = self.cfg
-        num_envs = min(episodes, max(cfg.loop.num_envs, 16))
-        env = envs.make(cfg.task, num_envs, obs=cfg.env.obs, parallel=cfg.env.parallel)
-        try:
-            yield env
-        finally:
-            env.close()
-
-    def _finish(self) -> dict[str, Any]:
+    def finish(self) -> dict[str, Any]:
+        """Evaluate, write the result and the report; the result."""
         assert self.logger is not None
         cfg, progress = self.cfg, self.loop.progress
         result: dict[str, Any] = {
@@ -399,29 +378,17 @@ class Run:
 
     def _report(self) -> Path:
         """Ask the world model, write the page, and put the numbers of the report card among the metrics."""
-        from dreamer.player import Player
         from experiments.report.report import told, write_run
 
         assert self.logger is not None
-        player = Player(
-            self.agent,
-            self.loop.state.params,
-            self.loop.hyper,
-            greedy=False,
-            config=self.cfg,
-            counters={"env_steps": self.loop.progress.env_steps, "updates": self.loop.progress.updates},
-        )
-        found = self._examiner.examine(player)
+        progress = self.loop.progress
+        counters = {"env_steps": progress.env_steps, "updates": progress.updates}
+        params, hyper = self.loop.state.params, self.loop.hyper
+        player = self.program.player(params, hyper, greedy=False, config=self.cfg, counters=counters)
+        found = self.program.examiner.examine(player)
         numbers = {f"report/{k}": v for k, v in found.card.numbers.items() if v is not None}
         self.logger.metrics(numbers)
         return write_run(told(self.folder), found, player)
-
-    @functools.cached_property
-    def _examiner(self) -> Examiner:
-        """Of all reports of this run: what the first one compiled serves the others."""
-        from experiments.report.report import Examiner
-
-        return self._kept.enter_context(Examiner(self.cfg))
 
     def _playable(self) -> Path:
         """A folder whose agent can be played with."""
@@ -446,7 +413,3 @@ def means(rows: Sequence[dict[str, float]]) -> dict[str, float]:
 def next_multiple(value: int, unit: int) -> float:
     """The first multiple of `unit` above `value`; never, if `unit` is 0."""
     return (value // unit + 1) * unit if unit else math.inf
-
-
-def _round_up(value: int, unit: int) -> int:
-    return -(-value // unit) * unit

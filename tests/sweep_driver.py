@@ -44,8 +44,6 @@ def _count(part: Part, ended) -> None:
         raise TrialFailed("loss/total is nan")
     score = 1.0 - 0.1 * abs(math.log10(lr) + 3) - 0.001 * part.cfg.seed
     result = {"env_steps": part.cfg.steps, "success_rate": score, "return_mean": score}
-    if part.cfg.population.seeds > 1:
-        result["members"] = [dict(result) for _ in range(part.cfg.population.seeds)]
     write_atomically(part.folder / "result.json", json.dumps(result))
 
 

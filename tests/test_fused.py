@@ -11,7 +11,7 @@ from dreamer.agent import Agent
 from dreamer.config import LoopConfig
 from dreamer.hyper import Hyper
 from dreamer.loops.clocks import Progress
-from dreamer.loops.fused import Fused, FusedLoop, Round
+from dreamer.loops.fused import Fused, FusedLoop, Programs, Round
 from dreamer.loops.turn import Diverged
 from dreamer.replay.device import DeviceReplay
 from envs.wrappers import Batched
@@ -34,7 +34,7 @@ def functions(cfg=CFG, data=None):
 
 def loop(steps=STEPS, seed=0, **options):
     hyper = options.pop("hyper", Hyper.of(AGENT))
-    return FusedLoop(functions(), hyper, seed, steps, Progress(), jit=tiny.jit, **options)
+    return FusedLoop(Programs(functions(), jit=tiny.jit), hyper, seed, steps, Progress(), **options)
 
 
 def same(a, b):
@@ -96,7 +96,7 @@ def test_how_much_a_dispatch_takes_does_not_matter(finished):
 
 def test_nothing_compiles_twice(finished):
     whole, _ = finished
-    assert whole._collect._cache_size() == whole._learn._cache_size() == 1
+    assert whole.programs.collect._cache_size() == whole.programs.learn._cache_size() == 1
 
 
 def test_another_seed_is_another_run(finished):
@@ -121,6 +121,6 @@ def test_going_on_from_stored_arrays_is_bitwise_the_same(finished):
     list(first.turns())
     stored = jax.tree.map(np.array, first.full)
     state = jax.tree.map(jnp.asarray, stored)
-    second = FusedLoop(first.fused, first.hyper, 0, STEPS, first.progress, state, jit=tiny.jit)
+    second = FusedLoop(first.programs, first.hyper, 0, STEPS, first.progress, state)
     list(second.turns())
     assert same(second.full, finished[0].full)

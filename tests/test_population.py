@@ -29,7 +29,7 @@ from dreamer.config import (
 from dreamer.hyper import Hyper
 from dreamer.logger import read_rows
 from dreamer.loops.clocks import Progress
-from dreamer.loops.fused import FusedLoop
+from dreamer.loops.fused import FusedLoop, Programs
 from dreamer.loops.population import InTurns, Together, fitting
 from experiments import run
 from experiments.population import members
@@ -48,9 +48,8 @@ def stacked():
 
 def trained(steps=STEPS, hyper=None):
     spread = InTurns(jax.local_devices()[:1])
-    population = FusedLoop(
-        functions(), hyper or stacked(), SEEDS, steps, Progress(), spread=spread, jit=tiny.jit
-    )
+    programs = Programs(functions(), spread, jit=tiny.jit)
+    population = FusedLoop(programs, hyper or stacked(), SEEDS, steps, Progress())
     turns = []
     while not population.done:
         turns.append(population.advance())
@@ -116,11 +115,12 @@ import sys; sys.path.insert(0, {tests!r})
 import jax; jax.config.update("jax_num_cpu_devices", 8)
 import numpy as np, tiny
 from test_fused import *
+from dreamer.loops.fused import Programs
 from test_population import SEEDS, stacked
 from dreamer.loops.population import Data, InTurns, Together, fitting
 
-def run(fused, seeds, hyper, **options):
-    made = FusedLoop(fused, hyper, seeds, 72, Progress(), jit=tiny.jit, **options)
+def run(fused, seeds, hyper, spread=None):
+    made = FusedLoop(Programs(fused, spread, jit=tiny.jit), hyper, seeds, 72, Progress())
     while not made.done:
         made.advance()
     return made

@@ -28,7 +28,7 @@ from dreamer.config import (
 )
 from dreamer.logger import read_rows
 from envs.wrappers import Levels
-from experiments import run
+from experiments import program, run
 
 CFG = Config(
     task="probe:chosen",
@@ -94,11 +94,9 @@ def test_resuming_continues_where_it_was(finished, tmp_path):
 
 
 def test_the_learner_after_resume_is_bitwise_that_of_the_checkpoint(finished):
-    import envs
-
-    env = envs.make(CFG.task, CFG.loop.num_envs)
-    resumed = run.Run(CFG, finished, env, resume=True)
-    _, stored, meta = resumed.store.load(jax.eval_shape(resumed.agent.init, jax.random.key(0)))
+    with program.opened(CFG) as opened:
+        resumed = run.Run(CFG, finished, opened, resume=True)
+    _, stored, meta = resumed.store.load(jax.eval_shape(opened.agent.init, jax.random.key(0)))
     same = jax.tree.map(lambda a, b: np.array_equal(np.asarray(a), np.asarray(b)), resumed.loop.state, stored)
     assert all(jax.tree.leaves(same))
     assert resumed.loop.progress.env_steps == meta["progress"]["env_steps"] == 160
@@ -229,8 +227,8 @@ def test_in_the_loop_of_the_device_a_killed_run_ends_bitwise_as_one_that_was_not
 
     def arrays(folder: Path) -> list[np.ndarray]:
         cfg = change(**fields)
-        with run._world(cfg) as env:
-            return jax.tree.leaves(jax.device_get(run.Run(cfg, folder, env, resume=True).loop.arrays))
+        with program.opened(cfg) as opened:
+            return jax.tree.leaves(jax.device_get(run.Run(cfg, folder, opened, resume=True).loop.arrays))
 
     ours, theirs = arrays(folder), arrays(tmp_path / "whole")
     assert len(ours) > 100

@@ -23,7 +23,7 @@ from dreamer.config import load_toml
 from dreamer.schema import ConfigError
 from experiments import session, statistics
 from experiments.run import TrainingStopped
-from experiments.sweep import answer, lock, spec, study, sweep, table, trial, worker
+from experiments.sweep import answer, crew, lock, spec, study, sweep, table, trial, worker
 from experiments.sweep.options import SweepOptions, SweepReportOptions
 from experiments.sweep.study import FAILED, FINISHED, PRUNED, RUNNING, Row, Study
 from experiments.sweep.trial import Part, TrialFailed
@@ -70,9 +70,7 @@ def instant(part: Part, ended, lock: int) -> None:
     """A run without time."""
     part.folder.mkdir(parents=True, exist_ok=True)
     first = -abs(np.log10(part.cfg.agent.optim.lr) + 3) + 0.01 * part.cfg.seed
-    members = [{"return_mean": first + 0.01 * i} for i in range(part.cfg.population.seeds)]
     result = {"env_steps": part.cfg.steps, "success_rate": None, "return_mean": first}
-    result |= {"members": members} if len(members) > 1 else {}
     session.write_atomically(part.folder / "result.json", json.dumps(result))
 
 
@@ -159,7 +157,7 @@ def test_storages_hold_the_same_trials(tmp_path):
 
 def test_a_failed_trial_ends_without_a_score(tmp_path):
     def fails(part, ended, lock):
-        (part.folder.parent / worker.LOG).write_text("one\ntwo\n")
+        (part.folder.parent / crew.LOG).write_text("one\ntwo\n")
         if part.folder.parent.name == "0001":
             raise TrialFailed("loss/total is nan")
         instant(part, ended, lock)
@@ -348,17 +346,8 @@ def test_addresses_are_whole_and_without_passwords(monkeypatch, tmp_path):
 # Trials
 
 
-def test_seeds_of_a_task_of_the_device_are_one_population(tmp_path):
-    found = spec.load(write(tmp_path, seeds=3))
-    (part,) = trial.parts(found, {LR: 1e-3}, tmp_path)
-    assert part.cfg.population.seeds == 3 and part.folder.name == "population"
-    assert part.cfg.agent.optim.lr == 1e-3
-
-
-def test_seeds_of_a_task_of_the_host_are_runs_of_their_own(tmp_path):
-    path = write(tmp_path, seeds=2)
-    path.write_text(path.read_text().replace("grid:DoorKey-5x5", "minigrid:Empty-5x5"))
-    parts = trial.parts(spec.load(path), {}, tmp_path)
+def test_every_seed_is_a_run_of_its_own(tmp_path):
+    parts = trial.parts(spec.load(write(tmp_path, seeds=2)), {}, tmp_path)
     assert [(p.folder.name, p.cfg.seed) for p in parts] == [("seed0", 0), ("seed1", 1)]
     assert all(part.cfg.population.is_one for part in parts)
 
@@ -400,18 +389,6 @@ def test_what_is_no_number_is_no_score(tmp_path, value):
         trial.score(found, parts)
 
 
-def test_a_population_that_lost_a_member_has_no_score(tmp_path):
-    found = spec.load(write(tmp_path, seeds=2))
-    (part,) = trial.parts(found, {}, tmp_path)
-    result(part, members=[{"success_rate": 1.0}, {"success_rate": 0.9}])
-    for i, why in enumerate((None, "loss/total is nan")):
-        place = part.folder / "members" / f"{i:03d}"
-        place.mkdir(parents=True)
-        (place / "result.json").write_text(json.dumps({"diverged": why}))
-    with pytest.raises(TrialFailed, match="member 001 diverged: loss/total is nan"):
-        trial.score(found, [part])
-
-
 def test_a_run_that_is_done_is_not_trained_again(tmp_path, made):
     one = made(trials=1)
     claim = one.claim()
@@ -423,13 +400,14 @@ def test_a_run_that_is_done_is_not_trained_again(tmp_path, made):
     def never(part, ended, lock):
         raise AssertionError("trained again")
 
-    worker.work(one, session.Stop(), print, never)
+    worker.work(one, session.Stop(), print, crew.Apart(never))
     assert [row.state for row in one.rows()] == [FINISHED]
 
 
 def test_trials_that_fall_behind_are_pruned(tmp_path, monkeypatch):
     """Scores are known from the start; the second half of the trials is worse than the first."""
-    monkeypatch.setattr(worker.time, "monotonic", iter(range(10**6)).__next__)
+    monkeypatch.setattr(worker, "LOOK", 0.0)
+    monkeypatch.setattr(worker, "TICK", 0.005)
     steps = 900
 
     def learns(part, ended, lock):
@@ -442,6 +420,7 @@ def test_trials_that_fall_behind_are_pruned(tmp_path, monkeypatch):
                     + "\n"
                 )
                 file.flush()
+                time.sleep(0.05)
                 if ended():
                     return
         instant(part, ended, lock)
@@ -484,13 +463,70 @@ def test_trials_are_ordinary_runs_and_one_that_diverges_fails_with_its_reason(tm
     path = tmp_path / "spec.toml"
     path.write_text('[sweep]\ntask = "probe:chosen"\nsteps = 80\nsampler = "grid"\n' + TINY)
     out = tmp_path / "sweep"
-    assert run(path, out, worker.train_apart) == 0
+    assert run(path, out, crew.train_apart) == 0
     assert [row["state"] for row in trials_of(out)] == [FINISHED, FAILED]
     folder = out / "trials" / "0000" / "seed0"
     assert json.loads((folder / "result.json").read_text())["env_steps"] == 80
     assert (folder / "checkpoints").is_dir() and load_toml(folder / "config.toml").agent.optim.lr == 1e-3
     (failed,) = [row for row in json.loads((out / "trials.json").read_text()) if row["state"] == FAILED]
     assert "not finite" in failed["reason"] and "3,723 parameters" in failed["log"]
+
+
+COMPANY = """
+[sweep]
+task = "grid:Catch"
+steps = 80
+seeds = 2
+sampler = "grid"
+"""
+
+
+@pytest.fixture
+def in_company(tmp_path, monkeypatch):
+    """Two trials of two runs each, one of which diverges, on a task of the device."""
+    monkeypatch.setenv("PYTHONPATH", SOURCE["PYTHONPATH"])
+    path = tmp_path / "spec.toml"
+    path.write_text(COMPANY + TINY)
+    return path
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("compilation_cache")
+def test_runs_in_one_program_are_the_runs_that_processes_of_their_own_make(tmp_path, in_company):
+    together, apart = tmp_path / "together", tmp_path / "apart"
+    assert run(in_company, together, None) == 0
+    assert run(in_company, apart, crew.train_apart) == 0
+    assert [row["state"] for row in trials_of(together)] == [FINISHED, FAILED]
+    assert trials_of(together) == trials_of(apart)
+    for seed in (0, 1):
+        ours, theirs = (out / "trials" / "0000" / f"seed{seed}" for out in (together, apart))
+        episodes = [(folder / "episodes.jsonl").read_text() for folder in (ours, theirs)]
+        assert episodes[0] == episodes[1] and episodes[0]
+    reason = lambda out: json.loads((out / "trials.json").read_text())[1]["reason"]
+    assert reason(together) == reason(apart) and "not finite" in reason(together)
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("compilation_cache")
+def test_runs_whose_process_is_killed_are_taken_up_again(tmp_path, in_company, monkeypatch):
+    in_company.write_text(in_company.read_text().replace("1e-3, 1e25", "1e-3").replace("80", "2000"))
+    started = crew.Abreast.start
+    lives = iter((1, 1))
+
+    def start(self, part, lock):
+        started(self, part, lock)
+        if part.folder.name == "seed1" and next(lives, None):
+            wait_until(
+                lambda: (
+                    (part.folder / "checkpoints").is_dir() and any((part.folder / "checkpoints").iterdir())
+                )
+            )
+            self._process.kill()
+
+    monkeypatch.setattr(crew.Abreast, "start", start)
+    assert run(in_company, tmp_path / "out", None) == 0
+    (only,) = json.loads((tmp_path / "out" / "trials.json").read_text())
+    assert only["state"] == FINISHED and len(only["scores"]) == 2 and only["attempts"] == 3
 
 
 # The table

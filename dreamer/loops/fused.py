@@ -251,58 +251,74 @@ def _keys(seed: Array) -> _Keys:
     return _Keys(*(keys[i] for i in range(4)))
 
 
-class FusedLoop:
-    """Dispatches rounds and hands out what happened.
+class Programs:
+    """The functions of a `Fused`, compiled at their first call; loops that share them compile once.
 
     Args:
-      fused: the functions.
-      hyper: their numbers; for a population [M] each.
-      seeds: of every member; one number for a single agent.
-      steps: environment steps after which `turns` ends.
-      state: where to go on; None begins.
       spread: how to run a function for all members; given for a population.
       jit: what compiles.
     """
 
+    def __init__(self, fused: Fused, spread: Spread | None = None, jit: Callable[..., Any] = jax.jit):
+        self.fused, self.spread = fused, spread or Alone()
+        self.init = self.spread.run(lambda _, seed: fused.init(seed), jit)
+        self.collect, self.learn = (
+            self.spread.run(partial(_rounds, fused, learn), jit, donate_argnums=1) for learn in (False, True)
+        )
+        self.abreast = jit(partial(_abreast, fused), donate_argnums=1)
+
+
+class Dispatch(NamedTuple):
+    """What to run next: so many rounds of the loop, or (not `learn`) slots without updates."""
+
+    learn: bool
+    count: int
+
+
+class FusedLoop:
+    """Dispatches rounds and hands out what happened.
+
+    Args:
+      programs: the functions.
+      hyper: their numbers; for a population [M] each.
+      seeds: of every member; one number for a single agent.
+      steps: environment steps after which `turns` ends.
+      state: where to go on; None begins.
+    """
+
     def __init__(
         self,
-        fused: Fused,
+        programs: Programs,
         hyper: Hyper,
         seeds: int | np.ndarray,
         steps: int,
         progress: Progress,
         state: FusedState | None = None,
-        spread: Spread | None = None,
-        jit: Callable[..., Any] = jax.jit,
     ):
-        self.fused, self.hyper, self.progress = fused, hyper, progress
-        self._spread = spread = spread or Alone()
+        self.programs, self.hyper, self.progress = programs, hyper, progress
+        self.fused = fused = programs.fused
+        self._spread = spread = programs.spread
         cfg, E = fused.cfg, fused.env.num_envs
         slots, _ = fused.round
         possible = cfg.batch_length + 1 + -(-cfg.batch_size // E)
         self.prefill = max(-(-cfg.prefill // E), possible)
         self.total = self.prefill + -(-max(-(-steps // E) - self.prefill, 0) // slots) * slots
-        self._collect, self._learn = (
-            spread.run(partial(_rounds, fused, learn), jit, donate_argnums=1) for learn in (False, True)
-        )
         self._most = {False: SLOTS, True: max(SLOTS // slots, 1)}
         self._next = {False: SLOTS // 8, True: 1}
         self._compiling = {False, True}
-        self._numbers = spread.split(hyper), spread.split(jnp.asarray(seeds, jnp.int32))
-        if state is None:
-            self._now = spread.run(lambda _, seed: fused.init(seed), jit)(None, self._numbers[1])
-        else:
-            self._now = spread.split(state)
+        self.failures: dict[int, str] = {}
+        self.numbers = spread.split(hyper), spread.split(jnp.asarray(seeds, jnp.int32))
+        self.now = programs.init(None, self.numbers[1]) if state is None else spread.split(state)
 
     @property
     def full(self) -> FusedState:
         """Everything, of all members; where those take turns it is a copy."""
-        return self._spread.gather(self._now)
+        return self._spread.gather(self.now)
 
     @property
     def state(self) -> TrainState:
         """The learner, of all members."""
-        return self._spread.gather(self._now, lambda own: own.learner)
+        return self._spread.gather(self.now, lambda own: own.learner)
 
     @property
     def arrays(self) -> dict[str, Any]:
@@ -310,17 +326,35 @@ class FusedLoop:
         full = self.full
         return {**full.learner._asdict(), "loop": full.acting}
 
+    def plan(self) -> Dispatch:
+        """The next dispatch, of about `SECONDS`."""
+        learn = self.progress.slots >= self.prefill
+        left = (self.total if learn else self.prefill) - self.progress.slots
+        return Dispatch(learn, min(self._next[learn], self._most[learn], -(-left // self._size(learn))))
+
+    def _size(self, learn: bool) -> int:
+        """Slots of one round."""
+        return self.fused.round.slots if learn else 1
+
     def advance(self) -> list[Turn]:
         """One dispatch; what happened to every member."""
-        learn = self.progress.slots >= self.prefill
-        size = self.fused.round.slots if learn else 1
-        left = (self.total if learn else self.prefill) - self.progress.slots
-        count = min(self._next[learn], self._most[learn], -(-left // size))
-        program, began = (self._learn if learn else self._collect), time.perf_counter()
-        self._now, happened = program(np.int32(count), self._now, *self._numbers)
+        dispatch, began = self.plan(), time.perf_counter()
+        program = self.programs.learn if dispatch.learn else self.programs.collect
+        now, happened = program(np.int32(dispatch.count), self.now, *self.numbers)
+        return self.took(dispatch, now, happened, began)
+
+    def took(self, dispatch: Dispatch, now: Any, happened: Any, began: float) -> list[Turn]:
+        """Take in a dispatch that may still be running; what happened to every member.
+
+        Args:
+          now: the state after it.
+          happened: what it had to tell.
+          began: when it was sent, by the performance counter.
+        """
+        (learn, count), self.now = dispatch, now
         told = self._spread.rows(happened)
         counts = lambda own: (own.acting.slots, own.acting.failed)
-        slots, failed = np.atleast_1d(*jax.device_get(self._spread.gather(self._now, counts)))
+        slots, failed = np.atleast_1d(*jax.device_get(self._spread.gather(self.now, counts)))
         seconds = max(time.perf_counter() - began, 1e-3)
         if learn in self._compiling:  # the time of the first dispatch says nothing about the next
             self._compiling.remove(learn)
@@ -333,7 +367,7 @@ class FusedLoop:
             progress.learning_since = self.prefill * self.fused.env.num_envs
             progress.updates += count * self.fused.round.updates
         self.failures = {i: _failure(told.failure, i, int(n)) for i, n in enumerate(failed) if n}
-        return [self._turn(told, i, before, count * size) for i in range(len(slots))]
+        return [self._turn(told, i, before, count * self._size(learn)) for i in range(len(slots))]
 
     def _turn(self, told: Happened, member: int, before: int, slots: int) -> Turn:
         E = self.fused.env.num_envs
@@ -392,6 +426,14 @@ class FusedLoop:
 
 def _rounds(fused: Fused, learn: bool, count: Array, state: FusedState, hyper: Hyper, seed: Array):
     return fused.rounds(state, hyper, seed, count, learn=learn)
+
+
+def _abreast(fused: Fused, count: Array, states: list[FusedState], numbers: list[tuple[Hyper, Array]]):
+    """Learning rounds of agents that each have arrays of their own, as one batch."""
+    stack = lambda trees: jax.tree.map(lambda *x: jnp.stack(x), *trees)
+    own = lambda state, hyper, seed: fused.rounds(state, hyper, seed, count, learn=True)
+    results = jax.vmap(own)(stack(states), *stack(numbers))
+    return tuple([jax.tree.map(lambda x, i=i: x[i], tree) for i in range(len(states))] for tree in results)
 
 
 def _failure(metrics: dict[str, np.ndarray], member: int, update: int) -> str:

@@ -14,10 +14,10 @@ from dreamer import schema
 from dreamer.logger import read_rows
 from experiments.run import TrainingStopped
 from experiments.sweep import lock, trial
+from experiments.sweep.crew import RunDied, train_apart
 from experiments.sweep.spec import Spec
 from experiments.sweep.table import span
 from experiments.sweep.trial import Part, TrialFailed
-from experiments.sweep.worker import RunDied, train_apart
 
 ENOUGH = 4_000
 """Environment steps after the prefill that are measured,"""

@@ -17,16 +17,14 @@ from dreamer import schema
 from dreamer.schema import ConfigError
 from experiments.session import write_atomically
 from experiments.sweep import answer, lock, trial
+from experiments.sweep.crew import Crew, RunDied, train_all
 from experiments.sweep.study import Row, Study
 from experiments.sweep.trial import Part, TrialFailed
-from experiments.sweep.worker import RunDied, Trainer
 
 FRESH = "fresh"
 
 
-def evaluate(
-    study: Study, top: int, seeds: int, stop: Any, say: Callable[[str], None], trainer: Trainer
-) -> None:
+def evaluate(study: Study, top: int, seeds: int, stop: Any, say: Callable[[str], None], crew: Crew) -> None:
     """Train the best `top` trials on `seeds` fresh seeds (0: as many as the sweep has); goes on where it was.
 
     Raises:
@@ -45,12 +43,15 @@ def evaluate(
         for row in best:
             runs = parts(study, row, seeds or study.spec.sweep.seeds)
             say(f"trial {row.number}: training it on {seeds or study.spec.sweep.seeds} fresh seeds")
-            for part in runs:
-                if trial.result_of(part) is None and not stop:
-                    trainer(part, lambda: bool(stop), own.descriptor)
-            if stop:
-                return
-            found[row.number] = _entry(study, row, runs)
+            waiting = [part for part in runs if trial.result_of(part) is None]
+            about = {"trial": row.number, "chosen": row.score, "seeds": sorted({p.cfg.seed for p in runs})}
+            try:
+                train_all(waiting, own.descriptor, crew, lambda: bool(stop))
+                if stop:
+                    return
+                found[row.number] = about | _reached(study, runs)
+            except TrialFailed as error:
+                found[row.number] = about | {"score": None, "reason": str(error)}
             told = sorted(found.values(), key=lambda entry: entry["trial"])
             write_atomically(study.folder / f"{FRESH}.json", json.dumps(told, indent=1) + "\n")
     except RunDied as error:
@@ -68,16 +69,10 @@ def parts(study: Study, row: Row, seeds: int) -> list[Part]:
     return [Part(later(part.cfg), part.folder) for part in found]
 
 
-def _entry(study: Study, row: Row, runs: list[Part]) -> dict[str, Any]:
-    count = max(len(runs) // len(study.spec.tasks), runs[0].cfg.population.seeds)
-    seeds = [runs[0].cfg.seed + i for i in range(count)]
-    about: dict[str, Any] = {"trial": row.number, "chosen": row.score, "seeds": seeds}
-    try:
-        found = trial.score(study.spec, runs)
-    except TrialFailed as error:
-        return about | {"score": None, "reason": str(error)}
+def _reached(study: Study, runs: list[Part]) -> dict[str, Any]:
+    found = trial.score(study.spec, runs)
     mean = sum(found.scores) / len(found.scores)
-    return about | {
+    return {
         "score": mean,
         "interval": list(found.interval),
         "scores": found.scores,

@@ -21,8 +21,8 @@ from typing import Any, Protocol
 
 from dreamer.schema import ConfigError
 from experiments.run import TrainingStopped
+from experiments.sweep.crew import tail
 from experiments.sweep.study import Study
-from experiments.sweep.worker import tail
 
 POLL = 1.0
 FRUITLESS = 10

@@ -31,7 +31,7 @@ from experiments.sweep import space as spaces
 from experiments.sweep.space import Dimension
 
 TABLES = ("sweep", "fixed", "space", "enqueue")
-MAY_CHANGE = ("trials", "hours", "concurrency")
+MAY_CHANGE = ("trials", "hours", "concurrency", "population")
 """Fields of a sweep that may be others when it is gone on with."""
 RUNGS = 9
 """A pruner looks at trials so often, where the configuration does not say when it is evaluated."""
@@ -67,6 +67,9 @@ class SweepConfig(Section):
     """Whether trials that fall behind end early: judged at evaluations during the first run of each."""
     concurrency: Count = 1
     """Trials at the same time, where the launcher can."""
+    population: Natural = 0
+    """Runs that a worker trains in one program, on a task of the device; 1 gives each a process of its own,
+    0 is the seeds of one trial on a CPU and 16 elsewhere."""
     seed: Natural = 0
     """Of the sampler's chance."""
 

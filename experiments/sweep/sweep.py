@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json as jsonlib
 import sys
 import time
@@ -13,22 +14,22 @@ from dreamer.schema import ConfigError
 from experiments import session
 from experiments.run import TrainingStopped
 from experiments.sweep import answer, launch, spec, study, worker
+from experiments.sweep.crew import Apart, Crew, Trainer, crew_of
 from experiments.sweep.options import SweepOptions, SweepReportOptions, WorkerOptions
 from experiments.sweep.study import FAILED, FINISHED, PRUNED, Study
 from experiments.sweep.table import Display, outcome, values
-from experiments.sweep.worker import Trainer, train_apart
 
 Command = Callable[[Path, str], list[str]]
 
 
 def sweep(
-    path: Path, options: SweepOptions, *, trainer: Trainer = train_apart, command: Command = launch.command
+    path: Path, options: SweepOptions, *, trainer: Trainer | None = None, command: Command = launch.command
 ) -> int:
     """Run a sweep, or go on with it; the exit code.
 
     Args:
       path: the file of the sweep.
-      trainer: of trials that are trained in this process (inline).
+      trainer: of runs, where this process has them trained (default: what suits the task).
       command: starts a worker that works in a folder, stored at a URL.
 
     Raises:
@@ -44,12 +45,17 @@ def sweep(
         raise ConfigError("slurm is for --launcher submitit")
     made = study.prepare(path, folder, options.storage, shared=options.launcher in ("submitit", "ray"))
     try:
-        return _run(made, options, trainer, command)
+        with contextlib.closing(_crew(made, trainer)) as crew:
+            return _run(made, options, crew, command)
     finally:
         made.close()
 
 
-def _run(made: Study, options: SweepOptions, trainer: Trainer, command: Command) -> int:
+def _crew(made: Study, trainer: Trainer | None) -> Crew:
+    return Apart(trainer) if trainer else crew_of(made.spec)
+
+
+def _run(made: Study, options: SweepOptions, crew: Crew, command: Command) -> int:
     workers = 1 if options.launcher == "inline" else options.workers or made.spec.sweep.concurrency
     words = command(made.folder, made.url)
     starts: dict[str, Callable[[], launch.Start]] = {
@@ -61,7 +67,7 @@ def _run(made: Study, options: SweepOptions, trainer: Trainer, command: Command)
     with session.gentle_signals() as stop:
         with Display(lambda: Study(made.folder, made.url), made.rows(), workers) as display:
             if options.launcher == "inline":
-                _inline(made, stop, display.say, trainer)
+                _inline(made, stop, display.say, crew)
             else:
                 launch.coordinate(made, starts[options.launcher](), workers, stop)
         answer.write(made)
@@ -72,10 +78,10 @@ def _run(made: Study, options: SweepOptions, trainer: Trainer, command: Command)
     return _conclude(made, options)
 
 
-def _inline(made: Study, stop: Any, say: Callable[[str], None], trainer: Trainer) -> None:
+def _inline(made: Study, stop: Any, say: Callable[[str], None], crew: Crew) -> None:
     """Work here; what somebody else has is waited for, as it may be left behind."""
     while not stop:
-        worker.work(made, stop, say, trainer)
+        worker.work(made, stop, say, crew)
         now = made.counts()
         if not now.open and not now.locked:
             return
@@ -100,7 +106,7 @@ def _conclude(made: Study, options: SweepOptions) -> int:
     return 0
 
 
-def work(options: WorkerOptions, *, trainer: Trainer = train_apart) -> int:
+def work(options: WorkerOptions, *, trainer: Trainer | None = None) -> int:
     """Take trials of a sweep until none are left; the exit code.
 
     Raises:
@@ -111,14 +117,14 @@ def work(options: WorkerOptions, *, trainer: Trainer = train_apart) -> int:
     made = Study(Path(options.out), options.storage)
     say = lambda text: print(text, file=sys.stderr)
     try:
-        with session.gentle_signals() as stop:
-            worker.work(made, stop, say, trainer)
+        with session.gentle_signals() as stop, contextlib.closing(_crew(made, trainer)) as crew:
+            worker.work(made, stop, say, crew)
     finally:
         made.close()
     return 128 + stop.signal if stop.signal is not None else 0
 
 
-def report(folder: Path, options: SweepReportOptions, *, trainer: Trainer = train_apart) -> int:
+def report(folder: Path, options: SweepReportOptions, *, trainer: Trainer | None = None) -> int:
     """Write the page of a sweep, after training its best trials anew if that is asked for; the exit code.
 
     Raises:
@@ -131,8 +137,8 @@ def report(folder: Path, options: SweepReportOptions, *, trainer: Trainer = trai
     try:
         answer.write(made)
         if options.top:
-            with session.gentle_signals() as stop:
-                fresh.evaluate(made, options.top, options.seeds, stop, say, trainer)
+            with session.gentle_signals() as stop, contextlib.closing(_crew(made, trainer)) as crew:
+                fresh.evaluate(made, options.top, options.seeds, stop, say, crew)
             if stop.signal is not None:
                 say("Stopped and saved; the same command goes on")
                 return 128 + stop.signal

@@ -1,7 +1,6 @@
 """A trial as runs: which there are, where they stand, and what they say together.
 
 DIR/trials/0007/seed0/  seed1/  ...     one ordinary run folder each, on several tasks TASK-seed0/
-DIR/trials/0007/population/             instead, on a task of the device: the seeds in one program
 DIR/trials/0007/log.txt                 what the runs said
 """
 
@@ -16,8 +15,6 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-import envs
-from dreamer import schema
 from dreamer.config import Config
 from dreamer.logger import read_rows
 from experiments import statistics
@@ -25,7 +22,7 @@ from experiments.sweep.spec import Spec
 
 
 class Part(NamedTuple):
-    """One run of a trial: of one seed, or of all seeds together."""
+    """One run of a trial."""
 
     cfg: Config
     folder: Path
@@ -59,10 +56,6 @@ def parts(spec: Spec, params: Mapping[str, Any], folder: Path, seeds: range | No
     for task in spec.tasks:
         own = dataclasses.replace(cfg, task=task)
         before = f"{re.sub(r'[^a-zA-Z0-9_.-]+', '-', task)}-" if len(spec.tasks) > 1 else ""
-        if len(seeds) > 1 and envs.is_on_device(task):
-            together = schema.replace_paths(own, {"seed": seeds[0], "population.seeds": len(seeds)})
-            found.append(Part(together, folder / f"{before}population"))
-            continue
         for seed in seeds:
             found.append(Part(dataclasses.replace(own, seed=seed), folder / f"{before}seed{seed}"))
     return sorted(found, key=lambda part: part.cfg.seed)
@@ -81,15 +74,14 @@ def score(spec: Spec, done: Sequence[Part]) -> Score:
     """The score of every seed and an interval for their mean: over seeds, of one seed over its episodes.
 
     Raises:
-      TrialFailed: a run has no result, no such score, or lost a member.
+      TrialFailed: a run has no result, or no such score.
     """
     by_task: dict[str, list[dict[str, Any]]] = {}
     for part in done:
         found = result_of(part)
         if found is None:
             raise TrialFailed(f"{part.folder.name} has no result")
-        _check_members(part)
-        by_task.setdefault(part.cfg.task, []).extend(found.get("members", [found]))
+        by_task.setdefault(part.cfg.task, []).append(found)
     results = [result for task in by_task.values() for result in task]
     metric = spec.sweep.metric
     if metric == "auto":
@@ -106,13 +98,6 @@ def score(spec: Spec, done: Sequence[Part]) -> Score:
     own = results[0].get(metric.replace("_rate", "_interval").replace("_mean", "_interval"))
     one = len(results) == 1 and metric in ("success_rate", "return_mean") and own
     return Score(seeds, (own[0], own[1]) if one else (seeds[0], seeds[0]), metric)
-
-
-def _check_members(part: Part) -> None:
-    for path in sorted(part.folder.glob("members/*/result.json")):
-        why = json.loads(path.read_text()).get("diverged")
-        if why:
-            raise TrialFailed(f"member {path.parent.name} diverged: {why}")
 
 
 def judged(spec: Spec, folder: Path) -> list[tuple[int, float]]:

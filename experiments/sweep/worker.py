@@ -1,163 +1,139 @@
-"""Whoever works takes a trial, trains its runs one after the other, says how it ended, and takes the next.
-
-Every run is a process of its own: one that crashes or runs out of memory fails its trial, not the worker, and
-what it said stands in the log of the trial.
-"""
+"""Whoever works takes trials, has their runs trained, says how each trial ended, and takes the next."""
 
 from __future__ import annotations
 
-import os
-import signal
-import subprocess
-import sys
 import time
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import envs
-from dreamer import schema
 from dreamer.schema import ConfigError
-from experiments.session import write_atomically
-from experiments.sweep import answer, trial
+from experiments.sweep import answer, crew, trial
+from experiments.sweep.crew import LOG, Crew, RunDied
 from experiments.sweep.study import Claim, Study
 from experiments.sweep.trial import Part, TrialFailed
 
-TAIL = 20
-"""Lines of a log that a failed trial keeps."""
-LOG = "log.txt"
+FAULTS = (TrialFailed, ConfigError, envs.EnvError, envs.UnknownTask, envs.MissingExtra)
+"""What fails a trial; anything else is a fault of the sweep."""
+TICK, LOOK = 0.25, 1.0
+"""Seconds between two turns, and between two looks at how a run stands."""
 
 
-class RunDied(Exception):
-    """A run was killed from outside: its trial is nobody's fault and is taken up again."""
-
-
-Ended = Callable[[], bool]
-"""Whether a run should end now; asked a few times a second."""
-Trainer = Callable[[Part, Ended, int], None]
-"""Trains a run (or goes on with it) until it is done or should end; the number is that of the trial's lock,
-which every process that writes to the run holds. Raises `TrialFailed` or `RunDied`."""
-
-
-def train_apart(part: Part, ended: Ended, lock: int) -> None:
-    """Train in a process of its own."""
-    config, log = part.folder.with_suffix(".toml"), part.folder.parent / LOG
-    write_atomically(config, schema.dump_toml(part.cfg))
-    command = [
-        sys.executable,
-        "-m",
-        "experiments.sweep.child",
-        str(os.getpid()),
-        str(config),
-        str(part.folder),
-    ]
-    with log.open("ab") as said:
-        process = subprocess.Popen(
-            command,
-            stdin=subprocess.DEVNULL,
-            stdout=said,
-            stderr=said,
-            pass_fds=[lock],
-            start_new_session=True,
-        )
-        asked = False
-        while process.poll() is None:
-            if not asked and ended():
-                process.send_signal(signal.SIGTERM)
-                asked = True
-            try:
-                process.wait(0.25)
-            except subprocess.TimeoutExpired:
-                continue
-    code = process.returncode
-    if code == 0 or asked:
-        return
-    if code in (-signal.SIGKILL, -signal.SIGTERM, 128 + signal.SIGTERM):
-        raise RunDied(f"{part.folder.name} was killed")
-    raise TrialFailed(_reason(log, code))
-
-
-def tail(log: Path, lines: int = TAIL) -> str:
-    """How a log ends."""
-    if not log.is_file():
-        return ""
-    with log.open("rb") as file:
-        file.seek(max(file.seek(0, 2) - 16384, 0))
-        return "\n".join(file.read().decode("utf-8", "replace").splitlines()[-lines:])
-
-
-def _reason(log: Path, code: int) -> str:
-    """Why a run ended, in its own words."""
-    said = [line for line in tail(log).splitlines() if line.strip()]
-    told = next((line for line in reversed(said) if line.startswith("dreamer: ")), None)
-    if told is not None:
-        return told.removeprefix("dreamer: ")
-    how = f"ended by signal {-code}" if code < 0 else f"ended with code {code}"
-    return f"{how}: {said[-1].strip()}" if said else how
-
-
-def work(study: Study, stop: Any, say: Callable[[str], None], trainer: Trainer = train_apart) -> None:
+def work(study: Study, stop: Any, say: Callable[[str], None], crew: Crew) -> None:
     """Work until no trial is left to take, or until asked to stop.
 
     Args:
       stop: true once somebody asked.
     """
-    while not stop:
+    held: list[Held] = []
+    try:
+        while True:
+            began = time.monotonic()
+            _fill(study, held, stop, crew)
+            if not held:
+                return
+            for part, error in crew.wait(TICK):
+                next(own for own in held if part in own.going).ended(part, error)
+            spent = (time.monotonic() - began) / len(held)
+            for own in list(held):
+                own.seconds += spent
+                own.look(stop, crew)
+                if not own.going and not own.waiting:
+                    held.remove(own)
+                    own.conclude(stop, say)
+                    answer.write(study)
+    finally:
+        for own in held:
+            own.let_go(stop)
+
+
+def _fill(study: Study, held: list[Held], stop: Any, crew: Crew) -> None:
+    """Start runs of trials that we have, then those of new ones, until every seat is taken."""
+    free = lambda: crew.seats - sum(len(own.going) for own in held)
+    for own in held:
+        own.start(crew, free())
+    while not stop and free() > 0:
         claim = study.claim()
         if claim is None:
             return
-        _one(study, claim, stop, say, trainer)
-        answer.write(study)
+        held.append(Held(study, claim))
+        held[-1].start(crew, free())
+        if not held[-1].going:  # done before, or never possible
+            return
 
 
-def _one(study: Study, claim: Claim, stop: Any, say: Callable[[str], None], trainer: Trainer) -> None:
-    """Work on one trial and let go of it."""
-    began = time.monotonic()
-    spent = lambda: time.monotonic() - began
-    try:
-        runs = trial.parts(study.spec, claim.row.params, claim.folder)
-        watch = _Watch(study, claim, runs[0], stop)
-        for part in runs:
-            if trial.result_of(part) is None:
-                trainer(part, watch, claim.lock.descriptor)
-            if stop or watch.behind:
-                break
-        study.note_time(claim, spent())
-        if watch.behind:
-            study.prune(claim, f"fell behind after {watch.behind:,} steps")
-        elif not stop or all(trial.result_of(part) is not None for part in runs):
-            found = trial.score(study.spec, runs)
-            study.finish(claim, found.scores, found.metric, found.interval)
-    except (TrialFailed, ConfigError, envs.EnvError, envs.UnknownTask, envs.MissingExtra) as error:
-        study.note_time(claim, spent())
-        study.fail(claim, " ".join(str(error).split()), tail(claim.folder / LOG))
-    except RunDied as error:
-        say(f"trial {claim.row.number}: {error}; it is taken up again")
-    finally:
-        study.release(claim, seconds=spent(), asked=bool(stop))
+class Held:
+    """A trial that is ours, and its runs."""
 
-
-class _Watch:
-    """Asked while a run goes on whether it should end: because of us, or because it fell behind."""
-
-    def __init__(self, study: Study, claim: Claim, first: Part, stop: Any):
-        self._study, self._claim, self._first, self._stop = study, claim, first, stop
-        self._prunes = study.spec.sweep.pruner != "none"
-        self._looked = 0.0
+    def __init__(self, study: Study, claim: Claim):
+        self.study, self.claim = study, claim
+        self.seconds = 0.0
+        """That it took so far; of trials at the same time each has its share."""
         self.behind = 0
         """Environment steps at which it fell behind; 0 if it did not."""
+        self.error: Exception | None = None
+        self.going: list[Part] = []
+        self.runs: list[Part] = []
+        self._looked = time.monotonic()
+        try:
+            self.runs = trial.parts(study.spec, claim.row.params, claim.folder)
+        except FAULTS as error:
+            self.error = error
+        self.waiting = [part for part in self.runs if trial.result_of(part) is None]
 
-    def __call__(self) -> bool:
-        now = time.monotonic()
-        if self._prunes and not self.behind and now - self._looked > 1.0:
-            self._looked = now
+    def start(self, crew: Crew, seats: int) -> None:
+        """Start as many of the runs that wait."""
+        for part in self.waiting[: max(seats, 0)]:
+            crew.start(part, self.claim.lock.descriptor)
+            self.going.append(part)
+            self.waiting.remove(part)
+
+    def ended(self, part: Part, error: Exception | None) -> None:
+        """A run is over."""
+        self.going.remove(part)
+        self.error = self.error or error
+
+    def look(self, stop: Any, crew: Crew) -> None:
+        """End the runs if we should stop, if one failed, or if the first one fell behind."""
+        prunes = self.study.spec.sweep.pruner != "none" and self.error is None and not self.behind
+        if prunes and self.going and time.monotonic() - self._looked > LOOK:
+            self._looked = time.monotonic()
             self._judge()
-        return bool(self._stop) or bool(self.behind)
+        if stop or self.error is not None or self.behind:
+            self.waiting.clear()
+            for part in self.going:
+                crew.end(part)
 
     def _judge(self) -> None:
-        for steps, score in trial.judged(self._study.spec, self._first.folder):
-            if steps in self._claim.seen or steps >= self._first.cfg.steps:
+        first = self.runs[0]
+        for steps, score in trial.judged(self.study.spec, first.folder):
+            if steps in self.claim.seen or steps >= first.cfg.steps:
                 continue
-            if self._study.falls_behind(self._claim, steps, score):
+            if self.study.falls_behind(self.claim, steps, score):
                 self.behind = steps
                 return
+
+    def conclude(self, stop: Any, say: Callable[[str], None]) -> None:
+        """Say how the trial ended, if it did, and let go of it."""
+        study, claim = self.study, self.claim
+        try:
+            if self.error is not None:
+                raise self.error
+            if self.behind:
+                study.note_time(claim, self.seconds)
+                study.prune(claim, f"fell behind after {self.behind:,} steps")
+            elif all(trial.result_of(part) is not None for part in self.runs):
+                found = trial.score(study.spec, self.runs)
+                study.note_time(claim, self.seconds)
+                study.finish(claim, found.scores, found.metric, found.interval)
+        except FAULTS as error:
+            study.note_time(claim, self.seconds)
+            study.fail(claim, " ".join(str(error).split()), crew.tail(claim.folder / LOG))
+        except RunDied as error:
+            say(f"trial {claim.row.number}: {error}; it is taken up again")
+        finally:
+            self.let_go(stop)
+
+    def let_go(self, stop: Any) -> None:
+        """Let others have it if it has not ended."""
+        self.study.release(self.claim, seconds=self.seconds, asked=bool(stop))

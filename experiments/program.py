@@ -1,0 +1,181 @@
+"""What runs of one structure can share: the task, the agent, and everything that is compiled for them."""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import math
+from collections.abc import Iterator, Mapping
+from typing import TYPE_CHECKING, Any
+
+import envs
+from dreamer import schema
+from dreamer.config import HYPER, Config
+
+if TYPE_CHECKING:
+    from dreamer.agent import Params
+    from dreamer.hyper import Hyper
+    from dreamer.loops.fused import Fused, Programs
+    from dreamer.loops.population import Data
+    from dreamer.player import Player
+    from envs.api import VectorEnv
+    from experiments.report.report import Examiner
+
+
+@contextlib.contextmanager
+def opened(cfg: Config, seats: int = 1) -> Iterator[Program]:
+    """The program of a configuration while its task is open.
+
+    Args:
+      seats: runs at the same time.
+
+    Raises:
+      ConfigError: the task cannot be trained that way.
+    """
+    with _world(cfg) as env:
+        program = Program(cfg, env, seats)
+        try:
+            yield program
+        finally:
+            program.close()
+
+
+@contextlib.contextmanager
+def _world(cfg: Config) -> Iterator[Any]:
+    """The task: copies of it on the host, or its pure functions for the loop of the device."""
+    if envs.is_on_device(cfg.task):
+        if cfg.env.parallel:
+            raise schema.ConfigError(f"env.parallel is for tasks of the host, but {cfg.task} is compiled in")
+        yield envs.make_jax(cfg.task, obs=cfg.env.obs, levels=cfg.env.levels)
+        return
+    if not cfg.population.is_one:
+        raise schema.ConfigError(
+            f"a population is one program, but {cfg.task} runs on the host: train its members one after the "
+            "other, or take a task of the device, such as grid:DoorKey-5x5"
+        )
+    how = {"obs": cfg.env.obs, "parallel": cfg.env.parallel, "levels": cfg.env.levels}
+    env = envs.make(cfg.task, cfg.loop.num_envs, seed=cfg.seed, **how)
+    try:
+        yield env
+    finally:
+        env.close()
+
+
+def structure(cfg: Config) -> str:
+    """What runs that share a program have in common: all but their seed and the numbers of `Hyper`."""
+    default = dict(schema.values(Config(cfg.task, cfg.steps)))
+    numbers = [f"agent.{path}" for path in HYPER.values()]
+    same = schema.replace_paths(cfg, {path: default[path] for path in ("seed", *numbers)})
+    return schema.dump_toml(same)
+
+
+class Program:
+    """The agent of a task and what is compiled for it, each made when it is first needed.
+
+    Args:
+      cfg: of any run of this structure.
+      env: the task, as a `VectorEnv` or as a `JaxEnv`.
+      seats: runs at the same time, which share the memory.
+    """
+
+    def __init__(self, cfg: Config, env: Any, seats: int = 1):
+        from dreamer.agent import Agent
+
+        self.cfg, self.env, self.seats = cfg, env, seats
+        self.agent = Agent(env.obs_space, env.act_space, cfg.agent)
+        self._kept = contextlib.ExitStack()
+        self._players: dict[bool, Player] = {}
+        self._programs: dict[int, Programs] = {}
+        self._worlds: dict[int, VectorEnv] = {}
+
+    def close(self) -> None:
+        """Let go of the worlds that were opened for it."""
+        self._kept.close()
+
+    def replay_shape(self, capacity: int = 0) -> tuple[Any, ...]:
+        """Capacity (by default what a run can fill), environments, spaces and latent of the replay."""
+        cfg = self.cfg
+        capacity = capacity or min(cfg.replay.capacity, _round_up(2 * cfg.steps, cfg.loop.num_envs))
+        latent = (cfg.agent.rssm.deter, cfg.agent.rssm.stoch)
+        return capacity, cfg.loop.num_envs, self.env.obs_space, self.env.act_space, latent
+
+    @property
+    def devices(self) -> list[Any]:
+        """What the loop of the device may use: all accelerators, but of a CPU one device."""
+        import jax
+
+        on_cpu = jax.default_backend() == "cpu"
+        wanted = self.cfg.loop.devices or (1 if on_cpu else jax.local_device_count())
+        return jax.local_devices()[:wanted]
+
+    def fused(self, share: float, capacity: int = 0, data: Data | None = None) -> Fused:
+        """The functions of the loop of the device.
+
+        Args:
+          share: devices for one replay; below 1 where several replays share one.
+          capacity: of the replay; 0 for what a run can fill.
+          data: devices that share environments and batches, if several do.
+
+        Raises:
+          ConfigError: the replay does not fit.
+        """
+        from dreamer.loops.fused import Fused
+        from dreamer.replay.device import DeviceReplay, available_memory
+        from envs.wrappers import Batched
+
+        cfg, available = self.cfg, available_memory()
+        available = None if available is None else int(available * share)
+        replay = DeviceReplay(*self.replay_shape(capacity), online=cfg.replay.online, available=available)
+        return Fused(self.agent, Batched(self.env, cfg.loop.num_envs), replay, cfg.loop, data)
+
+    def alone(self, capacity: int = 0) -> Programs:
+        """The loop of the device for one agent, compiled once for each capacity of the replay."""
+        from dreamer.loops.fused import Programs
+        from dreamer.loops.population import Data, fitting
+
+        capacity = self.replay_shape(capacity)[0]
+        if capacity not in self._programs:
+            cfg = self.cfg.loop
+            devices = fitting(self.devices, math.gcd(cfg.num_envs, cfg.batch_size))
+            data = Data(devices) if len(devices) > 1 else None
+            fused = self.fused(len(devices) / self.seats, capacity, data)
+            self._programs[capacity] = Programs(fused)
+        return self._programs[capacity]
+
+    def player(
+        self,
+        params: Params,
+        hyper: Hyper,
+        *,
+        greedy: bool = True,
+        config: Config | None = None,
+        counters: Mapping[str, int] | None = None,
+    ) -> Player:
+        """A player with these parameters until somebody asks for the next, so that it is compiled once."""
+        from dreamer.player import Player
+
+        if greedy not in self._players:
+            self._players[greedy] = Player(self.agent, params, hyper, greedy=greedy)
+        player = self._players[greedy]
+        player.become(params, hyper, config=config, counters=counters)
+        return player
+
+    def evaluation_world(self, episodes: int) -> VectorEnv:
+        """Copies of the task to be judged in, kept open for the next time."""
+        cfg, num_envs = self.cfg, min(episodes, max(self.cfg.loop.num_envs, 16))
+        if num_envs not in self._worlds:
+            env = envs.make(cfg.task, num_envs, obs=cfg.env.obs, parallel=cfg.env.parallel)
+            self._kept.callback(env.close)
+            self._worlds[num_envs] = env
+        return self._worlds[num_envs]
+
+    @functools.cached_property
+    def examiner(self) -> Examiner:
+        """Of all reports: what the first one compiled serves the others."""
+        from experiments.report.report import Examiner
+
+        return self._kept.enter_context(Examiner(self.cfg))
+
+
+def _round_up(value: int, unit: int) -> int:
+    return -(-value // unit) * unit

@@ -1,0 +1,319 @@
+"""Who trains the runs that a worker has: a process for every run, or one process and program for many.
+
+What happens to a run stays with it. One that crashes or runs out of memory fails its trial, not the worker,
+and what it said stands in the log of the trial.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import queue
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple, Protocol
+
+import envs
+from dreamer import schema
+from dreamer.schema import ConfigError
+from experiments.session import write_atomically
+from experiments.sweep.spec import Spec
+from experiments.sweep.trial import Part, TrialFailed
+
+TAIL = 20
+"""Lines of a log that a failed trial keeps."""
+LOG = "log.txt"
+ON_ACCELERATOR = 16
+"""Runs in one program where the file of the sweep does not say how many."""
+
+
+class RunDied(Exception):
+    """A run was killed from outside: its trial is nobody's fault and is taken up again."""
+
+
+class Ended(NamedTuple):
+    """A run that is over, or was asked to end and is saved."""
+
+    part: Part
+    error: Exception | None
+    """Why it is not: `TrialFailed` or `RunDied`, or a fault of the program."""
+
+
+class Crew(Protocol):
+    """Trains runs."""
+
+    @property
+    def seats(self) -> int:
+        """Runs at the same time."""
+        ...
+
+    def start(self, part: Part, lock: int) -> None:
+        """Train a run, or go on with it.
+
+        Args:
+          lock: the descriptor of its trial's lock, which every process that writes to the run holds.
+        """
+        ...
+
+    def end(self, part: Part) -> None:
+        """Have a run saved and ended; asking twice is asking once."""
+        ...
+
+    def wait(self, seconds: float) -> list[Ended]:
+        """Those that ended meanwhile; returns early if there are any."""
+        ...
+
+    def close(self) -> None:
+        """Let go of what is not training."""
+        ...
+
+
+def crew_of(spec: Spec) -> Crew:
+    """One program for the runs of a task of the device, unless the file wants them apart; else processes."""
+    together = spec.sweep.population != 1 and all(envs.is_on_device(task) for task in spec.tasks)
+    return Abreast(spec.sweep.population, spec.sweep.seeds) if together else Apart(train_apart)
+
+
+def train_all(parts: Sequence[Part], lock: int, crew: Crew, stop: Callable[[], bool]) -> None:
+    """Train runs until all are done, or until asked to stop.
+
+    Raises:
+      TrialFailed: one has failed; the others are ended.
+      RunDied: one was killed from outside.
+    """
+    waiting, going = list(parts), list[Part]()
+    error: Exception | None = None
+    while waiting or going:
+        if stop() or error is not None:
+            waiting.clear()
+            for part in going:
+                crew.end(part)
+        while waiting and len(going) < crew.seats:
+            going.append(waiting.pop(0))
+            crew.start(going[-1], lock)
+        for ended in crew.wait(0.25):
+            going.remove(ended.part)
+            error = error or ended.error
+    if error is not None:
+        raise error
+
+
+def tail(log: Path, lines: int = TAIL) -> str:
+    """How a log ends."""
+    if not log.is_file():
+        return ""
+    with log.open("rb") as file:
+        file.seek(max(file.seek(0, 2) - 16384, 0))
+        return "\n".join(file.read().decode("utf-8", "replace").splitlines()[-lines:])
+
+
+Trainer = Callable[[Part, Callable[[], bool], int], None]
+"""Trains a run, or goes on with it, until it is done or should end (it asks a few times a second); the number
+is that of its lock. Raises `TrialFailed` or `RunDied`."""
+
+
+class Apart:
+    """One run at a time, each by a trainer of its own."""
+
+    seats = 1
+
+    def __init__(self, trainer: Trainer):
+        self._trainer = trainer
+        self._asked: set[Path] = set()
+        self._ended: queue.SimpleQueue[Ended] = queue.SimpleQueue()
+
+    def start(self, part: Part, lock: int) -> None:
+        """In a thread, so that the worker can judge it meanwhile."""
+        self._asked.discard(part.folder)
+        threading.Thread(target=self._train, args=(part, lock), name=part.folder.name).start()
+
+    def _train(self, part: Part, lock: int) -> None:
+        error: Exception | None = None
+        try:
+            self._trainer(part, lambda: part.folder in self._asked, lock)
+        except Exception as raised:
+            error = raised
+        self._ended.put(Ended(part, error))
+
+    def end(self, part: Part) -> None:
+        """The trainer notices."""
+        self._asked.add(part.folder)
+
+    def wait(self, seconds: float) -> list[Ended]:
+        """At most one."""
+        try:
+            return [self._ended.get(timeout=seconds)]
+        except queue.Empty:
+            return []
+
+    def close(self) -> None:
+        """Nothing is kept."""
+
+
+def train_apart(part: Part, ended: Callable[[], bool], lock: int) -> None:
+    """Train in a process of its own."""
+    config, log = _written(part), part.folder.parent / LOG
+    command = [sys.executable, "-m", "experiments.sweep.child"]
+    with log.open("ab") as said:
+        process = subprocess.Popen(
+            [*command, str(os.getpid()), str(config), str(part.folder)],
+            stdin=subprocess.DEVNULL,
+            stdout=said,
+            stderr=said,
+            pass_fds=[lock],
+            start_new_session=True,
+        )
+        asked = False
+        while process.poll() is None:
+            if not asked and ended():
+                process.send_signal(signal.SIGTERM)
+                asked = True
+            try:
+                process.wait(0.25)
+            except subprocess.TimeoutExpired:
+                continue
+    code = process.returncode
+    if code == 0 or asked:
+        return
+    if code in (-signal.SIGKILL, -signal.SIGTERM, 128 + signal.SIGTERM):
+        raise RunDied(f"{part.folder.name} was killed")
+    raise TrialFailed(_reason(log, code))
+
+
+def _written(part: Part) -> Path:
+    """The file with the configuration of a run, beside its folder."""
+    config = part.folder.with_suffix(".toml")
+    write_atomically(config, schema.dump_toml(part.cfg))
+    return config
+
+
+def _reason(log: Path, code: int) -> str:
+    """Why a run ended, in its own words."""
+    said = [line for line in tail(log).splitlines() if line.strip()]
+    told = next((line for line in reversed(said) if line.startswith("dreamer: ")), None)
+    if told is not None:
+        return told.removeprefix("dreamer: ")
+    how = f"ended by signal {-code}" if code < 0 else f"ended with code {code}"
+    return f"{how}: {said[-1].strip()}" if said else how
+
+
+class Abreast:
+    """Many runs in one process, which compiles once for all that differ only in seeds and numbers.
+
+    Messages go over a socket, one line of JSON each, with the lock of a trial as a passed descriptor:
+
+        -> {"train": folder, "config": file}      -> {"end": folder}
+        <- {"seats": number}                      <- {"ended": folder, "failed": why or null}
+
+    Args:
+      population: runs at the same time; 0 for `seeds` on a CPU, which runs one after the other anyhow, and
+        `ON_ACCELERATOR` elsewhere.
+      seeds: runs of a trial.
+    """
+
+    def __init__(self, population: int, seeds: int):
+        self._population, self._seeds = population, seeds
+        self._process: subprocess.Popen[bytes] | None = None
+        self._going: dict[str, Part] = {}
+        self._asked: set[str] = set()
+        self._text = b""
+        self._seats = 0
+
+    @property
+    def seats(self) -> int:
+        """Known once the process has looked at its devices."""
+        if self._process is None:
+            self._start()
+        return self._seats
+
+    def _start(self) -> None:
+        self._socket, theirs = socket.socketpair()
+        self._said = tempfile.TemporaryFile()  # noqa: SIM115  # closed with the process
+        command = [sys.executable, "-m", "experiments.sweep.seats", str(os.getpid()), str(theirs.fileno())]
+        self._process = subprocess.Popen(
+            [*command, str(self._population), str(self._seeds)],
+            stdin=subprocess.DEVNULL,
+            stdout=self._said,
+            stderr=self._said,
+            pass_fds=[theirs.fileno()],
+            start_new_session=True,
+        )
+        theirs.close()
+        self._text = b""
+        first = self._lines(None)
+        if not first:
+            raise ConfigError(f"the process that trains ended at once: {self._last_words()}")
+        self._seats = first[0]["seats"]
+
+    def _lines(self, seconds: float | None) -> list[dict[str, Any]] | None:
+        """What was told within so many seconds (None: whenever it is); None if nothing will come any more."""
+        self._socket.settimeout(seconds)
+        try:
+            data = self._socket.recv(65536)
+        except TimeoutError:
+            return []
+        except OSError:
+            return None
+        *lines, self._text = (self._text + data).split(b"\n")
+        return [json.loads(line) for line in lines] if data else None
+
+    def _last_words(self) -> str:
+        """Of a process that is gone, which is forgotten."""
+        assert self._process is not None
+        code, self._process = self._process.wait(), None
+        self._socket.close()
+        with self._said as file:
+            file.seek(0)
+            said = file.read().decode("utf-8", "replace").strip().splitlines()
+        return said[-1] if said else f"code {code}"
+
+    def start(self, part: Part, lock: int) -> None:
+        """As soon as the process comes to it."""
+        if self._process is None:
+            self._start()
+        message = json.dumps({"train": str(part.folder), "config": str(_written(part))}) + "\n"
+        self._going[str(part.folder)] = part
+        with contextlib.suppress(OSError):  # it is gone, which `wait` tells
+            socket.send_fds(self._socket, [message.encode()], [lock])
+
+    def end(self, part: Part) -> None:
+        """At the next turn of its loop."""
+        folder = str(part.folder)
+        if folder in self._asked:
+            return
+        self._asked.add(folder)
+        with contextlib.suppress(OSError):
+            self._socket.sendall(json.dumps({"end": folder}).encode() + b"\n")
+
+    def wait(self, seconds: float) -> list[Ended]:
+        """What the process told; if it is gone, all of its runs died with it."""
+        if not self._going:
+            time.sleep(seconds)
+            return []
+        lines = self._lines(seconds)
+        if lines is None:
+            gone, self._going, self._asked = list(self._going.values()), {}, set()
+            words = self._last_words()
+            return [Ended(part, RunDied(f"the process that trained it is gone ({words})")) for part in gone]
+        found = []
+        for line in lines:
+            self._asked.discard(line["ended"])
+            error = TrialFailed(line["failed"]) if line["failed"] else None
+            found.append(Ended(self._going.pop(line["ended"]), error))
+        return found
+
+    def close(self) -> None:
+        """The process ends when its socket does."""
+        if self._process is not None:
+            self._socket.close()
+            self._process.wait()
+            self._said.close()
+            self._process = None

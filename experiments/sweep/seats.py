@@ -1,0 +1,209 @@
+"""Many runs in one process: those of one structure share a program, and who leaves makes room for the next.
+
+python -m experiments.sweep.seats PARENT SOCKET POPULATION SEEDS
+
+Every run is an ordinary run folder with checkpoints of its own, so each goes on alone, or in other company,
+wherever this process ended.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import json
+import os
+import socket
+import sys
+import time
+import traceback
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TextIO
+
+import envs
+from dreamer.config import Config, load_toml
+from dreamer.loops import abreast
+from dreamer.loops.turn import Diverged, Turn
+from dreamer.schema import ConfigError
+from envs.api import EnvError
+from experiments import machine, program, session
+from experiments.program import Program
+from experiments.run import Run, TrainingStopped
+from experiments.sweep.child import end_with_parent
+from experiments.sweep.crew import LOG, ON_ACCELERATOR
+
+KEPT = 4
+"""Programs that are kept although nobody uses them now."""
+TOLD = (TrainingStopped, ConfigError, EnvError, envs.UnknownTask, envs.MissingExtra)
+"""What may go wrong with a run; anything else is a fault of the program, and its trace is logged."""
+
+
+class Seat:
+    """A run that goes on, its log and the lock of its trial."""
+
+    def __init__(self, cfg: Config, folder: Path, shared: Program, lock: int):
+        from rich.console import Console
+
+        self.cpu_seconds = 0.0
+        """Its share of this process's."""
+        self._open = contextlib.ExitStack()
+        self._open.callback(os.close, lock)
+        self.log: TextIO = self._open.enter_context((folder.parent / LOG).open("a"))
+        try:
+            resume = session.open_folder(folder, cfg, ())
+            session.record_surroundings(folder)
+            self.run = Run(cfg, folder, shared, resume, Console(file=self.log), lambda: self.cpu_seconds)
+            self._open.enter_context(self.run.opened())
+        except BaseException:
+            self._open.close()
+            raise
+
+    def take(self, turn: Turn) -> bool:
+        """Take in what happened; whether that was the end."""
+        run = self.run
+        with run.guarded():
+            if run.loop.failures:
+                raise Diverged(run.loop.failures[0])
+            run.take(turn)
+            if not run.done:
+                run.between()
+                return False
+            return self.finish()
+
+    def finish(self) -> bool:
+        """Save and evaluate; true."""
+        self.run.save(wait=True)
+        self.run.finish()
+        return True
+
+    def close(self) -> None:
+        """Leave it as it is."""
+        self._open.close()
+
+
+class Company:
+    """All runs of this process, and the programs that they share.
+
+    Args:
+      line: where they come from, and where their end is told.
+      seats: runs at the same time.
+      batch: runs in one call of a program; 1 where they take turns.
+    """
+
+    def __init__(self, line: socket.socket, seats: int, batch: int):
+        self._line, self._count, self._batch = line, seats, batch
+        self._text, self._locks = b"", list[int]()
+        self._seats: dict[str, Seat] = {}
+        self._programs: dict[str, tuple[contextlib.ExitStack, Program]] = {}
+
+    def go_on(self, stop: session.Stop) -> None:
+        """Train what is asked for, until nobody asks any more; then all are saved."""
+        while not stop and self._listen(wait=not self._seats):
+            if self._seats:
+                self._advance()
+        for folder in list(self._seats):
+            self._end(folder)
+
+    def _listen(self, *, wait: bool) -> bool:
+        """Do what the messages say that have come (or wait for one); false once there will be none."""
+        self._line.settimeout(None if wait else 0)
+        try:
+            data, locks, _, _ = socket.recv_fds(self._line, 65536, 64)
+        except BlockingIOError:
+            return True
+        except OSError:
+            return False
+        self._locks += locks
+        *lines, self._text = (self._text + data).split(b"\n")
+        for line in map(json.loads, lines):
+            if "train" in line:
+                self._start(line["train"], line["config"], self._locks.pop(0))
+            elif line["end"] in self._seats:
+                self._end(line["end"])
+        return bool(data)
+
+    def _start(self, folder: str, config: str, lock: int) -> None:
+        with self._telling(folder), contextlib.ExitStack() as until_seated:
+            until_seated.callback(os.close, lock)
+            cfg = load_toml(Path(config))
+            cfg = dataclasses.replace(cfg, loop=dataclasses.replace(cfg.loop, devices=1))
+            shared = self._program(cfg)
+            until_seated.pop_all()
+            seat = self._seats[folder] = Seat(cfg, Path(folder), shared, lock)
+            if seat.run.done and seat.finish():
+                self._tell(folder)
+
+    def _program(self, cfg: Config) -> Program:
+        """That of the structure of a run; a new one may take the place of one that nobody uses."""
+        kind = program.structure(cfg)
+        if kind not in self._programs:
+            used = [seat.run.program for seat in self._seats.values()]
+            idle = [k for k, (_, own) in self._programs.items() if own not in used]
+            for old in idle[: max(len(self._programs) - KEPT + 1, 0)]:
+                self._programs.pop(old)[0].close()
+            open_ = contextlib.ExitStack()
+            self._programs[kind] = (open_, open_.enter_context(program.opened(cfg, self._count)))
+        return self._programs[kind][1]
+
+    def _advance(self) -> None:
+        """One dispatch for the runs that share the program of the one that came first."""
+        began = time.process_time()
+        programs = next(iter(self._seats.values())).run.loop.programs
+        group = [(f, seat) for f, seat in self._seats.items() if seat.run.loop.programs is programs]
+        with self._telling(*(folder for folder, _ in group)):
+            turns = abreast.advance([seat.run.loop for _, seat in group], self._batch)
+            for _, seat in group:
+                seat.cpu_seconds += (time.process_time() - began) / len(group)
+            for (folder, seat), turn in zip(group, turns, strict=True):
+                began = time.process_time()
+                with self._telling(folder):
+                    over = seat.take(turn)
+                    seat.cpu_seconds += time.process_time() - began
+                    if over:
+                        self._tell(folder)
+
+    def _end(self, folder: str) -> None:
+        """Save a run and leave it."""
+        with self._telling(folder):
+            self._seats[folder].run.save(wait=True)
+            self._tell(folder)
+
+    @contextlib.contextmanager
+    def _telling(self, *folders: str) -> Iterator[None]:
+        """Around what is done for runs: what goes wrong in it ends these alone."""
+        try:
+            yield
+        except Exception as error:
+            why = " ".join(str(error).split())
+            for folder in folders:
+                if not isinstance(error, TOLD):
+                    with (Path(folder).parent / LOG).open("a") as log:
+                        log.write(traceback.format_exc())
+                self._tell(folder, why if isinstance(error, TOLD) else f"{type(error).__name__}: {why}")
+
+    def _tell(self, folder: str, failed: str | None = None) -> None:
+        """A run is over."""
+        seat = self._seats.pop(folder, None)
+        if seat is not None:
+            seat.close()
+        with contextlib.suppress(OSError):  # nobody listens any more
+            self._line.setblocking(True)
+            self._line.sendall(json.dumps({"ended": folder, "failed": failed}).encode() + b"\n")
+
+
+def main(words: list[str]) -> int:
+    parent, line, population, seeds = map(int, words)
+    end_with_parent(parent)
+    machine.prepare()
+    import jax
+
+    on_cpu = jax.default_backend() == "cpu"
+    seats = population or (seeds if on_cpu else ON_ACCELERATOR)
+    with session.gentle_signals() as stop, socket.socket(fileno=line) as connection:
+        connection.sendall(json.dumps({"seats": seats}).encode() + b"\n")
+        Company(connection, seats, 1 if on_cpu else seats).go_on(stop)
+    return 0 if stop.signal is None else 128 + stop.signal
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
