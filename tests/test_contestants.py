@@ -121,6 +121,15 @@ def test_spaces_that_do_not_fit_are_named():
         env.close()
 
 
+def test_a_task_may_show_more_than_an_agent_reads(compared, tmp_path):
+    _, run, asked = compared
+    task = "minigrid:BabyAI-GoToRedBallNoDists"  # has a mission besides
+    assert compare(replace(asked, task=(task,), out=str(tmp_path), episodes=1)) == 0
+    rows = results(tmp_path, task)
+    assert rows[f"run:{run}"]["disclosure"]["sees"] == "the observation of the task without mission"
+    assert rows[f"run:{run}"]["finished"] == 1
+
+
 @pytest.mark.parametrize(
     ("name", "kind"),
     [

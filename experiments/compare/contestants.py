@@ -10,7 +10,7 @@ import contextlib
 import dataclasses
 import math
 import threading
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol
@@ -73,15 +73,15 @@ def split(name: str) -> tuple[str, str]:
 
 
 def agree(name: str, task: str, theirs: Mapping[str, Spaces], ours: VectorEnv) -> None:
-    """See that an agent of these spaces fits a task.
+    """See that an agent of these spaces can play a task, which may show more than the agent reads.
 
     Args:
       theirs: `observation` and `action` spaces of the agent.
 
     Raises:
-      ConfigError: naming the first key that does not.
+      ConfigError: naming the first key that does not fit.
     """
-    told = {k: s for k, s in ours.obs_space.items() if not k.startswith(LOG_PREFIX)}
+    told = {k: s for k, s in ours.obs_space.items() if k in theirs["observation"]}
     for kind, have in (("observation", told), ("action", dict(ours.act_space))):
         want = dict(theirs[kind])
         for key in [*want, *have]:
@@ -91,6 +91,13 @@ def agree(name: str, task: str, theirs: Mapping[str, Spaces], ours: VectorEnv) -
                     f"{name} does not fit {task}: its {kind} '{key}' is {form(want.get(key))}, "
                     f"but the task has {form(have.get(key))}"
                 )
+
+
+def sees(reads: Collection[str], ours: VectorEnv) -> str:
+    """What an agent that reads these keys sees of a task: "the observation of the task without mission"."""
+    told = [key for key in ours.obs_space if not key.startswith(LOG_PREFIX)]
+    unread = [key for key in told if key not in reads]
+    return "the observation of the task" + (f" without {' and '.join(unread)}" if unread else "")
 
 
 def _said(space: Space) -> str:
@@ -206,7 +213,8 @@ class Run:
         parameters = sum(math.prod(x.shape) for x in jax.tree.leaves(player.everything))
         learned = Learned(player.counters.get("env_steps"), cfg.task, parameters, seconds, "most likely")
         obs = self._obs(task, cfg.task, cfg.env.obs)
-        return dataclasses.replace(_learner(task, obs, player, folder, learned), expect=Expectation(player))
+        seat = _learner(task, obs, player, player.agent.obs_space, folder, learned)
+        return dataclasses.replace(seat, expect=Expectation(player))
 
 
 @dataclass(frozen=True)
@@ -247,22 +255,27 @@ class Ppo:
             train(task, folder, suited(task), steps=self.steps or None, say=self.say)
         player = load(folder)
         learned = Learned(player.env_steps, player.task, player.num_params, player.seconds, "sampled")
-        return _learner(task, "", player, folder, learned)
+        return _learner(task, "", player, player.obs_space, folder, learned)
 
 
-def _learner(task: str, obs: str, player: Policy, folder: Path, learned: Learned) -> Seat:
+def _learner(
+    task: str, obs: str, player: Policy, reads: Collection[str], folder: Path, learned: Learned
+) -> Seat:
     """The seat of an agent that has learned from episodes, which its folder tells of.
 
     Args:
-      obs: which observation of the task it sees; empty for the default one.
+      obs: which observation of the task it is given; empty for the default one.
+      reads: keys of that which it reads.
     """
     make_env, names = _seated(task, obs)
+    with contextlib.closing(make_env()) as env:
+        seen = sees(reads, env)
     return Seat(
         make_env,
         lambda env, seed, file: player,
         names=names,
         compiles=True,
-        disclosure={"sees": "the observation of the task", "privileged": False, **learned._asdict()},
+        disclosure={"sees": seen, "privileged": False, **learned._asdict()},
         curve=folder / "episodes.jsonl" if learned.trained_on == envs.canonical(task) else None,
     )
 
