@@ -49,7 +49,6 @@ class Mind(NamedTuple):
 class Bot:
     """A `Policy` of one `BabyAIBot` per copy, new with every episode."""
 
-    name = "BabyAI bot"
     privileged = True
     sees = "what it has looked at so far, with exact positions, and the objects that the mission means"
 

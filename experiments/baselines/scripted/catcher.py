@@ -14,7 +14,6 @@ LEFT, RIGHT = 0, 2
 class Catcher:
     """A `Policy` that walks under the ball: the paddle is at most two columns away and has nine steps."""
 
-    name = "catcher"
     privileged = False
     sees = "the board, as the agent does"
 

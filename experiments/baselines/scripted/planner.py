@@ -145,7 +145,6 @@ def of_minigrid(env: Any) -> World:
 class Planner:
     """A `Policy` that walks the shortest way, planned at the start of each episode."""
 
-    name = "optimal planner"
     privileged = True
     sees = "the full state of the world"
 

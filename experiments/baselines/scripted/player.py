@@ -14,8 +14,6 @@ class GaveUp(Exception):
 class Scripted(Policy, Protocol):
     """A player by rules."""
 
-    name: str
-    """What it is called in a report."""
     privileged: bool
     """Whether it knows more than the agent's own observation holds."""
     sees: str
