@@ -21,6 +21,7 @@ from experiments.compare import language
 from experiments.compare.compare import compare
 from experiments.compare.options import CompareOptions
 from experiments.compare.play import Recorded, Seat, Stopped, named, play
+from experiments.compare.question import place
 from experiments.compare.replay import seen
 from experiments.compare.transcript import Together, read, read_all
 from experiments.llm.client import Patience
@@ -292,6 +293,30 @@ def test_a_cache_plays_again_without_a_server_or_a_key(tmp_path, monkeypatch):
     monkeypatch.delenv("OPENAI_API_KEY")
     compare(replace(asked, llm_cache="replay"))
     assert (tmp_path / "results.json").read_bytes() == before
+
+
+def test_a_model_of_ones_own_is_not_asked_the_same_twice(tmp_path):
+    pytest.importorskip("xllamacpp", reason="the server is in the extra llm-local")
+    pytest.importorskip("gguf", reason="the writer of model files is in the extra test")
+    import tiny_gguf
+
+    task, out = "gymnasium:FrozenLake-v1", tmp_path / "out"  # every episode begins in the same place
+    model = f"llm:{tiny_gguf.write(tmp_path / 'tiny.gguf')}"
+    asked = options(out, "", task=(task,), agents=(model,), episodes=2, max_steps=4, llm_history=0)
+    compare(asked)
+    row = json.loads((out / "results.json").read_text())["tasks"][task][model]
+    assert row["finished"] == 2 and row["rungs"] == {"grammar": row["calls"]}
+    folder = place(out, task, model)
+    said = lambda seed: [c for line in read(folder / f"{seed}.jsonl").decisions for c in line["calls"]]
+    first, second = said(0), said(1)
+    assert not first[0]["repeated"] and second[0]["repeated"]
+    assert second[0]["content"] == first[0]["content"]
+    assert row["repeated"] == sum(call["repeated"] for call in first + second)
+    assert row["tokens_in"] == sum(call["usage"]["input"] for call in first + second) > 0
+    before = (out / "results.json").read_bytes()
+    (folder / "0.jsonl").unlink()  # as if it had been killed there
+    compare(asked)
+    assert (out / "results.json").read_bytes() == before
 
 
 # --- what cannot be --------------------------------------------------------------------------------

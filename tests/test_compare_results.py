@@ -52,6 +52,16 @@ def test_scores_are_of_finished_episodes_and_costs_of_all():
     assert row["errors"] == {"it broke": 1}
 
 
+def test_repeated_replies_are_counted_and_take_no_time():
+    again = call(TOKENS | {"input": 0, "output": 0}, repeated=True, replayed=True)
+    played = [episode(0, True, 1.0, decision(0, call(TOKENS)), decision(1, again))]
+    row = results.summary(1, played)
+    assert (row["decisions"], row["calls"], row["repeated"], row["tokens_in"]) == (2, 2, 1, TOKENS["input"])
+    timed = results.timing(played, {}, 3600.0)
+    assert (timed["decisions_per_second"], timed["policy_seconds"]) == (2.0, 0.5)
+    assert timed["energy_wh_estimate"] == pytest.approx(0.5)
+
+
 def test_what_nobody_told_is_unknown_and_not_zero():
     row = results.summary(1, [episode(0, None, 0.0, decision(0, call(TOKENS, None), call(None, 0.1)))])
     assert row["tokens_in"] is row["tokens_out"] is row["usd"] is row["success_rate"] is None

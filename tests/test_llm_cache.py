@@ -28,6 +28,12 @@ def test_it_is_there_for_the_next_process(tmp_path):
         assert made.get("k") is not None
 
 
+def test_it_is_found_by_every_key(tmp_path):
+    with Cache(tmp_path / "c") as made:
+        made.put("k", BODY, REPLY, "l", "m")
+        assert made.get("k") == made.get("l") == made.get("m") != made.get("n")
+
+
 def test_the_first_reply_stays(tmp_path):
     with Cache(tmp_path / "c") as made:
         made.put("k", BODY, REPLY)

@@ -17,7 +17,7 @@ from experiments.llm import prices
 from experiments.llm.budget import Budget, BudgetSpent
 from experiments.llm.cache import Cache
 from experiments.llm.client import LLMClient, LLMError, Patience, Secret
-from experiments.llm.wire import Message, Request
+from experiments.llm.wire import Message, Request, Usage
 
 KEY = "sk-proj-7aQ2_very-secret-key-0815"
 ACTIONS = ("turn left", "go forward")
@@ -238,6 +238,25 @@ def test_nothing_is_paid_for_twice(endpoint, ask, tmp_path):
         other = ask(endpoint, cache=cache).ask(REQUEST, sample="1")
     assert again == first._replace(replayed=True) and not other.replayed
     assert len(endpoint.bodies) == 2
+
+
+def test_equal_requests_share_a_greedy_reply_that_depends_on_nothing_else(endpoint, ask, tmp_path):
+    greedy = REQUEST._replace(temperature=0.0)
+    with Cache(tmp_path / "c") as cache:
+        client = ask(endpoint, cache=cache, repeats=True)
+        first, other, again = (client.ask(greedy, sample=sample) for sample in "010")
+        drawn = [client.ask(greedy._replace(temperature=1.0), sample=sample) for sample in "01"]
+    assert (first.repeated, other.repeated, again.repeated) == (False, True, False)
+    assert other == first._replace(usage=Usage(0, 0), replayed=True, repeated=True)
+    assert again == first._replace(replayed=True)
+    assert not any(reply.replayed for reply in drawn) and len(endpoint.bodies) == 3
+    told = sum(reply.usage.input for reply in (first, other, *drawn))
+    assert told == endpoint.served.input
+
+
+def test_a_server_is_asked_in_the_ways_it_is_said_to_know(endpoint, ask):
+    reply = ask(endpoint, constraints=("grammar",)).ask(REQUEST._replace(actions=ACTIONS))
+    assert reply.constraint == "grammar" and "response_format" not in endpoint.bodies[0]
 
 
 def test_a_step_down_is_replayed_too(endpoint, ask, tmp_path):

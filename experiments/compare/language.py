@@ -28,7 +28,7 @@ from experiments.llm.client import LLMClient, Patience
 from experiments.llm.policy import LLMPolicy
 from experiments.llm.prompt import Demonstration, Protocol
 from experiments.llm.transcript import Transcript, read
-from experiments.llm.wire import Usage
+from experiments.llm.wire import GRAMMAR, Usage
 
 LOCAL = "local"
 CACHE = "cache.sqlite"
@@ -68,7 +68,8 @@ class Endpoints:
         """
         options, base_url = self.options, self.options.llm_base_url
         concurrency = 1 if self.protocol.notes else options.concurrency  # lessons follow each other
-        if model == LOCAL or model.endswith(".gguf"):
+        own = model == LOCAL or model.endswith(".gguf")
+        if own:
             from experiments.llm.local import LocalServer
 
             gguf = None if model == LOCAL else Path(model)
@@ -80,6 +81,8 @@ class Endpoints:
             model,
             api_key_env=options.llm_api_key_env,
             api=options.llm_api,
+            constraints=(GRAMMAR,) if own else None,  # the fewest tokens: a schema leaves room for blanks
+            repeats=own,
             prices=self.prices,
             budget=self.budget,
             cache=self._cache,

@@ -76,15 +76,16 @@ def _task(
 
 
 def _shares(row: Mapping[str, Any]) -> dict[str, float | None]:
-    """Parts of the decisions that were no plain answer, and what one episode and one success cost."""
-    decisions, usd = row["decisions"], row["usd"]
+    """Parts of the decisions that were no plain answer, and what a call, an episode and a success took."""
+    decisions, usd, asked = row["decisions"], row["usd"], row["calls"] - row["repeated"]
     of = lambda count: count / decisions if decisions else None
-    per_decision = lambda tokens: None if tokens is None or not decisions else tokens / decisions
+    per_call = lambda tokens: None if tokens is None or not asked else tokens / asked
     success = (row["success_rate"] or 0) * row["finished"]
     return {
         **{slip: of(row[slip]) for slip in ("invalid", "empty", "truncated", "defaulted")},
-        "tokens_in": per_decision(row["tokens_in"]),
-        "tokens_out": per_decision(row["tokens_out"]),
+        "repeated": row["repeated"] / row["calls"] if row["calls"] else None,
+        "tokens_in": per_call(row["tokens_in"]),
+        "tokens_out": per_call(row["tokens_out"]),
         "usd_per_episode": usd / row["finished"] if usd is not None and row["finished"] else None,
         "usd_per_success": usd / success if usd is not None and success else None,
     }

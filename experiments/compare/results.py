@@ -21,7 +21,7 @@ from typing import Any
 import numpy as np
 
 from experiments import statistics
-from experiments.compare.transcript import Played
+from experiments.compare.transcript import Played, is_repeated
 from experiments.compare.transcript import seconds as seconds_of
 from experiments.llm.transcript import COUNTED as SLIPS
 from experiments.llm.transcript import tally
@@ -67,6 +67,7 @@ def summary(planned: int, played: Sequence[Played]) -> dict[str, Any]:
         "decisions": sum(len(p.decisions) for p in played),
         **{slip: getattr(told, slip) for slip in SLIPS},
         "calls": told.calls,
+        "repeated": told.repeated,
         **dict(zip(TOKENS, (told.input, told.cached, told.output, told.reasoning), strict=True)),
         "usd": told.usd if told.calls else None,
         "rungs": told.rungs,
@@ -128,10 +129,12 @@ def paired_rates(pairs: Sequence[tuple[bool, bool]]) -> Difference:
 def timing(played: Sequence[Played], disclosure: Mapping[str, Any], watts: float) -> dict[str, Any]:
     """How long the decisions of an agent took, and its training, and what failed and was mended on the way.
 
+    Decisions that repeat an earlier reply of a model took no time and are left out.
+
     Args:
       watts: of this machine, for an estimate of its energy (0: none).
     """
-    seconds = [seconds_of(line) for p in played for line in p.decisions]
+    seconds = [seconds_of(line) for p in played for line in p.decisions if not is_repeated(line)]
     total, trained = float(sum(seconds)), disclosure.get("training_seconds")
     energy = lambda spent: watts * spent / 3600 if watts and spent and not disclosure.get("remote") else None
     return {
@@ -152,8 +155,8 @@ Table = Mapping[str, Mapping[str, Mapping[str, Any]]]
 
 COLUMNS = (
     *("task", "agent", "planned", "finished", "errored", "success_rate", "success_low", "success_high"),
-    *("return_mean", "return_low", "return_high", "length_mean", "decisions", *SLIPS, "calls", *TOKENS),
-    *("usd", "parameters", "training_steps"),
+    *("return_mean", "return_low", "return_high", "length_mean", "decisions", *SLIPS),
+    *("calls", "repeated", *TOKENS, "usd", "parameters", "training_steps"),
 )
 
 

@@ -93,6 +93,12 @@ def read_all(folder: Path, seeds: range) -> list[Played]:
     return [read(path) for seed in seeds if (path := folder / f"{seed}.jsonl").is_file()]
 
 
+def is_repeated(line: Mapping[str, Any]) -> bool:
+    """Whether all that a decision rests on was answered before, to equal requests."""
+    calls = line.get("calls", ())
+    return bool(calls) and all(map(transcript.repeats, calls))
+
+
 def seconds(line: Mapping[str, Any]) -> float:
     """How long a decision took: the policy's time, or that of all calls it needed without the waits."""
     return line["seconds"] if "seconds" in line else sum(call["latency"] for call in line["calls"])

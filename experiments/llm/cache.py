@@ -60,11 +60,15 @@ class Cache:
             row = self._file.execute("SELECT reply FROM replies WHERE key = ?", (key,)).fetchone()
         return None if row is None else reply_from(json.loads(row[0]))._replace(replayed=True)
 
-    def put(self, key: str, body: dict[str, Any], reply: Reply) -> None:
-        """Store a reply for good before anybody acts on it; the first one stays."""
-        row = (key, canonical(body), canonical(reply_to(reply)))
+    def put(self, key: str, body: dict[str, Any], reply: Reply, *others: str) -> None:
+        """Store a reply for good before anybody acts on it; the first one stays.
+
+        Args:
+          others: keys that it is found by, too; it is stored under all or none.
+        """
+        rows = [(name, canonical(body), canonical(reply_to(reply))) for name in (key, *others)]
         with self._lock, self._file:
-            self._file.execute("INSERT OR IGNORE INTO replies VALUES (?, ?, ?)", row)
+            self._file.executemany("INSERT OR IGNORE INTO replies VALUES (?, ?, ?)", rows)
 
     def close(self) -> None:
         """Close the file."""

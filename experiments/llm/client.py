@@ -3,6 +3,9 @@
 A reply comes from the cache if it was paid for before. Otherwise the endpoint is asked until it answers, a
 limit of patience is reached or the failure is one that asking again cannot mend. What the endpoint says goes
 through `Secret.hide` before anybody reads it.
+
+An endpoint whose greedy replies are functions of the request alone need not be asked the same twice: the
+reply is repeated, for no tokens, as none are read or written.
 """
 
 from __future__ import annotations
@@ -26,7 +29,7 @@ from experiments.llm import cache as caching
 from experiments.llm.budget import Budget
 from experiments.llm.cache import Cache
 from experiments.llm.prices import Prices, price
-from experiments.llm.wire import APIS, Broken, Reply, Request, error_in
+from experiments.llm.wire import APIS, Broken, Reply, Request, Usage, error_in
 
 AGAIN = (408, 409, 425, 429)
 """Statuses below 500 after which asking again may help."""
@@ -36,6 +39,8 @@ HOPELESS = "insufficient_quota"
 """A 429 that no waiting mends."""
 SHORTEST_SECRET = 8
 """Characters; shorter keys are placeholders ("none"), and hiding them would garble replies."""
+SHARED = "any"
+"""The sample of replies that all steps share."""
 LONGEST_WORDS = 300
 """Characters of an error that are repeated."""
 
@@ -118,6 +123,8 @@ class LLMClient:
       api: "openai" or "anthropic".
       tokens_field: what limits the output (empty: max_completion_tokens at OpenAI, else max_tokens).
       extra_body: fields that every request has besides ours, as {"reasoning_effort": "low"}.
+      constraints: in which ways it is asked for valid answers, the best first (None: those of the API).
+      repeats: its greedy replies are functions of the request alone, so that equal requests share one.
       prices: from `prices.load`.
       sleep: whoever stops many threads at once passes something that can be woken.
       draw: from [0, 1), the jitter of the waits.
@@ -135,6 +142,8 @@ class LLMClient:
         api: str = "openai",
         tokens_field: str = "",
         extra_body: Mapping[str, Any] | None = None,
+        constraints: tuple[str, ...] | None = None,
+        repeats: bool = False,
         prices: Prices | None = None,
         budget: Budget | None = None,
         cache: Cache | None = None,
@@ -154,6 +163,8 @@ class LLMClient:
         usual = "max_completion_tokens" if host == "api.openai.com" else "max_tokens"
         self.tokens_field = tokens_field or usual
         self.extra_body = dict(extra_body or {})
+        self._ways = self._api.constraints if constraints is None else constraints
+        self._repeats = repeats
         self.price = price(prices or {}, model, host)
         self.budget = budget or Budget()
         self.patience = patience or Patience()
@@ -215,7 +226,7 @@ class LLMClient:
     def _constraints(self, request: Request) -> tuple[str | None, ...]:
         if not request.actions:
             return (None,)
-        return (*self._api.constraints, None)
+        return (*self._ways, None)
 
     def _body(self, request: Request, constraint: str | None) -> dict[str, Any]:
         return self._api.encode(request, self.model, constraint, self.tokens_field) | self.extra_body
@@ -223,14 +234,24 @@ class LLMClient:
     def _replayed(self, bodies: list[tuple[str | None, dict[str, Any]]], sample: str) -> Reply | None:
         if self._cache is None:
             return None
-        for _, body in bodies:
-            if reply := self._cache.get(caching.key(self._endpoint, body, sample)):
+        keys = [self._keys(body, sample) for _, body in bodies]
+        for own, *_ in keys:
+            if reply := self._cache.get(own):
                 return reply
+        for shared in (key for _, *more in keys for key in more):
+            if reply := self._cache.get(shared):
+                return reply._replace(repeated=True, failures=(), usage=reply.usage and Usage(0, 0))
         if self._cache.replay_only:
             raise ReplayMiss(
                 f"the cache has no reply of {self.model} to this request, and nothing else may be asked"
             )
         return None
+
+    def _keys(self, body: dict[str, Any], sample: str) -> list[str]:
+        """What a reply is found by: its own sample and, where that makes no difference, any."""
+        greedy = self._repeats and body.get("temperature") == 0
+        samples = (sample, SHARED) if greedy else (sample,)
+        return [caching.key(self._endpoint, body, name) for name in samples]
 
     def _asked(self, bodies: list[tuple[str | None, dict[str, Any]]], sample: str) -> Reply:
         """The reply to the first body that the endpoint understands."""
@@ -248,7 +269,8 @@ class LLMClient:
             with self._lock:  # only now: a request that is refused in every form is wrong for another reason
                 self.refused = self.refused | refused
             if self._cache is not None:
-                self._cache.put(caching.key(self._endpoint, body, sample), self._shown(body), reply)
+                key, *others = self._keys(body, sample)
+                self._cache.put(key, self._shown(body), reply, *others)
             return reply
         raise AssertionError("the last body has no constraint")
 

@@ -115,6 +115,8 @@ class Tally(NamedTuple):
     calls: int
     replayed: int
     """Calls answered from the cache: paid for once, and counted once here."""
+    repeated: int
+    """Those of them that an equal request of another step had paid for: no tokens."""
     input: int | None
     """Tokens; None if any call does not tell."""
     output: int | None
@@ -151,6 +153,7 @@ def tally(lines: Sequence[Mapping[str, Any]]) -> Tally:
         decisions=len(decisions),
         calls=len(calls),
         replayed=sum(call["replayed"] for call in calls),
+        repeated=sum(map(repeats, calls)),
         input=everything("input"),
         output=everything("output"),
         cached=_told([usage["cached"] for usage in used if usage]),
@@ -161,6 +164,11 @@ def tally(lines: Sequence[Mapping[str, Any]]) -> Tally:
         failures=_counts([failure for call in calls for failure in call["failures"]]),
         models=tuple(sorted({call["model"] for call in calls if call["model"]})),
     )
+
+
+def repeats(call: Mapping[str, Any]) -> bool:
+    """Whether a call was answered as an equal one had been."""
+    return call.get("repeated", False)  # transcripts of earlier versions do not say
 
 
 def _told(counts: Sequence[int | None]) -> int | None:

@@ -84,6 +84,8 @@ class Reply(NamedTuple):
     """What went wrong in the attempts before."""
     replayed: bool = False
     """Whether it comes from the cache, so that nobody paid for it again."""
+    repeated: bool = False
+    """Whether it was given to an equal request of another step, so that this step cost nothing."""
 
 
 class Api(NamedTuple):
