@@ -16,9 +16,9 @@ from dreamer.loops.turn import Turn
 def advance(loops: Sequence[FusedLoop], batch: int) -> list[Turn]:
     """One dispatch for each of several single agents that share their programs; what happened to each.
 
-    With a batch of one every agent runs in its turn, as is best on a CPU, and does exactly what it does alone.
-    Otherwise those that learn are one batch, always of `batch` agents (free seats repeat the first one, and
-    nobody counts it); those that still collect their first steps take turns.
+    With a batch of one every agent runs in its turn, as is best on a CPU, and does exactly what it does
+    alone. Otherwise those that learn are one batch, always of `batch` agents (the first one fills free seats,
+    and nobody counts it); those that still collect their first steps take turns.
 
     Args:
       loops: of which at most `batch` learn, where that is above 1.

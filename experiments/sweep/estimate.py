@@ -12,11 +12,11 @@ from typing import Any, NamedTuple
 
 from dreamer import schema
 from dreamer.logger import read_rows
+from dreamer.status import span
 from experiments.run import TrainingStopped
 from experiments.sweep import lock, trial
 from experiments.sweep.crew import RunDied, train_apart
 from experiments.sweep.spec import Spec
-from experiments.sweep.table import span
 from experiments.sweep.trial import Part, TrialFailed
 
 ENOUGH = 4_000

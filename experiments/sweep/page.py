@@ -9,6 +9,7 @@ from typing import Any
 from dreamer import schema
 from dreamer.player import MEMBERS
 from dreamer.schema import ConfigError
+from dreamer.status import span
 from experiments.report import figures as report_figures
 from experiments.report import page
 from experiments.report.figures import COLORS, Curve
@@ -16,7 +17,7 @@ from experiments.report.report import Told, told
 from experiments.sweep import answer, figures, fresh, trial
 from experiments.sweep.spec import Spec
 from experiments.sweep.study import FAILED, FINISHED, PRUNED, Row, Study
-from experiments.sweep.table import outcome, short_names, span, values
+from experiments.sweep.table import outcome, short_names, values
 
 REPORT = "report.html"
 SHOWN = 4

@@ -8,6 +8,7 @@ import threading
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
+from dreamer.status import span
 from experiments.sweep import answer, trial
 from experiments.sweep.spec import Spec
 from experiments.sweep.study import ENDED, FINISHED, RUNNING, Row, Study
@@ -137,15 +138,6 @@ def seconds_left(
         return None
     waiting = spec.sweep.trials - sum(row.ended for row in rows) - sum(progress.values())
     return max(waiting, 0.0) * sum(took) / len(took) / max(min(workers, math.ceil(waiting)), 1)
-
-
-def span(seconds: float | None) -> str:
-    """Like 0:07, 12:30, 3:05:00."""
-    if seconds is None:
-        return "?"
-    minutes, rest = divmod(round(seconds), 60)
-    hours, minutes = divmod(minutes, 60)
-    return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"
 
 
 def shown(spec: Spec, rows: Sequence[Row]) -> list[Row]:
