@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Any
 
 from dreamer import schema
-from dreamer.player import MEMBERS
 from dreamer.schema import ConfigError
 from dreamer.status import span
 from experiments.report import figures as report_figures
@@ -86,9 +85,6 @@ def _curves(study: Study, best: Sequence[Row]) -> dict[str, str]:
 
 
 def _runs(study: Study, row: Row) -> list[Told]:
-    """The runs of a trial, the members of a population among them."""
-    found = []
-    for part in trial.parts(study.spec, row.params, study.trial_folder(row.number)):
-        members = sorted((part.folder / MEMBERS).glob("*"))
-        found += [told(folder) for folder in members or [part.folder] if (folder / "config.toml").is_file()]
-    return found
+    """The runs of a trial that have begun."""
+    parts = trial.parts(study.spec, row.params, study.trial_folder(row.number))
+    return [told(part.folder) for part in parts if (part.folder / "config.toml").is_file()]

@@ -1,0 +1,53 @@
+"""What runs of one structure share is made once."""
+
+from types import SimpleNamespace
+
+import jax
+import pytest
+import tiny
+
+from dreamer import schema
+from dreamer.config import Config, EvalConfig
+from dreamer.hyper import Hyper
+from experiments import program
+
+CFG = Config("grid:Catch", 200, agent=tiny.CFG, eval=EvalConfig(episodes=8))
+
+
+@pytest.mark.parametrize("path", ["seed", "agent.optim.lr", "agent.behavior.horizon", "agent.loss.free_nats"])
+def test_seeds_and_numbers_are_no_structure(path):
+    other = schema.replace_paths(CFG, {path: 3})
+    assert other != CFG and program.structure(other) == program.structure(CFG)
+
+
+@pytest.mark.parametrize(
+    "path", ["steps", "agent.rssm.deter", "loop.train_ratio", "agent.behavior.imag_length"]
+)
+def test_everything_else_is(path):
+    assert program.structure(schema.replace_paths(CFG, {path: 8})) != program.structure(CFG)
+
+
+def test_programs_players_and_worlds_are_kept():
+    with program.opened(CFG) as shared:
+        assert shared.alone() is shared.alone() and shared.alone(4_000) is not shared.alone()
+        params, hyper = shared.agent.init(jax.random.key(0)).params, Hyper.of(CFG.agent)
+        first = shared.player(params, hyper)
+        other = jax.tree.map(lambda x: x + 1, params)
+        assert shared.player(other, hyper) is first and first.everything == other
+        assert shared.player(params, hyper, greedy=False) is not first
+        assert shared.evaluation_world(16) is shared.evaluation_world(100)
+
+
+def test_worlds_are_closed_with_it(monkeypatch):
+    closed = []
+    with program.opened(CFG) as shared:
+        world = SimpleNamespace(close=lambda: closed.append(True))
+        monkeypatch.setattr(program.envs, "make", lambda *_, **__: world)
+        assert shared.evaluation_world(8) is world and not closed
+    assert closed == [True]
+
+
+def test_a_host_task_is_no_population():
+    cfg = schema.replace_paths(CFG, {"task": "minigrid:Empty-5x5", "population.seeds": 2})
+    with pytest.raises(schema.ConfigError, match="a population is one program"), program.opened(cfg):
+        pass

@@ -1,0 +1,148 @@
+"""Runs in one process: they come and go by messages, and what goes wrong in one stays with it."""
+
+import os
+import socket
+import tempfile
+import threading
+import time
+from types import SimpleNamespace
+
+import pytest
+
+from dreamer.config import Config
+from dreamer.schema import ConfigError
+from experiments.sweep import crew, seats
+from experiments.sweep.trial import Part, TrialFailed
+
+SHARED = object()
+"""The programs of every run."""
+
+
+class Counting:
+    """In the place of a `Seat`: a run of three turns, or of as many as its learning rate says."""
+
+    made: list["Counting"] = []
+
+    def __init__(self, cfg, folder, shared, lock):
+        self.folder, self.lock, self.turns, self.cpu_seconds = folder, lock, 0, 0.0
+        self.most = cfg.seed or 3
+        self.saved = self.is_closed = False
+        loop = SimpleNamespace(programs=SHARED)
+        self.run = SimpleNamespace(loop=loop, program=shared, done=False, save=self.save)
+        self.made.append(self)
+
+    def save(self, *, wait):
+        assert wait
+        self.saved = True
+
+    def take(self, turn):
+        self.turns += 1
+        if self.folder.name == "mad":
+            raise ConfigError("loss/total is\nnan")
+        if self.folder.name == "wrong":
+            raise ZeroDivisionError("division by zero")
+        time.sleep(0.01)
+        return self.turns == self.most
+
+    def close(self):
+        os.close(self.lock)
+        self.is_closed = True
+
+
+@pytest.fixture
+def company(monkeypatch, tmp_path):
+    """A crew whose other end works in a thread of this process."""
+    monkeypatch.setattr(Counting, "made", [])
+    monkeypatch.setattr(seats, "Seat", Counting)
+    monkeypatch.setattr(seats.abreast, "advance", lambda loops, batch: [None] * len(loops))
+    monkeypatch.setattr(seats.Company, "_program", lambda self, cfg: object())
+    ours, theirs = socket.socketpair()
+    stop: list[int] = []
+    thread = threading.Thread(target=lambda: (seats.Company(theirs, 2, 1).go_on(stop), theirs.close()))
+    thread.start()
+    found = crew.Abreast(0, 2)
+    found._socket, found._seats = ours, 2
+    found._said = tempfile.TemporaryFile()  # noqa: SIM115  # the crew closes it
+    found._process = SimpleNamespace(wait=lambda: thread.join(10) or 0)
+    yield SimpleNamespace(crew=found, thread=thread, stop=stop, ours=ours)
+    found.close()
+    assert not thread.is_alive() and all(seat.is_closed for seat in Counting.made)
+
+
+def begin(company, folder, seed=0) -> Part:
+    part = Part(Config("grid:Catch", 100, seed=seed), folder)
+    folder.parent.mkdir(exist_ok=True)
+    lock = os.open(folder.parent / "lock", os.O_RDWR | os.O_CREAT)
+    company.crew.start(part, lock)
+    os.close(lock)
+    return part
+
+
+def ended(company, count) -> dict[str, Exception | None]:
+    found = {}
+    for _ in range(200):
+        found |= {end.part.folder.name: end.error for end in company.crew.wait(0.05)}
+        if len(found) >= count:
+            return found
+    raise AssertionError(f"only {found}")
+
+
+def test_runs_go_on_side_by_side_until_each_is_done(company, tmp_path):
+    for name, turns in (("long", 6), ("short", 2)):
+        begin(company, tmp_path / name, turns)
+    assert ended(company, 1) == {"short": None}
+    begin(company, tmp_path / "next", 1)
+    assert ended(company, 2) == {"next": None, "long": None}
+    assert {seat.folder.name: seat.turns for seat in Counting.made} == {"long": 6, "short": 2, "next": 1}
+
+
+def test_what_goes_wrong_in_a_run_ends_that_one_alone(company, tmp_path):
+    for name in ("mad", "wrong", "well"):
+        begin(company, tmp_path / name)
+    told = ended(company, 3)
+    assert told["well"] is None
+    assert isinstance(told["mad"], TrialFailed) and str(told["mad"]) == "loss/total is nan"
+    assert str(told["wrong"]) == "ZeroDivisionError: division by zero"
+    assert (
+        "in take" in (tmp_path / crew.LOG).read_text()
+    )  # the trace of a fault of the program, for its mender
+
+
+def test_one_that_should_end_is_saved_and_leaves(company, tmp_path):
+    part = begin(company, tmp_path / "endless", 10**6)
+    company.crew.end(part)
+    company.crew.end(part)
+    assert ended(company, 1) == {"endless": None}
+    (seat,) = Counting.made
+    assert seat.saved and seat.is_closed
+
+
+def test_who_is_asked_to_stop_saves_everybody(company, tmp_path):
+    begin(company, tmp_path / "a", 10**6)
+    begin(company, tmp_path / "b", 10**6)
+    while len(Counting.made) < 2:
+        time.sleep(0.01)
+    company.stop.append(15)
+    company.thread.join(10)
+    assert all(seat.saved for seat in Counting.made)
+    assert ended(company, 2) == {"a": None, "b": None}
+
+
+def test_runs_whose_process_is_gone_have_died(company, tmp_path):
+    company.stop.append(9)
+    begin(company, tmp_path / "first", 10**6)
+    company.thread.join(10)
+    begin(company, tmp_path / "second", 10**6)
+    told = ended(company, 2)
+    assert isinstance(told["second"], crew.RunDied) and "is gone" in str(told["second"])
+
+
+def test_a_configuration_that_cannot_be_fails_and_lets_go_of_its_lock(company, tmp_path, monkeypatch):
+    def impossible(self, cfg):
+        raise ConfigError("the replay does not fit")
+
+    monkeypatch.setattr(seats.Company, "_program", impossible)
+    begin(company, tmp_path / "big")
+    assert str(ended(company, 1)["big"]) == "the replay does not fit"
+    held = [os.path.realpath(f"/proc/self/fd/{n}") for n in os.listdir("/proc/self/fd")]
+    assert str(tmp_path / "lock") not in held
