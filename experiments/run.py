@@ -279,6 +279,17 @@ class Run:
         if self._save_due():
             self.save()
 
+    def become(self, leader: Run, cfg: Config) -> None:
+        """Go on from where another run of the same program is, with other numbers of `Hyper`; saved."""
+        from dreamer.hyper import Hyper
+
+        self.cfg = cfg
+        self.loop.become(leader.loop, Hyper.of(cfg.agent))
+        self._begin()
+        session.write_atomically(self.folder / "config.toml", schema.dump_toml(cfg))
+        self._notice(f"going on from {leader.folder} at {self.loop.progress.env_steps:,} environment steps")
+        self.save()
+
     def save(self, wait: bool = False) -> None:
         """Checkpoint learner, counters and replay; one that fails is reported and the run goes on."""
         from dreamer.checkpoint import CheckpointError

@@ -56,6 +56,21 @@ def test_in_turns_each_does_exactly_what_it_does_alone(programs, alone):
         assert same(own.full, alone[seed][0].full)
 
 
+def test_one_that_follows_another_does_what_that_would_have_done(programs, alone):
+    """With the numbers and the seed of the other one; those are its own."""
+    leader, follower = loop(programs, 0), loop(programs, 0, lr=1e-3)
+    for own, turns in ((leader, 4), (follower, 2)):
+        for _ in range(turns):
+            own.advance()
+    follower.progress.seconds = 5.0
+    follower.become(leader, leader.hyper)
+    leader.advance()  # which gives its own arrays away
+    assert follower.progress.seconds == 5.0 and follower.progress.slots < leader.progress.slots
+    while not follower.done:
+        follower.advance()
+    assert same(follower.full, alone[0][0].full)
+
+
 @pytest.mark.slow  # a batch of three whole agents compiles for half a minute
 def test_as_a_batch_with_a_free_seat_each_does_what_it_does_alone(programs, alone):
     with jax.debug_key_reuse(False):  # a vmapped loop carries its keys, which look as if used twice

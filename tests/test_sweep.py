@@ -9,6 +9,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import threading
 import time
 from pathlib import Path
 
@@ -432,6 +433,46 @@ def test_trials_that_fall_behind_are_pruned(tmp_path, monkeypatch):
     assert states[:1] == [FINISHED] and states[4:] == [PRUNED] * 4
     pruned = json.loads((out / "trials.json").read_text())[4]
     assert pruned["reason"] == "fell behind after 100 steps" and pruned["score"] is None
+
+
+def test_trials_that_fall_behind_follow_those_that_lead(tmp_path, monkeypatch):
+    """Eight runs that begin at the same time and stay together."""
+    copies: list[tuple[Part, Part]] = []
+    together = threading.Barrier(8)
+
+    class Together(crew.Apart):
+        seats = 8
+
+        def copy(self, part, leader):
+            copies.append((part, leader))
+
+    def learns(part, ended, lock):
+        part.folder.mkdir(parents=True, exist_ok=True)
+        number = int(part.folder.parent.name)
+        for now in (110, 205, 330):
+            together.wait(60)
+            with (part.folder / "metrics.jsonl").open("a") as file:
+                file.write(json.dumps({"env_steps": now + number, "eval/return_mean": number}) + "\n")
+            time.sleep(0.3)
+        together.wait(60)
+        instant(part, ended, lock)
+
+    monkeypatch.setattr(worker, "LOOK", 0.0)
+    monkeypatch.setattr(worker, "TICK", 0.005)
+    monkeypatch.setattr(sweep, "Apart", Together)
+    path = write(tmp_path, trials=8, more='steps = 400\npruner = "exploit"')
+    text = path.read_text().replace('"agent.rssm.deter" = {choice = [64, 128]}', "")
+    path.write_text(text + "[fixed]\neval.every = 100\n")
+    run(path, tmp_path / "sweep", learns)
+    followers = [(int(p.folder.parent.name), int(q.folder.parent.name)) for p, q in copies]
+    assert len(followers) >= 2 and {f for f, _ in followers} == {0, 1} and {q for _, q in followers} <= {6, 7}
+    rows = json.loads((tmp_path / "sweep" / "trials.json").read_text())
+    assert [bool(row["moves"]) for row in rows] == [True, True] + [False] * 6
+    moved = rows[0]
+    last = moved["moves"][-1]
+    assert moved["params"] == last["params"] != last["before"] and last["from"] in (6, 7)
+    assert copies[0][0].cfg.agent.optim.lr == rows[followers[0][0]]["moves"][0]["params"][LR]
+    assert {row["state"] for row in rows} == {FINISHED}
 
 
 # Real runs

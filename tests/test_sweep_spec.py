@@ -126,6 +126,23 @@ def test_choices_survive_the_storage(choices):
         ({"fixed": {"steps": 3}}, r"fixed.steps: steps stands in the table \[sweep\]"),
         ({"fixed": {"population.seeds": 3}}, r"seeds stands in the table \[sweep\]"),
         ({"fixed": {"eval.episodes": 0}}, "judged by its evaluation"),
+        ({"sweep__pruner": "exploit"}, "exploit copies single runs; give it one task and seeds = 1"),
+        (
+            {"sweep__pruner": "exploit", "sweep__population": 1},
+            "runs in one program, but sweep.population is 1",
+        ),
+        (
+            {"sweep__pruner": "exploit", "sweep__task": "minigrid:Empty-5x5"},
+            "but minigrid:MiniGrid-Empty-5x5-v0 runs on the host",
+        ),
+        (
+            {
+                "sweep__pruner": "exploit",
+                "sweep__seeds": 1,
+                "space": {"agent.rssm.deter": {"int": [64, 128]}},
+            },
+            "exploit cannot vary agent.rssm.deter while a run goes on, only numbers as agent.optim.lr",
+        ),
         ({"fixed": {LR: 1e-3}}, r"in \[fixed\] and in \[space\]"),
         ({"space": {}}, "space is empty"),
         (

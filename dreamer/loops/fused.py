@@ -326,6 +326,14 @@ class FusedLoop:
         full = self.full
         return {**full.learner._asdict(), "loop": full.acting}
 
+    def become(self, leader: FusedLoop, hyper: Hyper) -> None:
+        """Go on from a copy of another loop of the same programs, with the own seed and other numbers."""
+        self.hyper = hyper
+        self.numbers = self._spread.split(hyper), self.numbers[1]
+        self.now = jax.tree.map(jnp.copy, leader.now)
+        for name in ("env_steps", "updates", "slots", "learning_since"):  # in place: others look at it
+            setattr(self.progress, name, getattr(leader.progress, name))
+
     def plan(self) -> Dispatch:
         """The next dispatch, of about `SECONDS`."""
         learn = self.progress.slots >= self.prefill

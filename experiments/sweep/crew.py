@@ -40,7 +40,7 @@ class RunDied(Exception):
 
 
 class Ended(NamedTuple):
-    """A run that is over, or was asked to end and is saved."""
+    """A run that is over, or was asked to end and is saved; its configuration is that of its start."""
 
     part: Part
     error: Exception | None
@@ -67,6 +67,10 @@ class Crew(Protocol):
         """Have a run saved and ended; asking twice is asking once."""
         ...
 
+    def copy(self, part: Part, leader: Part) -> None:
+        """Have a run go on from where another one is, with its own configuration, which has other numbers."""
+        ...
+
     def wait(self, seconds: float) -> list[Ended]:
         """Those that ended meanwhile; returns early if there are any."""
         ...
@@ -78,8 +82,11 @@ class Crew(Protocol):
 
 def crew_of(spec: Spec) -> Crew:
     """One program for the runs of a task of the device, unless the file wants them apart; else processes."""
-    together = spec.sweep.population != 1 and all(envs.is_on_device(task) for task in spec.tasks)
-    return Abreast(spec.sweep.population, spec.sweep.seeds) if together else Apart(train_apart)
+    sweep = spec.sweep
+    if sweep.population == 1 or not all(envs.is_on_device(task) for task in spec.tasks):
+        return Apart(train_apart)
+    everybody = sweep.trials if sweep.pruner == "exploit" else 0
+    return Abreast(sweep.population or everybody, sweep.seeds)
 
 
 def train_all(parts: Sequence[Part], lock: int, crew: Crew, stop: Callable[[], bool]) -> None:
@@ -147,6 +154,10 @@ class Apart:
         """The trainer notices."""
         self._asked.add(part.folder)
 
+    def copy(self, part: Part, leader: Part) -> None:
+        """Their memory is not shared."""
+        raise NotImplementedError("only runs in one process can be copied")
+
     def wait(self, seconds: float) -> list[Ended]:
         """At most one."""
         try:
@@ -211,6 +222,7 @@ class Abreast:
     Messages go over a socket, one line of JSON each, with the lock of a trial as a passed descriptor:
 
         -> {"train": folder, "config": file}      -> {"end": folder}
+        -> {"copy": folder, "leader": folder, "config": file}
         <- {"seats": number}                      <- {"ended": folder, "failed": why or null}
 
     Args:
@@ -290,8 +302,15 @@ class Abreast:
         if folder in self._asked:
             return
         self._asked.add(folder)
-        with contextlib.suppress(OSError):
-            self._socket.sendall(json.dumps({"end": folder}).encode() + b"\n")
+        self._send({"end": folder})
+
+    def copy(self, part: Part, leader: Part) -> None:
+        """At the next turn of its loop, if both still go on."""
+        self._send({"copy": str(part.folder), "leader": str(leader.folder), "config": str(_written(part))})
+
+    def _send(self, message: dict[str, str]) -> None:
+        with contextlib.suppress(OSError):  # it is gone, which `wait` tells
+            self._socket.sendall(json.dumps(message).encode() + b"\n")
 
     def wait(self, seconds: float) -> list[Ended]:
         """What the process told; if it is gone, all of its runs died with it."""

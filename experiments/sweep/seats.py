@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import TextIO
 
 import envs
-from dreamer.config import Config, load_toml
+from dreamer.config import HYPER, Config, load_toml
 from dreamer.loops import abreast
 from dreamer.loops.turn import Diverged, Turn
 from dreamer.schema import ConfigError
@@ -38,6 +38,10 @@ TOLD = (TrainingStopped, ConfigError, EnvError, envs.UnknownTask, envs.MissingEx
 """What may go wrong with a run; anything else is a fault of the program, and its trace is logged."""
 
 
+NUMBERS = tuple(f"agent.{path}" for path in HYPER.values())
+"""Fields that may be others when a run goes on: those of one that was copied are."""
+
+
 class Seat:
     """A run that goes on, its log and the lock of its trial."""
 
@@ -50,7 +54,7 @@ class Seat:
         self._open.callback(os.close, lock)
         self.log: TextIO = self._open.enter_context((folder.parent / LOG).open("a"))
         try:
-            resume = session.open_folder(folder, cfg, ())
+            resume = session.open_folder(folder, cfg, NUMBERS)
             session.record_surroundings(folder)
             self.run = Run(cfg, folder, shared, resume, Console(file=self.log), lambda: self.cpu_seconds)
             self._open.enter_context(self.run.opened())
@@ -118,15 +122,18 @@ class Company:
         for line in map(json.loads, lines):
             if "train" in line:
                 self._start(line["train"], line["config"], self._locks.pop(0))
-            elif line["end"] in self._seats:
+            elif line.get("end") in self._seats:
                 self._end(line["end"])
+            elif line.get("copy") in self._seats and line["leader"] in self._seats:
+                with self._telling(line["copy"]):
+                    leader = self._seats[line["leader"]].run
+                    self._seats[line["copy"]].run.become(leader, _read(line["config"]))
         return bool(data)
 
     def _start(self, folder: str, config: str, lock: int) -> None:
         with self._telling(folder), contextlib.ExitStack() as until_seated:
             until_seated.callback(os.close, lock)
-            cfg = load_toml(Path(config))
-            cfg = dataclasses.replace(cfg, loop=dataclasses.replace(cfg.loop, devices=1))
+            cfg = _read(config)
             shared = self._program(cfg)
             until_seated.pop_all()
             seat = self._seats[folder] = Seat(cfg, Path(folder), shared, lock)
@@ -189,6 +196,12 @@ class Company:
         with contextlib.suppress(OSError):  # nobody listens any more
             self._line.setblocking(True)
             self._line.sendall(json.dumps({"ended": folder, "failed": failed}).encode() + b"\n")
+
+
+def _read(config: str) -> Config:
+    """A configuration for one device: more runs, not more devices, fill a machine."""
+    cfg = load_toml(Path(config))
+    return dataclasses.replace(cfg, loop=dataclasses.replace(cfg.loop, devices=1))
 
 
 def main(words: list[str]) -> int:

@@ -65,6 +65,17 @@ class Dimension:
         number = isinstance(value, int | float) and not isinstance(value, bool)
         return number and self.low <= value <= self.high
 
+    def varied(self, value: Any, chance: np.random.Generator) -> Any:
+        """A value near another one: a fifth less or a quarter more; of choices a neighbour."""
+        up = bool(chance.integers(2))
+        if self.kind == "choice":
+            place = self.choices.index(value) + (1 if up else -1)
+            return self.choices[min(max(place, 0), len(self.choices) - 1)]
+        number = value * (1.25 if up else 0.8)
+        if self.kind == "int":
+            number = max(round(number), value + 1) if up else min(round(number), value - 1)
+        return self._typed(min(max(number, self.low), self.high))
+
     @property
     def distribution(self) -> BaseDistribution:
         """The same for Optuna, which has no lists among its choices: `encoded` names them."""

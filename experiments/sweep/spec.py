@@ -23,7 +23,7 @@ from typing import Any, Literal
 
 import envs
 from dreamer import schema
-from dreamer.config import Config, Count, Natural, Scale
+from dreamer.config import HYPER, Config, Count, Natural, Scale
 from dreamer.schema import ConfigError, Section
 from experiments import presets
 from experiments.presets.sizes import SIZES
@@ -63,8 +63,9 @@ class SweepConfig(Section):
     """No trial is started any more once all of them together have taken so long; 0 is no limit."""
     sampler: Literal["tpe", "cmaes", "random", "grid", "qmc"] = "tpe"
     """Who chooses: learning from what was tried (tpe, cmaes), or not (random, grid, qmc)."""
-    pruner: Literal["none", "halving", "hyperband"] = "none"
-    """Whether trials that fall behind end early: judged at evaluations during the first run of each."""
+    pruner: Literal["none", "halving", "hyperband", "exploit"] = "none"
+    """Whether trials that fall behind end early, judged at evaluations during the first run of each; with
+    exploit they go on from a copy of a leading one, with its values varied (population-based training)."""
     concurrency: Count = 1
     """Trials at the same time, where the launcher can."""
     population: Natural = 0
@@ -163,6 +164,8 @@ def read(content: Mapping[str, Any]) -> Spec:
         sweep, task=tuple(map(envs.canonical, sweep.task)), trials=_trials(sweep, space, queue)
     )
     spec = Spec(sweep, fixed, space, _queue(queue, space), base)
+    if sweep.pruner == "exploit":
+        _check_exploits(spec)
     _check_points(spec)
     return spec
 
@@ -298,6 +301,22 @@ def _queue(queue: Any, space: Mapping[str, Dimension]) -> tuple[dict[str, Any], 
                 raise ConfigError(f"enqueue: {path} must be {space[path]}, but it is {value!r}")
         found.append(entry)
     return tuple(found)
+
+
+def _check_exploits(spec: Spec) -> None:
+    """Raise a ConfigError unless a run can go on from a copy of another one, whatever their values."""
+    host = next((task for task in spec.tasks if not envs.is_on_device(task)), None)
+    if host is not None or spec.sweep.population == 1:
+        why = f"but {host} runs on the host" if host else "but sweep.population is 1"
+        raise ConfigError(f"sweep.pruner: exploit is for runs in one program, {why}")
+    if len(spec.tasks) > 1 or spec.sweep.seeds > 1:
+        raise ConfigError("sweep.pruner: exploit copies single runs; give it one task and seeds = 1")
+    numbers = [f"agent.{path}" for path in HYPER.values()]
+    fixed = next((path for path in spec.space if path not in numbers), None)
+    if fixed is not None:
+        raise ConfigError(
+            f"sweep.pruner: exploit cannot vary {fixed} while a run goes on, only numbers as {numbers[0]}"
+        )
 
 
 def _check_points(spec: Spec) -> None:

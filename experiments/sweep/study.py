@@ -54,6 +54,9 @@ class Row:
     seconds: float = 0.0
     attempts: int = 0
     """How often a worker took it, without those times when it was asked to stop."""
+    moves: tuple[Mapping[str, Any], ...] = ()
+    """Whenever it went on from a copy of another one: after how many `steps`, `from` which trial, and with
+    which `params` instead of `before`."""
 
     @property
     def ended(self) -> bool:
@@ -138,6 +141,9 @@ class Study:
     def _row(self, trial: Any) -> Row:
         space, about = self.spec.space, trial.user_attrs
         params = {k: space[k].decoded(trial.params[k]) for k in space if k in trial.params}
+        moves = tuple(about.get("moves", ()))
+        if moves:
+            params = dict(moves[-1]["params"])
         states = {"COMPLETE": FINISHED, "PRUNED": PRUNED, "FAIL": FAILED, "RUNNING": RUNNING}
         state = states.get(trial.state.name, WAITING)
         interval = about.get("interval")
@@ -153,6 +159,7 @@ class Study:
             about.get("log", ""),
             about.get("seconds", 0.0),
             about.get("attempts", 0),
+            moves,
         )
 
     def counts(self) -> Counts:
@@ -243,6 +250,12 @@ class Study:
             claim.seen[steps] = score
         return self._study.pruner.prune(self._study, self._storage.get_trial(trial_id))
 
+    def move(self, claim: Claim, move: Mapping[str, Any]) -> None:
+        """Note that a trial goes on from a copy of another one; see `Row.moves`."""
+        trial_id = self._trial_id(claim.row.number)
+        before = self._storage.get_trial(trial_id).user_attrs.get("moves", [])
+        self._note(trial_id, moves=[*before, dict(move)])
+
     def finish(self, claim: Claim, scores: Sequence[float], metric: str, interval: Sequence[float]) -> None:
         """End a trial with the score of every seed; its own is their mean."""
         about = {"scores": list(scores), "metric": metric, "interval": list(interval)}
@@ -283,9 +296,13 @@ class Study:
         self._note(self._trial_id(claim.row.number), seconds=claim.row.seconds + seconds)
 
     def importances(self) -> dict[str, float]:
-        """How much each field matters for the score, all together 1 (PED-ANOVA); empty for too few trials."""
+        """How much each field matters for the score, all together 1 (PED-ANOVA).
+
+        Empty for too few trials, and where trials changed their values.
+        """
         finished = [row for row in self.rows() if row.state == FINISHED]
-        if len(finished) < 4 or len({row.score for row in finished}) < 2:
+        too_few = len(finished) < 4 or len({row.score for row in finished}) < 2
+        if too_few or any(row.moves for row in finished):
             return {}
         return dict(_optuna().importance.get_param_importances(self._study))
 

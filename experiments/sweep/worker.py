@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import Any
+
+import numpy as np
 
 import envs
 from dreamer.schema import ConfigError
-from experiments.sweep import answer, crew, trial
+from experiments.sweep import answer, crew, exploit, trial
 from experiments.sweep.crew import LOG, Crew, RunDied
 from experiments.sweep.study import Claim, Study
 from experiments.sweep.trial import Part, TrialFailed
@@ -33,7 +36,10 @@ def work(study: Study, stop: Any, say: Callable[[str], None], crew: Crew) -> Non
             if not held:
                 return
             for part, error in crew.wait(TICK):
-                next(own for own in held if part in own.going).ended(part, error)
+                for own in held:
+                    own.ended(part.folder, error)
+            if study.spec.sweep.pruner == "exploit" and not stop:
+                _exploit(study, [own for own in held if own.going], crew)
             spent = (time.monotonic() - began) / len(held)
             for own in list(held):
                 own.seconds += spent
@@ -62,6 +68,25 @@ def _fill(study: Study, held: list[Held], stop: Any, crew: Crew) -> None:
             return
 
 
+def _exploit(study: Study, held: Sequence[Held], crew: Crew) -> None:
+    """Where all were judged once more, have those that fell behind follow those that lead."""
+    every, sweep = study.spec.base.eval.every, study.spec.sweep
+    judged = {own.claim.row.number: own.rungs(every) for own in held}
+    rung = exploit.agreed(list(judged.values()))
+    if rung is None or rung <= max(own.moved for own in held):
+        return
+    chance = np.random.default_rng([sweep.seed, rung])
+    scores = {number: scores[rung] for number, scores in judged.items()}
+    found = exploit.leaders(scores, maximizes=study.spec.maximizes, chance=chance)
+    by_number = {own.claim.row.number: own for own in held}
+    values = {number: own.values for number, own in by_number.items()}
+    for number, leader in found.items():
+        new = exploit.explored(values[leader], study.spec.space, chance)
+        by_number[number].follow(by_number[leader], new, rung * every, crew)
+    for own in held:
+        own.moved = rung
+
+
 class Held:
     """A trial that is ours, and its runs."""
 
@@ -74,6 +99,10 @@ class Held:
         self.error: Exception | None = None
         self.going: list[Part] = []
         self.runs: list[Part] = []
+        self.values = dict(claim.row.params)
+        every = study.spec.base.eval.every
+        self.moved = max((move["steps"] // every for move in claim.row.moves), default=0)
+        """How often it was judged when those that fell behind followed others last."""
         self._looked = time.monotonic()
         try:
             self.runs = trial.parts(study.spec, claim.row.params, claim.folder)
@@ -88,10 +117,11 @@ class Held:
             self.going.append(part)
             self.waiting.remove(part)
 
-    def ended(self, part: Part, error: Exception | None) -> None:
-        """A run is over."""
-        self.going.remove(part)
-        self.error = self.error or error
+    def ended(self, folder: Path, error: Exception | None) -> None:
+        """A run is over; it may be one of ours."""
+        left = [part for part in self.going if part.folder != folder]
+        if len(left) < len(self.going):
+            self.going, self.error = left, self.error or error
 
     def look(self, stop: Any, crew: Crew) -> None:
         """End the runs if we should stop, if one failed, or if the first one fell behind."""
@@ -112,6 +142,21 @@ class Held:
             if self.study.falls_behind(self.claim, steps, score):
                 self.behind = steps
                 return
+
+    def rungs(self, every: int) -> dict[int, float]:
+        """{how many times so many steps it had taken: its score then}."""
+        return {steps // every: score for steps, score in self.claim.seen.items()}
+
+    def follow(self, leader: Held, values: dict[str, Any], steps: int, crew: Crew) -> None:
+        """Go on from a copy of another one, with these values."""
+        try:
+            (part,) = trial.parts(self.study.spec, values, self.claim.folder)
+        except ConfigError:  # they cannot be together: it stays what it is
+            return
+        about = {"steps": steps, "from": leader.claim.row.number, "params": values, "before": self.values}
+        self.study.move(self.claim, about)
+        crew.copy(part, leader.runs[0])
+        self.values, self.runs, self.going = values, [part], [part]
 
     def conclude(self, stop: Any, say: Callable[[str], None]) -> None:
         """Say how the trial ended, if it did, and let go of it."""
