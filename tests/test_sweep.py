@@ -12,6 +12,7 @@ import sys
 import threading
 import time
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -24,7 +25,7 @@ from dreamer.config import load_toml
 from dreamer.schema import ConfigError
 from experiments import session, statistics
 from experiments.run import TrainingStopped
-from experiments.sweep import answer, crew, lock, spec, study, sweep, table, trial, worker
+from experiments.sweep import answer, crew, estimate, lock, spec, study, sweep, table, trial, worker
 from experiments.sweep.options import SweepOptions, SweepReportOptions
 from experiments.sweep.study import FAILED, FINISHED, PRUNED, RUNNING, Row, Study
 from experiments.sweep.trial import Part, TrialFailed
@@ -473,6 +474,29 @@ def test_trials_that_fall_behind_follow_those_that_lead(tmp_path, monkeypatch):
     assert moved["params"] == last["params"] != last["before"] and last["from"] in (6, 7)
     assert copies[0][0].cfg.agent.optim.lr == rows[followers[0][0]]["moves"][0]["params"][LR]
     assert {row["state"] for row in rows} == {FINISHED}
+
+
+# What it will cost
+
+
+@pytest.mark.parametrize(
+    ("task", "whole"), [("grid:Catch", 10.0 + 4 * 10.0), ("minigrid:Empty-5x5", 4 * 20.0)]
+)
+def test_the_cost_is_that_of_a_short_run_times_all_runs(tmp_path, monkeypatch, task, whole):
+    """A run begins for 10 s and learns for 10 s; two workers have four each. One program begins once."""
+    path = write(tmp_path, trials=4, seeds=2, more="steps = 11_000")
+    path.write_text(path.read_text().replace("grid:DoorKey-5x5", task))
+    clock = iter((0.0, 12.0))
+    monkeypatch.setattr(estimate, "time", SimpleNamespace(monotonic=clock.__next__))
+
+    def learns(part, ended, lock):
+        part.folder.mkdir(parents=True)
+        rows = [{"env_steps": 10_100, "seconds": 11.0}, {"env_steps": 10_300, "seconds": 13.0}]
+        (part.folder / "metrics.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+
+    monkeypatch.setattr(estimate, "train_apart", learns)
+    monkeypatch.setattr(estimate, "_Enough", lambda part: None)
+    assert estimate.measure(spec.load(path), workers=2) == pytest.approx((20.0, 8, whole))
 
 
 # Real runs

@@ -15,7 +15,7 @@ from dreamer.logger import read_rows
 from dreamer.status import span
 from experiments.run import TrainingStopped
 from experiments.sweep import lock, trial
-from experiments.sweep.crew import RunDied, train_apart
+from experiments.sweep.crew import Apart, RunDied, crew_of, train_apart
 from experiments.sweep.spec import Spec
 from experiments.sweep.trial import Part, TrialFailed
 
@@ -90,11 +90,12 @@ def measure(spec: Spec, workers: int) -> Cost:
         finally:
             held.release()
         took, learned, seconds = time.monotonic() - began, *_learning(part)
-    rate = seconds / learned if learned else 0.0
-    one = took - seconds + rate * max(runs[0].cfg.steps - runs[0].cfg.loop.prefill, 0)
+    begin, rate = took - seconds, seconds / learned if learned else 0.0
+    learn = rate * max(runs[0].cfg.steps - runs[0].cfg.loop.prefill, 0)
     count = len(runs) * spec.sweep.trials
     rounds = math.ceil(spec.sweep.trials / workers) * len(runs)
-    return Cost(one, count, one * rounds)
+    begins = rounds if isinstance(crew_of(spec), Apart) else 1  # one program begins once
+    return Cost(begin + learn, count, begins * begin + rounds * learn)
 
 
 def _beginning(part: Part) -> Part:
