@@ -189,7 +189,7 @@ class Run:
         """Go on until the steps are done (then evaluate) or until asked to stop; saves in both cases."""
         with self.opened(), self.guarded():
             self._train(stop)
-            self.save(wait=True)
+            self.end()
             return None if stop else self.finish()
 
     @contextlib.contextmanager
@@ -236,7 +236,7 @@ class Run:
             if stop or self.done:
                 break
             self.between()
-        self._log(self.loop.settle())
+        self._pending += self.loop.settle()
 
     def _begin(self) -> None:
         """Set the clocks of what happens between turns."""
@@ -260,12 +260,17 @@ class Run:
         if self._pending and self._log_due():
             self._log()
 
-    def _log(self, last: Sequence[dict[str, float]] = ()) -> None:
+    def _log(self) -> None:
         """A row of metrics of all updates since the last one."""
         assert self.logger is not None
-        rows, self._pending = [*self._pending, *last], []
+        rows, self._pending = self._pending, []
         if rows:
             self.logger.metrics(means(rows))
+
+    def end(self) -> None:
+        """Log what is left, and save."""
+        self._log()
+        self.save(wait=True)
 
     def between(self) -> None:
         """Evaluate, report and save if one of them is due."""
@@ -283,7 +288,8 @@ class Run:
         """Go on from where another run of the same program is, with other numbers of `Hyper`; saved."""
         from dreamer.hyper import Hyper
 
-        self.cfg = cfg
+        self._log()
+        self.cfg, self.saved_at = cfg, -1
         self.loop.become(leader.loop, Hyper.of(cfg.agent))
         self._begin()
         session.write_atomically(self.folder / "config.toml", schema.dump_toml(cfg))

@@ -9,6 +9,7 @@ from types import SimpleNamespace
 
 import pytest
 
+from dreamer import schema
 from dreamer.config import Config
 from dreamer.schema import ConfigError
 from experiments.sweep import crew, seats
@@ -27,16 +28,23 @@ class Counting:
         self.folder, self.lock, self.turns, self.cpu_seconds = folder, lock, 0, 0.0
         self.most = cfg.seed or 3
         self.saved = self.is_closed = False
-        loop = SimpleNamespace(programs=SHARED)
-        self.run = SimpleNamespace(loop=loop, program=shared, done=False, save=self.save)
+        loop = SimpleNamespace(programs=SHARED, progress=SimpleNamespace(slots=0))
+        self.run = SimpleNamespace(
+            loop=loop, program=shared, done=False, end=self.end, become=self.become, folder=folder
+        )
+        self.led: list[tuple[str, int, int]] = []
         self.made.append(self)
 
-    def save(self, *, wait):
-        assert wait
+    def end(self):
         self.saved = True
+
+    def become(self, leader, cfg):
+        self.led.append((leader.folder.name, leader.loop.progress.slots, cfg.seed))
+        self.most = cfg.seed
 
     def take(self, turn):
         self.turns += 1
+        self.run.loop.progress.slots += 1
         if self.folder.name == "mad":
             raise ConfigError("loss/total is\nnan")
         if self.folder.name == "wrong":
@@ -115,6 +123,18 @@ def test_one_that_should_end_is_saved_and_leaves(company, tmp_path):
     assert ended(company, 1) == {"endless": None}
     (seat,) = Counting.made
     assert seat.saved and seat.is_closed
+
+
+def test_a_run_follows_one_that_is_as_far_as_it_is(company, tmp_path):
+    follower = begin(company, tmp_path / "follower", 10**6)
+    while not Counting.made or Counting.made[0].turns < 5:
+        time.sleep(0.01)
+    leader = begin(company, tmp_path / "leader", 60)
+    company.crew.copy(Part(schema.replace_paths(follower.cfg, {"seed": 50}), follower.folder), leader)
+    assert ended(company, 2) == {"leader": None, "follower": None}
+    one = Counting.made[0]
+    ((name, slots, seed),) = one.led
+    assert (name, seed) == ("leader", 50) and 5 <= slots <= one.turns == 50
 
 
 def test_who_is_asked_to_stop_saves_everybody(company, tmp_path):

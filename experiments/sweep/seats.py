@@ -76,7 +76,7 @@ class Seat:
 
     def finish(self) -> bool:
         """Save and evaluate; true."""
-        self.run.save(wait=True)
+        self.run.end()
         self.run.finish()
         return True
 
@@ -98,6 +98,8 @@ class Company:
         self._line, self._count, self._batch = line, seats, batch
         self._text, self._locks = b"", list[int]()
         self._seats: dict[str, Seat] = {}
+        self._following: dict[str, tuple[str, str]] = {}
+        """Runs that wait until the one they will follow has come as far as they have."""
         self._programs: dict[str, tuple[contextlib.ExitStack, Program]] = {}
 
     def go_on(self, stop: session.Stop) -> None:
@@ -125,9 +127,7 @@ class Company:
             elif line.get("end") in self._seats:
                 self._end(line["end"])
             elif line.get("copy") in self._seats and line["leader"] in self._seats:
-                with self._telling(line["copy"]):
-                    leader = self._seats[line["leader"]].run
-                    self._seats[line["copy"]].run.become(leader, _read(line["config"]))
+                self._following[line["copy"]] = line["leader"], line["config"]
         return bool(data)
 
     def _start(self, folder: str, config: str, lock: int) -> None:
@@ -154,9 +154,11 @@ class Company:
 
     def _advance(self) -> None:
         """One dispatch for the runs that share the program of the one that came first."""
+        self._follow()
         began = time.process_time()
-        programs = next(iter(self._seats.values())).run.loop.programs
-        group = [(f, seat) for f, seat in self._seats.items() if seat.run.loop.programs is programs]
+        going = {folder: seat for folder, seat in self._seats.items() if folder not in self._following}
+        programs = next(iter(going.values())).run.loop.programs
+        group = [(f, seat) for f, seat in going.items() if seat.run.loop.programs is programs]
         with self._telling(*(folder for folder, _ in group)):
             turns = abreast.advance([seat.run.loop for _, seat in group], self._batch)
             for _, seat in group:
@@ -169,10 +171,23 @@ class Company:
                     if over:
                         self._tell(folder)
 
+    def _follow(self) -> None:
+        """Let those follow whose leader is far enough; if it is gone, or waits itself, they go on alone."""
+        steps = lambda folder: self._seats[folder].run.loop.progress.slots
+        for folder, (leader, config) in list(self._following.items()):
+            is_there = leader in self._seats and leader not in self._following
+            if folder not in self._seats:
+                del self._following[folder]
+            elif not is_there or steps(leader) >= steps(folder):
+                del self._following[folder]
+                with self._telling(folder):
+                    own = self._seats[folder].run
+                    own.become(self._seats[leader].run if is_there else own, _read(config))
+
     def _end(self, folder: str) -> None:
         """Save a run and leave it."""
         with self._telling(folder):
-            self._seats[folder].run.save(wait=True)
+            self._seats[folder].run.end()
             self._tell(folder)
 
     @contextlib.contextmanager
