@@ -369,7 +369,11 @@ def test_who_cannot_play_a_task_sits_it_out_and_plays_the_others(tmp_path, capsy
     assert (row["planned"], row["finished"], row["success_rate"]) == (0, 0, None)
     assert "no scripted player" in row["absent"] and row["absent"] in printed.err
     assert tasks["probe:chosen"]["random"]["finished"] == 2
-    assert "does not play here" in (tmp_path / "report.html").read_text()
+    page = (tmp_path / "report.html").read_text()
+    assert "does not play here" in page
+    overview = page.split('<table class="overview">')[1].split("</table>")[0]
+    scripted, random = overview.split("<tr>")[2:]
+    assert "100.0%" in scripted and "does not play" in scripted and "does not play" not in random
 
 
 # --- playing ---------------------------------------------------------------------------------------

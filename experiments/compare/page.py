@@ -61,6 +61,9 @@ def _task(
     return {
         "name": task,
         "rows": here,
+        "score": score,
+        "priced": any(row["usd"] is not None for row in here.values()),
+        "reasons": any(row["tokens_reasoning"] is not None for row in here.values()),
         "absent": {name: row["absent"] for name, row in rows.items() if row["absent"] is not None},
         "timings": timings,
         "shares": {name: _shares(row) for name, row in rows.items()},
