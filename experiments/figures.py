@@ -2,11 +2,13 @@
 
 python -m experiments.figures                          from the measured files there
 python -m experiments.figures inside EARLIER LATER     from two runs of a task: what their models expect
+python -m experiments.figures page report.html         the top of the page of a comparison, in Chromium
 """
 
 from __future__ import annotations
 
 import json
+import shutil
 import sys
 from pathlib import Path
 from typing import Any
@@ -170,6 +172,21 @@ def cards(earlier: Path, later: Path, path: Path) -> None:
     figure.savefig(path, dpi=120)
 
 
+def photograph(page: Path, path: Path, width: int = 960) -> None:
+    """The top of a page as a browser shows it, down to the end of its first figure."""
+    from playwright.sync_api import sync_playwright
+
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=shutil.which("chromium"), args=["--no-sandbox"])
+        tab = browser.new_page(viewport={"width": width, "height": 800})
+        tab.goto(page.absolute().as_uri())
+        box = tab.locator("figure").first.bounding_box()
+        assert box is not None
+        clip = {"x": 0, "y": 0, "width": width, "height": box["y"] + box["height"] + 16}
+        tab.screenshot(path=path, clip=clip, full_page=True)
+        browser.close()
+
+
 FIGURES = {"quickstart-16-seeds": seeds, "bench-loop": loops}
 """Files in `experiments/results/` and what draws them."""
 
@@ -179,6 +196,9 @@ def main(words: list[str]) -> None:
         earlier, later = map(Path, words[1:])
         inside(earlier, later, RESULTS / "open-loop.png")
         cards(earlier, later, RESULTS / "report-cards.png")
+        return
+    if words[:1] == ["page"] and len(words) == 2:
+        photograph(Path(words[1]), RESULTS / "compare-minigrid.png")
         return
     if words:
         sys.exit(__doc__)
