@@ -84,6 +84,33 @@ def loops(content: dict[str, Any], path: Path) -> None:
     _finish(figure, axes, path)
 
 
+def sweep(content: dict[str, Any], path: Path) -> None:
+    """How much every field of a sweep matters, and the score of each trial by each field."""
+    from matplotlib.figure import Figure
+
+    importance, trials = content["importance"], content["trials"]
+    fields = sorted(importance, key=lambda field: -importance[field])
+    names = [field.rpartition(".")[2] for field in fields]
+    figure = Figure(figsize=(9.6, 2.6), layout="constrained")
+    bars, *panels = figure.subplots(1, 1 + len(fields), width_ratios=[1.3] + [1] * len(fields))
+    bars.barh(names[::-1], [importance[field] for field in fields[::-1]], color=ACCENT, height=0.55)
+    bars.set(xlabel="importance", xlim=(0, 1))
+    bars.set_title(f"{content['task']}: {len(trials)} trials", loc="left", fontsize=10)
+    for axes, field, name in zip(panels, fields, names, strict=True):
+        values = [trial["params"][field] for trial in trials]
+        for value, trial in zip(values, trials, strict=True):
+            axes.plot([value] * 2, trial["interval"], color=ACCENT, lw=1)
+            axes.scatter(value, trial["score"], s=22, color=ACCENT, zorder=3, lw=0)
+        axes.set(xlabel=name, xscale="log", ylim=(-0.03, 1.03))
+        axes.minorticks_off()
+        axes.set_xticks([float(f"{value:.1g}") for value in (min(values), max(values))])
+        axes.xaxis.set_major_formatter(lambda x, _: f"{x:g}")
+    panels[0].set_ylabel(content["metric"].replace("_", " "))
+    for axes in (bars, *panels):
+        axes.spines[["top", "right"]].set_visible(False)
+    figure.savefig(path, dpi=130)
+
+
 def _finish(figure: Any, axes: Any, path: Path) -> None:
     axes.spines[["top", "right"]].set_visible(False)
     figure.savefig(path, dpi=130)
@@ -187,7 +214,7 @@ def photograph(page: Path, path: Path, width: int = 960) -> None:
         browser.close()
 
 
-FIGURES = {"quickstart-16-seeds": seeds, "bench-loop": loops}
+FIGURES = {"quickstart-16-seeds": seeds, "bench-loop": loops, "sweep-quickstart": sweep}
 """Files in `experiments/results/` and what draws them."""
 
 

@@ -70,5 +70,12 @@ def test_pictures_are_drawn(population, tmp_path):
         {**row, "loop": "fused", "members": 4, "cpu_s_per_1000": 2.0},
     ]
     figures.loops({"rows": rows, "device": "2 x cpu"}, tmp_path / "loops.png")
-    for name in ("seeds", "loops"):
+    trials = [
+        {"params": {"agent.optim.lr": lr, "agent.behavior.entropy": lr}, "score": 0.5, "interval": [0.4, 0.6]}
+        for lr in (1e-3, 4e-3)
+    ]
+    importance = {"agent.optim.lr": 0.2, "agent.behavior.entropy": 0.8}
+    told = {"task": "t", "metric": "success_rate", "importance": importance, "trials": trials}
+    figures.sweep(told, tmp_path / "sweep.png")
+    for name in ("seeds", "loops", "sweep"):
         assert (tmp_path / f"{name}.png").read_bytes().startswith(b"\x89PNG")
