@@ -143,11 +143,11 @@ def test_an_environment_that_raises_is_named_and_what_was_learned_is_saved(tmp_p
 
 
 def test_levels_are_for_training_in_both_loops():
-    with run._world(change(task="probe:continuous", env__levels=2)) as env:
-        shown = np.concatenate([env.reset().obs["vector"] for _ in range(9)])
+    with program.opened(change(task="probe:continuous", env__levels=2)) as opened:
+        shown = np.concatenate([opened.env.reset().obs["vector"] for _ in range(9)])
     assert len(np.unique(shown, axis=0)) == 2
-    with run._world(change(task="grid:Catch", env__levels=2)) as env:
-        assert isinstance(env, Levels) and env.levels == 2
+    with program.opened(change(task="grid:Catch", env__levels=2)) as opened:
+        assert isinstance(opened.env, Levels) and opened.env.levels == 2
 
 
 def start(folder: Path, **fields) -> subprocess.Popen:
