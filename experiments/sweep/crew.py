@@ -67,16 +67,20 @@ class Crew(Protocol):
         """Have a run saved and ended; asking twice is asking once."""
         ...
 
-    def copy(self, part: Part, leader: Part) -> None:
-        """Have a run go on from where another one is, with its own configuration, which has other numbers."""
-        ...
-
     def wait(self, seconds: float) -> list[Ended]:
         """Those that ended meanwhile; returns early if there are any."""
         ...
 
     def close(self) -> None:
         """Let go of what is not training."""
+        ...
+
+
+class Copier(Protocol):
+    """What also copies runs: a crew that has them in one process, as a sweep that exploits always does."""
+
+    def copy(self, part: Part, leader: Part) -> None:
+        """Have a run go on from where another one is, with its own configuration, which has other numbers."""
         ...
 
 
@@ -153,10 +157,6 @@ class Apart:
     def end(self, part: Part) -> None:
         """The trainer notices."""
         self._asked.add(part.folder)
-
-    def copy(self, part: Part, leader: Part) -> None:
-        """Their memory is not shared."""
-        raise NotImplementedError("only runs in one process can be copied")
 
     def wait(self, seconds: float) -> list[Ended]:
         """At most one."""

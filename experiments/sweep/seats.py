@@ -20,24 +20,20 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TextIO
 
-import envs
 from dreamer.config import HYPER, Config, load_toml
 from dreamer.loops import abreast
 from dreamer.loops.turn import Diverged, Turn
-from dreamer.schema import ConfigError
-from envs.api import EnvError
 from experiments import machine, program, session
 from experiments.program import Program
 from experiments.run import Run, TrainingStopped
 from experiments.sweep.child import end_with_parent
 from experiments.sweep.crew import LOG, ON_ACCELERATOR
+from experiments.sweep.trial import FAULTS
 
 KEPT = 4
 """Programs that are kept although nobody uses them now."""
-TOLD = (TrainingStopped, ConfigError, EnvError, envs.UnknownTask, envs.MissingExtra)
-"""What may go wrong with a run; anything else is a fault of the program, and its trace is logged."""
-
-
+TOLD = (TrainingStopped, *FAULTS)
+"""What may go wrong with a run; the trace of anything else is logged for whoever mends it."""
 NUMBERS = tuple(f"agent.{path}" for path in HYPER.values())
 """Fields that may be others when a run goes on: those of one that was copied are."""
 
@@ -157,6 +153,8 @@ class Company:
         self._follow()
         began = time.process_time()
         going = {folder: seat for folder, seat in self._seats.items() if folder not in self._following}
+        if not going:  # the last one could not follow
+            return
         programs = next(iter(going.values())).run.loop.programs
         group = [(f, seat) for f, seat in going.items() if seat.run.loop.programs is programs]
         with self._telling(*(folder for folder, _ in group)):

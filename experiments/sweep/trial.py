@@ -15,8 +15,10 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+import envs
 from dreamer.config import Config
 from dreamer.logger import read_rows
+from dreamer.schema import ConfigError
 from experiments import statistics
 from experiments.sweep.spec import Spec
 
@@ -39,6 +41,10 @@ class Score(NamedTuple):
 
 class TrialFailed(Exception):
     """A trial has no score; the message says why."""
+
+
+FAULTS = (TrialFailed, ConfigError, envs.EnvError, envs.UnknownTask, envs.MissingExtra)
+"""What fails a trial; anything else is a fault of the program."""
 
 
 def parts(spec: Spec, params: Mapping[str, Any], folder: Path, seeds: range | None = None) -> list[Part]:

@@ -5,19 +5,16 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 
-import envs
 from dreamer.schema import ConfigError
 from experiments.sweep import answer, crew, exploit, trial
-from experiments.sweep.crew import LOG, Crew, RunDied
+from experiments.sweep.crew import LOG, Copier, Crew, RunDied
 from experiments.sweep.study import Claim, Study
-from experiments.sweep.trial import Part, TrialFailed
+from experiments.sweep.trial import FAULTS, Part
 
-FAULTS = (TrialFailed, ConfigError, envs.EnvError, envs.UnknownTask, envs.MissingExtra)
-"""What fails a trial; anything else is a fault of the sweep."""
 TICK, LOOK = 0.25, 1.0
 """Seconds between two turns, and between two looks at how a run stands."""
 
@@ -39,7 +36,7 @@ def work(study: Study, stop: Any, say: Callable[[str], None], crew: Crew) -> Non
                 for own in held:
                     own.ended(part.folder, error)
             if study.spec.sweep.pruner == "exploit" and not stop:
-                _exploit(study, [own for own in held if own.going], crew)
+                _exploit(study, [own for own in held if own.going], cast(Copier, crew))
             spent = (time.monotonic() - began) / len(held)
             for own in list(held):
                 own.seconds += spent
@@ -68,7 +65,7 @@ def _fill(study: Study, held: list[Held], stop: Any, crew: Crew) -> None:
             return
 
 
-def _exploit(study: Study, held: Sequence[Held], crew: Crew) -> None:
+def _exploit(study: Study, held: Sequence[Held], crew: Copier) -> None:
     """Where all were judged once more, have those that fell behind follow those that lead."""
     every, sweep = study.spec.base.eval.every, study.spec.sweep
     judged = {own.claim.row.number: own.rungs(every) for own in held}
@@ -147,7 +144,7 @@ class Held:
         """{how many times so many steps it had taken: its score then}."""
         return {steps // every: score for steps, score in self.claim.seen.items()}
 
-    def follow(self, leader: Held, values: dict[str, Any], steps: int, crew: Crew) -> None:
+    def follow(self, leader: Held, values: dict[str, Any], steps: int, crew: Copier) -> None:
         """Go on from a copy of another one, with these values."""
         try:
             (part,) = trial.parts(self.study.spec, values, self.claim.folder)
