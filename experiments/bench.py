@@ -21,6 +21,7 @@ from rich.table import Table
 from dreamer.config import AgentConfig
 from dreamer.schema import replace_paths
 from envs.api import Space
+from experiments import machine
 from experiments.presets.sizes import SIZES
 
 OBS = {"vector": Space((8,), "float32"), "image": Space((64, 64, 3), "uint8")}
@@ -169,6 +170,7 @@ def measure(size: str, obs: str, batch: int, length: int, dtype: str = "auto") -
         state, _, metrics = step(state, data, hyper, key=keys.pop())
         jax.block_until_ready((state, metrics))
 
+    machine.release_memory()  # as in training
     update()
     wall, cpu = repeat(update, SECONDS, *UPDATES)
     gflop = _flops(step) / 1e9
@@ -284,8 +286,6 @@ def surroundings() -> dict[str, Any]:
 
 
 if __name__ == "__main__":
-    from experiments.machine import keep_memory
-
-    keep_memory()  # as in training
+    machine.keep_memory()  # as in training
     measured = measure(**jsonlib.loads(sys.argv[1]))
     print(jsonlib.dumps(measured | {"surroundings": surroundings()}))

@@ -27,6 +27,15 @@ def keep_memory() -> None:
         libc.mallopt(M_ARENA_MAX, 1)
 
 
+def release_memory() -> None:
+    """Hand back to the system what is free now: after compiling that is most of what the process has.
+
+    What an update needs comes after it and is kept (`keep_memory`).
+    """
+    with contextlib.suppress(OSError, AttributeError):  # another C library
+        ctypes.CDLL(None).malloc_trim(0)
+
+
 def prepare() -> None:
     """Settings before JAX starts: a second CPU device to act on while the first learns, and a cache.
 

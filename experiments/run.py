@@ -244,6 +244,7 @@ class Run:
 
         cfg, begun = self.cfg, self.loop.progress.env_steps
         self._pending: list[dict[str, float]] = []
+        self._compiling = True
         self._log_due, self._save_due = Every(cfg.log.every), Every(cfg.checkpoint.every)
         self._next_eval, self._next_report = (
             next_multiple(begun, unit) for unit in (cfg.eval.every, cfg.report.every)
@@ -257,6 +258,9 @@ class Run:
         for episode in turn.episodes:
             self.logger.episode(episode_row(episode))
         self._pending += turn.metrics
+        if turn.metrics and self._compiling:
+            self._compiling = False
+            machine.release_memory()
         if self._pending and self._log_due():
             self._log()
 

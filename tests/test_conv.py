@@ -9,7 +9,7 @@ import tiny
 from dreamer.nets import conv
 from envs.api import Space, UnsupportedSpace
 
-SHAPES = [(1, 2), (3, 3), (3, 6), (5, 1), (5, 5), (7, 4)]
+SHAPES = [(1, 2), (3, 3), (3, 17), (5, 1), (5, 5), (5, 18), (7, 4)]
 """Kernel size and channels, on both sides of the threshold for folding."""
 
 
@@ -51,7 +51,27 @@ def test_equals_the_plain_one(reference, size, channels):
 
 def test_both_sides_of_the_threshold_are_tested():
     channels = {c for _, c in SHAPES}
-    assert min(channels) <= conv.FOLD_CHANNELS < max(channels)
+    assert min(channels) <= conv.fold_channels() < max(channels)
+
+
+@pytest.mark.parametrize("rows", [[[1, 2, 3, 4]], [[5, 5, 5, 5]], [[2, 7, 7, 1]], [[3, 9, 9, 9]]])
+def test_all_that_are_the_largest_of_four_share_the_gradient(rows):
+    """The identity as kernel: what is left is the maximum, whose gradient JAX shares evenly too."""
+    x = jnp.asarray(rows, jnp.float32).reshape(1, 1, 1, 4)
+    fours = lambda x: conv.convolve_in_fours(x, jnp.eye(4).reshape(1, 1, 4, 4))[0, 0, 0, 0]
+    assert fours(x) == x.max()
+    np.testing.assert_array_equal(jax.grad(fours)(x), jax.grad(jnp.max)(x))
+
+
+def test_the_run_is_longer_where_there_are_fewer_channels():
+    """By the operations of the compiled gradient: runs of 4 see windows of 6 pixels, runs of 1 of 3."""
+    cost = lambda c: (
+        jax.jit(lambda x, g: conv.kernel_gradient(x, g, 3))
+        .lower(jnp.ones((2, 8, 8, c)), jnp.ones((2, 8, 8, 5)))
+        .cost_analysis()["flops"]
+        / c
+    )
+    assert cost(64) < 0.7 * cost(8)
 
 
 def test_folding_by_hand_and_back():
@@ -102,7 +122,7 @@ def test_the_kernel_gradient_equals_the_compilers(h, w, size, c, d):
 
 def test_in_parts_changes_neither_the_images_nor_the_gradients():
     x = np.random.default_rng(0).normal(0, 1, (2 * conv.PART, 3)).astype(np.float32)
-    draw = lambda w, x: jnp.tanh(x @ w)
+    draw = lambda w, x: jnp.tanh(conv.kept(x @ w))
     parts = lambda w, x: conv.in_parts(lambda x: draw(w, x), x)
     w = np.ones((3, 2), np.float32)
     np.testing.assert_allclose(parts(w, x), draw(w, x), rtol=1e-6)

@@ -19,16 +19,16 @@ import jax.numpy as jnp
 import numpy as np
 from flax import nnx
 from jax import Array
+from jax.ad_checkpoint import checkpoint_name
 
 from dreamer.nets.layers import Initializer
 from envs.api import Space, UnsupportedSpace
 
-RUN = 4
-"""Pixels of a row that the kernel gradient takes together."""
-PART = 32
-"""Images that go through the network together on a CPU."""
-FOLD_CHANNELS = 4
-"""Space-to-depth pays only while the input has few channels (measured on a CPU: the first stage)."""
+RUN, RUN_WIDTH = 4, 64
+"""Pixels of a row that the kernel gradient takes together: at most so many, with about so many channels."""
+PART = 128
+"""Images that go through the network together on a CPU, where 32 and 256 are slower."""
+KEPT = "convolved"
 
 
 def padded_size(images: Sequence[tuple[str, Space]], stages: int) -> tuple[int, int]:
@@ -71,6 +71,11 @@ def depth_to_space(x: Array) -> Array:
     return x.reshape(n, 2 * h, 2 * w, c // 4)
 
 
+def fold_channels() -> int:
+    """Up to how many input channels space-to-depth pays: measured on a CPU, a guess elsewhere."""
+    return 16 if jax.default_backend() == "cpu" else 4
+
+
 def convolve(x: Array, kernel: Array) -> Array:
     """Stride 1, same size, NHWC."""
     return _convolve_by_products(x, kernel) if jax.default_backend() == "cpu" else _convolve(x, kernel)
@@ -101,11 +106,12 @@ def kernel_gradient(x: Array, g: Array, size: int) -> Array:
 
     The rows of g are cut into runs of a few pixels and those of x into the windows that these see. For every
     vertical tap one matrix product pairs each pixel of a window with each of the run; the kernel
-    collects the pairs that lie the same distance apart.
+    collects the pairs that lie the same distance apart. Runs make the product wide enough where there are
+    few channels.
     """
     n, h, w, c = x.shape
     d = g.shape[-1]
-    half, run = size // 2, math.gcd(w, RUN)
+    half, run = size // 2, math.gcd(w, max(1, min(RUN, RUN_WIDTH // c)))
     window = run + size - 1
     rows = jnp.pad(x, ((0, 0), (half, half), (half, half), (0, 0))).reshape(n, h + size - 1, -1)
     starts = range(0, w * c, run * c)
@@ -114,6 +120,44 @@ def kernel_gradient(x: Array, g: Array, size: int) -> Array:
     pairs = [windows[:, tap : tap + h].reshape(-1, window * c).T @ runs for tap in range(size)]
     pairs = jnp.stack(pairs).reshape(size, window, c, run, d)
     return jnp.stack([pairs[:, i : i + size, :, i] for i in range(run)]).sum(0)
+
+
+@jax.custom_vjp
+def convolve_in_fours(x: Array, kernel: Array) -> Array:
+    """Convolve and keep the largest of the four members of every group: [N, h, w, c] -> [N, h, w, d].
+
+    Args:
+      x: [N, h, w, c].
+      kernel: [size, size, c, 4d], the members' channels one member after the other.
+
+    The gradient goes in equal shares to all members that are the largest; which those are is kept as four
+    bits, so that nothing of the size of the convolution's result has to be kept or computed again.
+    """
+    return _in_fours(x, kernel)[0]
+
+
+def _in_fours(x: Array, kernel: Array) -> tuple[Array, Array]:
+    y = convolve(x, kernel)
+    a, b, c, d = members = jnp.split(y, 4, -1)
+    largest = jnp.maximum(jnp.maximum(a, b), jnp.maximum(c, d))
+    bits = [jnp.where(member == largest, 1 << i, 0).astype(jnp.uint8) for i, member in enumerate(members)]
+    return kept(largest), kept(bits[0] | bits[1] | bits[2] | bits[3])
+
+
+def _in_fours_grad(saved: tuple[Array, Array, Array], g: Array) -> tuple[Array, Array]:
+    x, kernel, bits = saved
+    share = g / jax.lax.population_count(bits).astype(g.dtype)
+    members = [jnp.where(bits & (1 << i), share, 0) for i in range(4)]
+    _, back = jax.vjp(convolve, x, kernel)  # the result itself is not used, so it is not computed
+    return back(jnp.concatenate(members, -1))
+
+
+def _in_fours_saved(x: Array, kernel: Array) -> tuple[Array, tuple[Array, Array, Array]]:
+    largest, bits = _in_fours(x, kernel)
+    return largest, (x, kernel, bits)
+
+
+convolve_in_fours.defvjp(_in_fours_saved, _in_fours_grad)
 
 
 def upsampling_taps(kernel: int) -> np.ndarray:
@@ -143,15 +187,22 @@ def folding_taps(kernel: int) -> np.ndarray:
     return taps
 
 
+def kept(x: Array) -> Array:
+    """Mark what is dear to compute and small: `in_parts` keeps it for the gradient."""
+    return checkpoint_name(x, KEPT)
+
+
 def in_parts(apply: Callable[[Array], Array], x: Array) -> Array:
-    """`apply` to [N, ...] a few images at a time, keeping nothing in between: the gradient computes it again.
+    """`apply` to [N, ...] a few images at a time; only what is `kept` is not computed again for the gradient.
 
     On a CPU only, where it halves the memory.
     """
     n = len(x)
-    if jax.default_backend() != "cpu" or n % PART or n == PART:
+    part = math.gcd(n, PART)
+    if jax.default_backend() != "cpu" or part == n or part < PART // 4:
         return apply(x)
-    y = jax.lax.map(jax.checkpoint(apply), x.reshape(n // PART, PART, *x.shape[1:]))
+    policy = jax.checkpoint_policies.save_only_these_names(KEPT)
+    y = jax.lax.map(jax.checkpoint(apply, policy=policy), x.reshape(n // part, part, *x.shape[1:]))
     return y.reshape(n, *y.shape[2:])
 
 
@@ -170,12 +221,11 @@ class Conv(nnx.Module):
         kernel = self.kernel[...].astype(x.dtype)
         size, _, channels, depth = kernel.shape
         n, h, w, _ = x.shape
-        if channels <= FOLD_CHANNELS:
+        if channels <= fold_channels():
             taps = jnp.asarray(folding_taps(size), x.dtype)
             folded = jnp.einsum("pqad,rsbe,deio->abqsipro", taps, taps, kernel)
             folded = folded.reshape(*folded.shape[:2], 4 * channels, 4 * depth)
-            y = convolve(space_to_depth(x), folded)
-            y = y.reshape(n, h // 2, w // 2, 4, depth).max(3)
+            y = convolve_in_fours(space_to_depth(x), folded)
         else:
             y = convolve(x, kernel)
             y = y.reshape(n, h // 2, 2, w // 2, 2, depth).max((2, 4))
@@ -188,5 +238,5 @@ class Conv(nnx.Module):
         taps = jnp.asarray(upsampling_taps(size), x.dtype)
         small = jnp.einsum("pad,rbe,deio->abipro", taps, taps, kernel)
         small = small.reshape(*small.shape[:2], channels, 4 * depth)
-        y = depth_to_space(convolve(x, small))
+        y = depth_to_space(kept(convolve(x, small)))
         return y + self.bias[...].astype(x.dtype).reshape(1, 1, 1, -1)
