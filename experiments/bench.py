@@ -125,13 +125,18 @@ def within_own_process(module: str, job: dict[str, Any]) -> dict[str, Any] | str
 
 
 def table(rows: Sequence[dict[str, Any]], columns: Mapping[str, str], title: str) -> Table:
-    """The rows for people; `columns` are keys and what they are called, those that no row has left out."""
-    made = Table(title=title)
-    columns = {key: name for key, name in columns.items() if key in rows[0]}
-    for name in columns.values():
-        made.add_column(name, justify="right")
-    for row in rows:
-        made.add_row(*(f"{v:,}" if isinstance(v := row[key], int | float) else v for key in columns))
+    """The rows for people: a column each, because a terminal is rarely wide enough for all that is measured.
+
+    Args:
+      columns: keys of a row and what they are called; those that no row has are left out.
+    """
+    made = Table(title=title, title_justify="left", show_header=False)
+    made.add_column(style="dim")
+    for _ in rows:
+        made.add_column(justify="right")
+    for key, name in columns.items():
+        if key in rows[0]:
+            made.add_row(name, *(f"{v:,}" if isinstance(v := row[key], int | float) else v for row in rows))
     return made
 
 

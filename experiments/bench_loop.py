@@ -15,6 +15,7 @@ from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Any
 
 from dreamer.config import Config
+from dreamer.schema import replace_paths
 from experiments import presets
 from experiments.bench import peak_memory, report, surroundings
 from experiments.presets.sizes import SIZES
@@ -43,10 +44,17 @@ COLUMNS = {
 """Keys of a row and how the table calls them; speeds are sums over the members."""
 
 
-def run(sizes: Iterable[str], members: Iterable[int], batch: int, length: int, json: bool = False) -> int:
+def run(
+    sizes: Iterable[str],
+    members: Iterable[int],
+    batch: int,
+    length: int,
+    dtype: str = "auto",
+    json: bool = False,
+) -> int:
     """Measure the host loop and the fused loop for every size and population; the exit code."""
     jobs = [
-        {"loop": loop, "members": count, "size": size, "batch": batch, "length": length}
+        {"loop": loop, "members": count, "size": size, "batch": batch, "length": length, "dtype": dtype}
         for size in sizes
         for loop, counts in (("host", (1,)), ("fused", tuple(members)))
         for count in counts
@@ -57,19 +65,25 @@ def run(sizes: Iterable[str], members: Iterable[int], batch: int, length: int, j
     )
 
 
-def configuration(loop: str, size: str, batch: int, length: int) -> Config:
+def configuration(loop: str, size: str, batch: int, length: int, dtype: str = "auto") -> Config:
     """The quickstart of that size and batch, at train ratio 32."""
     base = presets.build("quickstart")
     return dataclasses.replace(
         base,
         task=TASKS[loop],
-        agent=SIZES[size](base.agent),
+        agent=replace_paths(SIZES[size](base.agent), {"dtype": dtype}),
         loop=dataclasses.replace(base.loop, batch_size=batch, batch_length=length, prefill=2_048),
     )
 
 
 def measure(
-    loop: str, members: int, size: str, batch: int, length: int, jit: Callable[..., Any] | None = None
+    loop: str,
+    members: int,
+    size: str,
+    batch: int,
+    length: int,
+    dtype: str = "auto",
+    jit: Callable[..., Any] | None = None,
 ) -> dict[str, Any]:
     """One row.
 
@@ -86,7 +100,7 @@ def measure(
     import jax
 
     began = time.perf_counter()
-    cfg = configuration(loop, size, batch, length)
+    cfg = configuration(loop, size, batch, length, dtype)
     build = {"host": _host, "fused": _fused}[loop]
     advance, settle, progress, alone = build(cfg, members, jit or jax.jit)
     while progress.updates == 0:

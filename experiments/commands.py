@@ -124,7 +124,7 @@ class BenchOptions(Section):
     sizes: tuple[str, ...] = ("1m",)
     """Sizes of the agent."""
     obs: tuple[Literal["vector", "image"], ...] = ("vector", "image")
-    """Kinds of observation."""
+    """Kinds of observation, of updates alone: the loops play DoorKey from the symbolic view."""
     batch: Count = 16
     """Sequences in a batch."""
     length: Annotated[int, Range(2)] = 64
@@ -256,7 +256,7 @@ def bench(words: Sequence[str], options: BenchOptions, changes: Mapping[str, Any
     if o.loop:
         from experiments import bench_loop
 
-        return bench_loop.run(o.sizes, o.members, o.batch, o.length, json=o.json)
+        return bench_loop.run(o.sizes, o.members, o.batch, o.length, dtype=o.dtype, json=o.json)
     from experiments import bench
 
     return bench.run(o.sizes, o.obs, o.batch, o.length, dtype=o.dtype, json=o.json)

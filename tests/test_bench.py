@@ -2,6 +2,8 @@
 
 import json
 
+from rich.console import Console
+
 from experiments import bench
 
 PROMISED = (
@@ -36,3 +38,17 @@ def test_the_median_of_repeated_calls_is_not_moved_by_one_slow_call():
     calls = iter([0.05, 0, 0, 0, 0])
     wall, cpu = bench.repeat(lambda: __import__("time").sleep(next(calls)), 0.0, 5, 5)
     assert wall < 0.04 and cpu < 0.04
+
+
+def test_the_table_of_two_rows_fits_an_ordinary_terminal():
+    numbers = dict.fromkeys(bench.COLUMNS, 123456.7)
+    rows = [
+        numbers | {"size": size, "obs": obs, "dtype": "float32"}
+        for size, obs in (("1m", "vector"), ("1m", "image"))
+    ]
+    console = Console(width=80)
+    with console.capture() as captured:
+        console.print(bench.table(rows, bench.COLUMNS, "16 x 64 steps a batch on 2 x cpu"))
+    for name in bench.COLUMNS.values():
+        assert name in captured.get()
+    assert captured.get().count("123,456.7") == 2 * (len(bench.COLUMNS) - 3)

@@ -19,6 +19,10 @@ def test_both_loops_have_the_same_work():
     assert host.task.partition(":")[2] == fused.task.partition(":")[2]
 
 
+def test_the_numbers_are_of_the_type_that_was_asked_for():
+    assert bench_loop.configuration("fused", "tiny", 4, 8, "bfloat16").agent.dtype == "bfloat16"
+
+
 @pytest.mark.slow  # minutes of compiling
 @pytest.mark.parametrize(("loop", "members"), [("host", 1), ("fused", 1), ("fused", 2)])
 def test_a_row_is_measured_in_the_loop_itself(monkeypatch, loop, members):

@@ -22,9 +22,9 @@ def test_linear():
     np.testing.assert_allclose(layer(x), x @ layer.kernel[...] + layer.bias[...].reshape(1, 1, 4), rtol=1e-5)
 
 
-def test_widen_is_the_product_with_its_gradients():
+def test_product_is_the_product_with_its_gradients():
     x, kernel, g = normal(2, 5, 3), normal(3, 4, seed=1), normal(2, 5, 4, seed=2)
-    ours, ours_back = jax.vjp(layers.widen, x, kernel)
+    ours, ours_back = jax.vjp(layers.product, x, kernel)
     theirs, theirs_back = jax.vjp(jnp.matmul, x, kernel)
     np.testing.assert_allclose(ours, theirs, rtol=1e-5)
     for a, b in zip(ours_back(g), theirs_back(g), strict=True):

@@ -116,6 +116,16 @@ def test_what_goes_wrong_in_a_run_ends_that_one_alone(company, tmp_path):
     )  # the trace of a fault of the program, for its mender
 
 
+def test_the_folder_of_a_trial_is_made_with_its_first_run(company, tmp_path):
+    """The best trials are trained anew in folders that nobody has made."""
+    with (tmp_path / "lock").open("w") as lock:
+        company.crew.start(
+            Part(Config("grid:Catch", 100), tmp_path / "fresh" / "0001" / "well"), lock.fileno()
+        )
+    assert ended(company, 1) == {"well": None}
+    assert (tmp_path / "fresh" / "0001" / "well.toml").is_file()
+
+
 def test_one_that_should_end_is_saved_and_leaves(company, tmp_path):
     part = begin(company, tmp_path / "endless", 10**6)
     company.crew.end(part)

@@ -202,6 +202,7 @@ def train_apart(part: Part, ended: Callable[[], bool], lock: int) -> None:
 def _written(part: Part) -> Path:
     """The file with the configuration of a run, beside its folder."""
     config = part.folder.with_suffix(".toml")
+    config.parent.mkdir(parents=True, exist_ok=True)
     write_atomically(config, schema.dump_toml(part.cfg))
     return config
 
