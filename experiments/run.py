@@ -258,9 +258,6 @@ class Run:
         for episode in turn.episodes:
             self.logger.episode(episode_row(episode))
         self._pending += turn.metrics
-        if turn.metrics and self._compiling:
-            self._compiling = False
-            machine.release_memory()
         if self._pending and self._log_due():
             self._log()
 
@@ -279,6 +276,9 @@ class Run:
     def between(self) -> None:
         """Evaluate, report and save if one of them is due."""
         cfg, now = self.cfg, self.loop.progress.env_steps
+        if self._compiling and self.loop.progress.updates:
+            self._compiling = False
+            machine.release_memory()
         if now >= self._next_eval:
             self._next_eval = next_multiple(now, cfg.eval.every)
             self._evaluate(cfg.eval.during)
