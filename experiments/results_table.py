@@ -1,4 +1,4 @@
-"""Measured runs as files in `experiments/results/`, and the README's table made from them.
+"""Measured runs as files in `experiments/results/`, and the README's tables made from them.
 
 python -m experiments.results_table record quickstart runs/quickstart-seed*
 python -m experiments.results_table write
@@ -18,8 +18,8 @@ from experiments.session import write_atomically
 
 RESULTS = Path(__file__).parent / "results"
 README = Path(__file__).parent.parent / "README.md"
-BEGIN = "<!-- results: written by python -m experiments.results_table -->\n"
-END = "<!-- end of results -->"
+BEGIN = "<!-- {}: written by python -m experiments.results_table -->\n"
+END = "<!-- end of {} -->"
 
 
 def record(name: str, runs: list[Path]) -> Path:
@@ -112,17 +112,36 @@ def _row(name: str, runs: list[dict[str, Any]]) -> str:
     return "| " + " | ".join(cells) + " |"
 
 
-def with_table(readme: str) -> str:
-    """The README's text with the table as it should be now."""
-    head, rest = readme.split(BEGIN)
-    return head + BEGIN + table() + END + rest.split(END, 1)[1]
+def speed() -> str:
+    """What an update costs, ours and the reference's in turns, as Markdown."""
+    content = json.loads((RESULTS / "bench.json").read_text())
+    lines = [
+        "| an update of | CPU seconds | the reference's | wall-clock | the reference's | peak memory | the reference's |",
+        "| --- | --- | --- | --- | --- | --- | --- |",
+    ]
+    for ours in content["rows"]:
+        theirs = next(row for row in content["reference"] if row["obs"] == ours["obs"])
+        cells = [f"{ours['size']}, {ours['obs']}"]
+        for key, text in (("cpu_s", "{:.2f} s"), ("update_ms", "{:,.0f} ms"), ("peak_mb", "{:,.0f} MB")):
+            cells += [f"{text.format(ours[key])} ({ours[key] / theirs[key]:.2f})", text.format(theirs[key])]
+        lines.append("| " + " | ".join(cells) + " |")
+    return "\n".join(lines) + "\n"
+
+
+def with_tables(readme: str) -> str:
+    """The README's text with the tables as they should be now."""
+    for name, made in (("speed", speed()), ("results", table())):
+        begin, end = BEGIN.format(name), END.format(name)
+        head, rest = readme.split(begin)
+        readme = head + begin + made + end + rest.split(end, 1)[1]
+    return readme
 
 
 def main(words: list[str]) -> None:
     if words[:1] == ["record"] and len(words) > 2:
         print(record(words[1], [Path(word) for word in words[2:]]))
     elif words == ["write"]:
-        write_atomically(README, with_table(README.read_text()))
+        write_atomically(README, with_tables(README.read_text()))
     else:
         sys.exit(__doc__)
 

@@ -18,7 +18,7 @@ README = ROOT / "README.md"
 
 
 def test_the_table_is_the_one_made_from_the_results():
-    assert results_table.with_table(README.read_text()) == README.read_text()
+    assert results_table.with_tables(README.read_text()) == README.read_text()
 
 
 def test_every_command_it_names_exists():
