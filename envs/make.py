@@ -110,6 +110,14 @@ SUITES = (
         on_device=True,
     ),
     Suite(
+        "brax",
+        "envs.adapters.brax",
+        "brax",
+        "dreamer-toolkit[brax]",
+        ("brax:ant", "brax:halfcheetah", "brax:inverted_pendulum"),
+        on_device=True,
+    ),
+    Suite(
         "jax",
         "envs.adapters.jax",
         "jax",

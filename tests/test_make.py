@@ -116,6 +116,7 @@ def test_suites_list_what_can_be_made():
         "gymnax",
         "xminigrid",
         "craftax",
+        "brax",
         "jax",
     }
     assert len(suites["minigrid"].tasks()) > 150

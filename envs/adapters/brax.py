@@ -1,0 +1,131 @@
+"""brax:<name>: the robots of Brax as pure functions, with the physics that is Brax's default (`generalized`).
+
+The observation is `vector`, float32. Actions are [-1, 1], which Brax maps to the range of each actuator. An
+episode ends where a robot has fallen; after 1,000 steps it ends without being terminal, and those that cannot
+fall (halfcheetah, humanoidstandup, pusher, reacher) end in no other way. No task tells a success.
+
+Its authors no longer maintain Brax. They say so in a warning, which is not shown every time.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import importlib
+import sys
+import warnings
+from collections.abc import Iterator
+from types import ModuleType
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jax import Array
+
+from envs.adapters import UnknownTask, suggestion
+from envs.adapters.device import first, later, strong
+from envs.api import JaxEnv, Space, Spaces, Step
+
+OBS = ("",)
+MAX_STEPS = 1000
+"""The time limit that Brax puts around its tasks; they have none of their own."""
+
+# Importing Brax takes seconds, and so the names stand here.
+TASKS = (
+    *("ant", "halfcheetah", "hopper", "humanoid", "humanoidstandup", "inverted_pendulum"),
+    *("inverted_double_pendulum", "pusher", "reacher", "walker2d"),
+)
+LEFT_OUT = {
+    "fast": "it has no physics and only tests Brax",
+    "swimmer": "Brax 0.14.2 computes its water with a function that JAX has removed",
+}
+"""Other names of Brax, and why they are no tasks."""
+
+
+def ids() -> list[str]:
+    """The robots that move."""
+    return list(TASKS)
+
+
+def canonical(name: str) -> str:
+    """The name itself, if there is such a task.
+
+    Raises:
+      UnknownTask: with close matches.
+    """
+    if name in LEFT_OUT:
+        raise UnknownTask(f"brax:{name} is left out: {LEFT_OUT[name]}")
+    if name not in TASKS:
+        raise UnknownTask(f"Brax has no task '{name}'{suggestion(name, TASKS)}")
+    return name
+
+
+def make_jax(name: str, obs: str) -> JaxEnv:
+    """One world."""
+    return Brax(canonical(name))
+
+
+def load() -> ModuleType:
+    """The module `brax.envs`."""
+    with quiet():
+        return importlib.import_module("brax.envs")
+
+
+@contextlib.contextmanager
+def quiet() -> Iterator[None]:
+    """Where Brax is imported and builds a robot, neither it nor MuJoCo has anything to say that helps."""
+    mujoco = importlib.import_module("mujoco")
+    listener = mujoco.get_mju_user_warning()
+    with contextlib.redirect_stdout(sys.stderr), warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "Brax System", UserWarning)
+        warnings.filterwarnings("ignore", "JAXopt is no longer", DeprecationWarning)
+        # Without a listener MuJoCo writes MUJOCO_LOG.TXT into the working directory.
+        mujoco.set_mju_user_warning(lambda text: None)
+        try:
+            yield
+        finally:
+            mujoco.set_mju_user_warning(listener)
+
+
+class BraxState(NamedTuple):
+    """A robot and its clock."""
+
+    robot: Any
+    """Brax's state."""
+    steps: Array
+    """[] int32, actions taken."""
+
+
+class Brax:
+    """A `JaxEnv` of one robot.
+
+    Args:
+      max_steps: the time limit.
+    """
+
+    def __init__(self, name: str, max_steps: int = MAX_STEPS):
+        self.task, self.max_steps = f"brax:{name}", max_steps
+        envs = load()
+        with quiet():
+            self._env = envs.get_environment(name)
+        shown = jax.eval_shape(self._env.reset, jax.random.key(0)).obs
+        self.obs_space: Spaces = {"vector": Space(tuple(shown.shape), "float32")}
+        self.act_space: Spaces = {"action": Space((self._env.action_size,), "float32")}
+
+    def reset(self, *, key: Array) -> tuple[BraxState, Step]:
+        """A robot near its first pose, and its first step."""
+        robot = strong(self._env.reset(key))
+        return BraxState(robot, jnp.zeros((), jnp.int32)), first(_observe(robot))
+
+    def step(self, state: BraxState, action: dict[str, Array], *, key: Array) -> tuple[BraxState, Step]:
+        """What the action leads to; chance plays no part, so the key is not used."""
+        del key
+        act = jnp.clip(jnp.asarray(action["action"], jnp.float32), -1, 1)
+        # Brax writes its metrics into the state that it is given, and so that is a copy.
+        robot = strong(self._env.step(strong(state.robot), act))
+        steps = state.steps + 1
+        fallen, limit = robot.done > 0, steps >= self.max_steps
+        return BraxState(robot, steps), later(_observe(robot), robot.reward, fallen, limit)
+
+
+def _observe(robot: Any) -> dict[str, Array]:
+    return {"vector": jnp.asarray(robot.obs, jnp.float32)}
