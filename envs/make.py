@@ -118,6 +118,15 @@ SUITES = (
         on_device=True,
     ),
     Suite(
+        "navix",
+        "envs.adapters.navix",
+        "navix",
+        "navix==4.0.0",
+        ("navix:DoorKey-5x5", "navix:LavaCrossingS9N1", "navix:Dynamic-Obstacles-6x6"),
+        on_device=True,
+        by_hand="pip install --no-deps navix==4.0.0 && pip install distrax rlax wandb",
+    ),
+    Suite(
         "jax",
         "envs.adapters.jax",
         "jax",

@@ -46,7 +46,7 @@ WORLDS = {"dreamer.loops": ("envs.rollout", "envs.wrappers")}
 ON_DEVICE = (
     *("envs.gridworld", "envs.catch", "envs.device_copies", "envs.wrappers"),
     *("envs.adapters.device", "envs.adapters.gymnax", "envs.adapters.xminigrid", "envs.adapters.craftax"),
-    "envs.adapters.brax",
+    *("envs.adapters.brax", "envs.adapters.navix"),
 )
 """Worlds as pure functions of JAX arrays, imported only by who asks for them."""
 

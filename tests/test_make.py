@@ -117,6 +117,7 @@ def test_suites_list_what_can_be_made():
         "xminigrid",
         "craftax",
         "brax",
+        "navix",
         "jax",
     }
     assert len(suites["minigrid"].tasks()) > 150

@@ -77,7 +77,7 @@ def classic() -> PPOConfig:
 
 PRESETS = {"grid": grid, "classic": classic}
 
-GRIDS = ("grid", "minigrid", "xminigrid", "craftax")
+GRIDS = ("grid", "minigrid", "xminigrid", "craftax", "navix")
 """Suites for which `grid` is meant."""
 
 
