@@ -4,6 +4,8 @@ The observation is `vector`, float32. Actions are [-1, 1], which Brax maps to th
 episode ends where a robot has fallen; after 1,000 steps it ends without being terminal, and those that cannot
 fall (halfcheetah, humanoidstandup, pusher, reacher) end in no other way. No task tells a success.
 
+On a CPU `spring`, the fastest physics, makes 2.6 times as many steps of ant, but it is another ant.
+
 Its authors no longer maintain Brax. They say so in a warning, which is not shown every time.
 """
 
