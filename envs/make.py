@@ -124,7 +124,7 @@ SUITES = (
         "navix==4.0.0",
         ("navix:DoorKey-5x5", "navix:LavaCrossingS9N1", "navix:Dynamic-Obstacles-6x6"),
         on_device=True,
-        by_hand="pip install --no-deps navix==4.0.0 && pip install distrax rlax wandb",
+        by_hand="pip install --no-deps navix==4.0.0 && pip install distrax rlax wandb  # from Python 3.12 on",
     ),
     Suite(
         "jax",
