@@ -116,7 +116,7 @@ def speed() -> str:
     """What an update costs, ours and the reference's in turns, as Markdown."""
     content = json.loads((RESULTS / "bench.json").read_text())
     lines = [
-        "| an update of | CPU seconds | the reference's | wall-clock | the reference's | peak memory | the reference's |",
+        "| an update of | CPU seconds | reference | wall-clock | reference | peak memory | reference |",
         "| --- | --- | --- | --- | --- | --- | --- |",
     ]
     for ours in content["rows"]:

@@ -79,3 +79,16 @@ def test_pictures_are_drawn(population, tmp_path):
     figures.sweep(told, tmp_path / "sweep.png")
     for name in ("seeds", "loops", "sweep"):
         assert (tmp_path / f"{name}.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_what_an_update_costs_stands_beside_the_reference_and_their_ratio(tmp_path, monkeypatch):
+    monkeypatch.setattr(results_table, "RESULTS", tmp_path)
+    ours = {"size": "1m", "obs": "image", "cpu_s": 2.0, "update_ms": 1500.0, "peak_mb": 1000}
+    theirs = {"size": "1m", "obs": "image", "cpu_s": 4.0, "update_ms": 2000.0, "peak_mb": 4000}
+    other = theirs | {"obs": "vector"}
+    (tmp_path / "bench.json").write_text(json.dumps({"rows": [ours], "reference": [other, theirs]}))
+    (row,) = results_table.speed().splitlines()[2:]
+    assert (
+        row
+        == "| 1m, image | 2.00 s (0.50) | 4.00 s | 1,500 ms (0.75) | 2,000 ms | 1,000 MB (0.25) | 4,000 MB |"
+    )
