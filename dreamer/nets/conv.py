@@ -29,6 +29,7 @@ RUN, RUN_WIDTH = 4, 64
 PART = 128
 """Images that go through the network together on a CPU, where 32 and 256 are slower."""
 KEPT = "convolved"
+"""What the gradient of a part does not compute again carries this name."""
 
 
 def padded_size(images: Sequence[tuple[str, Space]], stages: int) -> tuple[int, int]:
