@@ -109,7 +109,8 @@ def pendulum() -> Config:
 def empty_rgb() -> Config:
     """The empty room from images of the view.
 
-    Command: dreamer train empty-rgb. Not measured yet.
+    Command: dreamer train empty-rgb. Measured on 2 CPU cores beside other work: 100 of 100 greedy episodes
+    after 927 s, but only a quarter of the sampled ones; it needs more than 18,000 steps.
     """
     return replace(empty(), env=EnvConfig(obs="rgb"))
 
