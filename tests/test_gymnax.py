@@ -8,6 +8,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+import scanned
 
 import envs
 from envs.adapters import gymnax as adapter
@@ -104,23 +105,7 @@ def test_an_end_at_the_time_limit_is_terminal():
 
 @pytest.mark.parametrize("task", ["CartPole-v1", "Breakout-MinAtar"])
 def test_copies_in_a_scan_compile_once(task):
-    env = Batched(envs.make_jax(f"gymnax:{task}"), 5)
-
-    def turn(worlds, key):
-        act_key, key = jax.random.split(key)
-        classes = env.act_space["action"].num_classes
-        worlds, step = env.step(worlds, {"action": jax.random.randint(act_key, (5,), 0, classes)}, key=key)
-        return worlds, step
-
-    play = jax.jit(lambda worlds, key: jax.lax.scan(turn, worlds, jax.random.split(key, 60)))
-    start, keys = jax.random.key(0), jax.random.split(jax.random.key(1), 2)
-    worlds, _ = jax.jit(lambda key: env.reset(key=key))(start)
-    worlds, before = play(worlds, keys[0])
-    _, step = play(worlds, keys[1])
-    assert play._cache_size() == 1
-    np.testing.assert_array_equal(step.is_first[1:], step.is_last[:-1])
-    np.testing.assert_array_equal(step.is_first[0], before.is_last[-1])
-    assert step.is_last.any() and not np.asarray(step.reward)[np.asarray(step.is_first)].any()
+    step = scanned.played(Batched(envs.make_jax(f"gymnax:{task}"), 5), 60)
     # Different keys, different worlds.
     (array,) = step.obs.values()
     assert len({np.asarray(array[:, i]).tobytes() for i in range(5)}) == 5

@@ -6,6 +6,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+import scanned
 
 import envs
 from envs.adapters import navix as adapter
@@ -158,21 +159,7 @@ def test_the_mission_is_told(task, named):
 
 
 def test_copies_in_a_scan_compile_once():
-    env = Batched(adapter.Navix("Navix-Dynamic-Obstacles-5x5-v0", max_steps=20), COPIES)
-
-    def turn(worlds, key):
-        act_key, key = jax.random.split(key)
-        return env.step(worlds, {"action": jax.random.randint(act_key, (COPIES,), 0, 7)}, key=key)
-
-    play = jax.jit(lambda worlds, key: jax.lax.scan(turn, worlds, jax.random.split(key, 30)))
-    keys = jax.random.split(jax.random.key(1), 2)
-    worlds, _ = jax.jit(lambda key: env.reset(key=key))(jax.random.key(0))
-    worlds, before = play(worlds, keys[0])
-    _, step = play(worlds, keys[1])
-    assert play._cache_size() == 1
-    np.testing.assert_array_equal(step.is_first[1:], step.is_last[:-1])
-    np.testing.assert_array_equal(step.is_first[0], before.is_last[-1])
-    assert step.is_last.any() and not np.asarray(step.reward)[np.asarray(step.is_first)].any()
+    scanned.played(Batched(adapter.Navix("Navix-Dynamic-Obstacles-5x5-v0", max_steps=20), COPIES), 30)
 
 
 def test_a_playground_has_no_success_and_a_memory_no_target():

@@ -29,7 +29,7 @@ from envs.api import LOG_PREFIX, JaxEnv, Space, Spaces, Step
 
 OBS = ("symbolic",)
 
-INSTALL = "pip install --no-deps navix==4.0.0 && pip install distrax rlax wandb"
+INSTALL = "pip install --no-deps navix==4.0.0 && pip install distrax rlax wandb  # from Python 3.12 on"
 """It declares linters and more that it does not import."""
 
 PREFIX, VERSION = "Navix-", "-v0"
