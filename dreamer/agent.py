@@ -38,6 +38,10 @@ ACTING = ("encoder", "rssm", "policy")
 DREAMING = ("rssm", "policy", "reward", "cont")
 """The modules that dreams come from, through which no gradient flows there."""
 
+THRIFTY = {"xla_cpu_scheduler_type": "CPU_SCHEDULER_TYPE_MEMORY_OPTIMIZED"}
+"""By default XLA orders a CPU program so that much can be computed side by side, for which much must be kept
+(of an update nearly twice as much). It only makes those faster whose convolutions run on one thread each."""
+
 
 class TrainState(NamedTuple):
     """All that learning changes."""
@@ -101,6 +105,10 @@ class Agent:
         encoder = modules["encoder"]
         if isinstance(encoder, Encoder) and encoder.padding:
             self.notices.append(encoder.padding)
+        self.compiler_options = (
+            THRIFTY if on_cpu and not any(s.is_image for s in self.obs_space.values()) else {}
+        )
+        """For whoever compiles `train_step`, alone or inside a larger program."""
         self._structure = {name: nnx.graphdef(module) for name, module in modules.items()}
 
     def _build(self, init: layers.Initializer) -> dict[str, nnx.Module]:

@@ -25,7 +25,8 @@ from jax import Array
 from dreamer.config import RSSMConfig
 from dreamer.nets import inputs
 from dreamer.nets.layers import MLP, NORM_EPS, BlockLinear, Initializer, Layer, Linear, RMSNorm
-from dreamer.ops import dists
+from dreamer.ops import dists, products
+from dreamer.ops.products import product
 from dreamer.ops.transforms import lead
 from dreamer.records import Imagined, Latent
 from envs.api import Spaces
@@ -33,17 +34,21 @@ from envs.api import Spaces
 sg = jax.lax.stop_gradient
 
 
-class Core(NamedTuple):
-    """The kernels of the recurrence, cut and turned so that the scan does as little as possible."""
+class Cell(NamedTuple):
+    """The recurrence's layers, with the first kernel cut so that a step does as little as possible."""
 
+    embed_deter: Layer
+    embed_stoch: Layer
     own: Array
     """[g, D/g, D/g] from each block of h to itself."""
     shared: Array
     """[2*hidden, D] from the embedded h and z, which all blocks see, to all of them at once."""
     bias: Array
-    """[g, 1, D/g]."""
-    scale: Array
-    """[g, 1, D/g] of the norm over all blocks."""
+    """[D]."""
+    norms: tuple[RMSNorm, ...]
+    """Each over all blocks."""
+    deeper: tuple[BlockLinear, ...]
+    gates: BlockLinear
 
 
 class RSSM(nnx.Module):
@@ -104,27 +109,29 @@ class RSSM(nnx.Module):
         embedded = jnp.where(is_first[..., None], 0, self.embed(action, 2, tokens.dtype))
         action_in = self._action_in(embedded)
         first, rest = self.post.layers[0].linear, self.post.layers[1:]
-        kernel = first.kernel[...].astype(tokens.dtype)
-        token_in = tokens @ kernel[self.cfg.deter :]
+        kernel = first.kernel[...]
+        token_in = product(tokens, kernel[self.cfg.deter :])
         token_in = token_in + lead(first.bias[...].astype(tokens.dtype), token_in)
-        core, from_deter = self._core(tokens.dtype), kernel[: self.cfg.deter]
+        weights = self._cell(), kernel[: self.cfg.deter], rest, self.post_out
 
-        def step(latent: Latent, xs: tuple[Array, ...]) -> tuple[Latent, tuple[Latent, Array]]:
+        def step(weights: Any, latent: Latent, xs: tuple[Array, ...]) -> tuple[Latent, tuple[Latent, Array]]:
+            cell, from_deter, rest, post_out = weights
             token_in, action_in, is_first, key = xs
             keep = ~is_first
             latent = Latent(latent.deter * keep[:, None], latent.stoch * keep[:, None, None])
-            deter = _to_flat(self._step(core, latent, self._blocks(latent), action_in))
-            x = jax.nn.silu(self.post.layers[0].norm(deter @ from_deter + token_in))
+            deter = _to_flat(self._step(cell, latent, self._blocks(latent), action_in))
+            x = jax.nn.silu(self.post.layers[0].norm(product(deter, from_deter) + token_in))
             for layer in rest:
                 x = layer(x)
-            logits = self._logits(self.post_out(x))
+            logits = self._logits(post_out(x))
             stoch = self._sample(logits, unimix, sampler, key, straight_through=True)
             latent = Latent(deter, stoch.astype(deter.dtype))
             return latent, (latent, logits)
 
         time_major = [jnp.moveaxis(x, 1, 0) for x in (token_in, action_in, is_first)]
         latent = jax.tree.map(lambda x: x.astype(tokens.dtype), latent)
-        _, out = jax.lax.scan(step, latent, (*time_major, jax.random.split(key, T)))
+        xs = (*time_major, jax.random.split(key, T))
+        _, out = products.scan(step, weights, latent, xs, rows=B, dtype=tokens.dtype)
         latents, logits = jax.tree.map(lambda x: jnp.moveaxis(x, 0, 1), out)
         return latents, logits
 
@@ -145,21 +152,23 @@ class RSSM(nnx.Module):
           policy: (feat [N, F], key) -> {key: [N, ...]} actions.
           horizon: H.
         """
-        core, action_in = self._core(latent.deter.dtype), self._action_reader(latent.deter.dtype)
+        cell, action_in = self._cell(), self._action_reader(latent.deter.dtype)
 
         def step(carry, xs):
-            latent, blocks, feats = carry
+            latent, blocks, feat, feats = carry
             index, key = xs
             policy_key, prior_key = jax.random.split(key)
-            action = policy(latent.feat, policy_key)
-            latent, blocks = self._dream(core, latent, blocks, action_in(action), unimix, sampler, prior_key)
-            feats = jax.lax.dynamic_update_index_in_dim(feats, latent.feat, index, 0)
-            return (latent, blocks, feats), action
+            action = policy(feat, policy_key)
+            latent, blocks = self._dream(cell, latent, blocks, action_in(action), unimix, sampler, prior_key)
+            feat = latent.feat
+            feats = jax.lax.dynamic_update_index_in_dim(feats, feat, index, 0)
+            return (latent, blocks, feat, feats), action
 
         # The features are written where the heads will read them: stacking and joining would copy them twice.
         feats = jnp.broadcast_to(latent.feat, (horizon + 1, *latent.feat.shape))
         xs = (jnp.arange(1, horizon + 1), jax.random.split(key, horizon))
-        (*_, feats), actions = jax.lax.scan(step, (latent, self._blocks(latent), feats), xs)
+        start = latent, self._blocks(latent), latent.feat, feats
+        (*_, feats), actions = jax.lax.scan(step, start, xs)
         return Imagined(feats, dict(actions))
 
     def replay_actions(
@@ -180,14 +189,14 @@ class RSSM(nnx.Module):
         Returns:
           [N, H, ...] latents reached.
         """
-        core, dtype = self._core(latent.deter.dtype), latent.deter.dtype
+        cell, dtype = self._cell(), latent.deter.dtype
         horizon = next(iter(action.values())).shape[1]
 
         def step(carry: tuple[Latent, Array], xs):
             latent, blocks = carry
             action, key = xs
             action_in = self._action_in(self.embed(action, 1, dtype))
-            latent, blocks = self._dream(core, latent, blocks, action_in, unimix, sampler, key)
+            latent, blocks = self._dream(cell, latent, blocks, action_in, unimix, sampler, key)
             return (latent, blocks), latent
 
         actions = jax.tree.map(lambda x: jnp.moveaxis(x, 1, 0), dict(action))
@@ -199,8 +208,8 @@ class RSSM(nnx.Module):
         """[..., D] -> [..., S, C] float32 logits of what the model expects to see."""
         return self._logits(self.prior_out(self.prior_mlp(deter)))
 
-    def _dream(self, core, latent, blocks, action_in, unimix, sampler, key) -> tuple[Latent, Array]:
-        blocks = self._step(core, latent, blocks, action_in)
+    def _dream(self, cell, latent, blocks, action_in, unimix, sampler, key) -> tuple[Latent, Array]:
+        blocks = self._step(cell, latent, blocks, action_in)
         deter = _to_flat(blocks)
         stoch = self._sample(self.prior(deter), unimix, sampler, key, straight_through=False)
         return Latent(deter, stoch.astype(deter.dtype)), blocks
@@ -213,17 +222,18 @@ class RSSM(nnx.Module):
         return x.reshape(shape).astype(jnp.float32)
 
     def _sample(self, logits, unimix, sampler, key, *, straight_through: bool) -> Array:
-        logp = dists.unimix_logp(logits, unimix)
-        index = sampler.categorical(key, sg(logp))
+        # The barrier keeps the product before from writing its result in the turned order (slow on a CPU).
+        classes = jax.lax.optimization_barrier(jnp.moveaxis(logits, -1, 0))
+        probs = dists.unimix_probs(classes, unimix, 0)
+        index = sampler.categorical(key, sg(probs))
         if straight_through:
-            return dists.straight_through(index, logp)
+            return dists.straight_through(index, probs)
         return jax.nn.one_hot(index, self.cfg.classes)
 
     def _action_in(self, embedded: Array) -> Array:
         """The action's share of the first block layer: [..., A] -> [..., D]."""
         x = self.embed_action(embedded)
-        kernel = self.core[0].kernel[...].astype(x.dtype)
-        return x @ _dense(kernel[:, -self.cfg.hidden :])
+        return product(x, _dense(self.core[0].kernel[:, -self.cfg.hidden :]))
 
     def _action_reader(self, dtype: Any) -> Callable[[Mapping[str, Array]], Array]:
         """`_action_in` of chosen actions {key: [N, ...]}; of one choice among few it is a table."""
@@ -233,18 +243,21 @@ class RSSM(nnx.Module):
         table = self._action_in(jnp.eye(space.num_classes, dtype=dtype))
         return lambda action: jax.nn.one_hot(action[name].reshape(-1), space.num_classes, dtype=dtype) @ table
 
-    def _core(self, dtype: Any) -> Core:
+    def _cell(self) -> Cell:
         width = self.cfg.deter // self.cfg.blocks
-        kernel = self.core[0].kernel[...].astype(dtype)
-        blocked = lambda v: v[...].reshape(self.cfg.blocks, 1, width).astype(dtype)
-        return Core(
+        kernel = self.core[0].kernel[...]
+        return Cell(
+            embed_deter=self.embed_deter,
+            embed_stoch=self.embed_stoch,
             own=kernel[:, :width],
             shared=_dense(kernel[:, width : -self.cfg.hidden]),
-            bias=blocked(self.core[0].bias),
-            scale=blocked(self.core_norms[0].scale),
+            bias=self.core[0].bias[...],
+            norms=tuple(self.core_norms),
+            deeper=tuple(self.core[1:]),
+            gates=self.gates,
         )
 
-    def _step(self, core: Core, latent: Latent, blocks: Array, action_in: Array) -> Array:
+    def _step(self, cell: Cell, latent: Latent, blocks: Array, action_in: Array) -> Array:
         """One step of the recurrence on h in blocks, [g, N, D/g] -> [g, N, D/g].
 
         Block layer b reads (h_b, embedded h, embedded z, embedded a). The last three are the same for
@@ -254,18 +267,17 @@ class RSSM(nnx.Module):
             h' = u * tanh(sigmoid(reset) * candidate) + (1 - u) * h,  u = sigmoid(update - 1)
         """
         g = self.cfg.blocks
+        blocked = lambda v: v.reshape(g, 1, -1).astype(blocks.dtype)
         h = latent.deter
         z = latent.stoch.reshape(len(h), -1).astype(h.dtype)
-        x = jnp.concatenate([self.embed_deter(h), self.embed_stoch(z)], -1)
-        shared = x @ core.shared + action_in
-        x = jnp.einsum("gni,gio->gno", blocks, core.own) + _to_blocks(shared, g) + core.bias
-        x = jax.nn.silu(_block_norm(x, core.scale))
-        for layer, norm in zip(self.core[1:], self.core_norms[1:], strict=True):
-            x = jnp.einsum("gni,gio->gno", x, layer.kernel[...].astype(x.dtype))
-            x = x + layer.bias[...].reshape(g, 1, -1).astype(x.dtype)
-            x = jax.nn.silu(_block_norm(x, norm.scale[...].reshape(g, 1, -1)))
-        gates = jnp.einsum("gni,gio->gno", x, self.gates.kernel[...].astype(x.dtype))
-        gates = gates + self.gates.bias[...].reshape(g, 1, -1).astype(x.dtype)
+        x = jnp.concatenate([cell.embed_deter(h), cell.embed_stoch(z)], -1)
+        shared = product(x, cell.shared) + action_in
+        x = product(blocks, cell.own) + _to_blocks(shared, g) + blocked(cell.bias)
+        x = jax.nn.silu(_block_norm(x, blocked(cell.norms[0].scale[...])))
+        for layer, norm in zip(cell.deeper, cell.norms[1:], strict=True):
+            x = product(x, layer.kernel[...]) + blocked(layer.bias[...])
+            x = jax.nn.silu(_block_norm(x, blocked(norm.scale[...])))
+        gates = product(x, cell.gates.kernel[...]) + blocked(cell.gates.bias[...])
         reset, candidate, update = jnp.split(gates, 3, -1)
         u = jax.nn.sigmoid(update - 1)
         return u * jnp.tanh(jax.nn.sigmoid(reset) * candidate) + (1 - u) * blocks

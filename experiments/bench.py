@@ -166,8 +166,8 @@ def measure(size: str, obs: str, batch: int, length: int, dtype: str = "auto") -
     keys = list(jax.random.split(jax.random.key(1), UPDATES[1] + 2))
 
     start = time.perf_counter()
-    lowered = jax.jit(agent.train_step, donate_argnums=0).lower(state, data, hyper, key=keys[0])
-    step = lowered.compile()
+    train = jax.jit(agent.train_step, donate_argnums=0, compiler_options=agent.compiler_options)
+    step = train.lower(state, data, hyper, key=keys[0]).compile()
     compile_s = time.perf_counter() - start
 
     def update() -> None:

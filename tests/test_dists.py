@@ -150,10 +150,19 @@ def test_hopeless_classes_keep_values_and_gradients_finite(unimix):
     assert np.isfinite(dists.unimix_logp(logits, jnp.float32(unimix))).all()
 
 
+def test_unimix_over_any_axis_and_without_mixing_is_the_softmax():
+    logits = random_logits((6, 4))
+    mixed = dists.unimix_probs(logits, 0.1)
+    np.testing.assert_allclose(mixed, 0.9 * jax.nn.softmax(logits) + 0.025, rtol=1e-6)
+    np.testing.assert_allclose(dists.unimix_probs(logits.T, 0.1, 0).T, mixed, rtol=1e-6)
+    np.testing.assert_allclose(jnp.exp(dists.unimix_logp(logits, 0.1)), mixed, rtol=1e-6)
+    np.testing.assert_allclose(dists.unimix_probs(logits, 0.0), jax.nn.softmax(logits), rtol=1e-6)
+
+
 def test_straight_through_is_a_sample_with_the_gradient_of_the_probabilities():
     logits, index = random_logits((6, 4)), jnp.array([0, 1, 2, 3, 0, 1])
     w = random_logits((6, 4), seed=1)
-    sample = lambda x: dists.straight_through(index, dists.unimix_logp(x, 0.01))
+    sample = lambda x: dists.straight_through(index, dists.unimix_probs(x.T, 0.01, 0))
     np.testing.assert_array_equal(sample(logits), jax.nn.one_hot(index, 4))
     ours = jax.grad(lambda x: (w * sample(x)).sum())(logits)
     theirs = jax.grad(lambda x: (w * (0.99 * jax.nn.softmax(x) + 0.0025)).sum())(logits)
@@ -163,8 +172,7 @@ def test_straight_through_is_a_sample_with_the_gradient_of_the_probabilities():
 
 def test_draws_are_as_frequent_as_their_probabilities(key):
     probs, n = np.array([0.5, 0.2, 0.0, 0.25, 0.05]), 50_000
-    logp = jnp.broadcast_to(jnp.log(jnp.asarray(probs, jnp.float32)), (n, 5))
-    drawn = np.asarray(dists.inverse_cdf(key, logp))
+    drawn = np.asarray(dists.inverse_cdf(key, jnp.tile(jnp.asarray(probs, jnp.float32)[:, None], (1, n))))
     counts = np.bincount(drawn, minlength=5)
     assert counts[2] == 0 and drawn.dtype == np.int32
     kept = probs > 0
@@ -179,21 +187,21 @@ def test_impossible_classes_are_never_drawn(seed, mask):
     possible = np.array([(mask >> i) & 1 for i in range(6)], bool)
     possible[0] |= not possible.any()
     logits = random_logits((64, 6), seed=seed)
-    logp = jax.nn.log_softmax(jnp.where(possible.reshape(1, 6), logits, -jnp.inf))
-    drawn = np.asarray(dists.inverse_cdf(jax.random.key(seed), logp))
+    probs = jax.nn.softmax(jnp.where(possible.reshape(1, 6), logits, -jnp.inf))
+    drawn = np.asarray(dists.inverse_cdf(jax.random.key(seed), probs.T))
     assert possible[drawn].all()
 
 
 def test_every_group_is_drawn_on_its_own(key):
-    drawn = np.asarray(dists.inverse_cdf(key, jnp.full((2000, 2, 2), jnp.log(0.5))))
+    drawn = np.asarray(dists.inverse_cdf(key, jnp.full((2, 2000, 2), 0.5)))
     joint = np.bincount(drawn[:, 0] * 2 + drawn[:, 1], minlength=4) / 2000
     np.testing.assert_allclose(joint, 0.25, atol=0.04)
 
 
 def test_greedy_takes_the_most_likely_class_and_no_noise(key):
     a, b = jax.random.split(key)
-    logits = random_logits((30, 5))
-    np.testing.assert_array_equal(dists.GREEDY.categorical(a, logits), logits.argmax(-1))
+    probs = jax.nn.softmax(random_logits((5, 30)), 0)
+    np.testing.assert_array_equal(dists.GREEDY.categorical(a, probs), probs.argmax(0))
     np.testing.assert_array_equal(dists.GREEDY.normal(b, (2, 3)), np.zeros((2, 3)))
 
 

@@ -22,15 +22,6 @@ def test_linear():
     np.testing.assert_allclose(layer(x), x @ layer.kernel[...] + layer.bias[...].reshape(1, 1, 4), rtol=1e-5)
 
 
-def test_product_is_the_product_with_its_gradients():
-    x, kernel, g = normal(2, 5, 3), normal(3, 4, seed=1), normal(2, 5, 4, seed=2)
-    ours, ours_back = jax.vjp(layers.product, x, kernel)
-    theirs, theirs_back = jax.vjp(jnp.matmul, x, kernel)
-    np.testing.assert_allclose(ours, theirs, rtol=1e-5)
-    for a, b in zip(ours_back(g), theirs_back(g), strict=True):
-        np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-5)
-
-
 def test_a_block_of_the_output_is_its_block_of_the_input_times_its_kernel():
     layer = BlockLinear(6, 9, 3, init=tiny.initializer())
     layer.bias[...] = jnp.asarray(normal(9, seed=1))

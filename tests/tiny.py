@@ -1,6 +1,6 @@
 """An agent and a batch so small that compiling is most of the work, shared by the tests of one process."""
 
-from functools import cache, partial
+from functools import cache
 from pathlib import Path
 
 import golden
@@ -31,8 +31,14 @@ from envs.api import Space, spaces_to
 
 B, T, H = 2, 4, 3
 QUICK = {"xla_backend_optimization_level": 0, "xla_llvm_disable_expensive_passes": True}
-jit = partial(jax.jit, compiler_options=QUICK)
-"""Compiles in half the time, to slower code: for whole agents, which run a few times."""
+_jit = jax.jit
+
+
+def jit(function, *, compiler_options=None, **options):
+    """Compiles in half the time, to slower code: for whole agents, which run a few times."""
+    return _jit(function, compiler_options=QUICK | (compiler_options or {}), **options)
+
+
 DETERMINISTIC = golden.DETERMINISTIC
 """Argmax for categories and a fixed half deviation for numbers: chance as a constant."""
 

@@ -64,7 +64,7 @@ class HostLoop:
         self._acting_key, self._sampling_key = jax.device_put((acting, sampling), self._actor)
         self._acting_hyper = jax.device_put(hyper, self._actor)
         self._act = jax.jit(partial(_act, agent))
-        self._learn = jax.jit(self._learn_fn, donate_argnums=0)
+        self._learn = jax.jit(self._learn_fn, donate_argnums=0, compiler_options=agent.compiler_options)
         # A copy, because the state itself is donated to the next update.
         copied = jax.tree.map(jnp.copy, {k: state.params[k] for k in ACTING})
         self._acting = jax.device_put(copied, self._actor)

@@ -11,6 +11,7 @@ import jax.numpy as jnp
 from flax import nnx
 from jax import Array
 
+from dreamer.ops.products import product
 from dreamer.ops.transforms import lead
 
 NORM_EPS = 1e-4
@@ -44,25 +45,6 @@ def noise(key: Array, size: int) -> Array:
     return jax.random.truncated_normal(key, -2.0, 2.0, (size,))
 
 
-@jax.custom_vjp
-def product(x: Array, kernel: Array) -> Array:
-    """``x @ kernel`` on the last axis, with ``x^T g`` as the kernel's gradient.
-
-    JAX writes that gradient as ``(g^T x)^T``, for which a CPU transposes g: of a square kernel twice, of one
-    that widens three times as slow.
-    """
-    return x @ kernel
-
-
-def _product_grad(saved: tuple[Array, Array], g: Array) -> tuple[Array, Array]:
-    x, kernel = saved
-    rows = lambda a: a.reshape(-1, a.shape[-1])
-    return g @ kernel.T, rows(x).T @ rows(g)
-
-
-product.defvjp(lambda x, kernel: (x @ kernel, (x, kernel)), _product_grad)
-
-
 class Linear(nnx.Module):
     """``x @ kernel + bias`` on the last axis."""
 
@@ -71,8 +53,7 @@ class Linear(nnx.Module):
         self.bias = nnx.Param(jnp.zeros(units))
 
     def __call__(self, x: Array) -> Array:
-        kernel = self.kernel[...].astype(x.dtype)
-        y = product(x, kernel)
+        y = product(x, self.kernel[...])
         return y + lead(self.bias[...].astype(x.dtype), y)
 
 
@@ -86,9 +67,8 @@ class BlockLinear(nnx.Module):
 
     def __call__(self, x: Array) -> Array:
         """[N, width] -> [N, units]."""
-        kernel = self.kernel[...].astype(x.dtype)
-        blocks = x.reshape(x.shape[0], kernel.shape[0], -1).swapaxes(0, 1)
-        y = jnp.einsum("gni,gio->gno", blocks, kernel).swapaxes(0, 1)
+        blocks = x.reshape(x.shape[0], self.kernel.shape[0], -1).swapaxes(0, 1)
+        y = product(blocks, self.kernel[...]).swapaxes(0, 1)
         y = y.reshape(x.shape[0], -1)
         return y + lead(self.bias[...].astype(x.dtype), y)
 

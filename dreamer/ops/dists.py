@@ -18,47 +18,60 @@ class Sampler(NamedTuple):
     """Where chance comes from; swapping it makes an agent greedy, or a test deterministic."""
 
     categorical: Callable[[Array, Array], Array]
-    """(key, log-probabilities [..., C]) -> [...] class indices."""
+    """(key, probabilities [C, ...]) -> [...] class indices. The classes come first because a CPU goes through
+    long rows fast, and classes are few."""
     normal: Callable[[Array, tuple[int, ...]], Array]
     """(key, shape) -> standard normal noise."""
 
 
-def inverse_cdf(key: Array, logp: Array) -> Array:
+def inverse_cdf(key: Array, probs: Array) -> Array:
     """Draw class indices with one uniform number each: the first class whose cumulative mass exceeds it."""
-    mass = jnp.cumsum(jnp.exp(logp), -1)
-    u = jax.random.uniform(key, logp.shape[:-1]) * mass[..., -1]
-    return (mass[..., :-1] <= u[..., None]).sum(-1, dtype=jnp.int32)
+    mass = jnp.cumsum(probs, 0)
+    u = jax.random.uniform(key, probs.shape[1:]) * mass[-1]
+    return (mass[:-1] <= u[None]).sum(0, dtype=jnp.int32)
 
 
 RANDOM = Sampler(inverse_cdf, jax.random.normal)
 GREEDY = Sampler(
-    categorical=lambda key, logp: jnp.argmax(logp, -1).astype(jnp.int32),
+    categorical=lambda key, probs: jnp.argmax(probs, 0).astype(jnp.int32),
     normal=lambda key, shape: jnp.zeros(shape),
 )
 
 
-def unimix_logp(logits: Array, unimix: Array | float) -> Array:
-    """Log-probabilities mixed with the uniform ones: ``log((1 - unimix) softmax(logits) + unimix / C)``.
+def unimix_probs(logits: Array, unimix: Array | float, axis: int = -1) -> Array:
+    """Probabilities mixed with the uniform ones: ``(1 - unimix) softmax(logits) + unimix / C``.
 
     Mixing keeps every class possible, so that log-ratios and gradients stay finite.
 
     Reference: Hafner et al. (2025), World model learning (1% for latents and policy).
     """
-    probs = jax.nn.softmax(logits.astype(jnp.float32), -1)
+    probs = jax.nn.softmax(logits.astype(jnp.float32), axis)
+    return (1 - unimix) * probs + unimix / logits.shape[axis]
+
+
+def unimix_logp(logits: Array, unimix: Array | float) -> Array:
+    """Logarithm of `unimix_probs` over the last axis."""
     # With unimix 0 the log of an underflown probability would be -inf, and its gradient NaN even where
     # it is not selected; log_softmax is exact there.
-    mixed = jnp.log(jnp.where(unimix > 0, (1 - unimix) * probs + unimix / logits.shape[-1], 1.0))
+    mixed = jnp.log(jnp.where(unimix > 0, unimix_probs(logits, unimix), 1.0))
     exact = jax.nn.log_softmax(logits.astype(jnp.float32), -1)
     return mixed if isinstance(unimix, float) and unimix > 0 else jnp.where(unimix > 0, mixed, exact)
 
 
-def straight_through(index: Array, logp: Array) -> Array:
-    """One-hot of a sample whose gradient is that of the probabilities: ``onehot + p - sg(p)``.
+def straight_through(index: Array, probs: Array) -> Array:
+    """``onehot + p - sg(p)``: the one-hot of a sample with the gradient of its probabilities.
+
+    Args:
+      index: [...] the classes drawn.
+      probs: [C, ...].
+
+    Returns:
+      [..., C].
 
     Reference: Bengio et al. (2013), Estimating or propagating gradients through stochastic neurons.
     """
-    onehot = jax.nn.one_hot(index, logp.shape[-1])
-    probs = jnp.exp(logp)
+    onehot = jax.nn.one_hot(index, len(probs))
+    probs = jnp.moveaxis(probs, 0, -1)
     return onehot + (probs - sg(probs))
 
 
@@ -185,7 +198,7 @@ class Categorical(NamedTuple):
 
     def sample(self, key: Array, sampler: Sampler) -> Array:
         """[..., *shape] class indices."""
-        return sampler.categorical(key, self.logp)
+        return sampler.categorical(key, jnp.exp(jnp.moveaxis(self.logp, -1, 0)))
 
     def log_prob(self, action: Array) -> Array:
         """Of one action [..., *shape], entries summed: [...]."""

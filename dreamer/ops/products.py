@@ -1,0 +1,145 @@
+"""Products with a kernel: how its gradient is computed, once and over the steps of a loop."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jax import Array
+
+sg = jax.lax.stop_gradient
+
+
+def product(x: Array, kernel: Array | Collected) -> Array:
+    """``x @ kernel`` in the dtype of x.
+
+    Args:
+      x: [..., in], or [g, N, in] for a block kernel.
+      kernel: [in, out], or [g, in, out].
+    """
+    if isinstance(kernel, Collected):
+        return kernel.product(x)
+    return _product(x, kernel.astype(x.dtype))
+
+
+@jax.custom_vjp
+def _product(x: Array, kernel: Array) -> Array:
+    return x @ kernel
+
+
+def _product_grad(saved: tuple[Array, Array], g: Array) -> tuple[Array, Array]:
+    x, kernel = saved
+    rows = lambda a: a.reshape(*kernel.shape[:-2], -1, a.shape[-1])
+    return g @ kernel.mT, kernel_gradient(rows(x), rows(g))
+
+
+_product.defvjp(lambda x, kernel: (x @ kernel, (x, kernel)), _product_grad)
+
+
+def kernel_gradient(x: Array, g: Array, dtype: Any = None) -> Array:
+    """``x^T g``, [..., N, in] and [..., N, out] -> [..., in, out] (of `dtype`).
+
+    A CPU transposes the factor on the left, so that is the narrower one: of a kernel that narrows the
+    gradient is ``(g^T x)^T``. The barrier keeps the compiler from turning that round again (half as fast).
+    """
+    if x.shape[-1] <= g.shape[-1]:
+        return jnp.matmul(x.mT, g, preferred_element_type=dtype)
+    return jax.lax.optimization_barrier(jnp.matmul(g.mT, x, preferred_element_type=dtype)).mT
+
+
+def scan(
+    step: Callable[[Any, Any, Any], tuple[Any, Any]],
+    weights: Any,
+    carry: Any,
+    xs: Any,
+    *,
+    rows: int,
+    dtype: Any,
+) -> tuple[Any, Any]:
+    """`jax.lax.scan` of ``step(weights, carry, x)`` that computes the gradients of kernels after the loop.
+
+        dW = sum_t x_t^T g_t = [x_1; ...; x_T]^T [g_1; ...; g_T]
+
+    The left side is T products of as few rows as the batch has, each added to a sum as large as the kernel.
+    So every step only puts down its x_t and g_t, and one product of T times the rows follows.
+
+    Args:
+      step: uses every kernel in one `product` (a second one is refused).
+      weights: a tree, in which leaves of two or more axes are kernels, [in, out] or [g, in, out].
+      rows: N of the inputs [N, in] or [g, N, in] of the products.
+      dtype: of those inputs.
+    """
+    leaves, structure = jax.tree.flatten(weights)
+    kernels = {i: w for i, w in enumerate(leaves) if w.ndim > 1}
+    length = len(jax.tree.leaves(xs)[0])
+    taps = {i: _taps(length, rows, jnp.dtype(dtype), w) for i, w in kernels.items()}
+    fixed = {i: sg(w).astype(dtype) for i, w in kernels.items()}
+    turned = {i: w.mT for i, w in fixed.items()}
+
+    def collecting(carry: Any, xs: tuple[Any, dict[int, _Taps]]) -> tuple[Any, Any]:
+        x, taps = xs
+        collected = {i: Collected(fixed[i], turned[i], taps[i]) for i in kernels}
+        inside = [collected.get(i, w) for i, w in enumerate(leaves)]
+        return step(jax.tree.unflatten(structure, inside), carry, x)
+
+    return jax.lax.scan(collecting, carry, (xs, taps))
+
+
+class _Taps(NamedTuple):
+    """Zeros whose gradients are the two sides of a product's gradient."""
+
+    x: Array
+    """[..., N, in]."""
+    g: Array
+    """[..., N, out]."""
+
+
+class Collected:
+    """A kernel inside `scan`: stands where its array would."""
+
+    def __init__(self, kernel: Array, turned: Array, taps: _Taps):
+        self.kernel, self.turned, self.taps = kernel, turned, taps
+        self.used = False
+
+    def __getitem__(self, index: Any) -> Collected:
+        """What a parameter is read with: `kernel[...]`."""
+        assert index is ...
+        return self
+
+    def product(self, x: Array) -> Array:
+        """``x @ kernel``, putting down what the kernel's gradient needs."""
+        if self.used:
+            raise ValueError("a kernel whose gradient is collected over a loop can be used once per step.")
+        self.used = True
+        return _collect(x, self.kernel, self.turned, self.taps)
+
+
+@jax.custom_vjp
+def _collect(x: Array, kernel: Array, turned: Array, taps: _Taps) -> Array:
+    return x @ kernel
+
+
+def _collect_grad(saved: tuple[Array, Array], g: Array) -> tuple[Array, None, None, _Taps]:
+    x, turned = saved
+    return g @ turned, None, None, _Taps(x, g)
+
+
+_collect.defvjp(lambda x, kernel, turned, taps: (x @ kernel, (x, turned)), _collect_grad)
+
+
+@partial(jax.custom_vjp, nondiff_argnums=(0, 1, 2))
+def _taps(length: int, rows: int, dtype: Any, kernel: Array) -> _Taps:
+    *blocks, width, units = kernel.shape
+    return _Taps(*(jnp.zeros((length, *blocks, rows, n), dtype) for n in (width, units)))
+
+
+def _taps_grad(length: int, rows: int, dtype: Any, like: Array, taps: _Taps) -> tuple[Array]:
+    # [T, (g,) N, n] -> [(g,) T * N, n]
+    joined = lambda a: jnp.moveaxis(a, 0, -3).reshape(*a.shape[1:-2], length * rows, a.shape[-1])
+    return (kernel_gradient(joined(taps.x), joined(taps.g), like.dtype),)
+
+
+_taps.defvjp(lambda *args: (_taps(*args), jnp.zeros((), args[-1].dtype)), _taps_grad)

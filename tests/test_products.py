@@ -1,0 +1,127 @@
+"""A kernel has the same gradient whichever way it is computed, once or over the steps of a loop."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+import tiny
+from jax.extend.core import jaxprs_in_params
+
+from dreamer.nets.layers import Layer
+from dreamer.ops import products
+from dreamer.ops.products import product
+
+T, N, D, G = 5, 3, 8, 2
+
+
+def normal(*shape, seed=0):
+    return jnp.asarray(np.random.default_rng(seed).normal(0, 0.5, shape), jnp.float32)
+
+
+def assert_close(ours, theirs):
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-5), ours, theirs)
+
+
+@pytest.mark.parametrize("lead", [(), (6,), (2, 6)])
+@pytest.mark.parametrize("units", [2, 8, 30])
+def test_product_and_its_gradients_whether_the_kernel_narrows_or_widens(lead, units):
+    x, kernel, g = normal(*lead, D), normal(D, units, seed=1), normal(*lead, units, seed=2)
+    ours, ours_back = jax.vjp(product, x, kernel)
+    theirs, theirs_back = jax.vjp(jnp.matmul, x, kernel)
+    assert_close((ours, ours_back(g)), (theirs, theirs_back(g)))
+
+
+@pytest.mark.parametrize("units", [2, 30])
+def test_product_with_blocks(units):
+    x, kernel, g = normal(G, N, D), normal(G, D, units, seed=1), normal(G, N, units, seed=2)
+    ours, ours_back = jax.vjp(product, x, kernel)
+    theirs, theirs_back = jax.vjp(lambda x, k: jnp.einsum("gni,gio->gno", x, k), x, kernel)
+    assert_close((ours, ours_back(g)), (theirs, theirs_back(g)))
+
+
+def test_product_is_computed_in_the_dtype_of_x_and_the_gradient_comes_in_that_of_the_kernel():
+    x, kernel = normal(N, D).astype(jnp.bfloat16), normal(D, D, seed=1)
+    y, back = jax.vjp(product, x, kernel)
+    dx, dkernel = back(y)
+    assert (y.dtype, dx.dtype, dkernel.dtype) == (jnp.bfloat16, jnp.bfloat16, jnp.float32)
+
+
+def weights():
+    """A layer, a kernel that narrows and one of blocks."""
+    return (
+        Layer(D, D, init=tiny.initializer()),
+        normal(D, 4, seed=3),
+        normal(G, 4, 4, seed=4),
+        normal(4, seed=5),
+    )
+
+
+def step(weights, carry, x):
+    layer, narrow, blocks, bias = weights
+    hidden = layer(carry + x)
+    y = product(hidden, narrow) + bias[None]
+    halves = product(hidden.reshape(N, G, 4).swapaxes(0, 1), blocks).swapaxes(0, 1).reshape(N, D)
+    return halves, y
+
+
+def loss(scan, weights, carry, xs):
+    carry, ys = scan(weights, carry, xs)
+    return jnp.square(ys).sum() + (normal(N, D, seed=7) * carry).sum()
+
+
+def ours(weights, carry, xs):
+    return products.scan(step, weights, carry, xs, rows=N, dtype=jnp.float32)
+
+
+def plain(weights, carry, xs):
+    return jax.lax.scan(lambda carry, x: step(weights, carry, x), carry, xs)
+
+
+def test_the_scan_is_the_plain_scan_with_its_gradients():
+    args = weights(), normal(N, D, seed=8), normal(T, N, D, seed=9)
+    assert_close(ours(*args), plain(*args))
+    grads = [jax.grad(lambda *a, s=s: loss(s, *a), argnums=(0, 1, 2))(*args) for s in (ours, plain)]
+    assert_close(*grads)
+    assert all(np.abs(g).max() > 1e-3 for g in jax.tree.leaves(grads[0]))
+
+
+def test_the_scan_of_several_members_is_theirs_one_by_one():
+    carry, xs = normal(2, N, D, seed=8), normal(2, T, N, D, seed=9)
+    both = jax.tree.map(lambda w: jnp.stack([w, 2 * w]), weights())
+    grad = jax.grad(lambda *a: loss(ours, *a))
+    member = lambda i: grad(*jax.tree.map(lambda x: x[i], (both, carry, xs)))
+    assert_close(jax.vmap(grad)(both, carry, xs), jax.tree.map(lambda *x: jnp.stack(x), member(0), member(1)))
+
+
+def loops(jaxpr):
+    """The scans of a jaxpr, those inside other equations too."""
+    for equation in jaxpr.eqns:
+        if equation.primitive.name == "scan":
+            yield equation
+        for inner in jaxprs_in_params(equation.params):
+            yield from loops(inner)
+
+
+def test_no_gradient_of_a_kernel_goes_round_the_loop():
+    args = weights(), normal(N, D, seed=8), normal(T, N, D, seed=9)
+    kernels = {w.shape for w in jax.tree.leaves(args[0]) if w.ndim > 1}
+
+    def carried(scan):
+        jaxpr = jax.make_jaxpr(jax.grad(lambda w: loss(scan, w, *args[1:])))(args[0]).jaxpr
+        for loop in loops(jaxpr):
+            first, count = loop.params["num_consts"], loop.params["num_carry"]
+            yield from (v.aval.shape for v in loop.invars[first : first + count])
+
+    assert not kernels & set(carried(ours))
+    assert kernels <= set(carried(plain))  # so the test can fail
+
+
+def test_a_kernel_may_be_used_once_a_step_or_not_at_all():
+    twice = lambda w, carry, x: (product(product(carry, w), w) + x, None)
+    with pytest.raises(ValueError, match="once per step"):
+        products.scan(twice, normal(D, D), normal(N, D), normal(T, N, D), rows=N, dtype=jnp.float32)
+
+    never = lambda w: products.scan(
+        lambda w, carry, x: (carry + x, None), w, normal(N, D), normal(T, N, D), rows=N, dtype=jnp.float32
+    )[0].sum()
+    np.testing.assert_array_equal(jax.grad(never)(normal(D, D)), jnp.zeros((D, D)))
