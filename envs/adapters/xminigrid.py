@@ -71,7 +71,7 @@ class XMiniGrid:
         self.task = f"xminigrid:{name}"
         self._env, self._params = xminigrid.make(name, **({"max_steps": max_steps} if max_steps else {}))
         self._tells = name.removeprefix(PREFIX) not in WITHOUT_GOAL
-        *view, _ = self._env.observation_shape(self._params)
+        *view, _ = (int(n) for n in self._env.observation_shape(self._params))
         obs_space = {
             "tile": Space(tuple(view), "uint8", NUM_TILES),
             "color": Space(tuple(view), "uint8", NUM_COLORS),
