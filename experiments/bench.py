@@ -175,7 +175,7 @@ def measure(size: str, obs: str, batch: int, length: int, dtype: str = "auto") -
         state, _, metrics = step(state, data, hyper, key=keys.pop())
         jax.block_until_ready((state, metrics))
 
-    machine.release_memory()  # as in training
+    machine.release_memory()  # training does so after the first update, which compiles
     update()
     wall, cpu = repeat(update, SECONDS, *UPDATES)
     gflop = _flops(step) / 1e9

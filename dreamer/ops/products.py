@@ -14,7 +14,7 @@ sg = jax.lax.stop_gradient
 
 
 def product(x: Array, kernel: Array | Collected) -> Array:
-    """``x @ kernel`` in the dtype of x.
+    """``x @ kernel`` in the dtype of x, with `kernel_gradient` as the kernel's.
 
     Args:
       x: [..., in], or [g, N, in] for a block kernel.
