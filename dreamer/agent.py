@@ -38,10 +38,6 @@ ACTING = ("encoder", "rssm", "policy")
 DREAMING = ("rssm", "policy", "reward", "cont")
 """The modules that dreams come from, through which no gradient flows there."""
 
-THRIFTY = {"xla_cpu_scheduler_type": "CPU_SCHEDULER_TYPE_MEMORY_OPTIMIZED"}
-"""By default XLA orders a CPU program so that much can be computed side by side, for which much must be kept
-(of an update nearly twice as much). It only makes those faster whose convolutions run on one thread each."""
-
 
 class TrainState(NamedTuple):
     """All that learning changes."""
@@ -75,6 +71,15 @@ class Evaluation(NamedTuple):
     metrics: dict[str, Array]
 
 
+class Gradient(NamedTuple):
+    """What a batch says about the parameters, and what else must be learned or logged of it."""
+
+    params: Params
+    """Of the total loss, for every parameter."""
+    returns: running.Percentiles
+    metrics: dict[str, Array]
+
+
 class Agent:
     """Pure functions over `TrainState`; the object only holds spaces, configuration and structure.
 
@@ -95,8 +100,7 @@ class Agent:
         self.act_space = dict(act_space)
         self.cfg = cfg
         self.sampler = sampler
-        on_cpu = jax.default_backend() == "cpu"
-        auto = "float32" if on_cpu else "bfloat16"
+        auto = "float32" if jax.default_backend() == "cpu" else "bfloat16"
         self.dtype = jnp.dtype(auto if cfg.dtype == "auto" else cfg.dtype)
         counter = layers.Initializer()
         modules = nnx.eval_shape(lambda: self._build(counter))
@@ -105,10 +109,6 @@ class Agent:
         encoder = modules["encoder"]
         if isinstance(encoder, Encoder) and encoder.padding:
             self.notices.append(encoder.padding)
-        self.compiler_options = (
-            THRIFTY if on_cpu and not any(s.is_image for s in self.obs_space.values()) else {}
-        )
-        """For whoever compiles `train_step`, alone or inside a larger program."""
         self._structure = {name: nnx.graphdef(module) for name, module in modules.items()}
 
     def _build(self, init: layers.Initializer) -> dict[str, nnx.Module]:
@@ -256,42 +256,45 @@ class Agent:
         metrics |= learned.metrics | {f"loss/{k}": v.mean() for k, v in losses.items()}
         return total, Evaluation(seen, losses, learned.returns, metrics)
 
-    def update(
-        self,
-        state: TrainState,
-        batch: Batch,
-        latent: Latent,
-        prev_action: Mapping[str, Array],
-        hyper: Hyper,
-        *,
-        key: Array,
-    ) -> tuple[TrainState, Evaluation]:
-        """One gradient step on everything, then the slow critic follows the critic."""
-        grad = jax.value_and_grad(self.loss, has_aux=True)
-        (total, aux), grads = grad(
-            state.params, state.slow_value, state.returns, batch, latent, prev_action, hyper, key=key
-        )
-        params, opt, metrics = optim.update(grads, state.opt, state.params, hyper, self.cfg.optim.schedule)
-        mix = jnp.where(state.updates % hyper.slow_every == 0, hyper.slow_rate, 0.0)
-        slow = jax.tree.map(lambda new, old: mix * new + (1 - mix) * old, params["value"], state.slow_value)
-        state = TrainState(params, slow, opt, aux.returns, state.updates + 1)
-        return state, aux._replace(metrics=aux.metrics | metrics | {"loss": total})
-
-    def train_step(
+    def gradient(
         self, state: TrainState, batch: Batch, hyper: Hyper, *, key: Array
-    ) -> tuple[TrainState, PackedLatent, dict[str, Array]]:
-        """One update from a replayed batch.
+    ) -> tuple[Gradient, PackedLatent]:
+        """The first half of `train_step`: where a replayed batch says to go.
 
         The recurrence starts from the stored latent of the step before (replay context), and the new
-        posteriors come back for the replay to store in place of the old ones.
-
-        Returns:
-          The new state, the posteriors [B, T, ...] and scalar metrics.
+        posteriors [B, T, ...] come back for the replay to store in place of the old ones.
         """
         latent = batch.context_latent.unpack(self.cfg.rssm.classes, self.dtype)
         prev_action = {
             k: jnp.concatenate([batch.context_action[k][:, None], a[:, :-1]], 1)
             for k, a in batch.action.items()
         }
-        state, aux = self.update(state, batch, latent, prev_action, hyper, key=key)
-        return state, aux.seen.latent.pack(), aux.metrics
+        grad = jax.value_and_grad(self.loss, has_aux=True)
+        (total, out), grads = grad(
+            state.params, state.slow_value, state.returns, batch, latent, prev_action, hyper, key=key
+        )
+        return Gradient(grads, out.returns, out.metrics | {"loss": total}), out.seen.latent.pack()
+
+    def descend(
+        self, state: TrainState, gradient: Gradient, hyper: Hyper
+    ) -> tuple[TrainState, dict[str, Array]]:
+        """The second half: one step of the optimiser, then the slow critic follows the critic."""
+        params, opt, metrics = optim.update(
+            gradient.params, state.opt, state.params, hyper, self.cfg.optim.schedule
+        )
+        mix = jnp.where(state.updates % hyper.slow_every == 0, hyper.slow_rate, 0.0)
+        slow = jax.tree.map(lambda new, old: mix * new + (1 - mix) * old, params["value"], state.slow_value)
+        state = TrainState(params, slow, opt, gradient.returns, state.updates + 1)
+        return state, gradient.metrics | metrics
+
+    def train_step(
+        self, state: TrainState, batch: Batch, hyper: Hyper, *, key: Array
+    ) -> tuple[TrainState, PackedLatent, dict[str, Array]]:
+        """One update from a replayed batch.
+
+        Returns:
+          The new state, the posteriors [B, T, ...] and scalar metrics.
+        """
+        gradient, latent = self.gradient(state, batch, hyper, key=key)
+        state, metrics = self.descend(state, gradient, hyper)
+        return state, latent, metrics

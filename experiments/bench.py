@@ -141,7 +141,7 @@ def table(rows: Sequence[dict[str, Any]], columns: Mapping[str, str], title: str
 
 
 def measure(size: str, obs: str, batch: int, length: int, dtype: str = "auto") -> dict[str, Any]:
-    """One row: compile the train step, repeat it, then time the policy.
+    """One row: time the policy, compile the train step, repeat it.
 
     Returns:
       `size, obs, dtype, batch, length, params`;
@@ -164,21 +164,23 @@ def measure(size: str, obs: str, batch: int, length: int, dtype: str = "auto") -
     params = sum(p.size for p in jax.tree.leaves(state.params))
     data = synthetic_batch(cfg, obs, batch, length)
     keys = list(jax.random.split(jax.random.key(1), UPDATES[1] + 2))
+    latencies = {n: policy_latency(agent, state.params, hyper, n) for n in POLICY_ENVS}
 
     start = time.perf_counter()
-    train = jax.jit(agent.train_step, donate_argnums=0, compiler_options=agent.compiler_options)
-    step = train.lower(state, data, hyper, key=keys[0]).compile()
+    grad = jax.jit(agent.gradient).lower(state, data, hyper, key=keys[0]).compile()
+    gradient, _ = grad.out_info
+    step = jax.jit(agent.descend, donate_argnums=0).lower(state, gradient, hyper).compile()
     compile_s = time.perf_counter() - start
 
     def update() -> None:
         nonlocal state
-        state, _, metrics = step(state, data, hyper, key=keys.pop())
+        gradient, _ = grad(state, data, hyper, key=keys.pop())
+        state, metrics = step(state, gradient, hyper)
         jax.block_until_ready((state, metrics))
 
-    machine.release_memory()  # training does so after the first update, which compiles
     update()
     wall, cpu = repeat(update, SECONDS, *UPDATES)
-    gflop = _flops(step) / 1e9
+    gflop = (_flops(grad) + _flops(step)) / 1e9
     row: dict[str, Any] = {
         "size": size,
         "obs": obs,
@@ -198,8 +200,7 @@ def measure(size: str, obs: str, batch: int, length: int, dtype: str = "auto") -
         peak = (jax.devices()[0].memory_stats() or {}).get("peak_bytes_in_use", 0)
         row["device_peak_mb"] = round(peak / 2**20)
         row["of_matrix_rate"] = round(1e9 * row["gflops"] / matrix_rate(agent.dtype), 3)
-    for envs in POLICY_ENVS:
-        row[f"policy{envs}_ms"] = round(1e3 * policy_latency(agent, state.params, hyper, envs), 3)
+    row |= {f"policy{n}_ms": round(1e3 * seconds, 3) for n, seconds in latencies.items()}
     row["peak_mb"] = round(peak_memory() / 2**20)
     return row
 

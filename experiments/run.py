@@ -244,7 +244,6 @@ class Run:
 
         cfg, begun = self.cfg, self.loop.progress.env_steps
         self._pending: list[dict[str, float]] = []
-        self._compiling = True
         self._log_due, self._save_due = Every(cfg.log.every), Every(cfg.checkpoint.every)
         self._next_eval, self._next_report = (
             next_multiple(begun, unit) for unit in (cfg.eval.every, cfg.report.every)
@@ -276,9 +275,6 @@ class Run:
     def between(self) -> None:
         """Evaluate, report and save if one of them is due."""
         cfg, now = self.cfg, self.loop.progress.env_steps
-        if self._compiling and self.loop.progress.updates:
-            self._compiling = False
-            machine.release_memory()
         if now >= self._next_eval:
             self._next_eval = next_multiple(now, cfg.eval.every)
             self._evaluate(cfg.eval.during)

@@ -34,9 +34,9 @@ QUICK = {"xla_backend_optimization_level": 0, "xla_llvm_disable_expensive_passes
 _jit = jax.jit
 
 
-def jit(function, *, compiler_options=None, **options):
+def jit(function, **options):
     """Compiles in half the time, to slower code: for whole agents, which run a few times."""
-    return _jit(function, compiler_options=QUICK | (compiler_options or {}), **options)
+    return _jit(function, compiler_options=QUICK, **options)
 
 
 DETERMINISTIC = golden.DETERMINISTIC

@@ -262,11 +262,10 @@ class Programs:
     def __init__(self, fused: Fused, spread: Spread | None = None, jit: Callable[..., Any] = jax.jit):
         self.fused, self.spread = fused, spread or Alone()
         self.init = self.spread.run(lambda _, seed: fused.init(seed), jit)
-        options = {"donate_argnums": 1, "compiler_options": fused.agent.compiler_options}
         self.collect, self.learn = (
-            self.spread.run(partial(_rounds, fused, learn), jit, **options) for learn in (False, True)
+            self.spread.run(partial(_rounds, fused, learn), jit, donate_argnums=1) for learn in (False, True)
         )
-        self.abreast = jit(partial(_abreast, fused), **options)
+        self.abreast = jit(partial(_abreast, fused), donate_argnums=1)
 
 
 class Dispatch(NamedTuple):

@@ -16,7 +16,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from dreamer.agent import ACTING, Agent, Carry, TrainState
+from dreamer.agent import ACTING, Agent, Carry, Gradient, TrainState
 from dreamer.config import LoopConfig
 from dreamer.hyper import Hyper
 from dreamer.loops.clocks import Progress, updates_due
@@ -64,7 +64,9 @@ class HostLoop:
         self._acting_key, self._sampling_key = jax.device_put((acting, sampling), self._actor)
         self._acting_hyper = jax.device_put(hyper, self._actor)
         self._act = jax.jit(partial(_act, agent))
-        self._learn = jax.jit(self._learn_fn, donate_argnums=0, compiler_options=agent.compiler_options)
+        # Two programs, because a compiler keeps what it made of every operation until its program is done.
+        self._gradient = jax.jit(partial(_gradient, agent))
+        self._descend = jax.jit(self._descend_fn, donate_argnums=0)
         # A copy, because the state itself is donated to the next update.
         copied = jax.tree.map(jnp.copy, {k: state.params[k] for k in ACTING})
         self._acting = jax.device_put(copied, self._actor)
@@ -72,12 +74,11 @@ class HostLoop:
         self._metric_names: list[str] = []
         self._episodes = EpisodeStatistics(env.num_envs)
 
-    def _learn_fn(self, state: TrainState, batch: Batch, hyper: Hyper, key: jax.Array):
-        key = jax.random.fold_in(key, state.updates)
-        state, latent, metrics = self.agent.train_step(state, batch, hyper, key=key)
+    def _descend_fn(self, state: TrainState, gradient: Gradient, hyper: Hyper):
+        state, metrics = self.agent.descend(state, gradient, hyper)
         self._metric_names = sorted(metrics)
         acting = {k: state.params[k] for k in ACTING}
-        return state, acting, latent, jnp.stack([metrics[k] for k in self._metric_names])
+        return state, acting, jnp.stack([metrics[k] for k in self._metric_names])
 
     def turns(self) -> Iterator[Turn]:
         """Advance for ever, one slot of every environment at a time; the caller stops asking.
@@ -160,7 +161,8 @@ class HostLoop:
         key = jax.random.fold_in(self._sampling_key, self.progress.updates)
         batch, where = self.replay.sample(key, cfg.batch_size, cfg.batch_length)
         metrics = self.settle()
-        self.state, acting, latent, values = self._learn(self.state, batch, self.hyper, self._learning_key)
+        gradient, latent = self._gradient(self.state, batch, self.hyper, self._learning_key)
+        self.state, acting, values = self._descend(self.state, gradient, self.hyper)
         self._in_flight = InFlight(acting, where, latent, values)
         self.progress.updates += 1
         return metrics
@@ -171,6 +173,10 @@ class Choice(NamedTuple):
 
     action: dict[str, jax.Array]
     latent: PackedLatent
+
+
+def _gradient(agent: Agent, state: TrainState, batch: Batch, hyper: Hyper, key: jax.Array):
+    return agent.gradient(state, batch, hyper, key=jax.random.fold_in(key, state.updates))
 
 
 def _act(agent: Agent, params, carry: Carry, step: Step, hyper: Hyper, key, slot):
