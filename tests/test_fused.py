@@ -1,5 +1,8 @@
 """The loop of the device: what it does depends on counters and seeds alone, and it never compiles twice."""
 
+import dataclasses
+import re
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -33,8 +36,8 @@ def functions(cfg=CFG, data=None):
 
 
 def loop(steps=STEPS, seed=0, **options):
-    hyper = options.pop("hyper", Hyper.of(AGENT))
-    return FusedLoop(Programs(functions(), jit=tiny.jit), hyper, seed, steps, Progress(), **options)
+    hyper, cfg = options.pop("hyper", Hyper.of(AGENT)), options.pop("cfg", CFG)
+    return FusedLoop(Programs(functions(cfg), jit=tiny.jit), hyper, seed, steps, Progress(), **options)
 
 
 def same(a, b):
@@ -64,6 +67,17 @@ def finished():
 def test_a_round_has_the_ratio_in_whole_numbers(ratio, num_envs, batch, length, expected):
     cfg = LoopConfig(num_envs=num_envs, train_ratio=ratio, batch_size=batch, batch_length=length)
     assert Round.of(cfg) == expected
+
+
+@pytest.mark.parametrize("ratio", [2, 4])
+def test_the_ring_is_changed_where_it_is(ratio):
+    """Neither to act nor to learn is a column of it copied, or converted to what a CPU can compute with."""
+    whole = loop(cfg=dataclasses.replace(CFG, train_ratio=ratio))
+    for program in (whole.programs.collect, whole.programs.learn):
+        text = program.lower(np.int32(1), whole.now, *whole.numbers).compile().as_text()
+        column = r"\w+\[4,100\b\S*"
+        assert re.search(rf"= {column} \S*fusion\(", text)
+        assert not re.findall(rf"= {column} (?:copy|convert)\(.*", text)
 
 
 def test_it_takes_the_steps_and_updates_it_should(finished):

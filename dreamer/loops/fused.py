@@ -94,10 +94,10 @@ class Happened(NamedTuple):
         numbers, count = jnp.zeros(shape), jnp.zeros((), jnp.int32)
         return cls(jnp.zeros(shape, bool), numbers, jnp.zeros(shape, jnp.int32), numbers, zeros, count, zeros)
 
-    def after_slots(self, first: Array, rows: tuple[Array, Array, Array, Array]) -> Happened:
-        """With the next slots, from number `first` on: ended, returns, lengths, success, [n, E] each."""
-        write = lambda column, new: jax.lax.dynamic_update_slice_in_dim(column, new, first, 0)
-        ended, returns, lengths, success = rows
+    def after_slot(self, number: Array, row: tuple[Array, Array, Array, Array]) -> Happened:
+        """With one more slot: ended, returns, lengths, success, [E] each."""
+        write = lambda column, new: jax.lax.dynamic_update_index_in_dim(column, new, number, 0)
+        ended, returns, lengths, success = row
         return self._replace(
             ended=write(self.ended, ended),
             returns=write(self.returns, returns),
@@ -219,8 +219,15 @@ class Fused:
     ) -> tuple[FusedState, Happened]:
         """`count` rounds, or (not `learn`) so many slots without updates."""
         slots, updates = self.round if learn else (1, 0)
-        act = lambda state, _: self.slot(state, hyper, seed)
         update = partial(self.update, hyper=hyper, seed=seed)
+        # As many as `slots`, but XLA must not know: it would take a single slot out of its loop, fuse what it
+        # writes with the sampling, and for that copy the ring as it was before.
+        turns = jnp.where(count > 0, slots, 0)
+
+        def act_once(number: Array, carry: tuple[FusedState, Happened]) -> tuple[FusedState, Happened]:
+            state, told = carry
+            state, row = self.slot(state, hyper, seed)
+            return state, told.after_slot(number, row)
 
         def learn_once(carry: tuple[FusedState, Happened], _: None):
             state, told = carry
@@ -228,9 +235,7 @@ class Fused:
             return (new, told.after_update(state.acting.failed, new.acting.failed, metrics)), None
 
         def one_round(i: Array, carry: tuple[FusedState, Happened]) -> tuple[FusedState, Happened]:
-            state, told = carry
-            state, rows = jax.lax.scan(act, state, length=slots)
-            carry = state, told.after_slots(i * slots, rows)
+            carry = jax.lax.fori_loop(i * slots, i * slots + turns, act_once, carry)
             state, told = jax.lax.scan(learn_once, carry, length=updates)[0]
             return self._placed(state), told
 

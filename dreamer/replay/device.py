@@ -24,7 +24,8 @@ class Ring(NamedTuple):
     """What is stored, and how far."""
 
     columns: dict[str, Array]
-    """{name: [num_envs, rows, ...]}."""
+    """{name: [num_envs, rows, ...]}, bfloat16 as the uint16 of its bits: the compiler of a CPU knows no other
+    way to write one number of that kind than to convert a whole column to float32 and back."""
     inserted: Array
     """[] int32 rows written since the beginning of the run."""
     online_taken: Array
@@ -70,7 +71,7 @@ class DeviceReplay:
         """An empty ring."""
         rows = (self.layout.num_envs, self.layout.capacity_per_env)
         zeros = {name: jnp.zeros((*rows, *c.shape), c.dtype) for name, c in self.layout.columns.items()}
-        return Ring(zeros, jnp.zeros((), jnp.int32), jnp.zeros((), jnp.int32))
+        return Ring(jax.tree.map(_bits, zeros), jnp.zeros((), jnp.int32), jnp.zeros((), jnp.int32))
 
     def add(self, ring: Ring, step: Step, action: Mapping[str, Array], latent: PackedLatent) -> Ring:
         """Append one row: what the environments said, and what was chosen and believed after it.
@@ -84,11 +85,11 @@ class DeviceReplay:
         row = self.layout.row(step, {key: acted(a) for key, a in action.items()}, latent)
         slot = ring.inserted % self.layout.capacity_per_env
 
-        def write(column: Array, value: Array) -> Array:
-            value = jnp.asarray(value).astype(column.dtype)
-            return jax.lax.dynamic_update_index_in_dim(column, value, slot, 1)
+        def write(name: str, column: Array) -> Array:
+            value = jnp.asarray(row[name]).astype(self.layout.columns[name].dtype)
+            return jax.lax.dynamic_update_index_in_dim(column, _bits(value), slot, 1)
 
-        written: dict[str, Array] = {k: write(column, row[k]) for k, column in ring.columns.items()}
+        written = {name: write(name, column) for name, column in ring.columns.items()}
         return ring._replace(columns=written, inserted=ring.inserted + 1)
 
     def sample(
@@ -124,7 +125,9 @@ class DeviceReplay:
             # Where a stream was interrupted, the row before a first one was the last of its episode.
             is_last=is_last.at[:, :-1].max(is_first[:, 1:]),
             is_terminal=take("is_terminal"),
-            context_latent=PackedLatent(before("deter"), before("stoch")),
+            context_latent=PackedLatent(
+                jax.lax.bitcast_convert_type(before("deter"), jnp.bfloat16), before("stoch")
+            ),
             context_action={key: before(f"action/{key}") for key in self.layout.act_keys},
         )
         return ring._replace(online_taken=taken), sampled, (env, first)
@@ -141,6 +144,10 @@ class DeviceReplay:
         lives = rows >= ring.inserted - self.layout.capacity_per_env
         beyond = self.layout.capacity_per_env  # where nothing is stored
         slots = jnp.where(lives, rows % self.layout.capacity_per_env, beyond)
-        store = lambda column, value: column.at[env[:, None], slots].set(value, mode="drop")
+        store = lambda column, value: column.at[env[:, None], slots].set(_bits(value), mode="drop")
         stored = {k: store(ring.columns[k], v) for k, v in latent._asdict().items()}
         return ring._replace(columns=ring.columns | stored)
+
+
+def _bits(x: Array) -> Array:
+    return jax.lax.bitcast_convert_type(x, jnp.uint16) if x.dtype == jnp.bfloat16 else x
