@@ -116,7 +116,7 @@ class RSSM(nnx.Module):
 
         def step(weights: Any, latent: Latent, xs: tuple[Array, ...]) -> tuple[Latent, tuple[Latent, Array]]:
             cell, from_deter, rest, post_out = weights
-            token_in, action_in, is_first, key = xs
+            token_in, action_in, is_first, noise = xs
             keep = ~is_first
             latent = Latent(latent.deter * keep[:, None], latent.stoch * keep[:, None, None])
             deter = _to_flat(self._step(cell, latent, self._blocks(latent), action_in))
@@ -124,13 +124,13 @@ class RSSM(nnx.Module):
             for layer in rest:
                 x = layer(x)
             logits = self._logits(post_out(x))
-            stoch = self._sample(logits, unimix, sampler, key, straight_through=True)
+            stoch = self._sample(logits, unimix, sampler, noise, straight_through=True)
             latent = Latent(deter, stoch.astype(deter.dtype))
             return latent, (latent, logits)
 
         time_major = [jnp.moveaxis(x, 1, 0) for x in (token_in, action_in, is_first)]
         latent = jax.tree.map(lambda x: x.astype(tokens.dtype), latent)
-        xs = (*time_major, jax.random.split(key, T))
+        xs = (*time_major, self._noise(sampler, key, T, B))
         _, out = products.scan(step, weights, latent, xs, rows=B, dtype=tokens.dtype)
         latents, logits = jax.tree.map(lambda x: jnp.moveaxis(x, 0, 1), out)
         return latents, logits
@@ -156,17 +156,18 @@ class RSSM(nnx.Module):
 
         def step(carry, xs):
             latent, blocks, feat, feats = carry
-            index, key = xs
-            policy_key, prior_key = jax.random.split(key)
+            index, policy_key, noise = xs
             action = policy(feat, policy_key)
-            latent, blocks = self._dream(cell, latent, blocks, action_in(action), unimix, sampler, prior_key)
+            latent, blocks = self._dream(cell, latent, blocks, action_in(action), unimix, sampler, noise)
             feat = latent.feat
             feats = jax.lax.dynamic_update_index_in_dim(feats, feat, index, 0)
             return (latent, blocks, feat, feats), action
 
         # The features are written where the heads will read them: stacking and joining would copy them twice.
-        feats = jnp.broadcast_to(latent.feat, (horizon + 1, *latent.feat.shape))
-        xs = (jnp.arange(1, horizon + 1), jax.random.split(key, horizon))
+        policy_key, prior_key = jax.random.split(key)
+        noise = self._noise(sampler, prior_key, horizon, len(latent.deter))
+        feats = jax.lax.empty((horizon + 1, *latent.feat.shape), latent.feat.dtype).at[0].set(latent.feat)
+        xs = (jnp.arange(1, horizon + 1), jax.random.split(policy_key, horizon), noise)
         start = latent, self._blocks(latent), latent.feat, feats
         (*_, feats), actions = jax.lax.scan(step, start, xs)
         return Imagined(feats, dict(actions))
@@ -194,24 +195,25 @@ class RSSM(nnx.Module):
 
         def step(carry: tuple[Latent, Array], xs):
             latent, blocks = carry
-            action, key = xs
+            action, noise = xs
             action_in = self._action_in(self.embed(action, 1, dtype))
-            latent, blocks = self._dream(cell, latent, blocks, action_in, unimix, sampler, key)
+            latent, blocks = self._dream(cell, latent, blocks, action_in, unimix, sampler, noise)
             return (latent, blocks), latent
 
         actions = jax.tree.map(lambda x: jnp.moveaxis(x, 1, 0), dict(action))
         start = latent, self._blocks(latent)
-        _, out = jax.lax.scan(step, start, (actions, jax.random.split(key, horizon)))
+        noise = self._noise(sampler, key, horizon, len(latent.deter))
+        _, out = jax.lax.scan(step, start, (actions, noise))
         return jax.tree.map(lambda x: jnp.moveaxis(x, 0, 1), out)
 
     def prior(self, deter: Array) -> Array:
         """[..., D] -> [..., S, C] float32 logits of what the model expects to see."""
         return self._logits(self.prior_out(self.prior_mlp(deter)))
 
-    def _dream(self, cell, latent, blocks, action_in, unimix, sampler, key) -> tuple[Latent, Array]:
+    def _dream(self, cell, latent, blocks, action_in, unimix, sampler, noise) -> tuple[Latent, Array]:
         blocks = self._step(cell, latent, blocks, action_in)
         deter = _to_flat(blocks)
-        stoch = self._sample(self.prior(deter), unimix, sampler, key, straight_through=False)
+        stoch = self._sample(self.prior(deter), unimix, sampler, noise, straight_through=False)
         return Latent(deter, stoch.astype(deter.dtype)), blocks
 
     def _blocks(self, latent: Latent) -> Array:
@@ -221,11 +223,15 @@ class RSSM(nnx.Module):
         shape = (*x.shape[:-1], self.cfg.stoch, self.cfg.classes)
         return x.reshape(shape).astype(jnp.float32)
 
-    def _sample(self, logits, unimix, sampler, key, *, straight_through: bool) -> Array:
+    def _noise(self, sampler: dists.Sampler, key: Array, steps: int, rows: int) -> Array:
+        """The chance of many samples, [steps, rows, S]."""
+        return sampler.uniform(key, (steps, rows, self.cfg.stoch))
+
+    def _sample(self, logits, unimix, sampler, noise, *, straight_through: bool) -> Array:
         # The barrier keeps the product before from writing its result in the turned order (slow on a CPU).
         classes = jax.lax.optimization_barrier(jnp.moveaxis(logits, -1, 0))
         probs = dists.unimix_probs(classes, unimix, 0)
-        index = sampler.categorical(key, sg(probs))
+        index = sampler.categorical(noise, sg(probs))
         if straight_through:
             return dists.straight_through(index, probs)
         return jax.nn.one_hot(index, self.cfg.classes)

@@ -32,7 +32,7 @@ from dreamer.ops.dists import GREEDY, Sampler
 from dreamer.records import Batch, Latent
 from envs.api import Space
 
-DETERMINISTIC = Sampler(GREEDY.categorical, lambda key, shape: jnp.full(shape, 0.5))
+DETERMINISTIC = Sampler(GREEDY.uniform, GREEDY.categorical, lambda key, shape: jnp.full(shape, 0.5))
 
 FIXED = {  # What the toolkit has no switch for, and the value it implements.
     "ac_grads": False,

@@ -17,23 +17,25 @@ sg = jax.lax.stop_gradient
 class Sampler(NamedTuple):
     """Where chance comes from; swapping it makes an agent greedy, or a test deterministic."""
 
+    uniform: Callable[[Array, tuple[int, ...]], Array]
+    """(key, shape) -> uniform noise in [0, 1). It can be drawn for many steps at once."""
     categorical: Callable[[Array, Array], Array]
-    """(key, probabilities [C, ...]) -> [...] class indices. The classes come first because a CPU goes through
-    long rows fast, and classes are few."""
+    """(uniform noise [...], probabilities [C, ...]) -> [...] class indices. The classes come first because a
+    CPU goes through long rows fast, and classes are few."""
     normal: Callable[[Array, tuple[int, ...]], Array]
     """(key, shape) -> standard normal noise."""
 
 
-def inverse_cdf(key: Array, probs: Array) -> Array:
+def inverse_cdf(uniform: Array, probs: Array) -> Array:
     """Draw class indices with one uniform number each: the first class whose cumulative mass exceeds it."""
     mass = jnp.cumsum(probs, 0)
-    u = jax.random.uniform(key, probs.shape[1:]) * mass[-1]
-    return (mass[:-1] <= u[None]).sum(0, dtype=jnp.int32)
+    return (mass[:-1] <= uniform[None] * mass[-1:]).sum(0, dtype=jnp.int32)
 
 
-RANDOM = Sampler(inverse_cdf, jax.random.normal)
+RANDOM = Sampler(jax.random.uniform, inverse_cdf, jax.random.normal)
 GREEDY = Sampler(
-    categorical=lambda key, probs: jnp.argmax(probs, 0).astype(jnp.int32),
+    uniform=lambda key, shape: jnp.zeros(shape),
+    categorical=lambda noise, probs: jnp.argmax(probs, 0).astype(jnp.int32),
     normal=lambda key, shape: jnp.zeros(shape),
 )
 
@@ -198,7 +200,8 @@ class Categorical(NamedTuple):
 
     def sample(self, key: Array, sampler: Sampler) -> Array:
         """[..., *shape] class indices."""
-        return sampler.categorical(key, jnp.exp(jnp.moveaxis(self.logp, -1, 0)))
+        noise = sampler.uniform(key, self.logp.shape[:-1])
+        return sampler.categorical(noise, jnp.exp(jnp.moveaxis(self.logp, -1, 0)))
 
     def log_prob(self, action: Array) -> Array:
         """Of one action [..., *shape], entries summed: [...]."""
