@@ -12,7 +12,6 @@ also where it only holds a reset observation: so all members of a population sta
 
 from __future__ import annotations
 
-import math
 import time
 from collections.abc import Callable, Iterator
 from fractions import Fraction
@@ -80,18 +79,17 @@ class Happened(NamedTuple):
     """[slots, E]."""
     success: Array
     """[slots, E] NaN where the task does not say."""
-    metrics: dict[str, Array]
-    """{name: []} sums over the updates."""
+    metrics: Array
+    """[K] sums over the updates, in the order of their names."""
     updates: Array
     """[] how many those were."""
-    failure: dict[str, Array]
-    """{name: []} the metrics of the first update that failed."""
+    failure: Array
+    """[K] the metrics of the first update that failed."""
 
     @classmethod
-    def nothing(cls, shape: tuple[int, int], metrics: dict[str, Any]) -> Happened:
-        """Room for [slots, E] and for metrics of these shapes."""
-        zeros = {name: jnp.zeros(x.shape, x.dtype) for name, x in metrics.items()}
-        numbers, count = jnp.zeros(shape), jnp.zeros((), jnp.int32)
+    def nothing(cls, shape: tuple[int, int], metrics: int) -> Happened:
+        """Room for [slots, E] and for so many metrics."""
+        zeros, numbers, count = jnp.zeros(metrics), jnp.zeros(shape), jnp.zeros((), jnp.int32)
         return cls(jnp.zeros(shape, bool), numbers, jnp.zeros(shape, jnp.int32), numbers, zeros, count, zeros)
 
     def after_slot(self, number: Array, row: tuple[Array, Array, Array, Array]) -> Happened:
@@ -105,13 +103,12 @@ class Happened(NamedTuple):
             success=write(self.success, success),
         )
 
-    def after_update(self, failed_before: Array, failed: Array, metrics: dict[str, Array]) -> Happened:
+    def after_update(self, failed_before: Array, failed: Array, metrics: Array) -> Happened:
         """With one more update: counted if it is good, kept apart if it is the first that is not."""
-        keep = lambda condition, new, old: jax.tree.map(partial(jnp.where, condition), new, old)
         return self._replace(
-            metrics=keep(failed == 0, jax.tree.map(jnp.add, self.metrics, metrics), self.metrics),
+            metrics=jnp.where(failed == 0, self.metrics + metrics, self.metrics),
             updates=self.updates + (failed == 0),
-            failure=keep(failed != failed_before, metrics, self.failure),
+            failure=jnp.where(failed != failed_before, metrics, self.failure),
         )
 
 
@@ -147,6 +144,8 @@ class Fused:
         self.round = Round.of(cfg)
         self._data = data
         self._train = jax.jit(agent.train_step)  # traced once, however often it appears in the program
+        self.metric_names: list[str] = []
+        """In the order of `Happened.metrics`; known from the first call of `rounds` on."""
 
     def _placed(self, state: FusedState) -> FusedState:
         """The state, its environments over the devices of the data."""
@@ -232,7 +231,8 @@ class Fused:
         def learn_once(carry: tuple[FusedState, Happened], _: None):
             state, told = carry
             new, metrics = update(state)
-            return (new, told.after_update(state.acting.failed, new.acting.failed, metrics)), None
+            values = jnp.stack([metrics[name] for name in self.metric_names])
+            return (new, told.after_update(state.acting.failed, new.acting.failed, values)), None
 
         def one_round(i: Array, carry: tuple[FusedState, Happened]) -> tuple[FusedState, Happened]:
             carry = jax.lax.fori_loop(i * slots, i * slots + turns, act_once, carry)
@@ -240,7 +240,8 @@ class Fused:
             return self._placed(state), told
 
         most = max(SLOTS // slots, 1) * slots
-        nothing = Happened.nothing((most, self.env.num_envs), jax.eval_shape(update, state)[1])
+        self.metric_names = sorted(jax.eval_shape(update, state)[1])
+        nothing = Happened.nothing((most, self.env.num_envs), len(self.metric_names))
         return jax.lax.fori_loop(0, count, one_round, (state, nothing))
 
 
@@ -372,14 +373,14 @@ class FusedLoop:
         if learn in self._compiling:  # the time of the first dispatch says nothing about the next
             self._compiling.remove(learn)
         else:
-            self._next[learn] = int(np.clip(count * SECONDS / seconds, 1, 2 * count))
+            self._next[learn] = round(np.clip(count * SECONDS / seconds, 1, 2 * count))
         before, progress = self.progress.slots, self.progress
         progress.slots = int(slots[0])
         progress.env_steps = progress.slots * self.fused.env.num_envs
         if learn:
             progress.learning_since = self.prefill * self.fused.env.num_envs
             progress.updates += count * self.fused.round.updates
-        self.failures = {i: _failure(told.failure, i, int(n)) for i, n in enumerate(failed) if n}
+        self.failures = {i: self._failure(told.failure[i], int(n)) for i, n in enumerate(failed) if n}
         return [self._turn(told, i, before, count * self._size(learn)) for i in range(len(slots))]
 
     def _turn(self, told: Happened, member: int, before: int, slots: int) -> Turn:
@@ -396,8 +397,12 @@ class FusedLoop:
             for t, e in np.argwhere(told.ended[member, :slots])
         ]
         updates = int(told.updates[member])
-        metrics = {k: float(v[member]) / updates for k, v in told.metrics.items()} if updates else {}
-        return Turn(episodes, [metrics] if metrics else [])
+        means = (told.metrics[member] / max(updates, 1)).tolist()
+        return Turn(episodes, [dict(zip(self.fused.metric_names, means, strict=True))] if updates else [])
+
+    def _failure(self, metrics: np.ndarray, update: int) -> str:
+        wrong = [k for k, v in zip(self.fused.metric_names, metrics, strict=True) if not np.isfinite(v)]
+        return f"update {update} gave values that are not finite: {', '.join(wrong)}"
 
     @property
     def meta(self) -> dict[str, Any]:
@@ -447,8 +452,3 @@ def _abreast(fused: Fused, count: Array, states: list[FusedState], numbers: list
     own = lambda state, hyper, seed: fused.rounds(state, hyper, seed, count, learn=True)
     results = jax.vmap(own)(stack(states), *stack(numbers))
     return tuple([jax.tree.map(lambda x, i=i: x[i], tree) for i in range(len(states))] for tree in results)
-
-
-def _failure(metrics: dict[str, np.ndarray], member: int, update: int) -> str:
-    wrong = ", ".join(k for k, v in metrics.items() if not math.isfinite(v[member]))
-    return f"update {update} gave values that are not finite: {wrong}"
