@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import ctypes
 import functools
+import mmap
 import os
 from pathlib import Path
 
@@ -15,7 +16,7 @@ M_TRIM_THRESHOLD, M_MMAP_MAX, M_ARENA_MAX = -1, -4, -8
 """Parameters of glibc's mallopt."""
 MADV_HUGEPAGE = 14
 """Linux's advice to back memory with large pages."""
-ROOM, PAGE = 2**30, 2**12
+ROOM, PAGE = 2**30, mmap.PAGESIZE
 """Bytes that will be asked for after compiling, and of a page."""
 COMPILED, LARGE = "/jax/core/compile/backend_compile_duration", 1.0
 """What JAX calls the end of compiling, and the seconds from which on it leaves much behind."""
