@@ -24,8 +24,9 @@ from jax import Array
 
 from dreamer.config import RSSMConfig
 from dreamer.nets import inputs
-from dreamer.nets.layers import MLP, NORM_EPS, BlockLinear, Initializer, Layer, Linear, RMSNorm
+from dreamer.nets.layers import MLP, BlockLinear, Initializer, Layer, Linear, NormedSiLU
 from dreamer.ops import dists, products
+from dreamer.ops.activations import normed_silu
 from dreamer.ops.products import product
 from dreamer.ops.transforms import lead
 from dreamer.records import Imagined, Latent
@@ -45,7 +46,7 @@ class Cell(NamedTuple):
     """[2*hidden, D] from the embedded h and z, which all blocks see, to all of them at once."""
     bias: Array
     """[D]."""
-    norms: tuple[RMSNorm, ...]
+    norms: tuple[NormedSiLU, ...]
     """Each over all blocks."""
     deeper: tuple[BlockLinear, ...]
     gates: BlockLinear
@@ -63,7 +64,7 @@ class RSSM(nnx.Module):
         self.embed_action = Layer(inputs.width(act_space), hidden, init=init)
         widths = [deter + cfg.blocks * 3 * hidden] + [deter] * (cfg.core_layers - 1)
         self.core = nnx.List([BlockLinear(w, deter, cfg.blocks, init=init) for w in widths])
-        self.core_norms = nnx.List([RMSNorm(deter) for _ in widths])
+        self.core_norms = nnx.List([NormedSiLU(deter) for _ in widths])
         self.gates = BlockLinear(deter, 3 * deter, cfg.blocks, init=init)
         self.post = MLP(deter + token_width, hidden, cfg.post_layers, init=init)
         self.post_out = Linear(self.post.width, logits, init=init)
@@ -120,7 +121,7 @@ class RSSM(nnx.Module):
             keep = ~is_first
             latent = Latent(latent.deter * keep[:, None], latent.stoch * keep[:, None, None])
             deter = _to_flat(self._step(cell, latent, self._blocks(latent), action_in))
-            x = jax.nn.silu(self.post.layers[0].norm(product(deter, from_deter) + token_in))
+            x = self.post.layers[0].norm(product(deter, from_deter) + token_in)
             for layer in rest:
                 x = layer(x)
             logits = self._logits(post_out(x))
@@ -274,15 +275,16 @@ class RSSM(nnx.Module):
         """
         g = self.cfg.blocks
         blocked = lambda v: v.reshape(g, 1, -1).astype(blocks.dtype)
+        normed = lambda x, norm: normed_silu(x, norm.scale[...].reshape(g, 1, -1), (0, 2))
         h = latent.deter
         z = latent.stoch.reshape(len(h), -1).astype(h.dtype)
         x = jnp.concatenate([cell.embed_deter(h), cell.embed_stoch(z)], -1)
         shared = product(x, cell.shared) + action_in
         x = product(blocks, cell.own) + _to_blocks(shared, g) + blocked(cell.bias)
-        x = jax.nn.silu(_block_norm(x, blocked(cell.norms[0].scale[...])))
+        x = normed(x, cell.norms[0])
         for layer, norm in zip(cell.deeper, cell.norms[1:], strict=True):
             x = product(x, layer.kernel[...]) + blocked(layer.bias[...])
-            x = jax.nn.silu(_block_norm(x, blocked(norm.scale[...])))
+            x = normed(x, norm)
         gates = product(x, cell.gates.kernel[...]) + blocked(cell.gates.bias[...])
         reset, candidate, update = jnp.split(gates, 3, -1)
         u = jax.nn.sigmoid(update - 1)
@@ -302,10 +304,3 @@ def _to_blocks(x: Array, g: int) -> Array:
 def _to_flat(x: Array) -> Array:
     """[g, N, D/g] -> [N, D]."""
     return x.swapaxes(0, 1).reshape(x.shape[1], -1)
-
-
-def _block_norm(x: Array, scale: Array) -> Array:
-    """RMS norm over the whole state, in block layout: [g, N, D/g] with scale [g, 1, D/g]."""
-    wide = x.astype(jnp.float32)
-    inverse = jax.lax.rsqrt(jnp.square(wide).mean((0, 2), keepdims=True) + NORM_EPS)
-    return (wide * (inverse * scale.astype(jnp.float32))).astype(x.dtype)

@@ -292,6 +292,6 @@ def surroundings() -> dict[str, Any]:
 
 
 if __name__ == "__main__":
-    machine.keep_memory()  # as in training
+    machine.release_when_compiled()  # as in training
     measured = measure(**jsonlib.loads(sys.argv[1]))
     print(jsonlib.dumps(measured | {"surroundings": surroundings()}))

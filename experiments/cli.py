@@ -15,7 +15,7 @@ from typing import Annotated, Any
 from dreamer import schema
 from dreamer.config import Config
 from dreamer.schema import ConfigError
-from experiments import presets
+from experiments import machine, presets
 from experiments.commands import COMMANDS, check_known
 from experiments.presets.sizes import SIZES
 
@@ -31,6 +31,8 @@ NEEDED = {
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command line (without the program's name) and give its exit code."""
+    if argv is None:
+        machine.begin()
     words = list(sys.argv[1:] if argv is None else argv)
     try:
         return _run(words)

@@ -1,11 +1,14 @@
 """What a process settles with the machine."""
 
+import mmap
+import os
+import subprocess
 import sys
 
 import jax
 import pytest
 
-from experiments import machine
+from experiments import cli, machine
 
 
 @pytest.fixture
@@ -13,7 +16,7 @@ def released(monkeypatch):
     """How often memory was handed back."""
     calls = []
     monkeypatch.setattr(machine, "release_memory", lambda: calls.append(1))
-    machine.keep_memory()
+    machine.release_when_compiled()
     return calls
 
 
@@ -26,10 +29,60 @@ def test_what_compiling_a_large_program_leaves_is_handed_back(released, monkeypa
 
 
 def test_it_is_handed_back_once_however_often_a_process_is_prepared(released, monkeypatch):
-    machine.keep_memory()
+    machine.release_when_compiled()
     monkeypatch.setattr(machine, "LARGE", 0.0)
     jax.jit(lambda x: x + 3)(1.0)
     assert len(released) == 1
+
+
+LINUX = pytest.mark.skipif(sys.platform != "linux", reason="only there processes begin anew")
+
+
+def tunables(script: str, before: str | None = None) -> str:
+    """What a process that begins by this script finds in its environment."""
+    env = {k: v for k, v in os.environ.items() if k != machine.TUNABLES}
+    env |= {} if before is None else {machine.TUNABLES: before}
+    command = [sys.executable, "-c", script, "a word", "--and=more"]
+    return subprocess.run(command, env=env, capture_output=True, text=True, check=True).stdout
+
+
+SHOW = (
+    "import os, sys; from experiments import machine; machine.begin(); "
+    "print(os.environ[machine.TUNABLES], sys.argv[1:])"
+)
+
+
+@LINUX
+def test_a_process_begins_anew_with_large_pages_and_the_same_words():
+    assert tunables(SHOW) == "glibc.malloc.hugetlb=1 ['a word', '--and=more']\n"
+
+
+@LINUX
+def test_what_somebody_set_is_kept():
+    other = "glibc.malloc.check=0"
+    assert f"{other}:glibc.malloc.hugetlb=1 " in tunables(SHOW, other)
+    assert "glibc.malloc.hugetlb=0 " in tunables(SHOW, "glibc.malloc.hugetlb=0")
+
+
+@LINUX
+def test_the_console_script_has_large_pages_and_keeps_its_process(tmp_path):
+    script = tmp_path / "start.py"
+    script.write_text(
+        "import os, sys, experiments.cli as cli\n"
+        "print(os.getpid(), file=sys.stderr)\n"
+        "cli._run = lambda words: print(words, os.environ['GLIBC_TUNABLES']) or 0\n"
+        "sys.exit(cli.main())\n"
+    )
+    env = {k: v for k, v in os.environ.items() if k != machine.TUNABLES}
+    command = [sys.executable, str(script), "train", "x"]
+    done = subprocess.run(command, env=env, capture_output=True, text=True, check=True)
+    assert done.stdout == "['train', 'x'] glibc.malloc.hugetlb=1\n"
+    assert len(set(done.stderr.split())) == 1
+
+
+def test_a_call_from_python_does_not_begin_anew(monkeypatch):
+    monkeypatch.setattr(machine, "begin", lambda: pytest.fail("it did"))
+    assert cli.main(["--help"]) == 0
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="only glibc can be asked to hand memory back")
@@ -46,4 +99,4 @@ def test_handing_back_leaves_less_resident_and_all_else_as_it_was():
 def resident() -> int:
     """Bytes of this process in memory."""
     with open("/proc/self/statm") as file:
-        return int(file.read().split()[1]) * machine.PAGE
+        return int(file.read().split()[1]) * mmap.PAGESIZE

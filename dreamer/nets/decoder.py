@@ -10,7 +10,7 @@ from jax import Array
 from dreamer.config import DecoderConfig
 from dreamer.nets import conv
 from dreamer.nets.heads import as_logits, discrete_out
-from dreamer.nets.layers import MLP, BlockLinear, Initializer, Layer, Linear, RMSNorm
+from dreamer.nets.layers import MLP, BlockLinear, Initializer, Layer, Linear, NormedSiLU
 from dreamer.records import Latent
 from dreamer.schema import ConfigError
 from envs.api import Spaces
@@ -50,12 +50,12 @@ class Decoder(nnx.Module):
             self.from_deter = BlockLinear(deter, width, cfg.blocks, init=init)
             self.from_stoch = Layer(stoch, 2 * cfg.units, init=init)
             self.from_stoch_out = Linear(2 * cfg.units, width, init=init)
-            self.norm = RMSNorm(depths[-1])
+            self.norm = NormedSiLU(depths[-1])
             ins, outs = depths[::-1], depths[-2::-1]
             self.convs = nnx.List(
                 [conv.Conv(i, o, cfg.kernel, init=init) for i, o in zip(ins, outs, strict=False)]
             )
-            self.norms = nnx.List([RMSNorm(d) for d in outs])
+            self.norms = nnx.List([NormedSiLU(d) for d in outs])
             self.image_out = conv.Conv(depths[0], channels, cfg.kernel, init=init)
 
     def __call__(self, latent: Latent) -> dict[str, Array]:
@@ -89,7 +89,7 @@ class Decoder(nnx.Module):
         return conv.in_parts(self._draw, x)
 
     def _draw(self, x: Array) -> Array:
-        x = jax.nn.silu(self.norm(x))
+        x = self.norm(x)
         for layer, norm in zip(self.convs, self.norms, strict=True):
-            x = jax.nn.silu(norm(layer.upsampled(x)))
+            x = norm(layer.upsampled(x))
         return jax.nn.sigmoid(self.image_out.upsampled(x).astype(jnp.float32))

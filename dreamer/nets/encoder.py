@@ -2,14 +2,13 @@
 
 from collections.abc import Mapping
 
-import jax
 import jax.numpy as jnp
 from flax import nnx
 from jax import Array
 
 from dreamer.config import EncoderConfig
 from dreamer.nets import conv, inputs
-from dreamer.nets.layers import MLP, Initializer, RMSNorm
+from dreamer.nets.layers import MLP, Initializer, NormedSiLU
 from dreamer.ops.transforms import symlog
 from envs.api import Spaces
 
@@ -38,7 +37,7 @@ class Encoder(nnx.Module):
             self.convs = nnx.List(
                 [conv.Conv(i, o, cfg.kernel, init=init) for i, o in zip(depths, depths[1:], strict=False)]
             )
-            self.norms = nnx.List([RMSNorm(d) for d in depths[1:]])
+            self.norms = nnx.List([NormedSiLU(d) for d in depths[1:]])
             h, w = (n // 2 ** len(cfg.mults) for n in self.size)
             self.width += h * w * depths[-1]
 
@@ -57,5 +56,5 @@ class Encoder(nnx.Module):
     def _see(self, images: Array, dtype) -> Array:
         x = conv.pad(images, self.size).astype(dtype) / 255 - 0.5
         for layer, norm in zip(self.convs, self.norms, strict=True):
-            x = jax.nn.silu(norm(layer.pooled(x)))
+            x = norm(layer.pooled(x))
         return x

@@ -11,10 +11,9 @@ import jax.numpy as jnp
 from flax import nnx
 from jax import Array
 
+from dreamer.ops.activations import normed_silu
 from dreamer.ops.products import product
 from dreamer.ops.transforms import lead
-
-NORM_EPS = 1e-4
 
 
 class Initializer:
@@ -73,16 +72,14 @@ class BlockLinear(nnx.Module):
         return y + lead(self.bias[...].astype(x.dtype), y)
 
 
-class RMSNorm(nnx.Module):
-    """``x / sqrt(mean(x^2) + eps) * scale`` over the last axis, in float32."""
+class NormedSiLU(nnx.Module):
+    """RMS norm over the last axis, then SiLU."""
 
     def __init__(self, width: int):
         self.scale = nnx.Param(jnp.ones(width))
 
     def __call__(self, x: Array) -> Array:
-        wide = x.astype(jnp.float32)
-        inverse = jax.lax.rsqrt(jnp.square(wide).mean(-1, keepdims=True) + NORM_EPS)
-        return (wide * (inverse * lead(self.scale[...], wide))).astype(x.dtype)
+        return normed_silu(x, lead(self.scale[...], x))
 
 
 class Layer(nnx.Module):
@@ -90,10 +87,10 @@ class Layer(nnx.Module):
 
     def __init__(self, width: int, units: int, *, init: Initializer):
         self.linear = Linear(width, units, init=init)
-        self.norm = RMSNorm(units)
+        self.norm = NormedSiLU(units)
 
     def __call__(self, x: Array) -> Array:
-        return jax.nn.silu(self.norm(self.linear(x)))
+        return self.norm(self.linear(x))
 
 
 class MLP(nnx.Module):
