@@ -321,7 +321,8 @@ class LoopConfig(Section):
     prefill: Natural = 1024
     """Environment steps before the first update."""
     devices: Natural = 0
-    """Devices that share the fused loop, if they can take equal parts; 0 means every accelerator."""
+    """Devices that share the fused loop, if they can take equal parts; 0 means every accelerator, and
+    of a CPU a core for every member of a population."""
 
 
 @dataclass(frozen=True)

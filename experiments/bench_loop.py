@@ -205,7 +205,7 @@ def _fused(cfg: Config, members: int, jit: Callable[..., Any]) -> Parts:
         loop = FusedLoop(Programs(fused, jit=jit), hyper, 0, endless, Progress())
     else:
         on_cpu = jax.default_backend() == "cpu"
-        devices = fitting(jax.local_devices()[: 1 if on_cpu else None], members)
+        devices = fitting(jax.local_devices(), members)
         all_ = jax.tree.map(lambda x: jnp.broadcast_to(x, (members,)), hyper)
         spread = InTurns(devices) if on_cpu else Together(devices)
         loop = FusedLoop(Programs(fused, spread, jit=jit), all_, np.arange(members), endless, Progress())

@@ -14,6 +14,7 @@ from typing import Any
 import envs
 from dreamer.config import Config
 from experiments import presets
+from experiments.machine import cores
 
 GIB = 2**30
 LITTLE_DISK = 2 * GIB
@@ -76,11 +77,10 @@ def machine() -> dict[str, Any]:
     """What this process may use: cores, memory and free disk, in GiB."""
     from dreamer.replay.host import available_memory
 
-    usable = getattr(os, "sched_getaffinity", None)
     memory = available_memory()
     return {
         "system": platform.platform(),
-        "cores": len(usable(0)) if usable else os.cpu_count(),
+        "cores": cores(),
         "memory_gib": None if memory is None else round(memory / GIB, 1),
         "disk_gib": round(shutil.disk_usage(Path.cwd()).free / GIB, 1),
     }

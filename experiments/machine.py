@@ -47,15 +47,21 @@ def release_memory() -> None:
         ctypes.CDLL(None).malloc_trim(0)
 
 
-def prepare() -> None:
-    """Settings before JAX starts: a second CPU device to act on while the first learns, and a cache.
+def cores() -> int:
+    """How many this process may use."""
+    return len(os.sched_getaffinity(0)) if sys.platform == "linux" else os.cpu_count() or 1
 
+
+def prepare() -> None:
+    """Settings before JAX starts: a CPU device for every core, at least two, and a cache.
+
+    The host loop acts on one device while another learns, members of a population run next to each other.
     With the cache of compiled programs the next run of the same shapes starts in seconds.
     """
     import jax
 
     release_when_compiled()
-    jax.config.update("jax_num_cpu_devices", 2)
+    jax.config.update("jax_num_cpu_devices", max(2, cores()))
     if CACHE not in os.environ:
         base = Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache"))
         jax.config.update("jax_compilation_cache_dir", str(base / "dreamer-toolkit" / "jax"))

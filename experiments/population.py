@@ -89,9 +89,10 @@ class PopulationRun(Run):
         from dreamer.loops.population import InTurns, Together, fitting
 
         count = len(self.members)
-        devices = fitting(self.program.devices, count)
-        fused = self.program.fused(len(devices) / count, self._capacity(resume))
-        spread = InTurns(devices) if jax.default_backend() == "cpu" else Together(devices)
+        devices, on_cpu = fitting(self.program.devices(count), count), jax.default_backend() == "cpu"
+        memories = 1 if on_cpu else len(devices)
+        fused = self.program.fused(memories / count, self._capacity(resume))
+        spread = InTurns(devices) if on_cpu else Together(devices)
         hyper = jax.tree.map(lambda *x: jnp.stack(x), *(Hyper.of(own.agent) for own in self.members))
         seeds = np.array([own.seed for own in self.members], np.int32)
         state, progress = (

@@ -99,13 +99,12 @@ class Program:
         latent = (cfg.agent.rssm.deter, cfg.agent.rssm.stoch)
         return capacity, cfg.loop.num_envs, self.env.obs_space, self.env.act_space, latent
 
-    @property
-    def devices(self) -> list[Any]:
-        """What the loop of the device may use: all accelerators, but of a CPU one device."""
+    def devices(self, members: int = 1) -> list[Any]:
+        """What the loop of the device may use: every accelerator, or a core for every member."""
         import jax
 
         on_cpu = jax.default_backend() == "cpu"
-        wanted = self.cfg.loop.devices or (1 if on_cpu else jax.local_device_count())
+        wanted = self.cfg.loop.devices or (members if on_cpu else jax.local_device_count())
         return jax.local_devices()[:wanted]
 
     def fused(self, share: float, capacity: int = 0, data: Data | None = None) -> Fused:
@@ -136,7 +135,7 @@ class Program:
         capacity = self.replay_shape(capacity)[0]
         if capacity not in self._programs:
             cfg = self.cfg.loop
-            devices = fitting(self.devices, math.gcd(cfg.num_envs, cfg.batch_size))
+            devices = fitting(self.devices(), math.gcd(cfg.num_envs, cfg.batch_size))
             data = Data(devices) if len(devices) > 1 else None
             fused = self.fused(len(devices) / self.seats, capacity, data)
             self._programs[capacity] = Programs(fused)

@@ -95,22 +95,27 @@ class Together:
 
 
 class InTurns:
-    """One compiled program, called for one member after the other, each with arrays of its own.
+    """One compiled program, called for one member on every device, then for the next ones.
 
-    What a CPU does best: one member keeps it busy, and a batch of members costs it more than it brings. A
-    member does exactly what the single run does.
+    What a CPU does best, with a device for every core: one member hardly keeps more than one core busy,
+    and a batch of members costs it more than it brings. Every member has arrays of its own and does
+    exactly what the single run does.
+
+    Args:
+      devices: their number must divide that of the members.
     """
 
     def __init__(self, devices: Sequence[Any]):
-        self._devices = devices
+        self._mesh = Mesh(np.asarray(devices), (MEMBERS,))
 
     def split(self, tree: Any) -> list[Any]:
-        count = len(jax.tree.leaves(tree)[0])
-        device = lambda i: self._devices[i % len(self._devices)]
-        return [jax.device_put(jax.tree.map(lambda x, i=i: x[i], tree), device(i)) for i in range(count)]
+        count, at_once = len(jax.tree.leaves(tree)[0]), self._mesh.size
+        place = NamedSharding(self._mesh, PartitionSpec(MEMBERS))
+        turn = lambda i: jax.tree.map(lambda x: x[i : i + at_once], tree)
+        return [jax.device_put(turn(i), place) for i in range(0, count, at_once)]
 
     def gather(self, kept: list[Any], part: Callable[[Any], Any] = lambda own: own) -> Any:
-        return jax.tree.map(lambda *x: np.stack(x), *(jax.device_get(part(own)) for own in kept))
+        return jax.tree.map(lambda *x: np.concatenate(x), *(jax.device_get(part(own)) for own in kept))
 
     def rows(self, kept: list[Any]) -> Any:
         return self.gather(kept)
@@ -118,14 +123,26 @@ class InTurns:
     def run(
         self, function: Callable[..., Any], jit: Callable[..., Any], **options: Any
     ) -> Callable[..., Any]:
-        program = jit(function, **options)
+        each, all_ = PartitionSpec(MEMBERS), PartitionSpec()
 
-        def all_(shared: Any, *of_members: list[Any]) -> Any:
+        def here(shared: Any, *stacked: Any) -> Any:
+            own = jax.tree.map(lambda x: x[0], stacked)  # the one of this device
+            return jax.tree.map(lambda x: x[None], function(shared, *own))
+
+        def turn(shared: Any, *stacked: Any) -> Any:
+            specs = (all_, *[each] * len(stacked))
+            return jax.shard_map(here, mesh=self._mesh, in_specs=specs, out_specs=each, check_vma=False)(
+                shared, *stacked
+            )
+
+        program = jit(turn, **options)
+
+        def turns(shared: Any, *of_members: list[Any]) -> Any:
             results = [program(shared, *own) for own in zip(*of_members, strict=True)]
             is_pair = type(results[0]) is tuple
             return tuple(map(list, zip(*results, strict=True))) if is_pair else results
 
-        return all_
+        return turns
 
 
 class Data:
