@@ -95,7 +95,7 @@ def measure(
       then, after that, `env_steps_per_s` and `updates_per_s` of all members together and the CPU seconds of
       this process for 1,000 environment steps; `update_ms`, an update of one agent alone on a fixed batch,
       measured in turns with the loop; `overhead`, the share of the time that so many updates alone would not
-      have taken; `peak_mb`.
+      have taken (of several members, which run next to each other, None); `peak_mb`.
     """
     import jax
 
@@ -132,7 +132,7 @@ def measure(
         "updates_per_s": round(updates / wall, 3),
         "cpu_s_per_1000": round(1000 * cpu / steps, 2),
         "update_ms": round(1e3 * one, 1),
-        "overhead": round(1 - updates * one / wall, 3),
+        "overhead": round(1 - updates * one / wall, 3) if members == 1 else None,
         "peak_mb": round(peak / 2**20),
     }
 
