@@ -322,7 +322,7 @@ class LoopConfig(Section):
     """Environment steps before the first update."""
     devices: Natural = 0
     """Devices that share the fused loop, if they can take equal parts; 0 means every accelerator, and
-    of a CPU a core for every member of a population."""
+    of a CPU a core for every member of a population (with 1 a member is bitwise the single run)."""
 
 
 @dataclass(frozen=True)

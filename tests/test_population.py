@@ -133,7 +133,7 @@ devices = jax.local_devices()
 assert len(devices) == 8
 many, one = (run(functions(), SEEDS, stacked(), spread=InTurns(d))
              for d in (devices[:3], devices[:1]))
-compare(many.full, one.full, rtol=0, atol=0)
+compare(many.full, one.full, rtol=1e-4, atol=1e-6)  # a program for three devices rounds differently
 
 update = lambda _, state, hyper, seed: one.fused.update(state, hyper, seed)[0]
 together = []

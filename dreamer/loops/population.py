@@ -98,8 +98,9 @@ class InTurns:
     """One compiled program, called for one member on every device, then for the next ones.
 
     What a CPU does best, with a device for every core: one member hardly keeps more than one core busy,
-    and a batch of members costs it more than it brings. Every member has arrays of its own and does
-    exactly what the single run does.
+    and a batch of members costs it more than it brings. Every member has arrays of its own. On one device
+    it does exactly what the single run does, on several up to rounding: XLA compiles a program for several
+    devices a little differently.
 
     Args:
       devices: their number must divide that of the members.
