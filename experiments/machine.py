@@ -21,7 +21,7 @@ def begin() -> None:
     """Start this process anew with large pages for its memory, if it has not got them (Linux only).
 
     XLA takes the memory of an update from the C library at every call, which takes it from the system. In
-    pages of 4 KB that is a quarter of the CPU time of an update, in pages of 2 MB a tenth.
+    pages of 4 KB that is a quarter of the CPU time of an update at 1m, in pages of 2 MB a seventh.
     """
     tunables = os.environ.get(TUNABLES, "")
     if sys.platform == "linux" and LARGE_PAGES not in tunables:

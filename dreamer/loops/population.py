@@ -79,19 +79,11 @@ class Together:
     def run(
         self, function: Callable[..., Any], jit: Callable[..., Any], **options: Any
     ) -> Callable[..., Any]:
-        mesh = Mesh(np.asarray(self._devices), (MEMBERS,))
-        each, all_ = PartitionSpec(MEMBERS), PartitionSpec()
-
         def here(shared: Any, *of_members: Any) -> Any:
             return jax.vmap(lambda *own: function(shared, *own))(*of_members)
 
-        def everywhere(shared: Any, *of_members: Any) -> Any:
-            specs = (all_, *[each] * len(of_members))
-            return jax.shard_map(here, mesh=mesh, in_specs=specs, out_specs=each, check_vma=False)(
-                shared, *of_members
-            )
-
-        return jit(here if len(self._devices) == 1 else everywhere, **options)
+        mesh = Mesh(np.asarray(self._devices), (MEMBERS,))
+        return jit(here if mesh.size == 1 else _on_every_device(here, mesh), **options)
 
 
 class InTurns:
@@ -124,19 +116,11 @@ class InTurns:
     def run(
         self, function: Callable[..., Any], jit: Callable[..., Any], **options: Any
     ) -> Callable[..., Any]:
-        each, all_ = PartitionSpec(MEMBERS), PartitionSpec()
-
         def here(shared: Any, *stacked: Any) -> Any:
             own = jax.tree.map(lambda x: x[0], stacked)  # the one of this device
             return jax.tree.map(lambda x: x[None], function(shared, *own))
 
-        def turn(shared: Any, *stacked: Any) -> Any:
-            specs = (all_, *[each] * len(stacked))
-            return jax.shard_map(here, mesh=self._mesh, in_specs=specs, out_specs=each, check_vma=False)(
-                shared, *stacked
-            )
-
-        program = jit(turn, **options)
+        program = jit(_on_every_device(here, self._mesh), **options)
 
         def turns(shared: Any, *of_members: list[Any]) -> Any:
             results = [program(shared, *own) for own in zip(*of_members, strict=True)]
@@ -144,6 +128,19 @@ class InTurns:
             return tuple(map(list, zip(*results, strict=True))) if is_pair else results
 
         return turns
+
+
+def _on_every_device(here: Callable[..., Any], mesh: Mesh) -> Callable[..., Any]:
+    """``f(shared, *of_members)`` that gives every device of the mesh its share of the members."""
+    each, all_ = PartitionSpec(MEMBERS), PartitionSpec()
+
+    def everywhere(shared: Any, *of_members: Any) -> Any:
+        specs = (all_, *[each] * len(of_members))
+        return jax.shard_map(here, mesh=mesh, in_specs=specs, out_specs=each, check_vma=False)(
+            shared, *of_members
+        )
+
+    return everywhere
 
 
 class Data:
