@@ -305,6 +305,11 @@ class EnvConfig(Section):
     levels: Annotated[int, Range(0, FIRST_TRAINING_SEED)] = 0
     """Training uses only so many different worlds; 0 means a new one every episode."""
 
+    @property
+    def world(self) -> dict[str, Any]:
+        """What makes it the same world wherever it is opened: the keywords of `envs.make` and `make_jax`."""
+        return {"obs": self.obs}
+
 
 @dataclass(frozen=True)
 class LoopConfig(Section):

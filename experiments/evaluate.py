@@ -136,7 +136,7 @@ def evaluate(
     num_envs = num_envs or (DEVICE_COPIES if envs.is_on_device(cfg.task) else HOST_COPIES)
     with contextlib.ExitStack() as stack:
         file = stack.enter_context(_opened(out)) if out else None
-        env = envs.make(cfg.task, min(num_envs, episodes), obs=cfg.env.obs, parallel=cfg.env.parallel)
+        env = envs.make(cfg.task, min(num_envs, episodes), parallel=cfg.env.parallel, **cfg.env.world)
         stack.callback(env.close)
         played, trained = _played(player, env, episodes, seed), []
         result = summary(played)

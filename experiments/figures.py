@@ -131,7 +131,7 @@ def inside(earlier: Path, later: Path, path: Path, context: int = 4, steps: int 
     players = [dreamer.load(run, greedy=False) for run in (earlier, later)]
     cfg = players[1].config
     assert cfg is not None
-    env = envs.make(cfg.task, 8, obs=cfg.env.obs)
+    env = envs.make(cfg.task, 8, **cfg.env.world)
     _, episodes = record(players[1], env, range(SEED, SEED + 32))
     env.close()
     n = int(np.argmax(episodes.length >= context + steps + 1))

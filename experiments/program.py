@@ -46,14 +46,14 @@ def _world(cfg: Config) -> Iterator[Any]:
     if envs.is_on_device(cfg.task):
         if cfg.env.parallel:
             raise schema.ConfigError(f"env.parallel is for tasks of the host, but {cfg.task} is compiled in")
-        yield envs.make_jax(cfg.task, obs=cfg.env.obs, levels=cfg.env.levels)
+        yield envs.make_jax(cfg.task, levels=cfg.env.levels, **cfg.env.world)
         return
     if not cfg.population.is_one:
         raise schema.ConfigError(
             f"a population is one program, but {cfg.task} runs on the host: train its members one after the "
             "other, or take a task of the device, such as grid:DoorKey-5x5"
         )
-    how = {"obs": cfg.env.obs, "parallel": cfg.env.parallel, "levels": cfg.env.levels}
+    how = {"parallel": cfg.env.parallel, "levels": cfg.env.levels, **cfg.env.world}
     env = envs.make(cfg.task, cfg.loop.num_envs, seed=cfg.seed, **how)
     try:
         yield env
@@ -163,7 +163,7 @@ class Program:
         """Copies of the task to be judged in, kept open for the next time."""
         cfg, num_envs = self.cfg, min(episodes, max(self.cfg.loop.num_envs, 16))
         if num_envs not in self._worlds:
-            env = envs.make(cfg.task, num_envs, obs=cfg.env.obs, parallel=cfg.env.parallel)
+            env = envs.make(cfg.task, num_envs, parallel=cfg.env.parallel, **cfg.env.world)
             self._kept.callback(env.close)
             self._worlds[num_envs] = env
         return self._worlds[num_envs]

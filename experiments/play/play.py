@@ -82,7 +82,7 @@ def play(run: Path, *, seed: int, port: int) -> int:
     serve.check(port)  # what is compiled next takes a while
     cfg = player.config
     assert cfg is not None
-    env = envs.make(cfg.task, 1, obs=cfg.env.obs)
+    env = envs.make(cfg.task, 1, **cfg.env.world)
     try:
         game = Game(Session(env, player, seed))
         server = serve.server(port, {"/": game.page, "/state": game.state}, game.posts())
