@@ -3,10 +3,11 @@
 All of it is frozen, hashable and free of JAX, so that a command line can show and check it at once.
 """
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, NamedTuple
 
 from dreamer import schema
 from dreamer.schema import ConfigError, Range, Section
@@ -340,18 +341,51 @@ class ReplayConfig(Section):
     """Whether every fresh sequence is trained on once before sampling uniformly."""
 
 
+class Goal(NamedTuple):
+    """What an evaluation must reach for a run to be done before its last step."""
+
+    metric: Literal["success", "return"]
+    """What is averaged over the episodes of a check."""
+    target: float
+    """The least mean that ends the run."""
+
+    @classmethod
+    def parse(cls, text: str) -> "Goal":
+        """From text as success=0.95 or return=450.
+
+        Raises:
+          ConfigError: it is something else, or a success rate that cannot be.
+        """
+        name, _, value = text.partition("=")
+        try:
+            target = float(value)
+        except ValueError:
+            target = math.nan
+        if name.strip() == "success" and 0 < target <= 1:
+            return cls("success", target)
+        if name.strip() == "return" and math.isfinite(target):
+            return cls("return", target)
+        raise ConfigError(
+            f"until must be success=RATE (above 0, at most 1) or return=NUMBER, but it is '{text}'"
+        )
+
+
 @dataclass(frozen=True)
 class EvalConfig(Section):
-    """How the agent is judged: greedily, on seeds that training never sees."""
+    """How the agent is judged, on seeds that training never sees."""
 
     every: Natural = 0
     """Environment steps between evaluations during training; 0 evaluates only at the end."""
     during: Count = 20
     """Episodes of each evaluation during training."""
     episodes: Natural = 100
-    """Episodes of the evaluation at the end; 0 leaves it out."""
+    """Episodes of the evaluation at the end, greedy and once more sampled; 0 leaves it out."""
     seed: Seed = 0
     """Seed of the first evaluation episode; the others follow it."""
+    until_every: Count = 2_000
+    """Environment steps between two checks of `until`."""
+    until_episodes: Count = 100
+    """Episodes of each check, on seeds that nothing else uses."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -453,7 +487,9 @@ class Config(Section):
     task: str
     """What to learn, as suite:name."""
     steps: Count
-    """Environment steps to take."""
+    """Environment steps to take, at most."""
+    until: str = ""
+    """Be done before that, once a check finds success=0.95 or return=450, say; empty takes all steps."""
     seed: Annotated[int, Range(0, 2**31, below=True)] = 0
     """Root of all chance in training."""
     preset: str = ""
@@ -479,12 +515,22 @@ class Config(Section):
 
     def __post_init__(self) -> None:
         super().__post_init__()
+        _ = self.goal
         needed = self.loop.num_envs * (self.loop.batch_length + 1)
         if self.replay.capacity < needed:
             raise ConfigError(
                 f"replay.capacity must hold one sequence of every environment, {needed} steps, "
                 f"but it is {self.replay.capacity}"
             )
+
+    @property
+    def goal(self) -> Goal | None:
+        """What `until` says, None where it says nothing.
+
+        Raises:
+          ConfigError: it says something else.
+        """
+        return Goal.parse(self.until) if self.until else None
 
 
 def from_dict(values: Mapping[str, Any], base: Config | None = None) -> Config:

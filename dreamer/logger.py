@@ -10,6 +10,7 @@ JSON lines at every moment. Progress goes to standard error: standard output bel
 from __future__ import annotations
 
 import contextlib
+import heapq
 import json
 import math
 import os
@@ -27,6 +28,9 @@ from dreamer.status import History, Status, status_line, status_panel
 
 RECENT = 100
 """Episodes in the means that are shown."""
+
+WAITING = 100
+"""Most ended episodes that wait for one that began before them."""
 
 RATE_SECONDS = 30.0
 """Speeds are means over this long."""
@@ -138,11 +142,16 @@ class Logger:
             self._wandb.finish()
             self._wandb = None
 
-    def tick(self, env_steps: int, updates: int) -> None:
-        """Tell how far the run is; rows carry these numbers. Cheap enough for every step."""
+    def tick(self, env_steps: int, updates: int, running_since: int | None = None) -> None:
+        """Tell how far the run is; rows carry these numbers. Cheap enough for every step.
+
+        Args:
+          running_since: environment steps when the oldest episode that still runs began (None: none runs).
+        """
         now = self._clock()
         with self._lock:
             self.env_steps, self.updates = env_steps, updates
+            self._recent.settle(math.inf if running_since is None else running_since)
             if not self._marks or now - self._marks[-1][0] >= 0.5:
                 self._marks.append((now, env_steps, updates))
             while len(self._marks) > 2 and now - self._marks[1][0] > RATE_SECONDS:
@@ -171,8 +180,9 @@ class Logger:
         """Append an episode that ended.
 
         Args:
-          row: `return` and `length`, `success` where the task says, and what else is known (`seed`,
-            and `kind`: "train", the default, or "eval", which is not part of the shown means).
+          row: `return` and `length`, `success` where the task says, and what else is known (`seed`; `began`,
+            the environment steps when it began; and `kind`: "train", the default, or "eval", which is not
+            part of the shown means).
 
         Raises:
           LoggerError: `return` or `length` is missing, or a value is neither one number nor text.
@@ -219,8 +229,8 @@ class Logger:
                 seconds=self.seconds,
                 steps_per_second=steps,
                 updates_per_second=updates,
-                returns=tuple(self._returns),
-                successes=tuple(self._successes),
+                returns=tuple(self._recent.returns),
+                successes=tuple(self._recent.successes),
                 return_means=tuple(self._return_history.means()),
                 success_means=tuple(self._success_history.means()),
                 losses=self._losses,
@@ -242,8 +252,7 @@ class Logger:
         }
 
     def _forget(self) -> None:
-        self._returns: deque[float] = deque(maxlen=RECENT)
-        self._successes: deque[float] = deque(maxlen=RECENT)
+        self._recent = Recent()
         self._return_history = History(self._total_steps)
         self._success_history = History(self._total_steps)
 
@@ -251,11 +260,10 @@ class Logger:
         if row.get("kind", "train") != "train":
             return
         with self._lock:
+            self._recent.add(row)
             if row.get("return") is not None:
-                self._returns.append(row["return"])
                 self._return_history.add(row["env_steps"], row["return"])
             if row.get("success") is not None:
-                self._successes.append(float(row["success"]))
                 self._success_history.add(row["env_steps"], float(row["success"]))
 
     def _events(self, row: Mapping[str, Any]) -> None:
@@ -264,6 +272,44 @@ class Logger:
             self._tensorboard.write(numbers, self.env_steps)
         if self._wandb is not None:
             self._wandb.log({**self._clocks(), **numbers})
+
+
+class Recent:
+    """The last `RECENT` episodes by when they began, so that short ones do not count more than long ones.
+
+    Of episodes that begin at the same time the short ones end first. So an episode counts once all that began
+    before it have ended; those that run on while `WAITING` later ones have ended are not waited for.
+    """
+
+    def __init__(self) -> None:
+        self.returns: deque[float] = deque(maxlen=RECENT)
+        self.successes: deque[float] = deque(maxlen=RECENT)
+        """Of those whose task says whether it was solved."""
+        self._waiting: list[tuple[int, int, float | None, float | None]] = []
+        self._number = 0
+        self._running_since = math.inf
+
+    def add(self, row: Mapping[str, Any]) -> None:
+        """Take in an episode that ended; one without `began` counts as begun when it ended."""
+        began = row.get("began", row.get("env_steps", 0))
+        success = row.get("success")
+        entry = began, self._number, row.get("return"), None if success is None else float(success)
+        self._number += 1
+        heapq.heappush(self._waiting, entry)
+        self.settle(self._running_since)
+
+    def settle(self, running_since: float) -> None:
+        """Count what began before the oldest episode that still runs, which began at this step."""
+        self._running_since = running_since
+        while self._waiting and (self._waiting[0][0] < running_since or len(self._waiting) > WAITING):
+            self._count()
+
+    def _count(self) -> None:
+        _, _, return_, success = heapq.heappop(self._waiting)
+        if return_ is not None:
+            self.returns.append(return_)
+        if success is not None:
+            self.successes.append(success)
 
 
 class _Lines:

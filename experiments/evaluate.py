@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json as jsonlib
+import math
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -92,6 +93,29 @@ def sentence(result: dict[str, Any]) -> str:
         text = f"success {result['success_rate']:.1%} [{low:.1%}, {high:.1%}], " + text
     text = f"{text} over {result['episodes']} episodes (95% intervals)"
     return text + _on_training_levels(result) if "generalisation_gap" in result else text
+
+
+def metrics(result: dict[str, Any], greedy: bool) -> dict[str, float]:
+    """What of a summary is logged, under `eval/` or, of sampled actions, `eval_sampled/`."""
+    prefix = "eval" if greedy else "eval_sampled"
+    return {f"{prefix}/{k}": v for k, v in result.items() if isinstance(v, float)}
+
+
+def beside(greedy: dict[str, Any], sampled: dict[str, Any]) -> str:
+    """The end of the sentence about greedy episodes: what sampled actions reach, and if that differs.
+
+    They differ by more than chance where 0 lies outside the interval of the difference, which combines those
+    of the two means (a - b - hypot(a - low_a, high_b - b), and the same on the other side).
+
+    Reference: Newcombe (1998), method 10, for rates; Zou and Donner (2008), for any mean.
+    """
+    mean, interval, form = ("success_rate", "success_interval", ".1%")
+    if greedy[mean] is None:
+        mean, interval, form = ("return_mean", "return_interval", ".3f")
+    (better, worse) = sorted((greedy, sampled), key=lambda result: result[mean], reverse=True)
+    reach = math.hypot(better[mean] - better[interval][0], worse[interval][1] - worse[mean])
+    text = f"; with sampled actions, as in training, {mean.partition('_')[0]} {sampled[mean]:{form}}"
+    return text + (": more than chance sets them apart" if better[mean] - worse[mean] > reach else "")
 
 
 def _on_training_levels(result: dict[str, Any]) -> str:

@@ -65,6 +65,7 @@ class PopulationRun(Run):
         super().__init__(cfg, folder, program, resume, console)
         progress = self.loop.progress
         self.failed: dict[int, str] = {}
+        self.loop.rest(self.solved)
         self.folders = [folder / MEMBERS / f"{i:03d}" for i in range(len(self.members))]
         self.loggers = []
         for own, place in zip(self.members, self.folders, strict=True):
@@ -98,7 +99,8 @@ class PopulationRun(Run):
         state, progress = (
             self._restored(jax.vmap(fused.init), seeds, progress) if resume else (None, progress)
         )
-        return FusedLoop(Programs(fused, spread), hyper, seeds, self.cfg.steps, progress, state)
+        programs, steps = Programs(fused, spread), self.cfg.steps
+        return FusedLoop(programs, hyper, seeds, steps, progress, state, self._pauses)
 
     def _size(self) -> str:
         return f"{len(self.members)} members; together {super()._size()} each"
@@ -114,7 +116,7 @@ class PopulationRun(Run):
 
     def _train(self, stop: session.Stop) -> None:
         loop, pending = self.loop, []
-        while not loop.done and not stop:
+        while not (loop.done or self.is_solved or stop):
             pending.append(loop.advance())
             self._report_failures()
             self._episodes(pending[-1])
@@ -123,6 +125,22 @@ class PopulationRun(Run):
                 pending = []
             self.between()
         self._metrics(pending)
+
+    @property
+    def is_solved(self) -> bool:
+        """Whether all members have reached `until`, but for those that failed."""
+        going = set(range(len(self.members))) - set(self.failed)
+        return bool(self.solved) and going <= set(self.solved)
+
+    def _check(self, number: int) -> None:
+        """See who has reached `until`; they learn no more."""
+        pairs = zip(self._players(greedy=True), self.loggers, strict=True)
+        for i, (player, logger) in enumerate(pairs):
+            if i not in self.solved and i not in self.failed:
+                self._judge(number, i, player, logger)
+                if i in self.solved:
+                    self._notice(f"member {i:03d} reached {self.cfg.until} after {self.solved[i]:,} steps")
+        self.loop.rest(self.solved)
 
     def _report_failures(self) -> None:
         for i, why in self.loop.failures.items():
@@ -139,9 +157,10 @@ class PopulationRun(Run):
     def _episodes(self, turns: list[Turn]) -> None:
         assert self.logger is not None
         progress = self.loop.progress
-        for logger in (self.logger, *self.loggers):
-            logger.tick(progress.env_steps, progress.updates)
+        everywhere = min(turn.running_since for turn in turns)
+        self.logger.tick(progress.env_steps, progress.updates, everywhere)
         for i, (turn, logger) in enumerate(zip(turns, self.loggers, strict=True)):
+            logger.tick(progress.env_steps, progress.updates, turn.running_since)
             for episode in turn.episodes:
                 logger.episode(episode_row(episode))
                 self.logger.episode({**episode_row(episode), "member": i})
@@ -170,16 +189,16 @@ class PopulationRun(Run):
             params, hyper = jax.tree.map(lambda x, i=i: x[i], everybody)
             yield self.program.player(params, hyper, greedy=greedy, config=own, counters=counters)
 
-    def _evaluate(self, episodes: int) -> dict[str, Any]:
+    def _evaluate(self, episodes: int, greedy: bool = True) -> dict[str, Any]:
         """Play with every member, on the same seeds."""
         assert self.logger is not None
         results = []
         world = self.program.evaluation_world(episodes)
-        for player, logger in zip(self._players(greedy=True), self.loggers, strict=True):
+        for player, logger in zip(self._players(greedy=greedy), self.loggers, strict=True):
             results.append(evaluate.play(player, world, episodes, self.cfg.eval.seed))
-            logger.metrics({f"eval/{k}": v for k, v in results[-1].items() if isinstance(v, float)})
+            logger.metrics(evaluate.metrics(results[-1], greedy))
         told = evaluate.over_members(results)
-        self.logger.metrics({f"eval/{k}": v for k, v in told.items() if isinstance(v, float)})
+        self.logger.metrics(evaluate.metrics(told, greedy))
         return {**told, "members": results}
 
     def _report(self) -> Path:
@@ -202,5 +221,9 @@ class PopulationRun(Run):
         super()._write_result(result)
         done = {k: result[k] for k in ("task", "env_steps", "updates", "seconds", "cpu_seconds")}
         for i, own in enumerate(result.get("members", [])):
-            row = {"run": str(self.folders[i]), **done, **own, "diverged": self.failed.get(i)}
+            sampled = {"sampled": result["sampled"]["members"][i]}
+            row = {"run": str(self.folders[i]), **done, **own, **sampled, "diverged": self.failed.get(i)}
+            if self.cfg.until:
+                row |= {"until": self.cfg.until, "solved": i in self.solved}
+                row["env_steps"] = self.solved.get(i, row["env_steps"])
             session.write_atomically(self.folders[i] / "result.json", jsonlib.dumps(row, indent=1))

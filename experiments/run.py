@@ -17,12 +17,17 @@ from typing import TYPE_CHECKING, Any
 import envs
 from dreamer import schema
 from dreamer.config import Config
+from dreamer.logger import read_rows
 from envs.api import EnvError, spaces_to
 from experiments import evaluate, machine, program, session
+from experiments.goal import reached, seeds
+from experiments.verdict import verdict
 
 if TYPE_CHECKING:
+    from dreamer.logger import Logger
     from dreamer.loops.clocks import Progress
     from dreamer.loops.turn import Finished, Turn
+    from dreamer.player import Player
     from experiments.program import Program
 
 
@@ -110,6 +115,8 @@ class Run:
             self._notice(f"resuming {folder} at {progress.env_steps:,} environment steps")
         else:
             self._introduce()
+        self.solved = self._solved_before() if resume else {}
+        """{member: environment steps after which it reached `until`}; a run of one agent is member 0."""
         self.saved_at = progress.env_steps if resume else -1
         self._cpu_clock, self._cpu_before = cpu_clock, progress.cpu_seconds
         self._begin()
@@ -141,7 +148,12 @@ class Run:
         cfg, programs = self.cfg, self.program.alone(self._capacity(resume))
         init = programs.fused.init
         state, progress = self._restored(init, cfg.seed, progress) if resume else (None, progress)
-        return FusedLoop(programs, Hyper.of(cfg.agent), cfg.seed, cfg.steps, progress, state)
+        return FusedLoop(programs, Hyper.of(cfg.agent), cfg.seed, cfg.steps, progress, state, self._pauses)
+
+    @property
+    def _pauses(self) -> int:
+        """Environment steps between two checks of `until`, 0 where there are none."""
+        return self.cfg.eval.until_every if self.cfg.until else 0
 
     def _capacity(self, resume: bool) -> int:
         """Of the replay of the device where it is stored, as a ring does not grow; else 0."""
@@ -225,8 +237,19 @@ class Run:
 
     @property
     def done(self) -> bool:
-        """Whether all steps are taken."""
-        return self.loop.progress.env_steps >= self.cfg.steps
+        """Whether all steps are taken, or `until` is reached."""
+        return self.is_solved or self.loop.progress.env_steps >= self.cfg.steps
+
+    @property
+    def is_solved(self) -> bool:
+        """Whether `until` is reached."""
+        return bool(self.solved)
+
+    def _solved_before(self) -> dict[int, int]:
+        """Who had reached `until` at the checkpoint, if it said the same then."""
+        stored = self.store.meta().get("solved", {})
+        same = stored.get("until") == self.cfg.until
+        return {int(member): steps for member, steps in stored["members"].items()} if same else {}
 
     def _train(self, stop: session.Stop) -> None:
         if self.done:
@@ -236,6 +259,8 @@ class Run:
             if stop or self.done:
                 break
             self.between()
+            if self.done:
+                break
         self._pending += self.loop.settle()
 
     def _begin(self) -> None:
@@ -245,15 +270,15 @@ class Run:
         cfg, begun = self.cfg, self.loop.progress.env_steps
         self._pending: list[dict[str, float]] = []
         self._log_due, self._save_due = Every(cfg.log.every), Every(cfg.checkpoint.every)
-        self._next_eval, self._next_report = (
-            next_multiple(begun, unit) for unit in (cfg.eval.every, cfg.report.every)
+        self._next_eval, self._next_report, self._next_check = (
+            next_multiple(begun, unit) for unit in (cfg.eval.every, cfg.report.every, self._pauses)
         )
 
     def take(self, turn: Turn) -> None:
         """Log what happened in a turn of the loop."""
         assert self.logger is not None
         progress = self.loop.progress
-        self.logger.tick(progress.env_steps, progress.updates)
+        self.logger.tick(progress.env_steps, progress.updates, turn.running_since)
         for episode in turn.episodes:
             self.logger.episode(episode_row(episode))
         self._pending += turn.metrics
@@ -273,8 +298,12 @@ class Run:
         self.save(wait=True)
 
     def between(self) -> None:
-        """Evaluate, report and save if one of them is due."""
+        """Check, evaluate, report and save if one of them is due."""
         cfg, now = self.cfg, self.loop.progress.env_steps
+        if now >= self._next_check:
+            self._next_check = next_multiple(now, cfg.eval.until_every)
+            if self.loop.progress.updates:
+                self._check(now // cfg.eval.until_every)
         if now >= self._next_eval:
             self._next_eval = next_multiple(now, cfg.eval.every)
             self._evaluate(cfg.eval.during)
@@ -309,6 +338,7 @@ class Run:
             "obs_space": spaces_to(self.program.env.obs_space),
             "act_space": spaces_to(self.program.env.act_space),
             "progress": dataclasses.asdict(progress),
+            "solved": {"until": self.cfg.until, "members": self.solved},
             **self.loop.meta,
         }
         try:
@@ -336,13 +366,27 @@ class Run:
         except CheckpointError as error:
             self._notice(str(error))
 
-    def _evaluate(self, episodes: int) -> dict[str, Any]:
+    def _check(self, number: int) -> None:
+        """See whether the agent has reached `until`; the run is done if it has."""
         assert self.logger is not None
-        player = self.program.player(self.loop.state.params, self.loop.hyper)
+        self._judge(number, 0, self.program.player(self.loop.state.params, self.loop.hyper), self.logger)
+
+    def _judge(self, number: int, member: int, player: Player, logger: Logger) -> None:
+        goal, episodes = self.cfg.goal, self.cfg.eval.until_episodes
+        assert goal is not None
+        world = self.program.evaluation_world(episodes)
+        is_reached, mean = reached(goal, player, world, seeds(number, episodes))
+        logger.metrics({f"until/{goal.metric}": mean})
+        if is_reached:
+            self.solved[member] = self.loop.progress.env_steps
+
+    def _evaluate(self, episodes: int, greedy: bool = True) -> dict[str, Any]:
+        """Play with the most likely or with sampled actions, and log what came of it."""
+        assert self.logger is not None
+        player = self.program.player(self.loop.state.params, self.loop.hyper, greedy=greedy)
         world = self.program.evaluation_world(episodes)
         result = evaluate.play(player, world, episodes, self.cfg.eval.seed)
-        flat = {k: v for k, v in result.items() if isinstance(v, float)}
-        self.logger.metrics({f"eval/{k}": v for k, v in flat.items()})
+        self.logger.metrics(evaluate.metrics(result, greedy))
         return result
 
     def finish(self) -> dict[str, Any]:
@@ -355,18 +399,22 @@ class Run:
             "env_steps": progress.env_steps,
             "updates": progress.updates,
         }
-        told = ""
+        told, evaluation = "not evaluated", {}
+        if cfg.until:
+            result |= {"until": cfg.until, "solved": self.is_solved}
         if cfg.eval.episodes:
             evaluation = self._evaluate(cfg.eval.episodes)
-            told = evaluate.sentence(evaluation)
-            result |= evaluation
+            sampled = self._evaluate(cfg.eval.episodes, greedy=False)
+            told = evaluate.sentence(evaluation) + evaluate.beside(evaluation, sampled)
+            result |= evaluation | {"sampled": sampled}
         result["seconds"] = round(self.logger.seconds, 1)
         result["cpu_seconds"] = round(self._cpu_seconds(), 1)
         self._write_result(result)
         self._notice(
-            f"{cfg.task} after {progress.env_steps:,} steps and {self.logger.seconds:,.0f} s: "
-            f"{told or 'not evaluated'}"
+            f"{cfg.task} after {progress.env_steps:,} steps and {self.logger.seconds:,.0f} s: {told}"
         )
+        if text := self._verdict(evaluation):
+            self._notice(text)
         self._notice(f"next: dreamer eval {self._playable()} --episodes 1000 --seed 1000")
         if cfg.report.episodes:
             self._notice(f"writing the report of {cfg.report.episodes} episodes")
@@ -374,6 +422,18 @@ class Run:
                 result["report"] = str(page)
                 self._notice(f"{page} has the report: open it in a browser")
         return result
+
+    def _verdict(self, evaluation: dict[str, Any]) -> str:
+        """Whether it is solved or learned nothing, and what to try then."""
+        episodes = read_rows(self.folder / "episodes.jsonl")
+        return verdict(
+            self.cfg,
+            run=str(self.folder),
+            progress=self.loop.progress,
+            solved=self.is_solved,
+            evaluation=evaluation,
+            episodes=episodes,
+        )
 
     def _write_result(self, result: dict[str, Any]) -> None:
         session.write_atomically(self.folder / "result.json", jsonlib.dumps(result, indent=1))
@@ -416,6 +476,7 @@ def episode_row(episode: Finished) -> dict[str, Any]:
     """An episode as `episodes.jsonl` has it."""
     return {
         "env_steps": episode.env_steps,
+        "began": episode.began,
         "return": episode.return_,
         "length": episode.length,
         "success": episode.success,

@@ -21,7 +21,10 @@ from dreamer import schema
 from dreamer.config import Config, load_toml
 from dreamer.schema import ConfigError
 
-MAY_CHANGE = ("steps", "preset", "env.parallel", "loop.devices", "eval.", "report.", "log.", "checkpoint.")
+MAY_CHANGE = (
+    *("steps", "until", "preset", "env.parallel", "loop.devices"),
+    *("eval.", "report.", "log.", "checkpoint."),
+)
 """Fields that a run may change when it is resumed; the learner does not depend on them."""
 
 GRACE = 15.0

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from rich.console import Console
 
-from dreamer.logger import Logger, LoggerError, memory_used, read_rows
+from dreamer.logger import Logger, LoggerError, Recent, memory_used, read_rows
 
 
 class Clock:
@@ -100,6 +100,33 @@ def test_rewind_drops_exactly_what_came_after(tmp_path, clock):
         log.metrics({"x": 1})
     assert [row["env_steps"] for row in read_rows(tmp_path / "metrics.jsonl")] == list(range(0, 80, 10))
     assert not list(tmp_path.glob(".*"))
+
+
+def test_short_episodes_do_not_count_more_than_long_ones_that_began_before_them():
+    """A success takes 10 steps, a failure 100, and every other episode that begins succeeds."""
+    recent, now = Recent(), 0
+    running: list[tuple[int, int, bool]] = []  # end, began, success
+    shares, by_end = [], []
+    for now in range(6000):
+        if now % 10 == 0:
+            success = (now // 10) % 2 == 0
+            running.append((now + (10 if success else 100), now, success))
+        for ended in [episode for episode in running if episode[0] == now]:
+            running.remove(ended)
+            recent.add({"env_steps": now, "began": ended[1], "return": 0.0, "success": ended[2]})
+            by_end.append(ended[2])
+        recent.settle(min(began for _, began, _ in running))
+        shares += [np.mean(recent.successes)] if len(recent.successes) == 100 else []
+    assert set(shares) == {0.5}
+    assert np.mean(by_end[:20]) > 0.6, "what the first ones to end would say"
+
+
+def test_an_episode_that_never_ends_does_not_hold_back_the_others_for_ever():
+    recent = Recent()
+    recent.settle(5)
+    for i in range(150):
+        recent.add({"env_steps": 100 + i, "began": 50 + i, "return": float(i)})
+    assert list(recent.returns) == [float(i) for i in range(50)]
 
 
 def test_a_torn_line_neither_swallows_the_next_nor_is_read(tmp_path, clock):

@@ -13,7 +13,7 @@ also where it only holds a reset observation: so all members of a population sta
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from fractions import Fraction
 from functools import partial
 from typing import Any, NamedTuple
@@ -290,6 +290,8 @@ class FusedLoop:
       seeds: of every member; one number for a single agent.
       steps: environment steps after which `turns` ends.
       state: where to go on; None begins.
+      pause_every: environment steps; a dispatch ends with the first round after each multiple (0: none), so
+        that what happens there does not depend on how long dispatches are.
     """
 
     def __init__(
@@ -300,7 +302,9 @@ class FusedLoop:
         steps: int,
         progress: Progress,
         state: FusedState | None = None,
+        pause_every: int = 0,
     ):
+        self._pause_every = pause_every
         self.programs, self.hyper, self.progress = programs, hyper, progress
         self.fused = fused = programs.fused
         self._spread = spread = programs.spread
@@ -340,10 +344,19 @@ class FusedLoop:
         for name in ("env_steps", "updates", "slots", "learning_since"):  # in place: others look at it
             setattr(self.progress, name, getattr(leader.progress, name))
 
+    def rest(self, members: Iterable[int]) -> None:
+        """Have members of a population learn no more: from now on their learning rate is 0."""
+        rate = np.array(self.hyper.lr)
+        rate[list(members)] = 0.0
+        self.numbers = self._spread.split(self.hyper._replace(lr=jnp.asarray(rate))), self.numbers[1]
+
     def plan(self) -> Dispatch:
         """The next dispatch, of about `SECONDS`."""
         learn = self.progress.slots >= self.prefill
         left = (self.total if learn else self.prefill) - self.progress.slots
+        if every := self._pause_every:
+            steps = every - self.progress.env_steps % every
+            left = min(left, -(-steps // self.fused.env.num_envs))
         return Dispatch(learn, min(self._next[learn], self._most[learn], -(-left // self._size(learn))))
 
     def _size(self, learn: bool) -> int:
@@ -367,8 +380,8 @@ class FusedLoop:
         """
         (learn, count), self.now = dispatch, now
         told = self._spread.rows(happened)
-        counts = lambda own: (own.acting.slots, own.acting.failed)
-        slots, failed = np.atleast_1d(*jax.device_get(self._spread.gather(self.now, counts)))
+        slots, failed, lengths, over = jax.device_get(self._spread.gather(self.now, _stand))
+        slots, failed = np.atleast_1d(slots, failed)
         seconds = max(time.perf_counter() - began, 1e-3)
         if learn in self._compiling:  # the time of the first dispatch says nothing about the next
             self._compiling.remove(learn)
@@ -381,13 +394,17 @@ class FusedLoop:
             progress.learning_since = self.prefill * self.fused.env.num_envs
             progress.updates += count * self.fused.round.updates
         self.failures = {i: self._failure(told.failure[i], int(n)) for i, n in enumerate(failed) if n}
-        return [self._turn(told, i, before, count * self._size(learn)) for i in range(len(slots))]
+        running = np.where(np.atleast_2d(over), 0, np.atleast_2d(lengths)).max(1)
+        began, done = progress.slots - running, count * self._size(learn)
+        return [self._turn(told, i, before, done, int(since)) for i, since in enumerate(began)]
 
-    def _turn(self, told: Happened, member: int, before: int, slots: int) -> Turn:
+    def _turn(self, told: Happened, member: int, before: int, slots: int, running_since: int) -> Turn:
+        """What happened to a member in so many slots after the first `before`."""
         E = self.fused.env.num_envs
         episodes = [
             Finished(
                 env_steps=(before + int(t) + 1) * E,
+                began=(before + int(t) + 1 - int(told.lengths[member, t, e])) * E,
                 return_=float(told.returns[member, t, e]),
                 length=int(told.lengths[member, t, e]),
                 success=None
@@ -398,7 +415,8 @@ class FusedLoop:
         ]
         updates = int(told.updates[member])
         means = (told.metrics[member] / max(updates, 1)).tolist()
-        return Turn(episodes, [dict(zip(self.fused.metric_names, means, strict=True))] if updates else [])
+        metrics = [dict(zip(self.fused.metric_names, means, strict=True))] if updates else []
+        return Turn(episodes, metrics, running_since * E)
 
     def _failure(self, metrics: np.ndarray, update: int) -> str:
         wrong = [k for k, v in zip(self.fused.metric_names, metrics, strict=True) if not np.isfinite(v)]
@@ -440,6 +458,12 @@ class FusedLoop:
     def done(self) -> bool:
         """Whether all steps are taken."""
         return self.progress.slots >= self.total
+
+
+def _stand(state: FusedState) -> tuple[Array, ...]:
+    """Slots, the update that failed, and of every running episode its steps and whether it ended."""
+    acting = state.acting
+    return acting.slots, acting.failed, acting.lengths, acting.step.is_last
 
 
 def _rounds(fused: Fused, learn: bool, count: Array, state: FusedState, hyper: Hyper, seed: Array):

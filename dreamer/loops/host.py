@@ -98,7 +98,7 @@ class HostLoop:
             jax.tree.map(lambda x: x.copy_to_host_async(), choice.latent)
             self.progress.slots += 1
             metrics = [m for _ in range(self._due()) for m in self._update()]
-            yield Turn(episodes, metrics)
+            yield Turn(episodes, metrics, self._episodes.running_since)
             previous = step
             try:
                 step = self.env.step(action)
@@ -196,6 +196,9 @@ class EpisodeStatistics:
     def __init__(self, num_envs: int):
         self._return = np.zeros(num_envs)
         self._length = np.zeros(num_envs, np.int64)
+        self._began = np.zeros(num_envs, np.int64)
+        self.running_since = 0
+        """Environment steps when the oldest episode that still runs began."""
 
     def add(self, step: Step, progress: Progress) -> list[Finished]:
         """Take in one slot; returns the episodes that ended with it."""
@@ -203,10 +206,14 @@ class EpisodeStatistics:
         self._return = np.where(first, 0.0, self._return) + step.reward
         self._length = np.where(first, 0, self._length + 1)
         progress.env_steps += int((~first).sum())
+        self._began = np.where(first, progress.env_steps, self._began)
+        running = np.where(step.is_last, progress.env_steps, self._began)
+        self.running_since = int(running.min())
         told = step.obs.get(LOG_PREFIX + "success", np.full(first.shape, np.nan))
         return [
             Finished(
                 progress.env_steps,
+                int(self._began[i]),
                 float(self._return[i]),
                 int(self._length[i]),
                 None if np.isnan(told[i]) else bool(told[i] > 0),

@@ -13,6 +13,8 @@ class Finished(NamedTuple):
     """One episode that ended in training."""
 
     env_steps: int
+    began: int
+    """Environment steps of the run when it began."""
     return_: float
     length: int
     success: bool | None
@@ -24,3 +26,5 @@ class Turn(NamedTuple):
     episodes: list[Finished]
     metrics: list[dict[str, float]]
     """Of the updates whose results came in: of each, or means over several."""
+    running_since: int
+    """Environment steps when the oldest episode that still runs began."""

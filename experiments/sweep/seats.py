@@ -67,8 +67,7 @@ class Seat:
             run.take(turn)
             if not run.done:
                 run.between()
-                return False
-            return self.finish()
+            return run.done and self.finish()
 
     def finish(self) -> bool:
         """Save and evaluate; true."""

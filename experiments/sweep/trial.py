@@ -73,7 +73,7 @@ def result_of(part: Part) -> dict[str, Any] | None:
     if not path.is_file():
         return None
     found = json.loads(path.read_text())
-    return found if found["env_steps"] >= part.cfg.steps else None
+    return found if found.get("solved") or found["env_steps"] >= part.cfg.steps else None
 
 
 def score(spec: Spec, done: Sequence[Part]) -> Score:

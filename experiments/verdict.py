@@ -1,0 +1,73 @@
+"""What the end of a run says about it: whether it is solved, whether it learned, and what to try first."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from dreamer.config import Config
+from experiments import statistics
+
+PAPER_RATE = 1e-4
+"""Learning rates below it are for runs of a million steps and more."""
+FEW_UPDATES = 1_000
+"""So few rarely learn anything but the easiest tasks."""
+
+
+def verdict(
+    cfg: Config,
+    *,
+    run: str,
+    progress: Any,
+    solved: bool,
+    evaluation: Mapping[str, Any],
+    episodes: Sequence[Mapping[str, Any]],
+) -> str:
+    """One or two sentences, empty where there is nothing to say.
+
+    Args:
+      run: its folder.
+      progress: how far it is: `env_steps`, `updates` and `learning_since`.
+      solved: whether it reached `until`.
+      evaluation: the summary of its greedy episodes; empty where it was not evaluated.
+      episodes: rows of the training episodes that ended.
+    """
+    if solved:
+        return f"solved: {cfg.until} was reached after {progress.env_steps:,} steps"
+    early = [row for row in episodes if row.get("env_steps", 0) <= progress.learning_since]
+    if evaluation and early and not _is_better(evaluation, early):
+        what = "did not learn: no better than the random actions it began with"
+    elif cfg.until:
+        what = f"not solved: no check reached {cfg.until} within {cfg.steps:,} steps"
+    else:
+        return ""
+    return f"{what}. First try {advice(cfg, run, progress, episodes)}"
+
+
+def _is_better(evaluation: Mapping[str, Any], early: Sequence[Mapping[str, Any]]) -> bool:
+    """Whether the whole interval of the evaluation lies above the episodes before learning began."""
+    told = [float(row["success"]) for row in early if row.get("success") is not None]
+    if told and evaluation.get("success_rate") is not None:
+        _, high = statistics.wilson(int(sum(told)), len(told))
+        return evaluation["success_rate"] > high or evaluation["success_interval"][0] > sum(told) / len(told)
+    returns = [row["return"] for row in early if row.get("return") is not None]
+    return not returns or evaluation["return_interval"][0] > sum(returns) / len(returns)
+
+
+def advice(cfg: Config, run: str, progress: Any, episodes: Sequence[Mapping[str, Any]]) -> str:
+    """What to try first, the most likely cause before the others."""
+    more = f"more steps: dreamer train --run {run} --steps {2 * cfg.steps}"
+    returns = {row.get("return") for row in episodes}
+    if not any(row.get("success") for row in episodes) and len(returns) <= 1:
+        return (
+            "a task in which random actions sometimes earn a reward (smaller, denser, shorter episodes), or "
+            "more of them with --loop.prefill: no episode of this run earned anything else"
+        )
+    if cfg.agent.optim.lr < PAPER_RATE and progress.updates < 10 * FEW_UPDATES:
+        return (
+            f"a larger learning rate (--agent.optim.lr 1e-3 --agent.optim.warmup 100): "
+            f"{cfg.agent.optim.lr:g} is for long runs, and this one had {progress.updates:,} updates"
+        )
+    if progress.updates < FEW_UPDATES:
+        return f"more updates: {more}, or a larger --loop.train-ratio; this run had {progress.updates:,}"
+    return f"{more}. The report card in {run}/report.html says whether world model or behaviour lags"

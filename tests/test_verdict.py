@@ -1,0 +1,70 @@
+"""The end of a run that did not learn says so, and what to try first."""
+
+import dataclasses
+
+import pytest
+
+from dreamer.config import AgentConfig, Config, OptimConfig
+from dreamer.loops.clocks import Progress
+from envs.rollout import Episode
+from experiments.evaluate import beside, summary
+from experiments.verdict import verdict
+
+CFG = Config("grid:Catch", 10_000, agent=AgentConfig(optim=OptimConfig(lr=1e-3)))
+PROGRESS = Progress(env_steps=10_000, updates=5_000, learning_since=1_000)
+RANDOM = [{"env_steps": 10 * i, "return": float(i % 10 == 0), "success": i % 10 == 0} for i in range(1, 101)]
+
+
+def played(successes, episodes=100):
+    return summary([Episode(i, float(i < successes), 9, i < successes, 0.0, 0.1) for i in range(episodes)])
+
+
+def said(cfg=CFG, progress=PROGRESS, successes=9, episodes=RANDOM, solved=False):
+    evaluation = played(successes)
+    about = dict(progress=progress, solved=solved, evaluation=evaluation, episodes=episodes)
+    return verdict(cfg, run="runs/x", **about)
+
+
+def test_a_run_that_learned_has_nothing_to_say():
+    assert said(successes=60) == ""
+
+
+def test_a_run_no_better_than_its_random_actions_says_so_and_what_to_try():
+    text = said(successes=9)
+    assert text.startswith(
+        "did not learn: no better than the random actions it began with. First try more steps"
+    )
+    assert "dreamer train --run runs/x --steps 20000" in text
+
+
+def test_the_same_holds_for_returns_where_success_is_not_told():
+    silent = [row | {"success": None} for row in RANDOM]
+    evaluation = summary([Episode(i, float(i < 9), 9, None, 0.0, 0.1) for i in range(100)])
+    words = dict(run="r", progress=PROGRESS, solved=False, episodes=silent)
+    assert verdict(CFG, evaluation=evaluation, **words).startswith("did not learn")
+    better = summary([Episode(i, float(i < 60), 9, None, 0.0, 0.1) for i in range(100)])
+    assert verdict(CFG, evaluation=better, **words) == ""
+
+
+def test_the_likeliest_cause_comes_first():
+    nothing = [{"env_steps": i, "return": 0.0, "success": False} for i in range(100)]
+    assert "no episode of this run earned anything else" in said(successes=0, episodes=nothing)
+    slow = dataclasses.replace(CFG, agent=AgentConfig())
+    few = dataclasses.replace(PROGRESS, updates=300)
+    assert "a larger learning rate" in said(cfg=slow, progress=few)
+    assert "First try more updates" in said(progress=few)
+
+
+def test_until_is_reached_or_not():
+    cfg = dataclasses.replace(CFG, until="success=0.95")
+    assert said(cfg=cfg, successes=60).startswith(
+        "not solved: no check reached success=0.95 within 10,000 steps"
+    )
+    assert said(cfg=cfg, successes=99, solved=True) == "solved: success=0.95 was reached after 10,000 steps"
+
+
+@pytest.mark.parametrize(("greedy", "sampled", "differ"), [(100, 99, False), (14, 24, False), (95, 60, True)])
+def test_greedy_and_sampled_differ_only_beyond_chance(greedy, sampled, differ):
+    text = beside(played(greedy), played(sampled))
+    assert f"with sampled actions, as in training, success {sampled}.0%" in text
+    assert text.endswith("more than chance sets them apart") == differ
