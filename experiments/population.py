@@ -164,6 +164,7 @@ class PopulationRun(Run):
             for episode in turn.episodes:
                 logger.episode(episode_row(episode))
                 self.logger.episode({**episode_row(episode), "member": i})
+                self._tells_success |= episode.success is not None
 
     def _metrics(self, pending: list[list[Turn]]) -> None:
         """A row for every member, and their mean for all together."""

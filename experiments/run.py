@@ -117,6 +117,8 @@ class Run:
             self._introduce()
         self.solved = self._solved_before() if resume else {}
         """{member: environment steps after which it reached `until`}; a run of one agent is member 0."""
+        rows = read_rows(folder / "episodes.jsonl") if resume else []
+        self._tells_success = any(row.get("success") is not None for row in rows)
         self.saved_at = progress.env_steps if resume else -1
         self._cpu_clock, self._cpu_before = cpu_clock, progress.cpu_seconds
         self._begin()
@@ -281,6 +283,7 @@ class Run:
         self.logger.tick(progress.env_steps, progress.updates, turn.running_since)
         for episode in turn.episodes:
             self.logger.episode(episode_row(episode))
+            self._tells_success |= episode.success is not None
         self._pending += turn.metrics
         if self._pending and self._log_due():
             self._log()
@@ -302,7 +305,7 @@ class Run:
         cfg, now = self.cfg, self.loop.progress.env_steps
         if now >= self._next_check:
             self._next_check = next_multiple(now, cfg.eval.until_every)
-            if self.loop.progress.updates:
+            if self.loop.progress.updates and self._can_be_reached():
                 self._check(now // cfg.eval.until_every)
         if now >= self._next_eval:
             self._next_eval = next_multiple(now, cfg.eval.every)
@@ -371,6 +374,11 @@ class Run:
         assert self.logger is not None
         self._judge(number, 0, self.program.player(self.loop.state.params, self.loop.hyper), self.logger)
 
+    def _can_be_reached(self) -> bool:
+        """Whether a check can find `until` reached; not success where no episode has said what that is."""
+        goal = self.cfg.goal
+        return goal is not None and (goal.metric != "success" or self._tells_success)
+
     def _judge(self, number: int, member: int, player: Player, logger: Logger) -> None:
         goal, episodes = self.cfg.goal, self.cfg.eval.until_episodes
         assert goal is not None
@@ -431,6 +439,7 @@ class Run:
             run=str(self.folder),
             progress=self.loop.progress,
             solved=self.is_solved,
+            reachable=self._can_be_reached(),
             evaluation=evaluation,
             episodes=episodes,
         )

@@ -20,6 +20,7 @@ def verdict(
     run: str,
     progress: Any,
     solved: bool,
+    reachable: bool = True,
     evaluation: Mapping[str, Any],
     episodes: Sequence[Mapping[str, Any]],
 ) -> str:
@@ -29,6 +30,7 @@ def verdict(
       run: its folder.
       progress: how far it is: `env_steps`, `updates` and `learning_since`.
       solved: whether it reached `until`.
+      reachable: whether a check could have found that; not where the task never said whether it was solved.
       evaluation: the summary of its greedy episodes; empty where it was not evaluated.
       episodes: rows of the training episodes that ended.
     """
@@ -37,6 +39,8 @@ def verdict(
     early = [row for row in episodes if row.get("env_steps", 0) <= progress.learning_since]
     if evaluation and early and not _is_better(evaluation, early):
         what = "did not learn: no better than the random actions it began with"
+    elif cfg.until and not reachable:
+        return f"until {cfg.until} had no effect: the task does not say what success is (info['success'])"
     elif cfg.until:
         what = f"not solved: no check reached {cfg.until} within {cfg.steps:,} steps"
     else:

@@ -108,6 +108,25 @@ def test_how_much_a_dispatch_takes_does_not_matter(finished):
     assert same(small.full, finished[0].full)
 
 
+def test_a_dispatch_ends_at_every_pause_however_long_it_is():
+    paused, ends = loop(pause_every=30), set()
+    while not paused.done:
+        paused._next = {False: 100, True: 100}
+        paused.advance()
+        ends.add(paused.progress.env_steps)
+    # Slots of four steps; rounds of two slots from the 40 steps of the prefill on.
+    assert ends == {32, 40, 64, 96, 120}
+
+
+def test_episodes_say_when_they_began_and_the_loop_since_when_the_oldest_runs(finished):
+    for turn in finished[1]:
+        assert all(e.env_steps - e.began == e.length * CFG.num_envs for e in turn.episodes)
+    # The board takes nine steps and a reset, in all copies at once.
+    whole = loop(steps=40)
+    first = whole.advance()[0]
+    assert whole.progress.env_steps == 40 and first.running_since == 40
+
+
 def test_nothing_compiles_twice(finished):
     whole, _ = finished
     assert whole.programs.collect._cache_size() == whole.programs.learn._cache_size() == 1

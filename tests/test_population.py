@@ -106,6 +106,19 @@ def test_one_that_diverges_is_told_and_the_others_go_on(in_turns):
     assert same(well(population.state), well(in_turns[0].state))
 
 
+def test_a_member_that_rests_keeps_its_parameters_and_the_others_go_on():
+    population, _ = trained(80)
+    before = jax.tree.map(np.array, population.state.params)
+    population.rest([1])
+    population.total = STEPS // CFG.num_envs
+    while not population.done:
+        population.advance()
+    after = population.state.params
+    assert population.full.acting.slots.tolist() == [30, 20, 30], "with a turn of its own it takes no part"
+    member = lambda tree, i: jax.tree.map(lambda x: x[i], tree)
+    assert same(member(before, 1), member(after, 1)) and not same(member(before, 0), member(after, 0))
+
+
 def test_devices_take_equal_shares():
     assert [len(fitting(range(8), n)) for n in (1, 3, 6, 8, 12)] == [1, 3, 6, 8, 6]
 
@@ -233,6 +246,15 @@ def test_a_member_plays_like_any_run(trained_run):
     assert action["action"] in (0, 1, 2)
     with pytest.raises(CheckpointError, match=r"holds a population; take one of its members, as .*000"):
         dreamer.load(trained_run)
+
+
+def test_a_population_is_done_when_all_its_members_reached_the_goal(tmp_path):
+    cfg = schema.replace_paths(TASK, {"until": "return=-2", "eval.until_every": 24, "eval.until_episodes": 4})
+    assert run.train(cfg, tmp_path) == 0
+    result = json.loads((tmp_path / "result.json").read_text())
+    assert result["solved"] and result["env_steps"] == 48, "the first check after the first update"
+    for folder in (tmp_path / "members").iterdir():
+        assert json.loads((folder / "result.json").read_text())["solved"]
 
 
 def test_a_population_that_is_resumed_goes_on_as_one(trained_run, tmp_path):

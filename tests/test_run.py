@@ -115,6 +115,38 @@ def test_a_finished_run_is_only_evaluated_again(finished):
     assert read_rows(finished / "episodes.jsonl") == rows
 
 
+def test_a_run_that_reaches_its_goal_is_done_before_its_last_step(tmp_path, capfd):
+    folder, easy = tmp_path / "run", dict(until="return=-1000", eval__until_every=64, eval__until_episodes=4)
+    assert run.train(change(**easy), folder) == 0
+    result = json.loads((folder / "result.json").read_text())
+    assert result["solved"] and result["until"] == "return=-1000" and result["env_steps"] == 64
+    assert "solved: return=-1000 was reached after 64 steps" in capfd.readouterr().err
+    checks = [row for row in read_rows(folder / "metrics.jsonl") if "until/return" in row]
+    assert [row["env_steps"] for row in checks] == [64]
+
+    assert run.train(change(**easy), folder) == 0, "it is done, and stays so"
+    assert json.loads((folder / "result.json").read_text())["env_steps"] == 64
+
+    hard = easy | {"until": "return=1000"}
+    assert run.train(change(**hard), folder) == 0
+    result = json.loads((folder / "result.json").read_text())
+    assert not result["solved"] and result["env_steps"] == 160
+    assert "not solved: no check reached return=1000 within 160 steps. First try" in capfd.readouterr().err
+
+
+def test_the_end_of_a_run_plays_greedy_and_sampled(finished):
+    result = json.loads((finished / "result.json").read_text())
+    assert result["sampled"].keys() == {k for k in result if k in result["sampled"]}
+    assert result["sampled"]["episodes"] == result["episodes"] == 8
+    logged = {key for row in read_rows(finished / "metrics.jsonl") for key in row}
+    assert {"eval/return_mean", "eval_sampled/return_mean"} <= logged
+
+
+def test_an_episode_is_logged_with_when_it_began(finished):
+    rows = read_rows(finished / "episodes.jsonl")
+    assert rows and all(0 <= row["began"] < row["env_steps"] for row in rows)
+
+
 def test_a_changed_configuration_is_refused_with_the_difference(finished):
     with pytest.raises(schema.ConfigError, match=r"agent.optim.lr was 0.01, now 0.5"):
         run.train(change(agent__optim__lr=0.5), finished)

@@ -63,6 +63,16 @@ def test_until_is_reached_or_not():
     assert said(cfg=cfg, successes=99, solved=True) == "solved: success=0.95 was reached after 10,000 steps"
 
 
+def test_a_success_that_no_task_tells_is_not_called_missed():
+    cfg = dataclasses.replace(CFG, until="success=0.95")
+    better = summary([Episode(i, float(i < 60), 9, None, 0.0, 0.1) for i in range(100)])
+    silent = [row | {"success": None} for row in RANDOM]
+    words = dict(
+        run="r", progress=PROGRESS, solved=False, reachable=False, evaluation=better, episodes=silent
+    )
+    assert verdict(cfg, **words).startswith("until success=0.95 had no effect: the task does not say")
+
+
 @pytest.mark.parametrize(("greedy", "sampled", "differ"), [(100, 99, False), (14, 24, False), (95, 60, True)])
 def test_greedy_and_sampled_differ_only_beyond_chance(greedy, sampled, differ):
     text = beside(played(greedy), played(sampled))

@@ -304,7 +304,7 @@ class FusedLoop:
         state: FusedState | None = None,
         pause_every: int = 0,
     ):
-        self._pause_every = pause_every
+        self._pause_every, self._resting = pause_every, frozenset[int]()
         self.programs, self.hyper, self.progress = programs, hyper, progress
         self.fused = fused = programs.fused
         self._spread = spread = programs.spread
@@ -345,9 +345,10 @@ class FusedLoop:
             setattr(self.progress, name, getattr(leader.progress, name))
 
     def rest(self, members: Iterable[int]) -> None:
-        """Have members of a population learn no more: from now on their learning rate is 0."""
+        """Have members of a population learn no more: where they still take part, it is at a rate of 0."""
+        self._resting = frozenset(members)
         rate = np.array(self.hyper.lr)
-        rate[list(members)] = 0.0
+        rate[list(self._resting)] = 0.0
         self.numbers = self._spread.split(self.hyper._replace(lr=jnp.asarray(rate))), self.numbers[1]
 
     def plan(self) -> Dispatch:
@@ -367,7 +368,8 @@ class FusedLoop:
         """One dispatch; what happened to every member."""
         dispatch, began = self.plan(), time.perf_counter()
         program = self.programs.learn if dispatch.learn else self.programs.collect
-        now, happened = program(np.int32(dispatch.count), self.now, *self.numbers)
+        counts = self._spread.counts(dispatch.count, self._resting)
+        now, happened = program(counts, self.now, *self.numbers)
         return self.took(dispatch, now, happened, began)
 
     def took(self, dispatch: Dispatch, now: Any, happened: Any, began: float) -> list[Turn]:
@@ -388,7 +390,7 @@ class FusedLoop:
         else:
             self._next[learn] = round(np.clip(count * SECONDS / seconds, 1, 2 * count))
         before, progress = self.progress.slots, self.progress
-        progress.slots = int(slots[0])
+        progress.slots = int(max(slots))  # members that rest may stay behind
         progress.env_steps = progress.slots * self.fused.env.num_envs
         if learn:
             progress.learning_since = self.prefill * self.fused.env.num_envs

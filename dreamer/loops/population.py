@@ -5,7 +5,7 @@ Both give the result that one device gives, up to the order of sums.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Container, Sequence
 from typing import Any, Protocol
 
 import jax
@@ -36,6 +36,10 @@ class Spread(Protocol):
         """The same as numpy arrays, with an axis of agents also where there is only one."""
         ...
 
+    def counts(self, count: int, resting: Container[int]) -> Any:
+        """What `run` takes as `shared` to run so many rounds, as few as it can for agents that rest."""
+        ...
+
     def run(
         self, function: Callable[..., Any], jit: Callable[..., Any], **options: Any
     ) -> Callable[..., Any]:
@@ -54,6 +58,9 @@ class Alone:
 
     def rows(self, kept: Any) -> Any:
         return jax.tree.map(lambda x: np.asarray(x)[None], jax.device_get(kept))
+
+    def counts(self, count: int, resting: Container[int]) -> Any:
+        return np.int32(count)
 
     def run(
         self, function: Callable[..., Any], jit: Callable[..., Any], **options: Any
@@ -76,6 +83,9 @@ class Together:
     def rows(self, kept: Any) -> Any:
         return jax.tree.map(np.asarray, jax.device_get(kept))
 
+    def counts(self, count: int, resting: Container[int]) -> Any:
+        return np.int32(count)  # members that stop at their own time would have every round select all arrays
+
     def run(
         self, function: Callable[..., Any], jit: Callable[..., Any], **options: Any
     ) -> Callable[..., Any]:
@@ -84,6 +94,10 @@ class Together:
 
         mesh = Mesh(np.asarray(self._devices), (MEMBERS,))
         return jit(here if mesh.size == 1 else _on_every_device(here, mesh), **options)
+
+
+class PerTurn(tuple):
+    """What is shared by the members of one turn only, for every turn."""
 
 
 class InTurns:
@@ -100,9 +114,11 @@ class InTurns:
 
     def __init__(self, devices: Sequence[Any]):
         self._mesh = Mesh(np.asarray(devices), (MEMBERS,))
+        self._members = 0
 
     def split(self, tree: Any) -> list[Any]:
         count, at_once = len(jax.tree.leaves(tree)[0]), self._mesh.size
+        self._members = count
         place = NamedSharding(self._mesh, PartitionSpec(MEMBERS))
         turn = lambda i: jax.tree.map(lambda x: x[i : i + at_once], tree)
         return [jax.device_put(turn(i), place) for i in range(0, count, at_once)]
@@ -112,6 +128,11 @@ class InTurns:
 
     def rows(self, kept: list[Any]) -> Any:
         return self.gather(kept)
+
+    def counts(self, count: int, resting: Container[int]) -> PerTurn:
+        size = self._mesh.size
+        going = [any(i not in resting for i in range(t, t + size)) for t in range(0, self._members, size)]
+        return PerTurn(np.int32(count if goes else 0) for goes in going)
 
     def run(
         self, function: Callable[..., Any], jit: Callable[..., Any], **options: Any
@@ -123,7 +144,8 @@ class InTurns:
         program = jit(_on_every_device(here, self._mesh), **options)
 
         def turns(shared: Any, *of_members: list[Any]) -> Any:
-            results = [program(shared, *own) for own in zip(*of_members, strict=True)]
+            each = shared if isinstance(shared, PerTurn) else [shared] * len(of_members[0])
+            results = [program(*own) for own in zip(each, *of_members, strict=True)]
             is_pair = type(results[0]) is tuple
             return tuple(map(list, zip(*results, strict=True))) if is_pair else results
 

@@ -216,7 +216,8 @@ def _base(sweep: SweepConfig, fixed: Mapping[str, Any]) -> Config:
         if path in ("task", "steps", "preset") or path.startswith("population."):
             told = "seeds" if path.startswith("population.") else path
             raise ConfigError(f"fixed.{path}: {told} stands in the table [sweep]")
-    base = schema.replace_paths(base, {"report.episodes": 0, **fixed})
+    # Trials are compared after the same number of steps, unless somebody asks for another thing.
+    base = schema.replace_paths(base, {"report.episodes": 0, "until": "", **fixed})
     tasks = [envs.canonical(task) for task in sweep.task or (base.task,)]
     double = next((task for task in tasks if tasks.count(task) > 1), None)
     if double:
