@@ -139,7 +139,9 @@ class PopulationRun(Run):
             if i not in self.solved and i not in self.failed:
                 self._judge(number, i, player, logger)
                 if i in self.solved:
-                    self._notice(f"member {i:03d} reached {self.cfg.until} after {self.solved[i]:,} steps")
+                    self._notice(
+                        f"member {i:03d} reached {self.cfg.until} after {self.solved[i]['env_steps']:,} steps"
+                    )
         self.loop.rest(self.solved)
 
     def _report_failures(self) -> None:
@@ -225,6 +227,5 @@ class PopulationRun(Run):
             sampled = {"sampled": result["sampled"]["members"][i]}
             row = {"run": str(self.folders[i]), **done, **own, **sampled, "diverged": self.failed.get(i)}
             if self.cfg.until:
-                row |= {"until": self.cfg.until, "solved": i in self.solved}
-                row["env_steps"] = self.solved.get(i, row["env_steps"])
+                row |= {"until": self.cfg.until, "solved": i in self.solved} | self.solved.get(i, {})
             session.write_atomically(self.folders[i] / "result.json", jsonlib.dumps(row, indent=1))

@@ -116,7 +116,7 @@ class Run:
         else:
             self._introduce()
         self.solved = self._solved_before() if resume else {}
-        """{member: environment steps after which it reached `until`}; a run of one agent is member 0."""
+        """{member: how far it was when it reached `until`}; a run of one agent is member 0."""
         rows = read_rows(folder / "episodes.jsonl") if resume else []
         self._tells_success = any(row.get("success") is not None for row in rows)
         self.saved_at = progress.env_steps if resume else -1
@@ -247,11 +247,11 @@ class Run:
         """Whether `until` is reached."""
         return bool(self.solved)
 
-    def _solved_before(self) -> dict[int, int]:
+    def _solved_before(self) -> dict[int, dict[str, Any]]:
         """Who had reached `until` at the checkpoint, if it said the same then."""
         stored = self.store.meta().get("solved", {})
         same = stored.get("until") == self.cfg.until
-        return {int(member): steps for member, steps in stored["members"].items()} if same else {}
+        return {int(member): counts for member, counts in stored["members"].items()} if same else {}
 
     def _train(self, stop: session.Stop) -> None:
         if self.done:
@@ -381,12 +381,14 @@ class Run:
 
     def _judge(self, number: int, member: int, player: Player, logger: Logger) -> None:
         goal, episodes = self.cfg.goal, self.cfg.eval.until_episodes
-        assert goal is not None
+        assert goal is not None and self.logger is not None
         world = self.program.evaluation_world(episodes)
         is_reached, mean = reached(goal, player, world, seeds(number, episodes))
         logger.metrics({f"until/{goal.metric}": mean})
         if is_reached:
-            self.solved[member] = self.loop.progress.env_steps
+            progress = self.loop.progress
+            counts = {"env_steps": progress.env_steps, "updates": progress.updates}
+            self.solved[member] = {**counts, "seconds": round(self.logger.seconds, 1)}
 
     def _evaluate(self, episodes: int, greedy: bool = True) -> dict[str, Any]:
         """Play with the most likely or with sampled actions, and log what came of it."""
