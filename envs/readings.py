@@ -3,6 +3,8 @@
 A Box says its dtype, its shape and its bounds, not what it means. How one is read that nobody asked about:
 
     few whole numbers, in one byte or in a grid      categories, counted from the lowest
+    uint8 in a grid too small for a picture          categories, whatever its bounds: codes of cells are often
+                                                     declared as 0..255, and as numbers they are not learned
     uint8 with two sides of at least 16              a picture
     other dtypes of 0..255, or floats of 0..1,       a picture, if two of its three or four sides are of
                                                      at least 16 and it has fewer than 16 channels
@@ -29,7 +31,7 @@ NO_BOUND = 1e30
 """A bound at least this large stands for none: some environments declare the largest float."""
 MIN_IMAGE_SIDE = 16
 MAX_CATEGORIES = 64
-"""A Box of at most so many whole numbers is read as categories."""
+"""A Box of at most so many whole numbers is read as categories where it could also be something else."""
 MAX_GUESSED = 2**16
 """Inputs, entries times classes, up to which a Box is read as categories without being asked."""
 MAX_ONE_HOT = 2**18
@@ -99,8 +101,10 @@ def classes(space: gym.Box) -> int | None:
 def usual(space: gym.Box) -> Reading:
     """How a Box is read that nobody asked about."""
     whole, kind, order = space.dtype.kind in "iub", space.dtype, layout(space.shape)
-    number = classes(space) if whole and (kind.itemsize == 1 or len(space.shape) > 1) else None
-    if number is not None and number <= MAX_CATEGORIES and space.low.size * number <= MAX_GUESSED:
+    grid = len(space.shape) > 1
+    number = classes(space) if whole and (kind.itemsize == 1 or grid) else None
+    few = MAX_CATEGORIES if order or not grid or kind != np.uint8 else 256
+    if number is not None and number <= few and space.low.size * number <= MAX_GUESSED:
         return "categories"
     if order is None or bounds(space) is None:
         return "numbers"
@@ -175,7 +179,9 @@ def sentence(space: gym.Box, key: str, reading: Reading) -> str:
         if not whole:
             return ""
         what = f"{start} categories, {classes(space)} an entry"
-        return "; ".join(filter(None, (what, as_picture)))
+        costs = (classes(space) or 0) > MAX_CATEGORIES
+        cheaper = "bounds no wider than its values would make it cheaper" if costs else ""
+        return "; ".join(filter(None, (what, cheaper, as_picture)))
     number = classes(space) if whole else None
     few = number is not None and space.low.size * number <= MAX_ONE_HOT
     as_categories = f"--env.categories {key} reads it as categories" if few else ""

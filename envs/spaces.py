@@ -239,14 +239,11 @@ def _counter(
     """What reads classes that count from `start` on."""
     if not start.any() and flat.classes is not None and flat.dtype != "int64":
         return _array_reader(key, flat.shape, flat.dtype)
-    # Modulo 2^64, so that nothing overflows on the way.
-    high = (start.astype(np.uint64) + classes.astype(np.uint64) - np.uint64(1)).astype(space.dtype)
-    return _offset_reader(key, start, high, flat)
+    return _offset_reader(key, start, _added(start, classes - 1).astype(space.dtype), flat)
 
 
 def _offset_reader(key: str, low: np.ndarray, high: np.ndarray, flat: Space) -> Callable[[Any], np.ndarray]:
     """What reads whole numbers of `low` to `high` as how far they lie above `low`, also beyond int64."""
-    floor = low.astype(np.uint64)
 
     def read(raw: Any) -> np.ndarray:
         value = _shaped(key, raw, flat.shape)
@@ -257,7 +254,7 @@ def _offset_reader(key: str, low: np.ndarray, high: np.ndarray, flat: Space) -> 
             raise EnvError(
                 f"observation '{key}' contains {value[wrong].flat[0]}, expected {low.min()} to {high.max()}"
             )
-        return np.asarray(value.astype(np.uint64) - floor).astype(flat.dtype)
+        return _subtracted(value, low).astype(flat.dtype)
 
     return read
 
@@ -340,7 +337,7 @@ def _numbers(space: gym.Box, key: str) -> tuple[Space, Callable[[Any], np.ndarra
         dtype = "float32"
     elif space.low.min() >= limits.min and space.high.max() <= limits.max:
         dtype = "int32"
-    elif (space.high.astype(np.uint64) - space.low.astype(np.uint64)).max() <= limits.max:
+    elif _subtracted(space.high, space.low).max() <= limits.max:
         flat = Space(space.shape, "int32")
         return flat, _offset_reader(key, space.low, space.high, flat)
     else:
@@ -360,6 +357,18 @@ def _array_reader(key: str, shape: tuple[int, ...], dtype: str) -> Callable[[Any
         return value.astype(target)
 
     return read
+
+
+def _subtracted(high: np.ndarray, low: np.ndarray) -> np.ndarray:
+    """How far whole numbers lie above others, as uint64: right where that fits no signed dtype."""
+    with np.errstate(over="ignore"):  # modulo 2^64
+        return np.asarray(high.astype(np.uint64) - low.astype(np.uint64))
+
+
+def _added(low: np.ndarray, above: np.ndarray) -> np.ndarray:
+    """The inverse, still to be brought to the dtype of `low`."""
+    with np.errstate(over="ignore"):
+        return np.asarray(low.astype(np.uint64) + above.astype(np.uint64))
 
 
 def _shaped(key: str, raw: Any, shape: tuple[int, ...]) -> np.ndarray:
@@ -437,15 +446,13 @@ def _to_numbers(space: gym.Box) -> Callable[[np.ndarray], np.ndarray]:
 
 def _to_whole(space: gym.Box) -> Callable[[np.ndarray], np.ndarray]:
     """From [0, 1] to the nearest whole number within the bounds, exact at both ends of every dtype."""
-    # Modulo 2^64 the sum is right where the range or the bounds do not fit the dtype, or a float.
-    low = space.low.astype(np.uint64)
-    span = space.high.astype(np.uint64) - low
+    span = _subtracted(space.high, space.low)
     most = span.astype(np.float64)
 
     def to_bounds(share: np.ndarray) -> np.ndarray:
         above = np.rint(share * most)
         inside = np.where(above < most, above, 0).astype(np.uint64)
-        return (low + np.where(above < most, inside, span)).astype(space.dtype)
+        return _added(space.low, np.where(above < most, inside, span)).astype(space.dtype)
 
     return to_bounds
 

@@ -65,8 +65,8 @@ def test_an_observation_that_somebody_else_chose_is_left_alone():
 
     make = lambda **read: Flat(ImgObsWrapper(gymnasium.make("MiniGrid-Empty-5x5-v0")), **read)
     env = make()
-    assert list(env.reset(seed=0)[0]) == ["vector"] and "--env.categories vector" in env.notices[0]
-    assert list(make(pixels=["vector"]).reset(seed=0)[0]) == ["image"]
+    assert list(env.reset(seed=0)[0]) == ["token"] and "--env.pixels token" in env.notices[0]
+    assert list(make(pixels=["token"]).reset(seed=0)[0]) == ["image"]
 
 
 def test_a_space_that_no_agent_handles_is_named():

@@ -32,7 +32,7 @@ def read(space, raw):
         (gym.Box(0, 255, (128,), np.uint8), {"vector": Space((128,), "int32")}),
         (gym.Box(0, 255, (64, 48, 3), np.uint8), {"image": Space((64, 48, 3), "uint8")}),
         (gym.Box(0, 255, (3, 64, 48), np.uint8), {"image": Space((64, 48, 3), "uint8")}),
-        (gym.Box(0, 255, (7, 7, 3), np.uint8), {"vector": Space((7, 7, 3), "int32")}),
+        (gym.Box(0, 255, (7, 7, 3), np.uint8), {"token": Space((7, 7, 3), "uint8", 256)}),
         (gym.Box(0, 255, (64, 48), np.uint8), {"image": Space((64, 48, 1), "uint8")}),
         (gym.Box(0, 255, (8, 48), np.uint8), {"vector": Space((8, 48), "int32")}),
         (gym.Box(0, 1, (4,), np.bool_), {"token": Space((4,), "int32", 2)}),
