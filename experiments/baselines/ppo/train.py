@@ -21,7 +21,7 @@ import numpy as np
 import envs
 from dreamer import schema
 from dreamer.logger import Logger, read_rows
-from dreamer.loops.turn import Diverged
+from dreamer.loops.turn import Diverged, vital
 from dreamer.status import status_line
 from experiments.agreement import agree
 from experiments.baselines.ppo import folder as files
@@ -157,7 +157,8 @@ def _run(
 
 
 def _check(metrics: dict[str, Any], iteration: int) -> None:
-    if wrong := [name for name, value in metrics.items() if not math.isfinite(value)]:
+    """Refuse what learning cannot go on from; what is only logged may be anything."""
+    if wrong := [name for name in (*vital(metrics), "grad_norm") if not math.isfinite(metrics[name])]:
         raise Diverged(f"iteration {iteration} of PPO gave values that are not finite: {', '.join(wrong)}")
 
 
