@@ -87,7 +87,7 @@ class Readings:
 def bounds(space: gym.Box) -> tuple[float, float] | None:
     """The lowest and the highest value of all entries, exact for whole numbers; None without bounds."""
     low, high = space.low.min().item(), space.high.max().item()
-    return (low, high) if max(abs(low), abs(high)) < NO_BOUND else None
+    return (low, high) if all(abs(end) < NO_BOUND for end in (low, high)) else None
 
 
 def classes(space: gym.Box) -> int | None:
@@ -171,18 +171,16 @@ def sentence(space: gym.Box, key: str, reading: Reading) -> str:
     Args:
       key: its flat key, by which the configuration names it.
     """
-    whole = space.dtype.kind in "iu"
     start = f"observation '{key}' ({described(space)}) is read as"
+    number = classes(space) if space.dtype.kind in "iu" else None
     picture = forced_layout(space.shape) is not None and bounds(space) is not None
     as_picture = f"--env.pixels {key} reads it as a picture" if picture else ""
     if reading == "categories":
-        if not whole:
+        if number is None:  # truth values are no numbers
             return ""
-        what = f"{start} categories, {classes(space)} an entry"
-        costs = (classes(space) or 0) > MAX_CATEGORIES
+        costs = number > MAX_CATEGORIES
         cheaper = "bounds no wider than its values would make it cheaper" if costs else ""
-        return "; ".join(filter(None, (what, cheaper, as_picture)))
-    number = classes(space) if whole else None
+        return _joined(f"{start} categories, {number} an entry", cheaper, as_picture)
     few = number is not None and space.low.size * number <= MAX_ONE_HOT
     as_categories = f"--env.categories {key} reads it as categories" if few else ""
     if reading == "pixels":
@@ -192,8 +190,7 @@ def sentence(space: gym.Box, key: str, reading: Reading) -> str:
     if not grid and not pictured:
         return ""
     as_picture = as_picture or "with bounds it could be read as a picture"
-    others = ", ".join(filter(None, (as_categories, as_picture)))
-    return "; ".join(filter(None, (f"{start} {space.low.size:,} numbers", others)))
+    return _joined(f"{start} {space.low.size:,} numbers", as_categories, as_picture)
 
 
 def _of_picture(space: gym.Box, start: str, as_categories: str) -> str:
@@ -206,4 +203,8 @@ def _of_picture(space: gym.Box, start: str, as_categories: str) -> str:
     scaled = "" if plain else ", its bounds as black and white"
     rounded = ", rounded to 256 shades" if space.dtype.kind == "f" else ""
     text = f"{start} a picture {h}x{w} with {space.low.size // (h * w)} channels{scaled}{rounded}"
-    return "; ".join(filter(None, (text, "" if plain else as_categories)))
+    return _joined(text, "" if plain else as_categories)
+
+
+def _joined(*parts: str) -> str:
+    return "; ".join(part for part in parts if part)

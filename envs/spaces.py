@@ -277,7 +277,7 @@ def _pixels(space: gym.Box, key: str) -> tuple[Space, Callable[[Any], np.ndarray
     """A picture, its bounds scaled to 0 and 255."""
     order, ends = readings.forced_layout(space.shape), readings.bounds(space)
     if order is None or ends is None or ends[0] == ends[1]:
-        lacks = "2 to 4 sides" if order is None else "bounds that differ, which black and white would be"
+        lacks = "2 to 4 sides" if order is None else "two bounds, one for black and one for white"
         raise _unsupported("observation", key, space, f"a picture needs {lacks}")
     h, w, *rest = (space.shape[axis] for axis in order)
     flat = Space((h, w, int(np.prod(rest, dtype=int))), "uint8")

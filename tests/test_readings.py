@@ -71,7 +71,7 @@ def test_numbers_that_can_be_nothing_else_are_not_talked_about(space, numbers):
 @pytest.mark.parametrize(
     ("space", "said"),
     [
-        (gym.Box(0, 255, (8, 48), U8), "--env.categories vector reads it as categories, --env.pixels"),
+        (gym.Box(0, 255, (8, 48), U8), "--env.categories vector reads it as categories; --env.pixels"),
         (gym.Box(-1, 1, (64, 64, 3)), "is read as 12,288 numbers; --env.pixels vector reads it as a picture"),
         (gym.Box(-INF, INF, (64, 64, 3)), "with bounds it could be read as a picture"),
         (gym.Box(0, 65535, (64, 64, 1), np.uint16), "--env.pixels vector"),
@@ -176,7 +176,7 @@ def test_keys_of_a_dict_are_named_as_they_are():
     ("space", "asked", "message"),
     [
         (gym.Box(0, 1, (3,)), {"pixels": ["vector"]}, "'vector'|'image'.*a picture needs 2 to 4 sides"),
-        (gym.Box(-INF, INF, (64, 64, 3)), {"pixels": ["image"]}, "'image'.*a picture needs bounds"),
+        (gym.Box(-INF, INF, (64, 64, 3)), {"pixels": ["image"]}, "'image'.*a picture needs two bounds"),
         (gym.Box(0, 0.5, (3,)), {"categories": ["vector"]}, "categories need bounds that are whole numbers"),
         (gym.Box(-INF, INF, (3,)), {"categories": ["vector"]}, "categories need bounds"),
         (gym.Box(0, 10**6, (3,), np.int32), {"categories": ["vector"]}, "3 entries of 1,000,001 classes"),
