@@ -42,9 +42,10 @@ def agree(name: str, task: str, theirs: Mapping[str, Spaces], ours: World, *, mo
     for kind, want, have in pairs:
         for key in [*want, *have]:
             if want.get(key) != have.get(key):
+                now = _described(have[key]) if key in have else _instead(want, have)
                 raise ConfigError(
                     f"{name} was trained with other spaces and does not fit {task}: its {kind} '{key}' is "
-                    f"{_described(want.get(key))}, but the task has {_described(have.get(key))}"
+                    f"{_described(want[key]) if key in want else 'nothing'}, but the task has {now}"
                 )
 
 
@@ -52,8 +53,12 @@ def _seen(spaces: Spaces) -> dict[str, Space]:
     return {key: space for key, space in spaces.items() if not key.startswith(LOG_PREFIX)}
 
 
-def _described(space: Space | None) -> str:
-    if space is None:
-        return "nothing"
+def _instead(want: Spaces, have: Spaces) -> str:
+    """What a task has in place of a key that it lacks."""
+    new = [f"'{key}', {_described(space)}" for key, space in have.items() if key not in want]
+    return "nothing of that name" + (f" and instead {'; '.join(new)}" if new else "")
+
+
+def _described(space: Space) -> str:
     size = f" of {space.classes} classes" if space.classes is not None else ""
     return f"{space.dtype}{list(space.shape)}{size}"

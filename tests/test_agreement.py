@@ -2,6 +2,8 @@
 
 from types import SimpleNamespace
 
+import jax
+import numpy as np
 import pytest
 import tiny
 
@@ -18,19 +20,24 @@ TRAINED = SimpleNamespace(obs_space={"vector": NUMBERS}, act_space={"action": CH
 
 
 def world(obs=None, act=None):
-    return SimpleNamespace(obs_space=obs or TRAINED.obs_space, act_space=act or TRAINED.act_space)
+    was = lambda now, before: before if now is None else now
+    return SimpleNamespace(obs_space=was(obs, TRAINED.obs_space), act_space=was(act, TRAINED.act_space))
 
 
 @pytest.mark.parametrize(
     ("now", "sentence"),
     [
         (world({"vector": Space((3,), "float32")}), "observation 'vector' is float32[2], but .* float32[3]"),
-        (world({"x": NUMBERS}), "observation 'vector' is float32[2], but the task has nothing"),
+        (
+            world({"x": NUMBERS}),
+            "'vector' is float32[2], but the task has nothing of .* instead 'x', float32[2]",
+        ),
         (
             world({"vector": NUMBERS, "x": NUMBERS}),
             "observation 'x' is nothing, but the task has float32[2]",
         ),
-        (world({"image": Space((16, 16, 3), "uint8")}), "observation 'vector' is float32[2]"),
+        (world({"image": Space((8, 8, 3), "uint8")}), "'vector' is float32[2], .* 'image', uint8[8, 8, 3]"),
+        (world(act={}), "action 'action' is int32[] of 3 classes, but the task has nothing of that name$"),
         (
             world(act={"action": Space((), "int32", 5)}),
             "action 'action' is int32[] of 3 classes, but the task has int32[] of 5 classes",
@@ -55,7 +62,9 @@ def test_what_people_see_and_what_an_agent_need_not_read_may_differ():
 @pytest.fixture(scope="module")
 def trained(tmp_path_factory):
     """A run folder of another task than its configuration says, and the file exported from it."""
-    folder = tiny.store(tmp_path_factory.mktemp("runs") / "run", tiny.state(), tiny.agent(), task=TASK)
+    empty = jax.eval_shape(tiny.agent().init, jax.random.key(0))
+    state = jax.tree.map(lambda x: np.zeros(x.shape, x.dtype), empty)
+    folder = tiny.store(tmp_path_factory.mktemp("runs") / "run", state, tiny.agent(), task=TASK)
     file = folder.parent / "agent.safetensors"
     export.save(dreamer.load(folder), file)
     return folder, file
