@@ -305,11 +305,15 @@ class EnvConfig(Section):
     """Whether every copy of the environment runs in a process of its own."""
     levels: Annotated[int, Range(0, FIRST_TRAINING_SEED)] = 0
     """Training uses only so many different worlds; 0 means a new one every episode."""
+    pixels: tuple[str, ...] = ()
+    """Keys of observations to read as pictures, where their bounds leave that open (tasks of the host)."""
+    categories: tuple[str, ...] = ()
+    """Keys of observations to read as categories, counted from the lowest value (tasks of the host)."""
 
     @property
     def world(self) -> dict[str, Any]:
         """What makes it the same world wherever it is opened: the keywords of `envs.make` and `make_jax`."""
-        return {"obs": self.obs}
+        return {"obs": self.obs, "pixels": self.pixels, "categories": self.categories}
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,7 @@ invariant is a function from what was recorded to one `Finding`.
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -103,7 +103,8 @@ def _check(env: VectorEnv, steps: int) -> list[Finding]:
         _equal("deterministic", first, again, "the same seeds and actions give the same stream"),
         _equal("ignored action", first, other, "the action after an episode's end has no effect"),
         alike(same),
-        *(f(first) for f in (seeds_matter, final_observation, endings, success, image_dtype)),
+        *(f(first) for f in (seeds_matter, final_observation, endings, success)),
+        images(first, getattr(env, "notices", ())),
     ]
 
 
@@ -291,8 +292,14 @@ def success(play: Recording) -> Finding:
     return Finding("success", "pass", "the task says if it was solved")
 
 
-def image_dtype(play: Recording) -> Finding:
-    """Images are uint8; anything else is read as a vector of numbers."""
+def images(play: Recording, notices: Sequence[str] = ()) -> Finding:
+    """How arrays are read that do not say what they are.
+
+    Args:
+      notices: what the environment says about that.
+    """
+    if notices:
+        return Finding("images", "note", "; and ".join(notices))
     for key, space in play.obs_space.items():
         if space.classes is None and len(space.shape) == 3 and not space.is_image:
             what = f"'{key}' is {space.dtype}{list(space.shape)} and is read as {space.size} numbers"

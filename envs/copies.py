@@ -42,6 +42,10 @@ class Copies(Protocol):
         """Of observations and actions."""
         ...
 
+    def notices(self) -> list[str]:
+        """How observations are read whose meaning had to be chosen, a sentence each."""
+        ...
+
     def step(self, action: Mapping[str, np.ndarray], seeds: np.ndarray) -> Batched:
         """In every copy start an episode with its seed, or take its action where that is `GO_ON`."""
         ...
@@ -56,9 +60,12 @@ class Copies(Protocol):
 class Slot(gymnasium.Env):
     """One copy: `step` fills one slot of the stream, by starting an episode or advancing it."""
 
-    def __init__(self, make_env: MakeEnv):
+    def __init__(self, make_env: MakeEnv, pixels: Sequence[str] = (), categories: Sequence[str] = ()):
         self._env = make_env()
-        self.obs_space, self._read = flatten_observation(self._env.observation_space)
+        self.notices: list[str] = []
+        self.obs_space, self._read = flatten_observation(
+            self._env.observation_space, pixels=pixels, categories=categories, notices=self.notices
+        )
         self.act_space, self._build = flatten_action(self._env.action_space)
         self.obs_space[SUCCESS] = Space((), "float32")
         self._success = np.nan
@@ -133,14 +140,25 @@ class Slot(gymnasium.Env):
 class Serial:
     """Copies in this process, from `make_env`. Gymnasium's SyncVectorEnv adds twice as much to a step."""
 
-    def __init__(self, task: str, make_env: MakeEnv, num_envs: int):
-        self._slots = [Slot(make_env) for _ in range(num_envs)]
+    def __init__(
+        self,
+        task: str,
+        make_env: MakeEnv,
+        num_envs: int,
+        *,
+        pixels: Sequence[str] = (),
+        categories: Sequence[str] = (),
+    ):
+        self._slots = [Slot(make_env, pixels, categories) for _ in range(num_envs)]
         first = self._slots[0]
         if any((s.obs_space, s.act_space) != (first.obs_space, first.act_space) for s in self._slots):
             raise EnvError(f"{task}: its copies differ in their observation or action spaces")
 
     def spaces(self) -> tuple[Spaces, Spaces]:
         return self._slots[0].obs_space, self._slots[0].act_space
+
+    def notices(self) -> list[str]:
+        return self._slots[0].notices
 
     def step(self, action: Mapping[str, np.ndarray], seeds: np.ndarray) -> Batched:
         slots, errors = [], {}
@@ -164,11 +182,11 @@ class Serial:
         self._slots = []
 
 
-def _slot_for(make_env: MakeEnv, parent: int) -> Slot:
+def _slot_for(make_env: MakeEnv, parent: int, pixels: Sequence[str], categories: Sequence[str]) -> Slot:
     """A slot that leaves Ctrl-C, which reaches every process of a terminal, to the parent."""
     if os.getpid() != parent:
         signal.signal(signal.SIGINT, signal.SIG_IGN)
-    return Slot(make_env)
+    return Slot(make_env, pixels, categories)
 
 
 class Processes:
@@ -177,14 +195,22 @@ class Processes:
     Worth it only for slow environments; `make_env` must be picklable.
     """
 
-    def __init__(self, task: str, make_env: MakeEnv, num_envs: int):
+    def __init__(
+        self,
+        task: str,
+        make_env: MakeEnv,
+        num_envs: int,
+        *,
+        pixels: Sequence[str] = (),
+        categories: Sequence[str] = (),
+    ):
         self._task = task
         # A forked child of a process that runs JAX may deadlock, so workers come from a clean
         # process.
         clean = "forkserver" if "forkserver" in multiprocessing.get_all_start_methods() else "spawn"
         try:
             self._vector = AsyncVectorEnv(
-                [functools.partial(_slot_for, make_env, os.getpid())] * num_envs,
+                [functools.partial(_slot_for, make_env, os.getpid(), pixels, categories)] * num_envs,
                 copy=False,
                 context=clean,
                 autoreset_mode=AutoresetMode.DISABLED,
@@ -196,6 +222,9 @@ class Processes:
 
     def spaces(self) -> tuple[Spaces, Spaces]:
         return self._vector.get_attr("obs_space")[0], self._vector.get_attr("act_space")[0]
+
+    def notices(self) -> list[str]:
+        return self._vector.get_attr("notices")[0]
 
     def step(self, action: Mapping[str, np.ndarray], seeds: np.ndarray) -> Batched:
         try:

@@ -59,6 +59,10 @@ class DeviceCopies:
         """Of observations and actions."""
         return self._env.obs_space, self._env.act_space
 
+    def notices(self) -> list[str]:
+        """None: a `JaxEnv` says itself what its observations are."""
+        return []
+
     def step(self, action: Mapping[str, np.ndarray], seeds: np.ndarray) -> Batched:
         """In every copy start an episode with its seed, or take its action where that is `GO_ON`."""
         self._copies, step = self._step(self._copies, dict(action), np.asarray(seeds, np.int32))

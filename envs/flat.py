@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import gymnasium
@@ -21,19 +21,31 @@ class Flat(gymnasium.Wrapper):
     Seeds, rewards, ends of episodes and infos stay Gymnasium's; the mappings are those of training.
     """
 
-    def __init__(self, env: gymnasium.Env, *, obs: str = ""):
+    def __init__(
+        self,
+        env: gymnasium.Env,
+        *,
+        obs: str = "",
+        pixels: Sequence[str] = (),
+        categories: Sequence[str] = (),
+    ):
         """Wrap an environment.
 
         Args:
           env: what `gymnasium.make` gives, also of MiniGrid and BabyAI, with any wrappers.
           obs: which observation, where the suite has several ("": its default).
+          pixels, categories: keys of arrays to read as pictures and as categories, as in training.
 
         Raises:
           UnknownTask: there is no such observation.
           UnsupportedSpace: no agent here can handle its observations or actions.
         """
         super().__init__(_adapted(env, obs))
-        self.obs_space, self._read = flatten_observation(self.env.observation_space)
+        self.notices: list[str] = []
+        """How observations are read whose meaning had to be chosen, a sentence each."""
+        self.obs_space, self._read = flatten_observation(
+            self.env.observation_space, pixels=pixels, categories=categories, notices=self.notices
+        )
         self.act_space, self._build = flatten_action(self.env.action_space)
         self.observation_space = gym.Dict({k: box(s) for k, s in self.obs_space.items()})
         self.action_space = gym.Dict({k: _choices(s) for k, s in self.act_space.items()})

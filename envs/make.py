@@ -5,11 +5,12 @@ from __future__ import annotations
 import functools
 import importlib
 import importlib.util
+from collections.abc import Sequence
 from dataclasses import dataclass
 from types import ModuleType
 
 from envs.adapters import MissingExtra, UnknownTask, suggestion
-from envs.api import FIRST_TRAINING_SEED, JaxEnv, VectorEnv
+from envs.api import FIRST_TRAINING_SEED, JaxEnv, UnsupportedSpace, VectorEnv
 
 
 @dataclass(frozen=True)
@@ -190,7 +191,15 @@ def is_on_device(task: str) -> bool:
 
 
 def make(
-    task: str, num_envs: int = 1, *, seed: int = 0, obs: str = "", parallel: bool = False, levels: int = 0
+    task: str,
+    num_envs: int = 1,
+    *,
+    seed: int = 0,
+    obs: str = "",
+    parallel: bool = False,
+    levels: int = 0,
+    pixels: Sequence[str] = (),
+    categories: Sequence[str] = (),
 ) -> VectorEnv:
     """Make copies of a task that are stepped together.
 
@@ -205,6 +214,8 @@ def make(
         the usual `if __name__ == "__main__":`.
       levels: how many different worlds there are in training, those of the first training seeds (0: a
         new one every episode).
+      pixels, categories: keys of arrays to read as pictures and as categories, where their bounds leave
+        that open (`envs.readings`).
 
     Raises:
       UnknownTask: for a suite, task or observation that is not there, with close matches.
@@ -222,24 +233,39 @@ def make(
     if is_on_device(task):
         from envs.device_copies import DeviceCopies
 
-        copies = DeviceCopies(make_jax(task, obs=obs), num_envs)
+        copies = DeviceCopies(make_jax(task, obs=obs, pixels=pixels, categories=categories), num_envs)
     else:
         make_env = functools.partial(adapter.make, rest, obs or adapter.OBS[0])
-        copies = (Processes if parallel else Serial)(full, make_env, num_envs)
+        kind = Processes if parallel else Serial
+        copies = kind(full, make_env, num_envs, pixels=pixels, categories=categories)
     return HostVector(full, copies, num_envs, seed=seed, levels=levels)
 
 
-def make_jax(task: str, *, obs: str = "", levels: int = 0) -> JaxEnv:
+def make_jax(
+    task: str,
+    *,
+    obs: str = "",
+    levels: int = 0,
+    pixels: Sequence[str] = (),
+    categories: Sequence[str] = (),
+) -> JaxEnv:
     """Make one world of a suite that is `on_device`, as pure functions.
 
     Args:
       levels: how many different worlds it starts, those of the first training seeds (0: any).
+      pixels, categories: none, for such a world says itself what its observations are.
 
     Raises:
       UnknownTask, MissingExtra, UnsupportedSpace: as `make`; UnknownTask also for a task of the host.
       ValueError: for a wrong number of levels.
     """
     _check_levels(levels)
+    for name, keys in (("pixels", pixels), ("categories", categories)):
+        if keys:
+            raise UnsupportedSpace(
+                f"env.{name} is for tasks of the host, but {task} is compiled in and says itself what its "
+                f"'{keys[0]}' is: leave it out"
+            )
     full, adapter, rest = _resolve(task, obs)
     if not is_on_device(task):
         names = ", ".join(suite.name for suite in SUITES if suite.on_device)

@@ -31,6 +31,8 @@ class HostVector:
         self.task, self.num_envs = task, num_envs
         self._copies = copies
         self.obs_space, self.act_space = self._copies.spaces()
+        self.notices = self._copies.notices()
+        """How observations are read whose meaning had to be chosen, a sentence each."""
         self.episodes = np.zeros(num_envs, np.int64)
         """Training episodes started in each copy; set it to continue a sequence of seeds."""
         self._seed, self._levels = seed, levels

@@ -97,6 +97,7 @@ def plan(task: str, cfg: Config) -> dict[str, Any]:
     env = envs.make(task, 1)
     try:
         obs, act, rssm = env.obs_space, env.act_space, cfg.agent.rssm
+        notices = list(getattr(env, "notices", ()))
         needed = bytes_needed(cfg.replay.capacity, cfg.loop.num_envs, obs, act, (rssm.deter, rssm.stoch))
     finally:
         env.close()
@@ -108,6 +109,7 @@ def plan(task: str, cfg: Config) -> dict[str, Any]:
         "why": why,
         "observations": shown({k: s for k, s in obs.items() if not k.startswith(envs.api.LOG_PREFIX)}),
         "actions": shown(act),
+        "notices": notices,
         "preset": cfg.preset,
         "replay_gib": round(needed / GIB, 2),
     }
@@ -168,6 +170,7 @@ def _lines(found: dict[str, Any]) -> list[str]:
         rows += [
             ("task", task["task"]),
             ("sees", told(task["observations"])),
+            *(("note", text) for text in task["notices"]),
             ("does", told(task["actions"])),
             ("loop", f"{task['loop']}: {task['why']}"),
             ("replay", f"{task['replay_gib']} GiB when full, with the preset {task['preset']}"),

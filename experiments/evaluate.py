@@ -17,6 +17,7 @@ from dreamer.schema import ConfigError
 from envs.api import FIRST_TRAINING_SEED, Policy, VectorEnv
 from envs.rollout import Episode, rollout
 from experiments import machine, statistics
+from experiments.agreement import agree, spaces
 
 HOST_COPIES, DEVICE_COPIES = 16, 256
 """Copies of an environment that are played together where nobody says how many."""
@@ -149,7 +150,7 @@ def evaluate(
 
     Raises:
       CheckpointError: there is no agent in the folder.
-      ConfigError: the file cannot be written.
+      ConfigError: the file cannot be written, or the task has other spaces than the agent was trained with.
     """
     import dreamer
 
@@ -162,6 +163,7 @@ def evaluate(
         file = stack.enter_context(_opened(out)) if out else None
         env = envs.make(cfg.task, min(num_envs, episodes), parallel=cfg.env.parallel, **cfg.env.world)
         stack.callback(env.close)
+        agree(str(run), cfg.task, spaces(player.agent), env)
         played, trained = _played(player, env, episodes, seed), []
         result = summary(played)
         if cfg.env.levels:

@@ -83,6 +83,8 @@ class Program:
 
         self.cfg, self.env, self.seats = cfg, env, seats
         self.agent = Agent(env.obs_space, env.act_space, cfg.agent)
+        self.notices: list[str] = [*getattr(env, "notices", ()), *self.agent.notices]
+        """What whoever trains should know about how the agent sees its task."""
         self._kept = contextlib.ExitStack()
         self._players: dict[bool, Player] = {}
         self._programs: dict[int, Programs] = {}

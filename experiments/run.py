@@ -18,8 +18,9 @@ import envs
 from dreamer import schema
 from dreamer.config import Config
 from dreamer.logger import read_rows
-from envs.api import EnvError, spaces_to
+from envs.api import EnvError, spaces_from, spaces_to
 from experiments import evaluate, machine, program, session
+from experiments.agreement import agree
 from experiments.goal import reached, seeds
 from experiments.verdict import verdict
 
@@ -94,7 +95,7 @@ class Run:
         self.notices: list[str] = []
         self.logger: Logger | None = None
         resume = resume and bool(self.store.steps())
-        progress = Progress(**self.store.meta()["progress"]) if resume else Progress()
+        progress = self._stood() if resume else Progress()
         build = self._fused_loop if envs.is_on_device(cfg.task) else self._host_loop
         self.loop = build(progress, resume)
         progress = self.loop.progress
@@ -122,6 +123,19 @@ class Run:
         self.saved_at = progress.env_steps if resume else -1
         self._cpu_clock, self._cpu_before = cpu_clock, progress.cpu_seconds
         self._begin()
+
+    def _stood(self) -> Progress:
+        """How far the stored run is.
+
+        Raises:
+          ConfigError: the task has other spaces than it was trained with.
+        """
+        from dreamer.loops.clocks import Progress
+
+        meta = self.store.meta()
+        trained = {"observation": spaces_from(meta["obs_space"]), "action": spaces_from(meta["act_space"])}
+        agree(str(self.folder), self.cfg.task, trained, self.program.env)
+        return Progress(**meta["progress"])
 
     def _host_loop(self, progress: Progress, resume: bool) -> Any:
         import jax
@@ -179,7 +193,7 @@ class Run:
         self._notice(
             f"{self.cfg.task}: {self._size()}; the first update compiles the program, which takes a while"
         )
-        for text in self.program.agent.notices:
+        for text in self.program.notices:
             self._notice(text)
 
     def _size(self) -> str:

@@ -93,6 +93,13 @@ def test_unknown_task_is_the_callers_mistake():
         envs.check("gymnasium:Nothing-v0")
 
 
+def test_how_arrays_are_read_is_a_note():
+    note = findings("gymnasium:cells:Cells-v0")["images"]
+    assert note.status == "note"
+    assert "'map' (uint8[5, 5] of 0 to 3) is read as categories, 4 an entry; --env.pixels map" in note.message
+    assert findings("gymnasium:CartPole-v1")["images"].status == "pass"
+
+
 class Broken:
     """A vector environment of someone else that breaks one invariant of the stream."""
 

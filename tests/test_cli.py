@@ -1,6 +1,7 @@
 """The command line: precedence, where runs go, and one sentence for every mistake."""
 
 import json
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -279,6 +280,27 @@ def test_the_doctor_says_what_would_run(capsys):
     assert set(found["task"]["observations"]) == {"object", "color", "state", "direction"}
     assert main(["doctor"]) == 0
     assert "versions" in capsys.readouterr().out
+
+
+def test_the_doctor_says_how_arrays_are_read(capsys):
+    assert main(["doctor", "--task", "gymnasium:cells:Cells-v0"]) == 0
+    notes = [line for line in capsys.readouterr().out.splitlines() if line.startswith("note ")]
+    assert len(notes) == 1 and "'map' (uint8[5, 5] of 0 to 3) is read as categories" in notes[0]
+
+
+@pytest.mark.parametrize(
+    ("words", "sentence"),
+    [
+        (["gymnasium:cells:Cells-v0", "--env.pixels", "mop"], "env.pixels names 'mop', but .* mean map?"),
+        (["gymnasium:cells:Cells-v0", "--env.pixels", "at"], "'at' .* no Box of pixels"),
+        (["gymnasium:cells:Cells-v0", "--env.pixels=map", "--env.categories=map"], "both name 'map'"),
+        (["grid:Catch", "--env.categories", "board"], "env.categories is for tasks of the host"),
+    ],
+)
+def test_a_reading_that_cannot_be_is_refused_before_there_is_a_run(words, sentence, capsys, tmp_path):
+    run = tmp_path / "run"
+    assert main(["train", "--task", *words, "--run", str(run)]) == 2
+    assert re.search(sentence, capsys.readouterr().err) and not run.exists()
 
 
 @pytest.mark.parametrize(("task", "loop"), [("grid:Catch", "fused"), ("minigrid:Empty-5x5", "host")])

@@ -274,6 +274,14 @@ def test_randomness_goes_from_0_to_1():
         np.testing.assert_allclose(dist.randomness(), expected, atol=1e-6)
 
 
+def test_where_there_is_nothing_to_choose_randomness_is_0():
+    single = dists.Categorical(jnp.zeros((4, 2, 1)), 1)
+    np.testing.assert_array_equal(single.randomness(), np.zeros(4))
+    fixed = dists.BoundedNormal.from_raw(jnp.ones((4, 2)), jnp.ones((4, 2)), 1, 0.5, 0.5)
+    np.testing.assert_array_equal(fixed.randomness(), np.zeros(4))
+    assert np.isfinite(fixed.entropy()).all()
+
+
 def test_a_bounded_normal_at_the_start():
     dist = dists.BoundedNormal.from_raw(jnp.zeros(3), jnp.zeros(3), 1, 0.1, 1.0)
     np.testing.assert_array_equal(dist.mean, 0)

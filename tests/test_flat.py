@@ -63,8 +63,10 @@ def test_an_observation_that_is_not_there_is_refused(name, sentence):
 def test_an_observation_that_somebody_else_chose_is_left_alone():
     from minigrid.wrappers import ImgObsWrapper
 
-    env = Flat(ImgObsWrapper(gymnasium.make("MiniGrid-Empty-5x5-v0")))
-    assert list(env.reset(seed=0)[0]) == ["image"]
+    make = lambda **read: Flat(ImgObsWrapper(gymnasium.make("MiniGrid-Empty-5x5-v0")), **read)
+    env = make()
+    assert list(env.reset(seed=0)[0]) == ["token"] and "--env.pixels token" in env.notices[0]
+    assert list(make(pixels=["token"]).reset(seed=0)[0]) == ["image"]
 
 
 def test_a_space_that_no_agent_handles_is_named():

@@ -25,6 +25,7 @@ def test_a_world_of_ones_own_keeps_the_contract_and_is_played():
         ("jax:no_such_module:World", envs.UnknownTask, "there is no module 'no_such_module' here"),
         ("jax:my_jax_env:Count", envs.UnknownTask, "has no 'Count'; did you mean Counting?"),
         ("jax:my_jax_env:NoWorld", envs.EnvError, "is no JaxEnv: it lacks reset, step"),
+        ("jax:my_jax_env:Unseen", envs.EnvError, "only observations that are for people (log/count)"),
         ("jax:my_jax_env:broken", envs.EnvError, "cannot be built: it raised RuntimeError: no licence"),
     ],
 )

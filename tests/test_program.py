@@ -51,3 +51,13 @@ def test_a_host_task_is_no_population():
     cfg = schema.replace_paths(CFG, {"task": "minigrid:Empty-5x5", "population.seeds": 2})
     with pytest.raises(schema.ConfigError, match="a population is one program"), program.opened(cfg):
         pass
+
+
+def test_what_is_to_be_said_of_a_task_and_its_agent_is_said_together():
+    cells = schema.replace_path(CFG, "task", "gymnasium:cells:Cells-v0")
+    with program.opened(cells) as opened:
+        (notice,) = opened.notices
+    assert "--env.pixels map" in notice
+    with program.opened(schema.replace_path(cells, "env.pixels", ["map"])) as opened:
+        (notice,) = opened.notices
+    assert "padded to" in notice and opened.agent.obs_space["map"].is_image

@@ -28,7 +28,7 @@ from dreamer.config import LoopConfig
 from dreamer.hyper import Hyper
 from dreamer.loops.clocks import Progress
 from dreamer.loops.population import Alone, Data, Spread
-from dreamer.loops.turn import Diverged, Finished, Turn
+from dreamer.loops.turn import Diverged, Finished, Turn, diverged, vital
 from dreamer.replay.device import DeviceReplay, Ring
 from dreamer.replay.layout import Layout
 from envs.api import LOG_PREFIX, Step
@@ -58,7 +58,7 @@ class Acting(NamedTuple):
     slots: Array
     """[] slots filled."""
     failed: Array
-    """[] the first update that gave a value that is not finite, from 1; 0 while there is none."""
+    """[] the first update that gave a loss that is not finite, from 1; 0 while there is none."""
 
 
 class FusedState(NamedTuple):
@@ -207,7 +207,7 @@ class Fused:
             batch = self._data.split(batch, self.cfg.batch_size)
         key = jax.random.fold_in(keys.learning, learner.updates)
         new, latent, metrics = self._train(learner, batch, hyper, key=key)
-        finite = jnp.isfinite(jnp.stack(jax.tree.leaves(metrics))).all()
+        finite = jnp.isfinite(jnp.stack([metrics[name] for name in vital(metrics)])).all()
         failed = jnp.where((acting.failed == 0) & ~finite, new.updates, acting.failed)
         learner = jax.tree.map(lambda new, old: jnp.where(failed == 0, new, old), new, learner)
         ring = self.replay.refresh(ring, where, latent)
@@ -421,8 +421,7 @@ class FusedLoop:
         return Turn(episodes, metrics, running_since * E)
 
     def _failure(self, metrics: np.ndarray, update: int) -> str:
-        wrong = [k for k, v in zip(self.fused.metric_names, metrics, strict=True) if not np.isfinite(v)]
-        return f"update {update} gave values that are not finite: {', '.join(wrong)}"
+        return diverged(update, dict(zip(self.fused.metric_names, metrics.tolist(), strict=True)))
 
     @property
     def meta(self) -> dict[str, Any]:

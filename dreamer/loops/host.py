@@ -20,7 +20,7 @@ from dreamer.agent import ACTING, Agent, Carry, Gradient, TrainState
 from dreamer.config import LoopConfig
 from dreamer.hyper import Hyper
 from dreamer.loops.clocks import Progress, updates_due
-from dreamer.loops.turn import Diverged, Finished, Turn
+from dreamer.loops.turn import Diverged, Finished, Turn, diverged
 from dreamer.records import Batch, PackedLatent
 from dreamer.replay.host import HostReplay
 from dreamer.replay.layout import Layout
@@ -129,15 +129,14 @@ class HostLoop:
         """Wait for the update in flight and look at its metrics; nothing of the run depends on when.
 
         Raises:
-          Diverged: it gave a value that is not finite.
+          Diverged: it gave a loss that is not finite.
         """
         if self._in_flight is None:
             return []
         values = np.asarray(self._in_flight.metrics)
         metrics = dict(zip(self._metric_names, values.tolist(), strict=True))
-        if not np.isfinite(values).all():
-            wrong = ", ".join(k for k, v in metrics.items() if not np.isfinite(v))
-            raise Diverged(f"update {self.progress.updates} gave values that are not finite: {wrong}")
+        if why := diverged(self.progress.updates, metrics):
+            raise Diverged(why)
         return [metrics]
 
     def settle(self) -> list[dict[str, float]]:

@@ -2,11 +2,27 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Iterable, Mapping
 from typing import NamedTuple
 
 
 class Diverged(Exception):
     """A loss became NaN or infinite; the message names the update and what was not finite."""
+
+
+def vital(names: Iterable[str]) -> list[str]:
+    """The metrics that must be finite for learning to go on: losses, and what is measured of their descent.
+
+    What is only logged may be infinite, or no number where it makes no sense, and ends nothing.
+    """
+    return [name for name in names if name == "loss" or name.startswith(("loss/", "opt/"))]
+
+
+def diverged(update: int, metrics: Mapping[str, float]) -> str:
+    """What to say about an update whose vital metrics are not all finite; empty if they are."""
+    wrong = [name for name in vital(metrics) if not math.isfinite(metrics[name])]
+    return f"update {update} gave values that are not finite: {', '.join(wrong)}" if wrong else ""
 
 
 class Finished(NamedTuple):

@@ -213,9 +213,10 @@ class Categorical(NamedTuple):
         return _sum_last(categorical_entropy(self.logp), self.ndim)
 
     def randomness(self) -> Array:
-        """Entropy from 0 (certain) to 1 (uniform)."""
-        most = jnp.log(self.logp.shape[-1]) * _entries(self.logp.shape[:-1], self.ndim)
-        return self.entropy() / most
+        """Entropy from 0 (certain) to 1 (uniform); 0 where there is a single class."""
+        classes = self.logp.shape[-1]
+        most = jnp.log(classes) * _entries(self.logp.shape[:-1], self.ndim)
+        return self.entropy() / most if classes > 1 else jnp.zeros_like(self.entropy())
 
 
 class BoundedNormal(NamedTuple):
@@ -255,7 +256,9 @@ class BoundedNormal(NamedTuple):
         return _sum_last(_normal_entropy(self.std), self.ndim)
 
     def randomness(self) -> Array:
-        """Entropy from 0 (narrowest) to 1 (widest)."""
+        """Entropy from 0 (narrowest) to 1 (widest); 0 where there is a single width."""
+        if self.low == self.high:
+            return jnp.zeros_like(self.entropy())
         low, high = (_normal_entropy(jnp.asarray(s)) for s in (self.low, self.high))
         entries = _entries(self.std.shape, self.ndim)
         return (self.entropy() / entries - low) / (high - low)

@@ -11,7 +11,7 @@
 from __future__ import annotations
 
 from envs.adapters import UnknownTask, import_module, suggestion
-from envs.api import EnvError, JaxEnv
+from envs.api import LOG_PREFIX, EnvError, JaxEnv
 
 OBS = ("",)
 PARTS = ("obs_space", "act_space", "reset", "step")
@@ -53,4 +53,9 @@ def make_jax(name: str, obs: str) -> JaxEnv:
     missing = [part for part in PARTS if not hasattr(world, part)]
     if missing:
         raise EnvError(f"jax:{name} is no JaxEnv: it lacks {', '.join(missing)} (see envs.api)")
+    if all(key.startswith(LOG_PREFIX) for key in world.obs_space):
+        keys = ", ".join(world.obs_space) or "none"
+        raise EnvError(
+            f"jax:{name} has only observations that are for people ({keys}): an agent would see nothing"
+        )
     return world

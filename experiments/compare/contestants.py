@@ -17,11 +17,13 @@ from typing import Any, NamedTuple, Protocol
 
 import envs
 from dreamer import schema
+from dreamer.config import Config
 from dreamer.schema import ConfigError
 from envs.adapters import suggestion
-from envs.api import LOG_PREFIX, Policy, Space, Spaces, VectorEnv
+from envs.api import LOG_PREFIX, Policy, VectorEnv
 from envs.draw import action_names
 from envs.rollout import Random
+from experiments.agreement import agree, spaces
 from experiments.compare.options import CompareOptions
 from experiments.compare.play import Say, Seat
 
@@ -72,27 +74,6 @@ def split(name: str) -> tuple[str, str]:
     raise ConfigError(f"agents has no '{name}'{known}")
 
 
-def agree(name: str, task: str, theirs: Mapping[str, Spaces], ours: VectorEnv) -> None:
-    """See that an agent of these spaces can play a task, which may show more than the agent reads.
-
-    Args:
-      theirs: `observation` and `action` spaces of the agent.
-
-    Raises:
-      ConfigError: naming the first key that does not fit.
-    """
-    told = {k: s for k, s in ours.obs_space.items() if k in theirs["observation"]}
-    for kind, have in (("observation", told), ("action", dict(ours.act_space))):
-        want = dict(theirs[kind])
-        for key in [*want, *have]:
-            if want.get(key) != have.get(key):
-                form = lambda space: "nothing" if space is None else _said(space)
-                raise ConfigError(
-                    f"{name} does not fit {task}: its {kind} '{key}' is {form(want.get(key))}, "
-                    f"but the task has {form(have.get(key))}"
-                )
-
-
 def sees(reads: Collection[str], ours: VectorEnv) -> str:
     """What an agent that reads these keys sees of a task: "the observation of the task without mission"."""
     told = [key for key in ours.obs_space if not key.startswith(LOG_PREFIX)]
@@ -100,14 +81,9 @@ def sees(reads: Collection[str], ours: VectorEnv) -> str:
     return "the observation of the task" + (f" without {' and '.join(unread)}" if unread else "")
 
 
-def _said(space: Space) -> str:
-    size = f" of {space.classes} classes" if space.classes is not None else ""
-    return f"{space.dtype}{list(space.shape)}{size}"
-
-
-def _seated(task: str, obs: str = "") -> tuple[Callable[[], VectorEnv], Sequence[str] | None]:
+def _seated(task: str, **world: Any) -> tuple[Callable[[], VectorEnv], Sequence[str] | None]:
     """How to make one copy of a task, and what its actions are called."""
-    make_env = lambda: envs.make(task, 1, obs=obs)
+    make_env = lambda: envs.make(task, 1, **world)
     env = make_env()
     try:
         return make_env, action_names(env.task, env.act_space)
@@ -185,19 +161,20 @@ class Run:
 
         player = dreamer.load(self.folder)
         assert player.config is not None
-        env = envs.make(task, 1, obs=self._obs(task, player.config.task, player.config.env.obs))
+        env = envs.make(task, 1, **self._world(task, player.config))
         try:
-            spaces = {"observation": player.agent.obs_space, "action": player.agent.act_space}
-            agree(self.name, task, spaces, env)
+            agree(self.name, task, spaces(player.agent), env, more=True)
         finally:
             env.close()
         return dict(player.counters)
 
     @staticmethod
-    def _obs(task: str, trained: str, obs: str) -> str:
-        """The observation it was trained with, where the task is of the same suite."""
-        same = task.partition(":")[0] == trained.partition(":")[0]
-        return obs if same else ""
+    def _world(task: str, trained: Config) -> dict[str, Any]:
+        """The world it was trained in; of another task of the same suite, the observation."""
+        if envs.canonical(task) == envs.canonical(trained.task):
+            return trained.env.world
+        same = task.partition(":")[0] == trained.task.partition(":")[0]
+        return {"obs": trained.env.obs} if same else {}
 
     def seat(self, task: str) -> Seat:
         import jax
@@ -212,8 +189,7 @@ class Run:
         seconds = told(folder).result.get("seconds") if (folder / "config.toml").is_file() else None
         parameters = sum(math.prod(x.shape) for x in jax.tree.leaves(player.everything))
         learned = Learned(player.counters.get("env_steps"), cfg.task, parameters, seconds, "most likely")
-        obs = self._obs(task, cfg.task, cfg.env.obs)
-        seat = _learner(task, obs, player, player.agent.obs_space, folder, learned)
+        seat = _learner(task, self._world(task, cfg), player, player.agent.obs_space, folder, learned)
         return dataclasses.replace(seat, expect=Expectation(player))
 
 
@@ -240,7 +216,7 @@ class Ppo:
         player = load(self.folder)
         env = envs.make(task, 1)
         try:
-            agree(self.name, task, {"observation": player.obs_space, "action": player.act_space}, env)
+            agree(self.name, task, spaces(player), env, more=True)
         finally:
             env.close()
         return {"env_steps": player.env_steps}
@@ -255,19 +231,24 @@ class Ppo:
             train(task, folder, suited(task), steps=self.steps or None, say=self.say)
         player = load(folder)
         learned = Learned(player.env_steps, player.task, player.num_params, player.seconds, "sampled")
-        return _learner(task, "", player, player.obs_space, folder, learned)
+        return _learner(task, {}, player, player.obs_space, folder, learned)
 
 
 def _learner(
-    task: str, obs: str, player: Policy, reads: Collection[str], folder: Path, learned: Learned
+    task: str,
+    world: Mapping[str, Any],
+    player: Policy,
+    reads: Collection[str],
+    folder: Path,
+    learned: Learned,
 ) -> Seat:
     """The seat of an agent that has learned from episodes, which its folder tells of.
 
     Args:
-      obs: which observation of the task it is given; empty for the default one.
+      world: keywords of `envs.make` that make the task what it is given.
       reads: keys of that which it reads.
     """
-    make_env, names = _seated(task, obs)
+    make_env, names = _seated(task, **world)
     with contextlib.closing(make_env()) as env:
         seen = sees(reads, env)
     return Seat(

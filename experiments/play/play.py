@@ -11,6 +11,7 @@ from typing import Any
 import envs
 from envs.api import FIRST_TRAINING_SEED, EnvError
 from experiments import machine, serve
+from experiments.agreement import agree, spaces
 from experiments.play.session import Session
 from experiments.serve import Refused, Reply
 
@@ -73,7 +74,7 @@ def play(run: Path, *, seed: int, port: int) -> int:
 
     Raises:
       CheckpointError: there is no agent in the folder.
-      ConfigError: the port is in use.
+      ConfigError: the port is in use, or the task has other spaces than the agent was trained with.
     """
     import dreamer
 
@@ -84,6 +85,7 @@ def play(run: Path, *, seed: int, port: int) -> int:
     assert cfg is not None
     env = envs.make(cfg.task, 1, **cfg.env.world)
     try:
+        agree(str(run), cfg.task, spaces(player.agent), env)
         game = Game(Session(env, player, seed))
         server = serve.server(port, {"/": game.page, "/state": game.state}, game.posts())
         print(

@@ -29,6 +29,7 @@ from dreamer.schema import ConfigError
 from envs.draw import action_names
 from envs.rollout import Episode
 from experiments import machine, statistics
+from experiments.agreement import agree, spaces
 from experiments.report import card as cards
 from experiments.report import figures, page, stories
 from experiments.report.meanings import MEANINGS
@@ -270,6 +271,7 @@ def numbers_of(runs: Sequence[Told], say: Say) -> list[dict[str, float | None]]:
             alike = schema.dump_toml(dataclasses.replace(run.cfg, seed=0))
             if alike not in examiners:
                 examiners[alike] = Examiner(run.cfg)
+            agree(str(run.folder), run.cfg.task, spaces(player.agent), examiners[alike].env)
             made = examiners[alike].examine(player, pictures=False)
             save_card(run.folder, made, player)
             found.append(made.card.numbers)
@@ -473,6 +475,7 @@ def _one(run: Told, path: Path, say: Say) -> dict[str, float | None]:
     player = dreamer.load(run.folder, greedy=False)
     say(f"{run.name}: playing {run.cfg.report.episodes} episodes and asking the world model")
     with Examiner(run.cfg) as examiner:
+        agree(str(run.folder), run.cfg.task, spaces(player.agent), examiner.env)
         found = examiner.examine(player)
     write_run(run, found, player, path)
     return found.card.numbers

@@ -20,7 +20,7 @@ import numpy as np
 
 from dreamer import schema
 from dreamer.schema import ConfigError
-from envs.api import spaces_to
+from envs.api import Spaces, spaces_from, spaces_to
 from experiments.baselines.ppo.agent import Agent
 from experiments.baselines.ppo.presets import PPOConfig
 from experiments.session import write_atomically
@@ -81,6 +81,11 @@ def manifest(folder: Path) -> dict[str, Any]:
 def config_of(told: Mapping[str, Any]) -> PPOConfig:
     """The configuration in a manifest."""
     return schema.build(PPOConfig, {k: told[k] for k in schema.paths(PPOConfig) if k in told})
+
+
+def spaces_of(told: Mapping[str, Any]) -> dict[str, Spaces]:
+    """The `observation` and `action` spaces in a manifest."""
+    return {"observation": spaces_from(told["obs_space"]), "action": spaces_from(told["act_space"])}
 
 
 def save(folder: Path, params: Any, rest: Any, counters: Counters) -> None:

@@ -21,8 +21,9 @@ import numpy as np
 import envs
 from dreamer import schema
 from dreamer.logger import Logger, read_rows
-from dreamer.loops.turn import Diverged
+from dreamer.loops.turn import Diverged, vital
 from dreamer.status import status_line
+from experiments.agreement import agree
 from experiments.baselines.ppo import folder as files
 from experiments.baselines.ppo.agent import Agent, Slot
 from experiments.baselines.ppo.loops import Loop, loop_of
@@ -75,7 +76,8 @@ def train(
       stop: asked after every iteration; once true, the run saves and returns.
 
     Raises:
-      ConfigError: the folder is something else, or a run with another task, seed or configuration.
+      ConfigError: the folder is something else, a run with another task, seed or configuration, or one that
+        was trained with other spaces.
       Diverged: a loss is not finite.
     """
     cfg = named(preset) if isinstance(preset, str) else preset
@@ -86,6 +88,8 @@ def train(
         return stood
     loop = loop_of(task, cfg, seed)
     try:
+        if (folder / files.AGENT).is_file():
+            agree(str(folder), task, files.spaces_of(files.manifest(folder)), loop)
         agent = Agent(loop.obs_space, loop.act_space, cfg)
         files.write_manifest(folder, task, seed, agent)
         _run(loop, agent, folder, seed, lambda text: say(f"ppo {task}: {text}"), stop)
@@ -153,7 +157,8 @@ def _run(
 
 
 def _check(metrics: dict[str, Any], iteration: int) -> None:
-    if wrong := [name for name, value in metrics.items() if not math.isfinite(value)]:
+    """Refuse what learning cannot go on from; what is only logged may be anything."""
+    if wrong := [name for name in (*vital(metrics), "grad_norm") if not math.isfinite(metrics[name])]:
         raise Diverged(f"iteration {iteration} of PPO gave values that are not finite: {', '.join(wrong)}")
 
 

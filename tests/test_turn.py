@@ -1,0 +1,86 @@
+"""Which numbers end a run: losses and norms, in both loops, and nothing that is only logged."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+import test_fused
+import tiny
+
+import envs
+from dreamer.agent import Agent
+from dreamer.config import LoopConfig
+from dreamer.hyper import Hyper
+from dreamer.loops.clocks import Progress
+from dreamer.loops.fused import Fused
+from dreamer.loops.host import HostLoop, InFlight
+from dreamer.loops.turn import Diverged, diverged, vital
+from dreamer.records import PackedLatent
+from dreamer.replay.host import HostReplay
+
+NAN, INF = float("nan"), float("inf")
+
+
+def test_losses_and_norms_are_vital():
+    names = ["loss", "loss/rec/x", "opt/grad_norm", "opt/param_norm", "randomness/a", "return_range", "lossy"]
+    assert vital(names) == names[:4]
+
+
+@pytest.mark.parametrize(
+    ("metrics", "said"),
+    [
+        ({"loss": 1.0, "randomness/a": NAN, "value": INF}, ""),
+        ({"loss": NAN, "loss/reward": INF, "value": NAN}, "update 7 gave .* finite: loss, loss/reward$"),
+    ],
+)
+def test_what_is_said_of_an_update(metrics, said):
+    import re
+
+    told = diverged(7, metrics)
+    assert bool(told) == bool(said) and re.match(said, told)
+
+
+class Idle(Agent):
+    """Learns nothing; one metric is never a number, and after four updates a loss is not finite."""
+
+    def train_step(self, state, batch, hyper, *, key):
+        shape, rssm, one = batch.reward.shape, self.cfg.rssm, jnp.float32(1)
+        latent = PackedLatent(
+            jnp.zeros((*shape, rssm.deter), jnp.bfloat16), jnp.zeros((*shape, rssm.stoch), jnp.uint8)
+        )
+        metrics = {"loss": one, "odd": NAN * one, "loss/x": jnp.where(state.updates < 4, one, INF)}
+        return state._replace(updates=state.updates + 1), latent, metrics
+
+
+def zeros(function, *arguments):
+    return jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), jax.eval_shape(function, *arguments))
+
+
+def test_on_the_device_a_loss_that_is_not_finite_ends_learning_and_no_other_metric_does():
+    whole = test_fused.functions()
+    agent = Idle(whole.agent.obs_space, whole.agent.act_space, test_fused.AGENT)
+    fused = Fused(agent, whole.env, whole.replay, test_fused.CFG)
+    state, hyper, seed = zeros(fused.init, jnp.int32(0)), Hyper.of(agent.cfg), jnp.int32(0)
+    update, seen = tiny.jit(fused.update), []
+    for _ in range(6):
+        state, metrics = update(state, hyper, seed)
+        seen.append((int(state.acting.failed), int(state.learner.updates)))
+    assert np.isnan(metrics["odd"])
+    assert seen == [(0, 1), (0, 2), (0, 3), (0, 4), (5, 4), (5, 4)]
+
+
+def test_on_the_host_a_loss_that_is_not_finite_ends_a_run_and_no_other_metric_does():
+    env = envs.make("probe:chosen", 2)
+    agent = Agent(env.obs_space, env.act_space, tiny.CFG)
+    latent = (tiny.CFG.rssm.deter, tiny.CFG.rssm.stoch)
+    replay = HostReplay(40, 2, env.obs_space, env.act_space, latent)
+    state = zeros(agent.init, jax.random.key(0))
+    loop = HostLoop(agent, env, replay, LoopConfig(num_envs=2), tiny.HYPER, state, Progress(updates=9), 0)
+    loop._metric_names = ["loss", "odd"]
+    arrives = lambda *metrics: InFlight({}, (), (), np.array(metrics, np.float32))
+    loop._in_flight = arrives(1, NAN)
+    (row,) = loop.verify()
+    assert row["loss"] == 1 and np.isnan(row["odd"])
+    loop._in_flight = arrives(INF, NAN)
+    with pytest.raises(Diverged, match="update 9 gave values that are not finite: loss$"):
+        loop.verify()
