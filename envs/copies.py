@@ -344,7 +344,7 @@ def _describe(error: BaseException) -> str:
 
 
 def _old_api(error: BaseException, file: str) -> str:
-    """What is missing to the methods of an environment that Gymnasium's wrappers cannot call; else nothing."""
+    """What the methods of an environment lack that Gymnasium's wrappers cannot call; else nothing."""
     if not file.startswith((os.path.dirname(gymnasium.__file__), __file__)):
         return ""  # a mistake in the code of the environment itself
     if unknown := re.search(r"unexpected keyword argument '(seed|options)'", str(error)):

@@ -158,6 +158,15 @@ class Interrupts(Sound):
         raise KeyboardInterrupt("window closed")
 
 
+class IsInterrupted(Sound):
+    """Somebody presses Ctrl-C meanwhile."""
+
+    def step(self, action):
+        import signal
+
+        signal.raise_signal(signal.SIGINT)
+
+
 class OldReset(Sound):
     """Two numbers, which would pass for a pair."""
 
@@ -234,6 +243,11 @@ class Endless(Sound):
         return obs, reward, False, False, info
 
 
+class Part:
+    def __init__(self, name):
+        self.name = name
+
+
 class ByAddress(Sound):
     """Its parts are in the order of their addresses, as in a set."""
 
@@ -247,20 +261,24 @@ class ByAddress(Sound):
         return np.array([part.name for part in sorted(self.parts, key=id)])
 
 
-class Part:
-    def __init__(self, name):
-        self.name = name
+class ByAddressOnce(ByAddress):
+    """The same, for everything in one process alike."""
+
+    order = sorted((Part(i) for i in range(8)), key=id)
+
+    def observe(self):
+        return np.array([part.name for part in self.order])
 
 
 class ByHash(Sound):
     """Differs from process to process, unless PYTHONHASHSEED is set."""
 
     def observe(self):
-        words = "a dark forest with many tall trees and one small house in it".split()
-        return {"count": self.count, "offset": np.array([list(set(words)).index("forest") / 20, 0], np.float32)}
+        place = list({f"tree {i}" for i in range(20)}).index("tree 7") / 20
+        return {"count": self.count, "offset": np.array([place, self.offset[0]], np.float32)}
 
 
-FAULTS = [env for env in Sound.__subclasses__()]
+FAULTS = [env for env in Sound.__subclasses__() if env is not IsInterrupted]
 
 
 # What is odd, but says all that is needed.
@@ -296,8 +314,8 @@ class FailsToClose(Sound):
         raise SystemExit("the server is gone")
 
 
-ODD = [env for env in Sound.__subclasses__() if env not in FAULTS]
+ODD = [env for env in Sound.__subclasses__() if env not in (*FAULTS, IsInterrupted)]
 
-for env in (Sound, *FAULTS, *ODD):
+for env in (Sound, *FAULTS, *ODD, ByAddressOnce, IsInterrupted):
     gymnasium.register(f"{env.__name__}-v0", entry_point=env)
 gymnasium.register("OldStepWithLimit-v0", entry_point=OldStepWithLimit, max_episode_steps=50)
