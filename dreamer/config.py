@@ -352,6 +352,8 @@ class EvalConfig(Section):
     """Episodes of the evaluation at the end; 0 leaves it out."""
     seed: Seed = 0
     """Seed of the first evaluation episode; the others follow it."""
+    max_steps: Natural = 0
+    """Longer evaluation episodes are cut there; 0 is ten times the longest of training, at least 10,000."""
 
     def __post_init__(self) -> None:
         super().__post_init__()

@@ -277,7 +277,8 @@ class Run:
         cfg, now = self.cfg, self.loop.progress.env_steps
         if now >= self._next_eval:
             self._next_eval = next_multiple(now, cfg.eval.every)
-            self._evaluate(cfg.eval.during)
+            if cut := evaluate.cut_short(self._evaluate(cfg.eval.during)):
+                self._notice(f"evaluation at {now:,} steps: {cfg.eval.during} episodes, {cut}")
         if now >= self._next_report:
             self._next_report = next_multiple(now, cfg.report.every)
             self._try_report()
@@ -340,7 +341,8 @@ class Run:
         assert self.logger is not None
         player = self.program.player(self.loop.state.params, self.loop.hyper)
         world = self.program.evaluation_world(episodes)
-        result = evaluate.play(player, world, episodes, self.cfg.eval.seed)
+        limit = evaluate.step_limit(self.cfg.eval.max_steps, self.logger.longest_episode)
+        result = evaluate.play(player, world, episodes, self.cfg.eval.seed, limit, self._notice)
         flat = {k: v for k, v in result.items() if isinstance(v, float)}
         self.logger.metrics({f"eval/{k}": v for k, v in flat.items()})
         return result

@@ -25,6 +25,9 @@ COVERED = (
     "LockedRoom, crossings, gaps) and BabyAI's levels but KeyInBox and PutNext*Carrying"
 )
 
+LONGEST = 10_000
+"""Steps after which a demonstration is given up: a world may have no end."""
+
 Demonstration = list[tuple[dict[str, np.ndarray], dict[str, np.ndarray]]]
 """What one copy saw and did, step by step; the last observation, after which nothing is done, is left out."""
 
@@ -91,7 +94,7 @@ def _demonstration(player: Scripted, env: VectorEnv, seed: int) -> Demonstration
             pairs.append((_of_first_copy(step.obs), _of_first_copy(action)))
 
     try:
-        (episode,) = rollout(player, env, [seed], on_step=add)
+        (episode,) = rollout(player, env, [seed], on_step=add, max_steps=LONGEST)
     except GaveUp:
         return []
     return pairs if episode.success else []
