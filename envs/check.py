@@ -125,12 +125,12 @@ def _check(env: VectorEnv, steps: int, how: dict[str, Any] | None = None) -> lis
         endings(first, time_limit(env)),
         *(f(first) for f in (success, image_dtype)),
     ]
-    if how and _is_users(env.task) and not any(finding.status == "fail" for finding in findings):
+    if how and may_be_anybodys(env.task) and not any(finding.status == "fail" for finding in findings):
         findings.append(_elsewhere(how, first, actions, seeds, max(PATIENCE, 20 * seconds)))
     return findings
 
 
-def _is_users(task: str) -> bool:
+def may_be_anybodys(task: str) -> bool:
     """Whether a task may be anybody's; those of the other suites are pure functions of their arrays."""
     return not is_on_device(task) or task.startswith("jax:")
 
@@ -270,7 +270,7 @@ def first_reward(play: Recording) -> Finding:
 def own_memory(play: Recording) -> Finding:
     """What was returned is not overwritten later: a loop may still be copying it."""
     for t, (then, now) in enumerate(zip(play.steps, play.kept, strict=True)):
-        key = _difference(then, now)
+        key = difference(then, now)
         if key:
             return Finding("own memory", "fail", f"{key} of slot {t} was overwritten later")
     return Finding("own memory", "pass", "returned arrays are not written again")
@@ -434,14 +434,14 @@ def image_dtype(play: Recording) -> Finding:
 
 def _equal(name: str, a: Recording, b: Recording, promise: str, cause: str = "") -> Finding:
     for t, (one, two) in enumerate(zip(a.steps, b.steps, strict=True)):
-        key = _difference(one, two)
+        key = difference(one, two)
         if key:
             what = f"{key} differs at slot {t}, where it should hold that {promise}"
             return Finding(name, "fail", ": ".join(filter(None, (what, cause))))
     return Finding(name, "pass", promise)
 
 
-def _difference(a: Step, b: Step) -> str:
+def difference(a: Step, b: Step) -> str:
     """The name of the first array in which two steps differ, empty if there is none."""
     for name, one, two in _pairs(a, b):
         if not np.array_equal(one, two, equal_nan=_nan(one)):

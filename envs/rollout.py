@@ -14,6 +14,9 @@ from envs.api import LOG_PREFIX, Policy, Spaces, Step, VectorEnv
 IDLE = -1
 """A copy that plays no episode that counts."""
 
+LONGEST = 10_000
+"""Steps of an episode after which nobody waits for its end, where no other limit is configured."""
+
 OnStep = Callable[[Step, Mapping[str, np.ndarray], np.ndarray], None]
 
 

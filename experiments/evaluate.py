@@ -16,13 +16,13 @@ import envs
 from dreamer.schema import ConfigError
 from dreamer.logger import read_rows
 from envs.api import FIRST_TRAINING_SEED, Policy, Step, VectorEnv
-from envs.rollout import IDLE, Episode, OnStep, rollout
+from envs.rollout import IDLE, LONGEST, Episode, OnStep, rollout
 from experiments import machine, statistics
 
 HOST_COPIES, DEVICE_COPIES = 16, 256
 """Copies of an environment that are played together where nobody says how many."""
-LEAST_LIMIT, TIMES = 10_000, 10
-"""Steps that an episode may take where nobody limits them, and how many of the longest training episode."""
+TIMES = 10
+"""How many times as long as in training an episode may take where nobody limits it."""
 FIRST_WORD, NEXT_WORD = 5.0, 30.0
 """Seconds of an evaluation until it says how far it is, and from then on."""
 
@@ -37,7 +37,7 @@ def step_limit(asked: int = 0, longest: int = 0) -> int:
       longest: steps of the longest training episode. One that never ended is not known, and should not count:
         it would be as long as the training.
     """
-    return asked or max(LEAST_LIMIT, TIMES * longest)
+    return asked or max(LONGEST, TIMES * longest)
 
 
 def longest_episode(path: Path) -> int:
@@ -177,7 +177,7 @@ def _on_training_levels(result: dict[str, Any]) -> str:
 
 
 def play(
-    policy: Policy, env: VectorEnv, episodes: int, seed: int, limit: int = LEAST_LIMIT, say: Say | None = None
+    policy: Policy, env: VectorEnv, episodes: int, seed: int, limit: int = LONGEST, say: Say | None = None
 ) -> dict[str, Any]:
     """Play `episodes` episodes on the seeds `seed, seed + 1, ...` and sum them up.
 

@@ -309,6 +309,15 @@ class SaysSuccess(Sound):
         return *super().step(action)[:4], dict(self.said)
 
 
+class Prints(Sound):
+    def step(self, action):
+        import os
+
+        print("a step", flush=True)
+        os.write(1, b"from native code\n")
+        return super().step(action)
+
+
 class FailsToClose(Sound):
     def close(self):
         raise SystemExit("the server is gone")

@@ -16,7 +16,7 @@ import numpy as np
 from dreamer.schema import ConfigError
 from envs.api import FIRST_TRAINING_SEED, Step, VectorEnv
 from envs.make import is_on_device
-from envs.rollout import rollout
+from envs.rollout import LONGEST, rollout
 from envs.vector import HostVector
 from experiments.baselines.scripted.player import GaveUp, Scripted
 
@@ -24,9 +24,6 @@ COVERED = (
     "grid:*, MiniGrid's tasks of getting to a place (Empty, DoorKey, FourRooms, Memory, MultiRoom, "
     "LockedRoom, crossings, gaps) and BabyAI's levels but KeyInBox and PutNext*Carrying"
 )
-
-LONGEST = 10_000
-"""Steps after which a demonstration is given up: a world may have no end."""
 
 Demonstration = list[tuple[dict[str, np.ndarray], dict[str, np.ndarray]]]
 """What one copy saw and did, step by step; the last observation, after which nothing is done, is left out."""
