@@ -175,10 +175,9 @@ class PopulationRun(Run):
         assert self.logger is not None
         results = []
         world = self.program.evaluation_world(episodes)
-        limit = evaluate.step_limit(self.cfg.eval.max_steps, self.logger.longest_episode)
+        how = world, episodes, self.cfg.eval.seed, self.step_limit, self._notice
         for player, logger in zip(self._players(greedy=True), self.loggers, strict=True):
-            played = evaluate.play(player, world, episodes, self.cfg.eval.seed, limit, self._notice)
-            results.append(played)
+            results.append(evaluate.play(player, *how))
             logger.metrics({f"eval/{k}": v for k, v in results[-1].items() if isinstance(v, float)})
         told = evaluate.over_members(results)
         self.logger.metrics({f"eval/{k}": v for k, v in told.items() if isinstance(v, float)})

@@ -337,12 +337,17 @@ class Run:
         except CheckpointError as error:
             self._notice(str(error))
 
+    @property
+    def step_limit(self) -> int:
+        """Steps after which its evaluations cut an episode short."""
+        assert self.logger is not None
+        return evaluate.step_limit(self.cfg.eval.max_steps, self.logger.longest_episode)
+
     def _evaluate(self, episodes: int) -> dict[str, Any]:
         assert self.logger is not None
         player = self.program.player(self.loop.state.params, self.loop.hyper)
         world = self.program.evaluation_world(episodes)
-        limit = evaluate.step_limit(self.cfg.eval.max_steps, self.logger.longest_episode)
-        result = evaluate.play(player, world, episodes, self.cfg.eval.seed, limit, self._notice)
+        result = evaluate.play(player, world, episodes, self.cfg.eval.seed, self.step_limit, self._notice)
         flat = {k: v for k, v in result.items() if isinstance(v, float)}
         self.logger.metrics({f"eval/{k}": v for k, v in flat.items()})
         return result

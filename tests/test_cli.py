@@ -381,7 +381,8 @@ def test_eval_hands_over_how_to_judge(monkeypatch):
     seen = {}
     monkeypatch.setattr(evaluate, "evaluate", lambda run, **rest: seen.update(run=run, **rest) or 0)
     assert main(["eval", "runs/x", "--episodes", "3", "--seed", "1000", "--sampled"]) == 0
-    how = {"episodes": 3, "seed": 1000, "sampled": True, "num_envs": 0, "out": "", "json": False}
+    how = {"episodes": 3, "seed": 1000, "sampled": True, "num_envs": 0, "max_steps": 0}
+    how |= {"out": "", "json": False}
     assert seen == {"run": Path("runs/x"), **how}
 
 
