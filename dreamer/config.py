@@ -390,6 +390,8 @@ class EvalConfig(Section):
     """Environment steps between two checks of `until`."""
     until_episodes: Count = 100
     """Episodes of each check, on seeds that nothing else uses."""
+    max_steps: Natural = 0
+    """Longer evaluation episodes are cut there; 0 is ten times the longest of training, at least 10,000."""
 
     def __post_init__(self) -> None:
         super().__post_init__()

@@ -87,6 +87,8 @@ class Logger:
         self.folder.mkdir(parents=True, exist_ok=True)
         self.env_steps = 0
         self.updates = 0
+        self.longest_episode = 0
+        """Steps of the longest training episode that ended."""
         self._total_steps = max(total_steps, 1)
         self._title = title
         self._every = every
@@ -252,6 +254,7 @@ class Logger:
         }
 
     def _forget(self) -> None:
+        self.longest_episode = 0
         self._recent = Recent()
         self._return_history = History(self._total_steps)
         self._success_history = History(self._total_steps)
@@ -259,6 +262,7 @@ class Logger:
     def _remember(self, row: Mapping[str, Any]) -> None:
         if row.get("kind", "train") != "train":
             return
+        self.longest_episode = max(self.longest_episode, row.get("length") or 0)
         with self._lock:
             self._recent.add(row)
             if row.get("return") is not None:

@@ -1,27 +1,39 @@
 """check: whether an environment, ours or a user's, keeps the contract that agents rely on.
 
 The environment is played with random actions and then again in ways that must not matter: with the
-same seeds, with the same seed in every copy, with other actions where actions are ignored. Each
-invariant is a function from what was recorded to one `Finding`.
+same seeds, with the same seed in every copy, with other actions where actions are ignored, in another
+process. Each invariant is a function from what was recorded to one `Finding`.
 """
 
 from __future__ import annotations
 
+import os
+import pickle
+import random
+import subprocess
+import sys
+import tempfile
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Literal
+from pathlib import Path
+from typing import Any, Literal
 
 import numpy as np
 
 from envs.api import LOG_PREFIX, EnvError, Spaces, Step, UnsupportedSpace, VectorEnv
-from envs.make import make
+from envs.make import is_on_device, make
 from envs.rollout import Random
 
 NUM_ENVS = 4
 FIRST_SEED = 1000
 SUSPICIOUS_LENGTH = 10
 """Episodes that all terminate after the same number of steps, this many, look like a time limit."""
+ROUNDING = 1e-5
+"""How far numbers of 32 bits may lie beyond a bound, as a part of it."""
+DECIDES = "something besides the seed decides (a clock, other chance, an address, a hash, the order of a set)"
+PATIENCE = 60.0
+"""Seconds that another process may take at least."""
 
 Status = Literal["pass", "fail", "note"]
 
@@ -53,12 +65,13 @@ class Recording:
     """The same objects that the environment returned, looked at after the play."""
 
 
-def check(task_or_env: str | VectorEnv, steps: int = 300) -> list[Finding]:
+def check(task_or_env: str | VectorEnv, steps: int = 300, *, elsewhere: bool = True) -> list[Finding]:
     """Play an environment and say which of its promises it keeps.
 
     Args:
       task_or_env: a task for `envs.make`, or a vector environment, which stays open.
       steps: slots to play in every copy; enough for an episode to end.
+      elsewhere: play a task that may be anybody's in another process too.
 
     Returns:
       One finding per invariant. Playing is the first; where it fails nothing else can be checked.
@@ -68,23 +81,27 @@ def check(task_or_env: str | VectorEnv, steps: int = 300) -> list[Finding]:
     """
     if not isinstance(task_or_env, str):
         return _check(task_or_env, steps)
+    how, scattered = {"task": task_or_env, "num_envs": NUM_ENVS}, _scattered(0)
     try:
-        env = make(task_or_env, NUM_ENVS)
+        env = make(**how)
     except (UnsupportedSpace, EnvError) as error:
         return [Finding("building", "fail", str(error))]
     try:
-        return _check(env, steps)
+        return _check(env, steps, how if elsewhere else None)
     finally:
         env.close()
+        del scattered
 
 
-def _check(env: VectorEnv, steps: int) -> list[Finding]:
+def _check(env: VectorEnv, steps: int, how: dict[str, Any] | None = None) -> list[Finding]:
+    """All findings, also that of another process where it is known `how` to make the environment."""
     actions = _actions(env, steps)
     seeds = np.arange(env.num_envs) + FIRST_SEED
     began = time.perf_counter()
     try:
         first = _play(env, actions, seeds)
         seconds = time.perf_counter() - began
+        scattered = _scattered(1)  # an environment that goes by addresses will find others
         again = _play(env, actions, seeds)
         other = _play(env, actions, seeds, ignored=_actions(env, steps, key=1))
         equal = [{k: np.repeat(v[:1], env.num_envs, 0) for k, v in a.items()} for a in actions]
@@ -92,20 +109,31 @@ def _check(env: VectorEnv, steps: int) -> list[Finding]:
     except Exception as error:  # whatever a user's environment may raise
         what = str(error) if isinstance(error, EnvError) else f"{type(error).__name__}: {error}"
         return [Finding("playing", "fail", what)]
+    del scattered
     played = env.num_envs * steps - int(sum(s.is_first.sum() for s in first.steps[1:]))
     speed = f"{played} steps in {env.num_envs} copies, {played / seconds:.0f} per second"
     findings = [Finding("playing", "pass", speed), declared(first)]
     if findings[-1].status == "fail":
         return findings
-    return [
-        *findings,
+    findings += [
         *(f(first) for f in (values, flags, first_reward, own_memory)),
-        _equal("deterministic", first, again, "the same seeds and actions give the same stream"),
+        bounds(first, *_bounds(env)),
+        _equal("deterministic", first, again, "the same seeds and actions give the same stream", DECIDES),
         _equal("ignored action", first, other, "the action after an episode's end has no effect"),
         alike(same),
-        *(f(first) for f in (seeds_matter, final_observation, endings, success)),
+        *(f(first) for f in (seeds_matter, final_observation)),
+        endings(first, time_limit(env)),
+        success(first),
         images(first, getattr(env, "notices", ())),
     ]
+    if how and may_be_anybodys(env.task) and not any(finding.status == "fail" for finding in findings):
+        findings.append(_elsewhere(how, first, actions, seeds, max(PATIENCE, 20 * seconds)))
+    return findings
+
+
+def may_be_anybodys(task: str) -> bool:
+    """Whether a task may be anybody's; those of the other suites are pure functions of their arrays."""
+    return not is_on_device(task) or task.startswith("jax:")
 
 
 def _actions(env: VectorEnv, steps: int, key: int = 0) -> list[dict[str, np.ndarray]]:
@@ -191,6 +219,29 @@ def values(play: Recording) -> Finding:
     return Finding("values", "pass", "all numbers are finite, all classes exist")
 
 
+def bounds(play: Recording, low: Mapping[str, Any], high: Mapping[str, Any]) -> Finding:
+    """Numbers lie within the bounds of their Box; a bound that is NaN or infinite is none.
+
+    Args:
+      low, high: {key: bounds}, empty where none are declared.
+    """
+    for key in low:
+        rounding = ROUNDING if play.obs_space[key].dtype.startswith("float") else 0.0
+        for t, step in enumerate(play.steps):
+            value = step.obs[key].astype(float)
+            for bound, beyond, side in ((low[key], np.less, "below"), (high[key], np.greater, "above")):
+                bound = np.broadcast_to(np.asarray(bound, float), value.shape)
+                slack = rounding * np.maximum(1.0, np.abs(np.where(np.isfinite(bound), bound, 0.0)))
+                wrong = beyond(value, bound) & (np.abs(value - bound) > slack)
+                if wrong.any():
+                    what = f"'{key}' in slot {t} contains {value[wrong][0]:g}"
+                    limit = f"{side} its declared bound of {bound[wrong][0]:g}"
+                    return Finding("bounds", "fail", f"{what}, {limit}")
+    if not low:
+        return Finding("bounds", "note", "no bounds are declared")
+    return Finding("bounds", "pass", "all observations lie within their declared bounds")
+
+
 def flags(play: Recording) -> Finding:
     """is_first[0]; is_first[t+1] == is_last[t]; never both at once; is_terminal implies is_last."""
     steps = play.steps
@@ -220,7 +271,7 @@ def first_reward(play: Recording) -> Finding:
 def own_memory(play: Recording) -> Finding:
     """What was returned is not overwritten later: a loop may still be copying it."""
     for t, (then, now) in enumerate(zip(play.steps, play.kept, strict=True)):
-        key = _difference(then, now)
+        key = difference(then, now)
         if key:
             return Finding("own memory", "fail", f"{key} of slot {t} was overwritten later")
     return Finding("own memory", "pass", "returned arrays are not written again")
@@ -235,7 +286,7 @@ def alike(same: Recording) -> Finding:
         for key, array in arrays.items():
             if not np.array_equal(array, np.repeat(array[:1], len(array), 0), equal_nan=_nan(array)):
                 what = f"copies with the same seed and actions differ in '{key}' at slot {t}"
-                return Finding("copies", "fail", f"{what}: something besides the seed decides")
+                return Finding("copies", "fail", f"{what}: {DECIDES}")
     return Finding("copies", "pass", "copies with the same seed and actions are the same")
 
 
@@ -266,8 +317,12 @@ def final_observation(play: Recording) -> Finding:
     return Finding("final observation", "pass", "it differs from the first of the next episode")
 
 
-def endings(play: Recording) -> Finding:
-    """How episodes end: a time limit must not be terminal."""
+def endings(play: Recording, limit: int | None = None) -> Finding:
+    """How episodes end: some should, and a time limit must not be terminal.
+
+    Args:
+      limit: steps after which the task itself ends an episode, where that is known.
+    """
     lengths, terminals = [], []
     start = np.zeros(len(play.steps[0].reward), int)
     for t, step in enumerate(play.steps):
@@ -275,13 +330,90 @@ def endings(play: Recording) -> Finding:
         lengths += (t - start)[step.is_last].tolist()
         terminals += step.is_terminal[step.is_last].tolist()
     if not lengths:
-        return Finding("endings", "note", f"no episode ended in {len(play.steps) - 1} steps")
+        what = f"no episode ended in {len(play.steps) - 1} steps"
+        return Finding("endings", "note", f"{what}; {unending(limit)}")
     limits = len(terminals) - sum(terminals)
     what = f"{len(lengths)} episodes of {min(lengths)} to {max(lengths)} steps, {limits} at a limit"
     if not limits and len(lengths) > 2 and min(lengths) == max(lengths) >= SUSPICIOUS_LENGTH:
         what += "; all terminate at the same step: is a time limit reported as terminated?"
         return Finding("endings", "note", what)
     return Finding("endings", "pass", what)
+
+
+def unending(limit: int | None) -> str:
+    """What it means that no episode ended, given the time limit of the task."""
+    if limit is not None:
+        return f"its time limit is {limit:,} steps"
+    return (
+        "it declares no time limit, so episodes may never end, and evaluations cut them short "
+        "(eval.max_steps); give it one with max_episode_steps"
+    )
+
+
+def time_limit(env: VectorEnv) -> int | None:
+    """Steps after which a task itself ends an episode, None where that is not known."""
+    world = _world(env)
+    limit = getattr(getattr(world, "spec", None), "max_episode_steps", None)
+    if limit is None and env.task.startswith("minigrid:"):
+        limit = getattr(getattr(world, "unwrapped", None), "max_steps", None)
+    return limit
+
+
+def first_end(env: VectorEnv, steps: int = 1000, seconds: float = 5.0) -> tuple[int, bool]:
+    """Play at random until an episode ends: the steps played in every copy, and whether one ended.
+
+    Args:
+      steps, seconds: after which it is given up.
+
+    Raises:
+      EnvError: the environment broke its contract.
+    """
+    began, played = time.perf_counter(), 0
+    env.reset([FIRST_SEED + i for i in range(env.num_envs)])
+    for action in _actions(env, steps):
+        step, played = env.step(action), played + 1
+        if step.is_last.any():
+            return played, True
+        if time.perf_counter() - began > seconds:
+            break
+    return played, False
+
+
+def _world(env: VectorEnv) -> Any:
+    """The Gymnasium environment of the first copy, None if it is something else."""
+    try:
+        world = env.worlds()[0]  # pyrefly: ignore
+    except (AttributeError, EnvError):
+        return None
+    return world if hasattr(world, "observation_space") else None
+
+
+def _bounds(env: VectorEnv) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray]]:
+    """{key: bounds} below and above of what an environment declares, in the form of its observations."""
+    from envs.spaces import flatten_observation
+
+    world, low, high = _world(env), {}, {}
+    if world is not None:
+        _, read = flatten_observation(world.observation_space)
+        read(_extreme(world.observation_space, False), low)
+        read(_extreme(world.observation_space, True), high)
+    return low, high
+
+
+def _extreme(space: Any, highest: bool) -> Any:
+    """The lowest or the highest observation of a space."""
+    from gymnasium import spaces as gym
+
+    if isinstance(space, gym.Dict):
+        return {key: _extreme(part, highest) for key, part in space.items()}
+    if isinstance(space, gym.Tuple):
+        return tuple(_extreme(part, highest) for part in space)
+    if isinstance(space, gym.Box):
+        return space.high if highest else space.low
+    if isinstance(space, gym.MultiBinary):
+        return np.full(space.shape, highest, space.dtype)
+    count = space.n if isinstance(space, gym.Discrete) else space.nvec
+    return np.asarray(space.start + (count - 1 if highest else 0 * count), space.dtype)
 
 
 def success(play: Recording) -> Finding:
@@ -307,15 +439,16 @@ def images(play: Recording, notices: Sequence[str] = ()) -> Finding:
     return Finding("images", "pass", "every array of rank 3 is an image or categorical")
 
 
-def _equal(name: str, a: Recording, b: Recording, promise: str) -> Finding:
+def _equal(name: str, a: Recording, b: Recording, promise: str, cause: str = "") -> Finding:
     for t, (one, two) in enumerate(zip(a.steps, b.steps, strict=True)):
-        key = _difference(one, two)
+        key = difference(one, two)
         if key:
-            return Finding(name, "fail", f"{key} differs at slot {t}, but {promise}")
+            what = f"{key} differs at slot {t}, where it should hold that {promise}"
+            return Finding(name, "fail", ": ".join(filter(None, (what, cause))))
     return Finding(name, "pass", promise)
 
 
-def _difference(a: Step, b: Step) -> str:
+def difference(a: Step, b: Step) -> str:
     """The name of the first array in which two steps differ, empty if there is none."""
     for name, one, two in _pairs(a, b):
         if not np.array_equal(one, two, equal_nan=_nan(one)):
@@ -332,3 +465,70 @@ def _pairs(a: Step, b: Step) -> Iterator[tuple[str, np.ndarray, np.ndarray]]:
 
 def _nan(array: np.ndarray) -> bool:
     return array.dtype.kind == "f"
+
+
+# In another process.
+
+
+def _elsewhere(
+    how: dict[str, Any],
+    first: Recording,
+    actions: list[dict[str, np.ndarray]],
+    seeds: np.ndarray,
+    seconds: float,
+) -> Finding:
+    """Another process gives the same stream: neither hashes nor addresses nor what was drawn before decide.
+
+    Args:
+      how: the arguments of `make`.
+      seconds: that it may take.
+    """
+    with tempfile.TemporaryDirectory() as folder:
+        asked, told = Path(folder, "asked"), Path(folder, "told")
+        asked.write_bytes(pickle.dumps((how, actions, seeds)))
+        try:
+            _run_elsewhere([str(asked), str(told)], seconds)
+            steps = pickle.loads(told.read_bytes())
+        except (OSError, subprocess.SubprocessError) as error:
+            lines = (getattr(error, "stderr", "") or str(error)).strip().splitlines()
+            return Finding("processes", "note", f"another process could not play it: {lines[-1]}")
+    promise = "the same seeds and actions give the same stream in another process"
+    return _equal("processes", first, Recording(first.obs_space, steps, steps), promise, DECIDES)
+
+
+def _run_elsewhere(words: list[str], seconds: float) -> None:
+    """Play in a Python of its own, with other hashes and other addresses but the same modules."""
+    hashes = "2" if os.environ.get("PYTHONHASHSEED") == "1" else "1"
+    path = os.pathsep.join(place or os.getcwd() for place in sys.path)
+    surroundings = {"PYTHONPATH": path, "PYTHONHASHSEED": hashes, "XLA_PYTHON_CLIENT_PREALLOCATE": "false"}
+    command = [sys.executable, "-c", "from envs.check import play_there; play_there()", *words]
+    subprocess.run(
+        command,
+        env={**os.environ, **surroundings},
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        errors="replace",
+        timeout=seconds,
+        check=True,
+    )
+
+
+def play_there() -> None:
+    """What the other process does: play what the first file on its command line asks for, into the second."""
+    asked, told = map(Path, sys.argv[1:])
+    how, actions, seeds = pickle.loads(asked.read_bytes())
+    scattered = _scattered(2)
+    env = make(**how)
+    told.write_bytes(pickle.dumps(_play(env, actions, seeds).steps))
+    env.close()
+    del scattered
+
+
+def _scattered(seed: int) -> list[bytes]:
+    """Memory with gaps of every size in random order: who keeps it has new objects lie in another order."""
+    blocks = [bytes(size) for size in range(8, 480, 16) for _ in range(400)]
+    random.Random(seed).shuffle(blocks)
+    kept = blocks[::2]
+    blocks.clear()  # what is not kept is let go in that order
+    return kept

@@ -7,9 +7,11 @@ copies then knows nothing about episodes.
 
 from __future__ import annotations
 
+import dis
 import functools
 import multiprocessing
 import os
+import re
 import signal
 import traceback
 import warnings
@@ -29,6 +31,10 @@ GO_ON = -1
 """The seed that means: no new episode, take the action."""
 
 FLAGS = ("is_first", "is_last", "is_terminal")
+
+SAID = {"true": 1.0, "yes": 1.0, "1": 1.0, "false": 0.0, "no": 0.0, "0": 0.0}
+"""What success may be in words."""
+PARTS = "observation, reward, terminated, truncated, info"
 
 Batched = tuple[tuple, dict[int, str]]
 """The fields of a Step for all copies, and what went wrong in which copy."""
@@ -68,7 +74,7 @@ class Slot(gymnasium.Env):
         )
         self.act_space, self._build = flatten_action(self._env.action_space)
         self.obs_space[SUCCESS] = Space((), "float32")
-        self._success = np.nan
+        self._success, self._ignored = np.nan, set[str]()
         flag = box(Space((), "bool"))
         self.observation_space = gym.Dict(
             {
@@ -93,7 +99,9 @@ class Slot(gymnasium.Env):
         try:
             seed = int(action["seed"])
             slot = self._advance(action["action"]) if seed == GO_ON else self._start(seed)
-        except Exception as error:  # whatever a user's environment may raise
+        except BaseException as error:  # whatever a user's environment may raise, sys.exit included
+            if _is_ctrl_c(error):
+                raise
             return self._blank, 0.0, False, False, {"error": _describe(error)}
         return slot, 0.0, False, False, {}
 
@@ -103,30 +111,34 @@ class Slot(gymnasium.Env):
         return self._env
 
     def close(self) -> None:
-        self._env.close()
+        """Close the environment; one that fails to is warned about, as nothing is lost by it."""
+        try:
+            self._env.close()
+        except BaseException as error:
+            if _is_ctrl_c(error):
+                raise
+            warnings.warn(f"closing an environment failed: {_describe(error)}", stacklevel=2)
 
     def _start(self, seed: int) -> dict[str, Any]:
-        raw, info = self._env.reset(seed=seed)
+        raw, info = _pair(self._env.reset(seed=seed))
         self._success = np.nan
         return self._fill(raw, info, 0.0, True, False, False)
 
     def _advance(self, action: Mapping[str, np.ndarray]) -> dict[str, Any]:
-        raw, reward, terminated, truncated, info = self._env.step(self._build(action))
-        if not isinstance(reward, (float, int)):
-            if np.shape(reward) != () or np.asarray(reward).dtype.kind not in "fiub":  # pyrefly: ignore
-                raise EnvError(f"the reward is {reward!r:.60}, expected a number")
-            reward = float(reward)
-        terminal = bool(terminated)
-        return self._fill(raw, info, reward, False, terminal or bool(truncated), terminal)
+        raw, reward, terminated, truncated, info = _five(self._env.step(self._build(action)))
+        if not isinstance(reward, float):
+            reward = _reward(reward)
+        terminal = _flag("terminated", terminated)
+        last = _flag("truncated", truncated) or terminal
+        return self._fill(raw, info, reward, False, last, terminal)
 
     def _fill(
-        self, raw: Any, info: dict, reward: float, first: bool, last: bool, terminal: bool
+        self, raw: Any, info: Any, reward: float, first: bool, last: bool, terminal: bool
     ) -> dict[str, Any]:
         obs: dict[str, Any] = {}
         self._read(raw, obs)
-        told = info.get("success", info.get("is_success"))
-        if told is not None:
-            self._success = np.fmax(self._success, float(told))
+        if info is not None:
+            self._hear(info)
         obs[SUCCESS] = np.float32(self._success)
         return {
             "obs": obs,
@@ -135,6 +147,21 @@ class Slot(gymnasium.Env):
             "is_last": last,
             "is_terminal": terminal,
         }
+
+    def _hear(self, info: Any) -> None:
+        """Take in what the info says of success; what is neither yes nor no is ignored, with one warning."""
+        if not isinstance(info, Mapping):
+            raise EnvError(f"the info is {_shown(info)}, expected a dict")
+        for name in ("success", "is_success"):
+            if (said := info.get(name)) is None:
+                continue
+            if (value := _said(said)) is not None:
+                self._success = np.fmax(self._success, value)
+                return
+            if name not in self._ignored:
+                self._ignored.add(name)
+                what = f"info['{name}'] is {_shown(said)}, which is neither yes nor no"
+                warnings.warn(f"{what}: it is ignored; expected true or false", stacklevel=2)
 
 
 class Serial:
@@ -149,7 +176,8 @@ class Serial:
         pixels: Sequence[str] = (),
         categories: Sequence[str] = (),
     ):
-        self._slots = [Slot(make_env, pixels, categories) for _ in range(num_envs)]
+        make = functools.partial(_built, task, make_env)
+        self._slots = [Slot(make, pixels, categories) for _ in range(num_envs)]
         first = self._slots[0]
         if any((s.obs_space, s.act_space) != (first.obs_space, first.act_space) for s in self._slots):
             raise EnvError(f"{task}: its copies differ in their observation or action spaces")
@@ -207,6 +235,7 @@ class Processes:
         self._task = task
         # A forked child of a process that runs JAX may deadlock, so workers come from a clean
         # process.
+        make_env = functools.partial(_built, task, make_env)
         clean = "forkserver" if "forkserver" in multiprocessing.get_all_start_methods() else "spawn"
         try:
             self._vector = AsyncVectorEnv(
@@ -251,11 +280,112 @@ class Processes:
                 self._vector.closed = True
 
 
-def _describe(error: Exception) -> str:
+# What environments of users give and raise.
+
+
+def _built(task: str, make_env: MakeEnv) -> gymnasium.Env:
+    """The environment; one that would end the program instead is an `EnvError`."""
+    try:
+        return make_env()
+    except BaseException as error:
+        if isinstance(error, Exception) or _is_ctrl_c(error):
+            raise
+        raise EnvError(f"{task} cannot be built: {_describe(error)}") from None
+
+
+def _pair(given: Any) -> tuple[Any, Any]:
+    """What `reset` gives, if it is an observation and an info."""
+    is_pair = isinstance(given, tuple | list) and len(given) == 2
+    if not is_pair or not (given[1] is None or isinstance(given[1], Mapping)):
+        raise EnvError(f"its reset gives {_shown(given)}, expected a pair: observation, info (a dict)")
+    return given[0], given[1]
+
+
+def _five(given: Any) -> Sequence[Any]:
+    """What `step` gives, if it is as many values as Gymnasium's."""
+    if not isinstance(given, tuple | list):
+        raise EnvError(_not_five(_shown(given)))
+    if len(given) != 5:
+        raise EnvError(_not_five(f"{len(given)} values", len(given) == 4))
+    return given
+
+
+def _reward(value: Any) -> float:
+    number = _number(value)
+    if number is None or np.ndim(value):
+        raise EnvError(f"the reward is {_shown(value)}, expected a number")
+    return number
+
+
+def _flag(name: str, value: Any) -> bool:
+    if isinstance(value, bool | np.bool_):
+        return bool(value)
+    number = _number(value)
+    if number not in (0, 1):
+        raise EnvError(f"{name} is {_shown(value)}, expected true or false")
+    return bool(number)
+
+
+def _said(value: Any) -> float | None:
+    """Success as a number, 1 for yes; None for what says neither yes nor no."""
+    if isinstance(value, np.ndarray) and value.size == 1:
+        value = value.item()
+    if isinstance(value, str):
+        return SAID.get(value.strip().lower())
+    return _number(value)
+
+
+def _number(value: Any) -> float | None:
+    """The one number that something holds, a truth value included; None if it holds none or several."""
+    try:
+        array = np.asarray(value)
+    except Exception:  # lists of unequal length, arrays of a device, objects of any kind
+        return None
+    return float(array.item()) if array.size == 1 and array.dtype.kind in "fiub" else None
+
+
+def _shown(value: Any) -> str:
+    text = " ".join(repr(value).split())
+    return text if len(text) <= 60 else f"{text[:57]}..."
+
+
+def _is_ctrl_c(error: BaseException) -> bool:
+    """Whether somebody pressed Ctrl-C, and no code raised a KeyboardInterrupt of its own."""
+    if not isinstance(error, KeyboardInterrupt):
+        return False
+    last = error.__traceback__
+    while last is not None and last.tb_next is not None:
+        last = last.tb_next
+    return last is None or dis.opname[last.tb_frame.f_code.co_code[last.tb_lasti]] != "RAISE_VARARGS"
+
+
+def _describe(error: BaseException) -> str:
     """One line about what an environment raised, with the place it happened."""
     if isinstance(error, EnvError):
         return str(error)
     frames = traceback.extract_tb(error.__traceback__)
+    if frames and (old := _old_api(error, frames[-1].filename)):
+        return old
     place = f"{frames[-1].filename}:{frames[-1].lineno}" if frames else "unknown place"
     first_line = (str(error).splitlines() or [""])[0]
-    return f"it raised {type(error).__name__}: {first_line} ({place})"
+    what = ": ".join(filter(None, (type(error).__name__, first_line)))
+    end = "" if isinstance(error, Exception) else ", which would end the program"
+    return f"it raised {what}{end} ({place})"
+
+
+def _old_api(error: BaseException, file: str) -> str:
+    """What the methods of an environment lack that Gymnasium's wrappers cannot call; else nothing."""
+    if not file.startswith((os.path.dirname(gymnasium.__file__), __file__)):
+        return ""  # a mistake in the code of the environment itself
+    if unknown := re.search(r"unexpected keyword argument '(seed|options)'", str(error)):
+        return f"its reset takes no '{unknown[1]}', expected reset(self, *, seed=None, options=None)"
+    if count := re.search(r"values to unpack \(expected 5(?:, got (\d+))?", str(error)):
+        return _not_five(f"{count[1] or 'more'} values", count[1] == "4")
+    if kind := re.search("cannot unpack non-iterable (.+) object", str(error)):
+        return _not_five(kind[1])
+    return ""
+
+
+def _not_five(given: str, is_old: bool = False) -> str:
+    old = "; the old Gym has one 'done' where Gymnasium has two flags" if is_old else ""
+    return f"its step gives {given}, expected 5: {PARTS}{old}"

@@ -14,6 +14,9 @@ from envs.api import LOG_PREFIX, Policy, Spaces, Step, VectorEnv
 IDLE = -1
 """A copy that plays no episode that counts."""
 
+LONGEST = 10_000
+"""Steps of an episode after which nobody waits for its end, where no other limit is configured."""
+
 OnStep = Callable[[Step, Mapping[str, np.ndarray], np.ndarray], None]
 
 
@@ -33,6 +36,8 @@ class Episode:
     """0.0 if it ended and nothing follows, 1.0 if a limit of steps cut it short."""
     seconds: float
     """Wall-clock time from its first to its last slot, shared with the other copies."""
+    cut: bool = False
+    """Whether it had not ended when it was recorded, because it reached the `max_steps` of a rollout."""
 
 
 def rollout(
@@ -55,8 +60,8 @@ def rollout(
       key: what the policy's own randomness is derived from.
       on_step: called as `on_step(step, action, index)` in every slot; `index` [num_envs] says which
         of `seeds` each copy is playing, -1 if none that counts.
-      max_steps: an episode is recorded as it stands after so many steps (None: no limit but the
-        task's own).
+      max_steps: an episode is recorded as it stands after so many steps, and has then been `cut` (None: no
+        limit but the task's own, and in a world without end no return).
 
     Returns:
       The episodes in the order of `seeds`.
@@ -81,7 +86,7 @@ def rollout(
         slot += 1
         if on_step is not None:
             on_step(step, action, table.index.copy())
-        for copy in table.over(step, max_steps):
+        for copy in table.over(max_steps):
             played[table.index[copy]] = table.episode(copy, seeds)
             table.index[copy] = IDLE
     return [episode for episode in played if episode is not None]
@@ -95,7 +100,7 @@ class _Table:
         self.return_ = np.zeros(num_envs)
         self.length = np.zeros(num_envs, np.int64)
         self.success = np.full(num_envs, np.nan)
-        self.terminal = np.zeros(num_envs, bool)
+        self.last, self.terminal = np.zeros((2, num_envs), bool)
         self.began = np.zeros(num_envs)
 
     def deal(self, starts: np.ndarray, dealt: int, total: int) -> int:
@@ -111,10 +116,10 @@ class _Table:
         self.return_ = np.where(first, 0.0, self.return_) + step.reward
         self.length = np.where(first, 0, self.length + 1)
         self.success = np.asarray(step.obs.get(LOG_PREFIX + "success", self.success))
-        self.terminal = np.asarray(step.is_terminal)
+        self.last, self.terminal = np.asarray(step.is_last), np.asarray(step.is_terminal)
 
-    def over(self, step: Step, max_steps: int | None) -> np.ndarray:
-        over = np.asarray(step.is_last)
+    def over(self, max_steps: int | None) -> np.ndarray:
+        over = self.last
         if max_steps is not None:
             over = over | (self.length >= max_steps)
         return np.flatnonzero(over & (self.index != IDLE))
@@ -128,6 +133,7 @@ class _Table:
             success=None if np.isnan(told) else bool(told > 0),
             discount=0.0 if self.terminal[copy] else 1.0,
             seconds=time.perf_counter() - float(self.began[copy]),
+            cut=not self.last[copy],
         )
 
 

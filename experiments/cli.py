@@ -4,12 +4,14 @@ Every option is a field of a frozen dataclass, so flags, TOML files and stored r
 messages. The commands themselves are in `experiments/commands.py`.
 """
 
+import contextlib
 import dataclasses
+import io
 import json
 import os
 import re
 import sys
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Annotated, Any
 
 from dreamer import schema
@@ -69,7 +71,49 @@ def _run(words: list[str]) -> int:
         what, example = NEEDED[places[0]]
         raise ConfigError(f"dreamer {name} needs {what}, as in dreamer {name} {example}")
     options = schema.build(command.options, {k: v for k, v in values.items() if k in kinds})
-    return command.call(positional, options, {k: v for k, v in values.items() if k not in kinds})
+    alone = json_alone() if getattr(options, "json", False) else contextlib.nullcontext()
+    with alone:
+        return command.call(positional, options, {k: v for k, v in values.items() if k not in kinds})
+
+
+@contextlib.contextmanager
+def json_alone() -> Iterator[None]:
+    """Within it standard output gets the last line that was printed, if that is JSON, and nothing else.
+
+    Worlds and packages print what they like, from Python, from C and from processes of their own: all that
+    goes to standard error.
+    """
+    stdout, held = sys.stdout, _Held()
+    stdout.flush()
+    real = os.dup(1) if stdout is sys.__stdout__ else None
+    if real is not None:
+        os.dup2(2, 1)
+    sys.stdout = held
+    try:
+        yield
+    finally:
+        sys.stdout = stdout
+        if real is not None:
+            os.dup2(real, 1)
+            os.close(real)
+        print(held.line, end="", file=stdout if held.line.startswith("{") else sys.stderr, flush=True)
+
+
+class _Held(io.TextIOBase):
+    """A stream that holds the last line back and passes those before it on to standard error."""
+
+    def __init__(self) -> None:
+        self.line = ""
+
+    def write(self, text: str) -> int:
+        held = self.line + text
+        start = held.rstrip("\n").rfind("\n") + 1
+        sys.stderr.write(held[:start])
+        self.line = held[start:]
+        return len(text)
+
+    def writable(self) -> bool:
+        return True
 
 
 def _command(words: list[str]) -> tuple[str, list[str]]:

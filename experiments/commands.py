@@ -55,6 +55,8 @@ class EvalOptions(Section):
     """Sample actions as in training, instead of taking the most likely one."""
     num_envs: Natural = 0
     """Copies of the environment, stepped together; 0 means 16 on the host and 256 on the device."""
+    max_steps: Natural = 0
+    """Longer episodes are cut there; 0 as the run has it (eval.max_steps)."""
     out: str = ""
     """File that gets a line of JSON for every episode; empty for none."""
     json: bool = False
@@ -181,6 +183,7 @@ def evaluate(words: Sequence[str], options: EvalOptions, changes: Mapping[str, A
         seed=options.seed,
         sampled=options.sampled,
         num_envs=options.num_envs,
+        max_steps=options.max_steps,
         out=options.out,
         json=options.json,
     )

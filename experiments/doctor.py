@@ -98,6 +98,7 @@ def plan(task: str, cfg: Config) -> dict[str, Any]:
     try:
         obs, act, rssm = env.obs_space, env.act_space, cfg.agent.rssm
         notices = list(getattr(env, "notices", ()))
+        ends = _ends(env)
         needed = bytes_needed(cfg.replay.capacity, cfg.loop.num_envs, obs, act, (rssm.deter, rssm.stoch))
     finally:
         env.close()
@@ -112,7 +113,22 @@ def plan(task: str, cfg: Config) -> dict[str, Any]:
         "notices": notices,
         "preset": cfg.preset,
         "replay_gib": round(needed / GIB, 2),
+        "ends": ends,
     }
+
+
+def _ends(env: envs.VectorEnv) -> str:
+    """What is wrong with how its episodes end; they are only played where no time limit is known."""
+    from envs.check import first_end, may_be_anybodys, time_limit, unending
+
+    limit = time_limit(env)
+    if limit is not None or not may_be_anybodys(env.task):
+        return ""
+    try:
+        steps, ended = first_end(env)
+    except envs.EnvError as error:
+        return f"It cannot be played: {error}."
+    return "" if ended else f"No episode of {env.task} ended in {steps:,} random steps; {unending(limit)}."
 
 
 def _loop(task: str, cfg: Config) -> tuple[str, str]:
@@ -148,6 +164,8 @@ def warnings(found: dict[str, Any]) -> list[str]:
             f"A full replay needs {needed} GiB, but {memory} GiB of memory are available: "
             "lower replay.capacity."
         )
+    if ends := found.get("task", {}).get("ends"):
+        said.append(ends)
     if found["versions"]["dreamer-toolkit"] == "not installed":
         said.append("dreamer-toolkit itself is not installed, it runs from a folder: pip install -e .")
     return said

@@ -6,25 +6,78 @@ import contextlib
 import json as jsonlib
 import math
 import sys
-from collections.abc import Sequence
+import time
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TextIO
 
 import numpy as np
 
 import envs
+from dreamer.logger import read_rows
 from dreamer.schema import ConfigError
-from envs.api import FIRST_TRAINING_SEED, Policy, VectorEnv
-from envs.rollout import Episode, rollout
+from envs.api import FIRST_TRAINING_SEED, Policy, Step, VectorEnv
+from envs.rollout import IDLE, LONGEST, Episode, OnStep, rollout
 from experiments import machine, statistics
 from experiments.agreement import agree, spaces
 
 HOST_COPIES, DEVICE_COPIES = 16, 256
 """Copies of an environment that are played together where nobody says how many."""
+TIMES = 10
+"""How many times as long as in training an episode may take where nobody limits it."""
+FIRST_WORD, NEXT_WORD = 5.0, 30.0
+"""Seconds of an evaluation until it says how far it is, and from then on."""
+
+Say = Callable[[str], None]
 
 
-def summary(episodes: Sequence[Episode]) -> dict[str, Any]:
-    """What the episodes say together; success is null where the task does not tell."""
+def step_limit(asked: int = 0, longest: int = 0) -> int:
+    """Steps after which an evaluation cuts an episode, so that one without end does not go on for ever.
+
+    Args:
+      asked: by whoever configured it; 0: nobody.
+      longest: steps of the longest training episode. One that never ended is not known, and should not count:
+        it would be as long as the training.
+    """
+    return asked or max(LONGEST, TIMES * longest)
+
+
+def longest_episode(path: Path) -> int:
+    """Steps of the longest training episode that a run logged, 0 where nothing is known of any.
+
+    Args:
+      path: folder of the run, of a member or of a checkpoint, or an exported file, which has no history.
+    """
+    path = path.absolute()
+    folder = path.parent.parent if path.parent.name == "checkpoints" else path
+    rows = read_rows(folder / "episodes.jsonl") if folder.is_dir() else []
+    lengths = [row.get("length") for row in rows if row.get("kind", "train") == "train"]
+    return max((length for length in lengths if isinstance(length, int)), default=0)
+
+
+def progress(episodes: int, limit: int, say: Say) -> OnStep:
+    """What says now and then how far the episodes are, for `rollout`."""
+    due, slots, begun = time.monotonic() + FIRST_WORD, 0, 0
+
+    def on_step(step: Step, action: Mapping[str, np.ndarray], index: np.ndarray) -> None:
+        nonlocal due, slots, begun
+        slots, begun = slots + 1, max(begun, int(index.max()) + 1)
+        if time.monotonic() < due:
+            return
+        due = time.monotonic() + NEXT_WORD
+        over = begun - int(((index != IDLE) & ~step.is_last).sum())
+        far = f"{over:,} of {episodes:,} episodes are over after {slots:,} steps of each copy"
+        say(f"evaluation: {far}; an episode is cut short after {limit:,} steps")
+
+    return on_step
+
+
+def summary(episodes: Sequence[Episode], limit: int | None = None) -> dict[str, Any]:
+    """What the episodes say together; success is null where the task does not tell.
+
+    Args:
+      limit: steps after which they were cut short.
+    """
     returns, told = _returns(episodes), _told(episodes)
     return {
         "episodes": len(episodes),
@@ -35,6 +88,8 @@ def summary(episodes: Sequence[Episode]) -> dict[str, Any]:
         "return_interval": list(statistics.bootstrap(returns)),
         "return_iqm": statistics.iqm(returns),
         "length_mean": float(np.mean([e.length for e in episodes])),
+        "truncated_by_limit": _cut(episodes),
+        "step_limit": limit,
     }
 
 
@@ -55,9 +110,14 @@ def generalisation(episodes: Sequence[Episode], trained: Sequence[Episode]) -> d
         "train_episodes": len(trained),
         "train_success_rate": float(np.mean(told)) if told else None,
         "train_return_mean": float(np.mean(returns)),
+        "train_truncated_by_limit": _cut(trained),
         "generalisation_gap": gap.mean,
         "generalisation_interval": [gap.low, gap.high],
     }
+
+
+def _cut(episodes: Sequence[Episode]) -> int:
+    return sum(e.cut for e in episodes)
 
 
 def _returns(episodes: Sequence[Episode]) -> list[float]:
@@ -82,6 +142,8 @@ def over_members(results: Sequence[dict[str, Any]]) -> dict[str, Any]:
         "return_interval": list(statistics.bootstrap(column("return_mean"))),
         "return_iqm": statistics.iqm(column("return_mean")),
         "length_mean": float(np.mean(column("length_mean"))),
+        "truncated_by_limit": sum(column("truncated_by_limit")),
+        "step_limit": results[0]["step_limit"],
     }
 
 
@@ -93,6 +155,8 @@ def sentence(result: dict[str, Any]) -> str:
         low, high = result["success_interval"]
         text = f"success {result['success_rate']:.1%} [{low:.1%}, {high:.1%}], " + text
     text = f"{text} over {result['episodes']} episodes (95% intervals)"
+    if cut := cut_short(result):
+        text = f"{text}, {cut}"
     return text + _on_training_levels(result) if "generalisation_gap" in result else text
 
 
@@ -119,6 +183,12 @@ def beside(greedy: dict[str, Any], sampled: dict[str, Any]) -> str:
     return text + (": more than chance sets them apart" if better[mean] - worse[mean] > reach else "")
 
 
+def cut_short(result: dict[str, Any], count: str = "truncated_by_limit") -> str:
+    """How many episodes did not end by themselves, for people; nothing if all did."""
+    cut, limit = result[count], result["step_limit"]
+    return f"{cut} of them cut short after {limit:,} steps" if cut else ""
+
+
 def _on_training_levels(result: dict[str, Any]) -> str:
     """The end of the sentence about an agent that was trained on a set of levels."""
     success, gap = result["train_success_rate"], result["generalisation_gap"]
@@ -126,27 +196,48 @@ def _on_training_levels(result: dict[str, Any]) -> str:
     low, high = (format(end, form) for end in result["generalisation_interval"])
     text = f"return {result['train_return_mean']:.3f}"
     text = text if success is None else f"success {success:.1%}, {text}"
+    text = ", ".join(filter(None, (text, cut_short(result, "train_truncated_by_limit"))))
     count = result["train_episodes"]
     return f"; on {count} training levels {text}, generalisation gap {gap:{form}} [{low}, {high}]"
 
 
-def play(policy: Policy, env: VectorEnv, episodes: int, seed: int) -> dict[str, Any]:
-    """Play `episodes` episodes on the seeds `seed, seed + 1, ...` and sum them up."""
-    return summary(_played(policy, env, episodes, seed))
+def play(
+    policy: Policy, env: VectorEnv, episodes: int, seed: int, limit: int = LONGEST, say: Say | None = None
+) -> dict[str, Any]:
+    """Play `episodes` episodes on the seeds `seed, seed + 1, ...` and sum them up.
+
+    Args:
+      limit: steps after which an episode is cut short (`step_limit`).
+      say: where it says now and then how far it is.
+    """
+    return summary(_played(policy, env, episodes, seed, limit, say), limit)
 
 
-def _played(policy: Policy, env: VectorEnv, episodes: int, seed: int) -> list[Episode]:
-    return rollout(policy, env, range(seed, seed + episodes), key=seed)
+def _played(
+    policy: Policy, env: VectorEnv, episodes: int, seed: int, limit: int, say: Say | None
+) -> list[Episode]:
+    seeds = range(seed, seed + episodes)
+    on_step = progress(episodes, limit, say) if say else None
+    return rollout(policy, env, seeds, key=seed, max_steps=limit, on_step=on_step)
 
 
 def evaluate(
-    run: Path, *, episodes: int, seed: int, sampled: bool, num_envs: int, out: str, json: bool
+    run: Path,
+    *,
+    episodes: int,
+    seed: int,
+    sampled: bool,
+    num_envs: int,
+    out: str,
+    json: bool,
+    max_steps: int = 0,
 ) -> int:
     """Evaluate the newest checkpoint of a run, also on its training levels where it has a set; the exit code.
 
     Args:
       num_envs: copies of the environment (0: as many as suit the task).
       out: file for the episodes, a line of JSON each (empty: none).
+      max_steps: after which an episode is cut short (0: as the run is configured).
 
     Raises:
       CheckpointError: there is no agent in the folder.
@@ -164,10 +255,13 @@ def evaluate(
         env = envs.make(cfg.task, min(num_envs, episodes), parallel=cfg.env.parallel, **cfg.env.world)
         stack.callback(env.close)
         agree(str(run), cfg.task, spaces(player.agent), env)
-        played, trained = _played(player, env, episodes, seed), []
-        result = summary(played)
+        limit = step_limit(max_steps or cfg.eval.max_steps, longest_episode(run))
+        say: Say = lambda text: print(text, file=sys.stderr, flush=True)
+        played, trained = _played(player, env, episodes, seed, limit, say), []
+        result = summary(played, limit)
         if cfg.env.levels:
-            trained = _played(player, env, min(episodes, cfg.env.levels), FIRST_TRAINING_SEED)
+            levels = min(episodes, cfg.env.levels)
+            trained = _played(player, env, levels, FIRST_TRAINING_SEED, limit, say)
             result |= generalisation(played, trained)
         if file is not None:
             file.writelines(jsonlib.dumps(record(episode)) + "\n" for episode in [*played, *trained])
@@ -195,5 +289,6 @@ def record(episode: Episode) -> dict[str, Any]:
         "length": episode.length,
         "success": episode.success,
         "discount": episode.discount,
+        "cut": episode.cut,
         "seconds": episode.seconds,
     }

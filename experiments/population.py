@@ -197,8 +197,9 @@ class PopulationRun(Run):
         assert self.logger is not None
         results = []
         world = self.program.evaluation_world(episodes)
+        how = world, episodes, self.cfg.eval.seed, self.step_limit, self._notice
         for player, logger in zip(self._players(greedy=greedy), self.loggers, strict=True):
-            results.append(evaluate.play(player, world, episodes, self.cfg.eval.seed))
+            results.append(evaluate.play(player, *how))
             logger.metrics(evaluate.metrics(results[-1], greedy))
         told = evaluate.over_members(results)
         self.logger.metrics(evaluate.metrics(told, greedy))

@@ -323,7 +323,8 @@ class Run:
                 self._check(now // cfg.eval.until_every)
         if now >= self._next_eval:
             self._next_eval = next_multiple(now, cfg.eval.every)
-            self._evaluate(cfg.eval.during)
+            if cut := evaluate.cut_short(self._evaluate(cfg.eval.during)):
+                self._notice(f"evaluation at {now:,} steps: {cfg.eval.during} episodes, {cut}")
         if now >= self._next_report:
             self._next_report = next_multiple(now, cfg.report.every)
             self._try_report()
@@ -383,6 +384,12 @@ class Run:
         except CheckpointError as error:
             self._notice(str(error))
 
+    @property
+    def step_limit(self) -> int:
+        """Steps after which its evaluations cut an episode short."""
+        assert self.logger is not None
+        return evaluate.step_limit(self.cfg.eval.max_steps, self.logger.longest_episode)
+
     def _check(self, number: int) -> None:
         """See whether the agent has reached `until`; the run is done if it has."""
         assert self.logger is not None
@@ -397,7 +404,7 @@ class Run:
         goal, episodes = self.cfg.goal, self.cfg.eval.until_episodes
         assert goal is not None and self.logger is not None
         world = self.program.evaluation_world(episodes)
-        is_reached, mean = reached(goal, player, world, seeds(number, episodes))
+        is_reached, mean = reached(goal, player, world, seeds(number, episodes), self.step_limit)
         logger.metrics({f"until/{goal.metric}": mean})
         if is_reached:
             progress = self.loop.progress
@@ -409,7 +416,7 @@ class Run:
         assert self.logger is not None
         player = self.program.player(self.loop.state.params, self.loop.hyper, greedy=greedy)
         world = self.program.evaluation_world(episodes)
-        result = evaluate.play(player, world, episodes, self.cfg.eval.seed)
+        result = evaluate.play(player, world, episodes, self.cfg.eval.seed, self.step_limit, self._notice)
         self.logger.metrics(evaluate.metrics(result, greedy))
         return result
 

@@ -123,7 +123,208 @@ class CannotBeBuilt(Sound):
         raise TypeError("no licence")
 
 
-FAULTS = [env for env in Sound.__subclasses__()]
+class Bounds(Sound):
+    """Leaves its declared bounds by a little, in one entry."""
 
-for env in (Sound, *FAULTS):
+    def observe(self):
+        return {"count": self.count, "offset": self.offset + [0, np.float32(2.5 * (self.count == 3))]}
+
+
+class Exits(Sound):
+    def step(self, action):
+        if self.count == 2:
+            raise SystemExit(3)
+        return super().step(action)
+
+
+class ExitsAtReset(Sound):
+    def reset(self, *, seed=None, options=None):
+        import sys
+
+        sys.exit("no display")
+
+
+class ExitsWhenBuilt(Sound):
+    def __init__(self):
+        import sys
+
+        sys.exit("no licence")
+
+
+class Interrupts(Sound):
+    """Raises what Ctrl-C raises, although nobody pressed it."""
+
+    def step(self, action):
+        raise KeyboardInterrupt("window closed")
+
+
+class IsInterrupted(Sound):
+    """Somebody presses Ctrl-C meanwhile."""
+
+    def step(self, action):
+        import signal
+
+        signal.raise_signal(signal.SIGINT)
+
+
+class OldReset(Sound):
+    """Two numbers, which would pass for a pair."""
+
+    observation_space = spaces.Box(-1, 1, (2,), np.float32)
+
+    def reset(self, *, seed=None, options=None):
+        return super().reset(seed=seed)[0]["offset"]
+
+
+class OldSeed(Sound):
+    def seed(self, seed=None):
+        pass
+
+    def reset(self):
+        return self.observe()
+
+
+class OldStep(Sound):
+    def step(self, action):
+        obs, reward, terminated, truncated, info = super().step(action)
+        return obs, reward, terminated or truncated, info
+
+
+class OldStepWithLimit(OldStep):
+    """The same below a wrapper of Gymnasium."""
+
+
+class NoStep(Sound):
+    def step(self, action):
+        super().step(action)
+
+
+class OddInfo(Sound):
+    def step(self, action):
+        return *super().step(action)[:4], "solved"
+
+
+class NoReward(Sound):
+    def step(self, action):
+        obs, _, *rest = super().step(action)
+        return obs, None, *rest
+
+
+class ComplexReward(Sound):
+    def step(self, action):
+        obs, reward, *rest = super().step(action)
+        return obs, reward + 0j, *rest
+
+
+class HugeReward(Sound):
+    def step(self, action):
+        obs, _, *rest = super().step(action)
+        return obs, 10**400, *rest
+
+
+class NoFlag(Sound):
+    """An episode that would never end."""
+
+    def step(self, action):
+        obs, reward, _, truncated, info = super().step(action)
+        return obs, reward, None, truncated, info
+
+
+class ArrayFlag(Sound):
+    def step(self, action):
+        obs, reward, terminated, truncated, info = super().step(action)
+        return obs, reward, terminated, np.array([truncated, truncated]), info
+
+
+class Endless(Sound):
+    def step(self, action):
+        obs, reward, _, _, info = super().step(action)
+        self.count %= 12
+        return obs, reward, False, False, info
+
+
+class Part:
+    def __init__(self, name):
+        self.name = name
+
+
+class ByAddress(Sound):
+    """Its parts are in the order of their addresses, as in a set."""
+
+    observation_space = spaces.MultiDiscrete([8] * 8)
+
+    def reset(self, *, seed=None, options=None):
+        self.parts = [Part(i) for i in range(8)]
+        return super().reset(seed=seed)
+
+    def observe(self):
+        return np.array([part.name for part in sorted(self.parts, key=id)])
+
+
+class ByAddressOnce(ByAddress):
+    """The same, for everything in one process alike."""
+
+    order = sorted((Part(i) for i in range(8)), key=id)
+
+    def observe(self):
+        return np.array([part.name for part in self.order])
+
+
+class ByHash(Sound):
+    """Differs from process to process, unless PYTHONHASHSEED is set."""
+
+    def observe(self):
+        place = list({f"tree {i}" for i in range(20)}).index("tree 7") / 20
+        return {"count": self.count, "offset": np.array([place, self.offset[0]], np.float32)}
+
+
+FAULTS = [env for env in Sound.__subclasses__() if env is not IsInterrupted]
+
+
+# What is odd, but says all that is needed.
+
+
+class ArrayFlags(Sound):
+    """Arrays of one entry, as from a batch of one."""
+
+    def step(self, action):
+        obs, reward, terminated, truncated, info = super().step(action)
+        return obs, np.array(reward), np.array([terminated]), np.array(truncated), info
+
+
+class NoInfo(Sound):
+    def reset(self, *, seed=None, options=None):
+        return super().reset(seed=seed)[0], None
+
+    def step(self, action):
+        return *super().step(action)[:4], None
+
+
+class SaysSuccess(Sound):
+    """As `said` has it."""
+
+    said = {}
+
+    def step(self, action):
+        return *super().step(action)[:4], dict(self.said)
+
+
+class Prints(Sound):
+    def step(self, action):
+        import os
+
+        print("a step", flush=True)
+        os.write(1, b"from native code\n")
+        return super().step(action)
+
+
+class FailsToClose(Sound):
+    def close(self):
+        raise SystemExit("the server is gone")
+
+
+ODD = [env for env in Sound.__subclasses__() if env not in (*FAULTS, IsInterrupted)]
+
+for env in (Sound, *FAULTS, *ODD, ByAddressOnce, IsInterrupted):
     gymnasium.register(f"{env.__name__}-v0", entry_point=env)
+gymnasium.register("OldStepWithLimit-v0", entry_point=OldStepWithLimit, max_episode_steps=50)

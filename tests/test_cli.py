@@ -1,6 +1,7 @@
 """The command line: precedence, where runs go, and one sentence for every mistake."""
 
 import json
+import os
 import re
 import subprocess
 import sys
@@ -263,6 +264,41 @@ def test_envs_checks_a_task(capsys):
     assert "declared" in capsys.readouterr().out
 
 
+def test_what_a_world_prints_stays_out_of_json():
+    command = ["envs", "--check", "gymnasium:faulty_env:Prints-v0", "--json"]
+    path = os.pathsep.join([str(ROOT), str(ROOT / "tests")])
+    run = [sys.executable, "-m", "experiments.cli", *command]
+    done = subprocess.run(run, capture_output=True, text=True, env={**os.environ, "PYTHONPATH": path})
+    assert done.returncode == 0 and json.loads(done.stdout)["ok"]
+    assert "a step" in done.stderr and "from native code" in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("printed", "out", "err"),
+    [
+        (["a\n", "b", "\n", '{"x": 1}', "\n"], '{"x": 1}\n', "a\nb\n"),
+        (['a\n{"x"', ": 1}\n"], '{"x": 1}\n', "a\n"),
+        (["a\n", "\n"], "", "a\n\n"),
+        ([], "", ""),
+    ],
+)
+def test_only_json_is_left_of_what_is_printed(capsys, printed, out, err):
+    with cli.json_alone():
+        for text in printed:
+            print(text, end="")
+    assert capsys.readouterr() == (out, err)
+
+
+def test_the_doctor_warns_of_a_world_without_end(capsys):
+    assert main(["doctor", "--task", "gymnasium:faulty_env:Endless-v0", "--json"]) == 0
+    (warning,) = [w for w in json.loads(capsys.readouterr().out)["warnings"] if "No episode" in w]
+    assert "Endless-v0 ended in 1,000 random steps; it declares no time limit" in warning
+    for task in ("gymnasium:faulty_env:Sound-v0", "minigrid:DoorKey-5x5", "grid:Catch"):
+        assert doctor.plan(task, presets.build("quickstart"))["ends"] == ""
+    raising = doctor.plan("gymnasium:faulty_env:Raises-v0", presets.build("quickstart"))
+    assert raising["ends"].startswith("It cannot be played: gymnasium:faulty_env:Raises-v0, copy 0, step 3")
+
+
 def test_a_broken_environment_fails_its_check(capsys, monkeypatch):
     broken = [envs.Finding("flags", "fail", "is_first and is_last coincide")]
     monkeypatch.setattr(envs, "check", lambda task: broken)
@@ -367,7 +403,8 @@ def test_eval_hands_over_how_to_judge(monkeypatch):
     seen = {}
     monkeypatch.setattr(evaluate, "evaluate", lambda run, **rest: seen.update(run=run, **rest) or 0)
     assert main(["eval", "runs/x", "--episodes", "3", "--seed", "1000", "--sampled"]) == 0
-    how = {"episodes": 3, "seed": 1000, "sampled": True, "num_envs": 0, "out": "", "json": False}
+    how = {"episodes": 3, "seed": 1000, "sampled": True, "num_envs": 0, "max_steps": 0}
+    how |= {"out": "", "json": False}
     assert seen == {"run": Path("runs/x"), **how}
 
 

@@ -163,8 +163,9 @@ def test_recorded_actions_lead_to_the_recorded_rewards(made):
     folder = made[0] / "transcripts" / TASK / "random"
     seat = Seat(lambda: envs.make(TASK, 1), lambda env, seed, file: Random(env.act_space))
     played = read(folder / "2.jsonl")
-    observations, _ = seen(seat, played)
+    observations = seen(seat, played).observations
     assert len(observations) == len(played.steps) == played.result["length"] + 1
+    assert seen(seat, played).astray is None
 
 
 def test_asked_again_nothing_is_played_and_nothing_changes(made, capsys):
@@ -462,3 +463,33 @@ def test_actions_in_words():
     assert named({"action": 1}, ("left", "right")) == "right"
     assert named({"action": 3}, None) == "3"
     assert named({"push": [0.12345, -1.0], "jump": 1}, None) == "[0.123, -1], 1"
+
+
+@pytest.mark.parametrize("task", ["gymnasium:faulty_env:Endless-v0", "gymnasium:faulty_env:IgnoresSeed-v0"])
+def test_worlds_without_end_or_seed_are_compared_and_said(tmp_path, monkeypatch, capsys, task):
+    monkeypatch.setattr("experiments.compare.options.LONGEST", 30)
+    asked = CompareOptions(task=(task,), agents=("random",), episodes=2, out=str(tmp_path))
+    assert compare(asked) == 0
+    said, page = capsys.readouterr().err, (tmp_path / "report.html").read_text()
+    assert "at the latest after 30 steps" in page
+    endless, astray = "Endless" in task, "this world went another way at step 0"
+    assert ("2 of them cut short by the limit of steps" in said) == ("2 cut short" in page) == endless
+    assert (astray in page) == ("not all of these worlds are functions of their seed" in page) != endless
+
+
+@pytest.mark.parametrize(
+    ("change", "astray"),
+    [
+        ({}, None),
+        ({"reward": 0.5}, 1),
+        ({"seen": "00000000"}, 1),
+        ({"is_last": True}, 1),
+        ({"seen": None}, None),
+    ],
+)
+def test_where_an_episode_played_again_went_another_way(tmp_path, change, astray):
+    seat = Seat(lambda: envs.make("probe:delayed", 1), lambda env, seed, file: Random(env.act_space))
+    play(seat, [3], tmp_path, max_steps=None, say=pytest.fail)
+    played = read(tmp_path / "3.jsonl")
+    lines = [line | (change if line.get("step") == 1 else {}) for line in played.lines]
+    assert seen(seat, played._replace(lines=tuple(lines))).astray == astray

@@ -52,6 +52,12 @@ def test_scores_are_of_finished_episodes_and_costs_of_all():
     assert row["errors"] == {"it broke": 1}
 
 
+def test_episodes_cut_short_are_counted():
+    row = results.summary(3, [episode(0, None, cut=True), episode(1, None), errored(2)])
+    assert row["truncated_by_limit"] == 1
+    assert results.summary(3, [])["truncated_by_limit"] == 0
+
+
 def test_repeated_replies_are_counted_and_take_no_time():
     again = call(TOKENS | {"input": 0, "output": 0}, repeated=True, replayed=True)
     played = [episode(0, True, 1.0, decision(0, call(TOKENS)), decision(1, again))]

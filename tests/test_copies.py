@@ -1,5 +1,6 @@
 """Copies: what a slot tells, and processes that are as good as a loop."""
 
+import faulty_env
 import numpy as np
 import pytest
 from test_vector import SOUND, go
@@ -11,6 +12,50 @@ from envs.api import EnvError, Space, UnsupportedSpace
 def test_success_is_nan_until_told():
     env = envs.make("minigrid:Empty-5x5")
     assert np.isnan(env.reset([0]).obs["log/success"])
+
+
+@pytest.mark.parametrize(
+    ("info", "success"),
+    [
+        ({"success": True}, 1),
+        ({"is_success": np.bool_(False)}, 0),
+        ({"success": 0.0}, 0),
+        ({"success": np.array(1)}, 1),
+        ({"success": np.array([True])}, 1),
+        ({"success": [1]}, 1),
+        ({"success": np.array(["True"])}, 1),
+        ({"success": "true"}, 1),
+        ({"is_success": "False"}, 0),
+        ({"success": " no "}, 0),
+        ({"success": None}, None),
+        ({"success": None, "is_success": True}, 1),
+        ({"success": float("nan")}, None),
+        ({}, None),
+    ],
+)
+def test_success_counts_where_it_is_yes_or_no(monkeypatch, info, success):
+    env = saying(monkeypatch, info)
+    told = go(env, 0).obs["log/success"][0]
+    assert np.isnan(told) if success is None else told == success
+
+
+@pytest.mark.parametrize("said", ["almost", [1, 0], np.zeros(2), object(), {}, [[1], [1, 2]], b"yes", 1j])
+def test_success_that_is_neither_is_ignored_with_one_warning(monkeypatch, said):
+    env = saying(monkeypatch, {"success": said, "is_success": True})
+    with pytest.warns(
+        UserWarning, match=r"info\['success'\] is .*neither yes nor no: it is ignored"
+    ) as warned:
+        assert go(env, 0).obs["log/success"][0] == 1  # the other one says it
+        go(env, 0)
+    assert len(warned) == 1
+
+
+def saying(monkeypatch, info):
+    """One copy, at the start of an episode, that has this info in every step."""
+    monkeypatch.setattr(faulty_env.SaysSuccess, "said", info)
+    env = envs.make("gymnasium:faulty_env:SaysSuccess-v0")
+    env.reset([0])
+    return env
 
 
 def test_processes_give_the_same_stream():
@@ -47,7 +92,11 @@ def test_a_reading_of_a_key_that_is_not_there_is_refused(parallel):
 
 @pytest.mark.parametrize(
     ("fault", "message"),
-    [("Raises", "copy 0, step 3 .*ZeroDivisionError"), ("Dies", "the process of a copy died")],
+    [
+        ("Raises", "copy 0, step 3 .*ZeroDivisionError"),
+        ("Exits", "copy 0, step 3 .*SystemExit: 3, which would end the program"),
+        ("Dies", "the process of a copy died"),
+    ],
 )
 def test_faults_in_processes(fault, message, capfd):
     env = envs.make(f"gymnasium:faulty_env:{fault}-v0", 2, parallel=True)

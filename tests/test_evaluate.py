@@ -7,17 +7,17 @@ import pytest
 
 import dreamer
 import envs
-from dreamer.config import Config, EnvConfig
+from dreamer.config import Config, EnvConfig, EvalConfig
 from envs.api import FIRST_TRAINING_SEED
 from envs.rollout import Episode, Random
 from experiments import cli, evaluate
 
 KEYS = {
     *("episodes", "seed", "success_rate", "success_interval", "return_mean", "return_interval"),
-    *("return_iqm", "length_mean"),
+    *("return_iqm", "length_mean", "truncated_by_limit", "step_limit"),
 }
 ON_LEVELS = {
-    *("train_episodes", "train_success_rate", "train_return_mean"),
+    *("train_episodes", "train_success_rate", "train_return_mean", "train_truncated_by_limit"),
     *("generalisation_gap", "generalisation_interval"),
 }
 
@@ -61,6 +61,53 @@ def test_play_uses_the_seeds_it_was_given():
     policy = Random(env.act_space)
     assert evaluate.play(policy, env, 10, seed=5) == evaluate.play(policy, env, 10, seed=5)
     assert evaluate.play(policy, env, 10, seed=5)["seed"] == 5
+
+
+# Episodes without end.
+
+
+@pytest.mark.parametrize(
+    ("asked", "longest", "limit"),
+    [(0, 0, 10_000), (0, 999, 10_000), (0, 2500, 25_000), (50, 2500, 50), (200_000, 1, 200_000)],
+)
+def test_the_limit_is_what_was_asked_for_or_follows_from_training(asked, longest, limit):
+    assert evaluate.step_limit(asked, longest) == limit
+
+
+def test_the_longest_episode_of_a_run_is_found_from_its_folder_or_a_checkpoint(tmp_path):
+    checkpoint, file = tmp_path / "checkpoints" / "step-000000000010", tmp_path / "agent.safetensors"
+    checkpoint.mkdir(parents=True)
+    file.touch()
+    assert evaluate.longest_episode(tmp_path) == 0
+    rows = [{"length": 7}, {"length": None}, {"length": "8"}, {}, {"length": 3, "kind": "train"}]
+    rows.append({"length": 90, "kind": "eval"})
+    (tmp_path / "episodes.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows) + '{"len')
+    found = [evaluate.longest_episode(path) for path in (tmp_path, checkpoint, file, tmp_path / "no")]
+    assert found == [7, 7, 0, 0]
+
+
+def test_episodes_cut_short_are_counted_and_said():
+    env = envs.make("gymnasium:faulty_env:Endless-v0", 3)
+    result = evaluate.play(Random(env.act_space), env, 5, seed=0, limit=1200)
+    assert (result["truncated_by_limit"], result["step_limit"], result["length_mean"]) == (5, 1200, 1200)
+    assert evaluate.sentence(result).endswith(
+        "over 5 episodes (95% intervals), 5 of them cut short after 1,200 steps"
+    )
+    together = evaluate.over_members([result, result | {"truncated_by_limit": 2}])
+    assert (together["truncated_by_limit"], together["step_limit"]) == (7, 1200)
+    assert "cut short" not in evaluate.sentence(result | {"truncated_by_limit": 0})
+
+
+def test_a_long_evaluation_says_how_far_it_is(monkeypatch):
+    monkeypatch.setattr(evaluate, "FIRST_WORD", 0.0)
+    said, env = [], envs.make("gymnasium:faulty_env:Sound-v0", 2)
+    evaluate.play(Random(env.act_space), env, 5, seed=0, limit=1000, say=said.append)
+    limit = "an episode is cut short after 1,000 steps"
+    assert said == [f"evaluation: 0 of 5 episodes are over after 1 steps of each copy; {limit}"]
+    monkeypatch.setattr(evaluate, "NEXT_WORD", 0.0)
+    evaluate.play(Random(env.act_space), env, 5, seed=0, limit=1000, say=said.append)
+    over = [int(text.split()[1]) for text in said[1:]]
+    assert over == sorted(over) and over[0] == 0 and over[-1] == 5
 
 
 # The worlds of training.
@@ -116,7 +163,8 @@ def test_every_episode_is_a_line(run, tmp_path, capsys):
     assert run("minigrid:Empty-5x5")(f"--episodes 6 --seed 3 --out {out} --json") == 0
     result, lines = json.loads(capsys.readouterr().out), read(out)
     assert result.keys() == KEYS
-    assert {tuple(line) for line in lines} == {("seed", "return", "length", "success", "discount", "seconds")}
+    columns = ("seed", "return", "length", "success", "discount", "cut", "seconds")
+    assert {tuple(line) for line in lines} == {columns}
     assert [line["seed"] for line in lines] == list(range(3, 9))
     assert all(line["success"] == (line["return"] > 0) == (line["discount"] == 0) for line in lines)
     assert result["return_mean"] == pytest.approx(sum(line["return"] for line in lines) / 6)
@@ -135,6 +183,29 @@ def test_a_run_with_levels_is_also_judged_on_them(run, tmp_path, capsys, task, e
     assert result["train_success_rate"] == sum(line["success"] for line in lines[episodes:]) / played
     gap = result["train_success_rate"] - result["success_rate"]
     assert result["generalisation_gap"] == pytest.approx(gap)
+
+
+def test_a_world_without_end_is_left_at_the_limit_of_the_command(run, capsys):
+    command = run("gymnasium:faulty_env:Endless-v0", levels=2)
+    assert command("--episodes 3 --max-steps 40 --json") == 0
+    result = json.loads(capsys.readouterr().out)
+    assert (result["truncated_by_limit"], result["train_truncated_by_limit"], result["step_limit"]) == (
+        3,
+        2,
+        40,
+    )
+    assert command("--episodes 3 --max-steps 40") == 0
+    out = capsys.readouterr().out
+    assert "3 of them cut short after 40 steps; on 2 training levels" in out
+    assert "2 of them cut short after 40 steps, generalisation gap" in out
+
+
+def test_the_limit_of_a_run_holds_where_the_command_has_none(run, capsys, monkeypatch):
+    command = run("gymnasium:faulty_env:Endless-v0")
+    player = dreamer.load("anything", greedy=True)
+    monkeypatch.setattr(player, "config", Config(player.config.task, 1000, eval=EvalConfig(max_steps=30)))
+    assert command("--episodes 2 --json") == 0
+    assert json.loads(capsys.readouterr().out)["step_limit"] == 30
 
 
 def test_without_levels_nothing_is_said_of_them(run, capsys):

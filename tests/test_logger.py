@@ -50,6 +50,18 @@ def test_rows_carry_their_clocks_and_only_json(tmp_path, clock):
     ]
 
 
+def test_the_longest_training_episode_is_known_also_after_a_resume(tmp_path, clock):
+    with quiet(tmp_path, clock) as log:
+        assert log.longest_episode == 0
+        for steps, length, kind in ((10, 9, "train"), (20, 4, "train"), (30, 50, "eval"), (40, 12, "train")):
+            log.tick(steps, 0)
+            log.episode({"return": 0.0, "length": length, "kind": kind})
+        assert log.longest_episode == 12
+    with quiet(tmp_path, clock) as log:
+        log.rewind(30)
+        assert log.longest_episode == 9
+
+
 def test_an_episode_has_four_fields_and_what_else_is_known(tmp_path, clock):
     with quiet(tmp_path, clock) as log:
         log.tick(10, 0)

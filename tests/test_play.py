@@ -130,6 +130,37 @@ def test_a_world_of_the_host_is_it_too(pole):
     assert_is_world(pole, 0, [0, 1, 1, 0, 1])
 
 
+def test_a_world_that_goes_another_way_when_it_is_played_again_is_said_once(pole, monkeypatch):
+    play(pole, 0, 1, 0, 1)
+    pole.rewind(2)
+    assert play(pole, 0)["note"] == ""
+    reset = pole._env.reset
+    monkeypatch.setattr(pole._env, "reset", lambda seeds: reset([seeds[0] + 1]))
+    pole.rewind(2)
+    state = play(pole, 1)
+    assert state["note"].startswith(
+        "Played again from its seed the world went another way (observation 'vector' differs after 0 steps)"
+    )
+    pole.rewind(1)
+    assert play(pole, 1)["note"] == state["note"] and play(pole, 1)["t"] == 3
+    pole.new(0)
+    assert pole.state()["note"] == ""
+
+
+def test_a_world_that_ends_on_the_way_back_is_refused(pole, monkeypatch):
+    play(pole, 0, 1, 0, 1)
+    pole.rewind(3)
+    step = pole._env.step
+    monkeypatch.setattr(pole._env, "step", lambda action: step(action)._replace(is_last=np.ones(1, bool)))
+    with pytest.raises(
+        Refused, match="is_last differs after 1 steps.*It ended on the way: begin a new episode"
+    ):
+        pole.act(0)
+    assert pole.state()["t"] == 3
+    monkeypatch.undo()
+    assert play(pole, 0)["t"] == 4
+
+
 def test_a_new_episode_is_that_of_its_seed(pole):
     pole.new(7)
     play(pole, 1)

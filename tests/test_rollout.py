@@ -54,6 +54,24 @@ def test_discount_says_whether_anything_could_follow(action, max_steps, length, 
     assert [(e.length, e.discount) for e in episodes] == [(length, discount)] * 5
 
 
+@pytest.mark.parametrize(
+    ("action", "max_steps", "cut"),
+    [(1, None, False), (1, 5, False), (1, 4, True), (0, 12, False), (0, 11, True)],
+)
+def test_cut_is_what_had_not_ended_at_the_limit(action, max_steps, cut):
+    episodes = rollout(Always(action), envs.make(SOUND, 2), range(5), max_steps=max_steps)
+    assert [e.cut for e in episodes] == [cut] * 5
+
+
+@pytest.mark.parametrize("num_envs", [1, 2, 5])
+def test_a_world_without_end_is_left_at_the_limit(num_envs):
+    env = envs.make("gymnasium:faulty_env:Endless-v0", num_envs)
+    episodes = rollout(Always(1), env, range(5), max_steps=20)
+    assert [(e.seed, e.length, e.return_, e.cut, e.discount) for e in episodes] == [
+        (seed, 20, 20.0, True, 1.0) for seed in range(5)
+    ]
+
+
 @pytest.mark.parametrize("num_envs", [2, 3, 8, 32])
 def test_result_does_not_depend_on_the_number_of_copies(num_envs):
     seeds = [*range(20), 3, 3]

@@ -73,6 +73,7 @@ def test_the_folder_has_what_every_tool_expects(finished):
     result = json.loads((finished / "result.json").read_text())
     assert result["env_steps"] == 160 and result["updates"] == 120 * 4 // 16
     assert result["episodes"] == 8
+    assert (result["truncated_by_limit"], result["step_limit"]) == (0, 10_000)
 
 
 def test_load_gives_the_agent_of_the_newest_checkpoint(finished):

@@ -135,6 +135,23 @@ def test_returned_arrays_are_not_written_again():
         ("WrongClass", "step 3 .*: observation 'count' contains 13, expected one of 0..12"),
         ("NaNReward", "step 4 .*: the reward contains nan, expected a finite number"),
         ("ArrayReward", r"step 1 .*: the reward is array\(\[0.\]\), expected a number"),
+        ("NoReward", "step 1 .*: the reward is None, expected a number"),
+        ("ComplexReward", "step 1 .*: the reward is 0j, expected a number"),
+        ("HugeReward", r"step 1 .*: the reward is 10+\.\.\., expected a number"),
+        ("NoFlag", "step 1 .*: terminated is None, expected true or false"),
+        ("ArrayFlag", r"step 1 .*: truncated is array\(\[False, False\]\), expected true or false"),
+        ("OddInfo", "step 1 .*: the info is 'solved', expected a dict"),
+        ("OldReset", r"step 0 .*: its reset gives array\(\[.*expected a pair: observation, info \(a dict\)"),
+        ("OldSeed", "step 0 .*: its reset takes no 'seed', expected reset.self, .*, seed=None, options=None"),
+        (
+            "OldStep",
+            "step 1 .*: its step gives 4 values, expected 5: .*the old Gym has one 'done'",
+        ),
+        ("OldStepWithLimit", "step 1 .*: its step gives 4 values, expected 5: .*the old Gym has one 'done'"),
+        ("NoStep", "step 1 .*: its step gives None, expected 5: "),
+        ("Exits", r"step 3 .*: it raised SystemExit: 3, which would end the program \(.*faulty_env.py:\d+\)"),
+        ("ExitsAtReset", "step 0 .*: it raised SystemExit: no display, which would end the program"),
+        ("Interrupts", "step 1 .*: it raised KeyboardInterrupt: window closed, which would end the program"),
         ("Raises", r"step 3 .*: it raised ZeroDivisionError: division by zero \(.*faulty_env.py:\d+\)$"),
     ],
 )
@@ -145,6 +162,39 @@ def test_fault_names_task_copy_step_and_what_was_expected(fault, message):
         for _ in range(6):
             go(env, 0)
     assert "\n" not in str(error.value)
+
+
+def test_ctrl_c_is_not_the_fault_of_an_environment():
+    env = envs.make("gymnasium:faulty_env:IsInterrupted-v0", 2)
+    env.reset()
+    with pytest.raises(KeyboardInterrupt):
+        go(env, 0)
+
+
+@pytest.mark.parametrize("parallel", [False, True])
+def test_an_environment_that_exits_when_built_is_refused(parallel):
+    with pytest.raises(EnvError, match="ExitsWhenBuilt-v0 cannot be built: it raised SystemExit: no licence"):
+        envs.make("gymnasium:faulty_env:ExitsWhenBuilt-v0", 2, parallel=parallel)
+
+
+def test_flags_and_rewards_in_arrays_of_one_entry_are_read():
+    env = envs.make("gymnasium:faulty_env:ArrayFlags-v0")
+    env.reset([0])
+    steps = [go(env, 1) for _ in range(5)]
+    assert [float(step.reward[0]) for step in steps] == [1.0] * 5
+    assert [bool(step.is_terminal[0]) for step in steps] == [False] * 4 + [True]
+
+
+def test_an_environment_may_give_no_info():
+    env = envs.make("gymnasium:faulty_env:NoInfo-v0")
+    assert np.isnan(env.reset([0]).obs["log/success"][0])
+    assert np.isnan(go(env, 0).obs["log/success"][0])
+
+
+def test_one_that_fails_to_close_is_warned_about():
+    env = envs.make("gymnasium:faulty_env:FailsToClose-v0", 2)
+    with pytest.warns(UserWarning, match="closing an environment failed: it raised SystemExit: the server"):
+        env.close()
 
 
 def test_faults_are_complete():

@@ -56,7 +56,7 @@ def compare(options: CompareOptions) -> int:
         )
         _make(out)
         question.ask(out, asked)
-        entries, stopped = _played(asked, agents, out, stop, say)
+        entries, stopped = _played(asked, agents, out, options.limit, stop, say)
     found, timings = _summed(asked, entries, absent, options)
     results.write(out, found, timings)
     from experiments.compare import page
@@ -107,7 +107,7 @@ def _make(out: Path) -> None:
 
 
 def _played(
-    asked: Question, agents: Sequence[Contestant], out: Path, stop: threading.Event, say: Say
+    asked: Question, agents: Sequence[Contestant], out: Path, limit: int, stop: threading.Event, say: Say
 ) -> tuple[list[Entry], str]:
     """Play every agent on every task; what was played, and why not all of it was."""
     entries: list[Entry] = []
@@ -120,7 +120,7 @@ def _played(
             seat = agent.seat(task)
             try:
                 said = lambda text, agent=agent, task=task: say(f"{agent.name} on {task}: {text}")
-                play(seat, asked.seeds, folder, max_steps=asked.max_steps or None, say=said, stop=stop)
+                play(seat, asked.seeds, folder, max_steps=limit, say=said, stop=stop)
             except Stopped as why:
                 stopped = str(why)
             seats[agent.name], played[agent.name] = seat, transcript.read_all(folder, asked.seeds)
@@ -181,6 +181,8 @@ def _sentence(row: Mapping[str, Any]) -> str:
         low, high = row["success_interval"]
         parts.insert(0, f"success {row['success_rate']:.1%} [{low:.1%}, {high:.1%}]")
     parts.append(f"{row['finished']} of {row['planned']} episodes")
+    if row["truncated_by_limit"]:
+        parts.append(f"{row['truncated_by_limit']} of them cut short by the limit of steps")
     if row["errored"]:
         parts.append(f"{row['errored']} errored")
     if row["calls"]:

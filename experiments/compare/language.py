@@ -165,7 +165,7 @@ class Speaker:
                 notes=[n for s in before for n in memory.notes(read(folder / f"{s}.jsonl").lines)],
                 transcript=file,
                 sample=f"{task}/{seed}",
-                max_steps=options.max_steps or None,
+                max_steps=options.limit,
             )
 
         def after(file: Writer, episode: Episode) -> None:

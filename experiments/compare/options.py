@@ -5,6 +5,7 @@ from typing import Annotated, Literal
 
 from dreamer.config import Count, Natural, Seed, check_seeds
 from dreamer.schema import ConfigError, Range, Section
+from envs.rollout import LONGEST
 
 Amount = Annotated[float, Range(0)]
 
@@ -24,7 +25,7 @@ class CompareOptions(Section):
     out: str = "comparison"
     """Folder of transcripts, results and report; the same question asked again goes on there."""
     max_steps: Natural = 0
-    """Every episode ends after so many steps; 0 leaves it to the task."""
+    """Every episode ends after so many steps; 0 leaves it to the task, up to 10,000."""
     concurrency: Count = 4
     """Episodes that a language model plays at a time."""
     ppo_steps: Natural = 0
@@ -65,6 +66,11 @@ class CompareOptions(Section):
     """Price of this machine, for what training costs; 0: not computed."""
     json: bool = False
     """Print the results as one JSON object, and nothing else on standard output."""
+
+    @property
+    def limit(self) -> int:
+        """Steps after which an episode is cut short."""
+        return self.max_steps or LONGEST
 
     @property
     def seeds(self) -> range:

@@ -43,7 +43,9 @@ def write(
         for task in asked.tasks
     ]
     plays = [shown for task in asked.tasks for shown in _plays(task, by_task[task])]
-    return pages.write(path, "contest.html", asked=asked, options=options, tasks=tasks, plays=plays)
+    astray = any(player["astray"] for play in plays for player in play["players"])
+    told = {"asked": asked, "options": options, "tasks": tasks, "plays": plays, "astray": astray}
+    return pages.write(path, "contest.html", **told)
 
 
 def _task(

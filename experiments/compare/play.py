@@ -7,6 +7,7 @@ on which others were played before it, in which order or how many at a time.
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import queue
 import threading
 import time
@@ -18,7 +19,7 @@ from typing import Any
 
 import numpy as np
 
-from envs.api import Policy, Step, VectorEnv
+from envs.api import LOG_PREFIX, Policy, Step, VectorEnv
 from envs.rollout import Episode, rollout
 from experiments.compare.transcript import Together, Writer, read
 from experiments.llm.budget import BudgetSpent
@@ -77,6 +78,7 @@ class Recorded:
     def act(self, carry: Any, step: Step, *, key: Any) -> tuple[Mapping[str, np.ndarray], Any]:
         line: dict[str, Any] = {"step": self._step, "reward": float(step.reward[0])}
         line |= {"is_last": bool(step.is_last[0]), "is_terminal": bool(step.is_terminal[0])}
+        line["seen"] = digest(step.obs)
         if self._step and (line["is_last"] or self._step == self._max_steps):
             self._file.write(line)
             return self._action, carry
@@ -104,6 +106,14 @@ class Stoppable:
             raise Stopped("it was stopped")
         self.ended = bool(step.is_last[0])
         return self._policy.act(carry, step, key=key)
+
+
+def digest(obs: Mapping[str, np.ndarray]) -> str:
+    """What tells one observation of a single copy from another, in a few letters."""
+    found = hashlib.blake2b(digest_size=4)
+    for key in sorted(key for key in obs if not key.startswith(LOG_PREFIX)):
+        found.update(np.ascontiguousarray(obs[key]).tobytes())
+    return found.hexdigest()
 
 
 def named(act: Mapping[str, Any], names: Sequence[str] | None) -> str:

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from envs.api import LOG_PREFIX, Step, VectorEnv
 from envs.draw import is_drawable, picture
 from envs.rollout import rollout
-from experiments.compare.play import Seat
+from experiments.compare.play import Seat, digest
 from experiments.compare.transcript import Played
 from experiments.llm.transcript import COUNTED as SLIPS
 
@@ -18,6 +19,10 @@ MOST_FRAMES = 200
 """Of an episode; the first ones are shown."""
 TILE = 12
 """Pixels of a cell of a grid."""
+ASTRAY = (
+    "Played again from its seed, this world went another way at step {}: it is not a function of its seed "
+    "and actions, and the pictures are not those of the episode."
+)
 WORDS = 600
 """Characters of a reply that are shown."""
 
@@ -37,12 +42,26 @@ class Again:
         return {k: np.array([act[k]], space.dtype) for k, space in self._spaces.items()}, carry + 1
 
 
-def seen(seat: Seat, played: Played) -> tuple[list[dict[str, np.ndarray]], VectorEnv]:
-    """The observations of an episode, at most `MOST_FRAMES`, and the (closed) environment they are of."""
+class Seen(NamedTuple):
+    """An episode that was played again."""
+
+    observations: list[dict[str, np.ndarray]]
+    """At most `MOST_FRAMES`."""
+    env: VectorEnv
+    """The (closed) environment they are of."""
+    astray: int | None
+    """The step from which on it is not what was recorded; None: it is."""
+
+
+def seen(seat: Seat, played: Played) -> Seen:
+    """Do what was done in an episode again, from its seed."""
     env = seat.make_env()
     found: list[dict[str, np.ndarray]] = []
+    differing: list[int] = []
 
     def keep(step: Step, action: Mapping[str, np.ndarray], index: np.ndarray) -> None:
+        if len(found) < len(played.steps) and _differs(step, played.steps[len(found)]):
+            differing.append(len(found))
         found.append({k: np.array(v[0]) for k, v in step.obs.items() if not k.startswith(LOG_PREFIX)})
 
     acts = [seat.act(line) for line in played.decisions[: MOST_FRAMES - 1]]
@@ -50,7 +69,14 @@ def seen(seat: Seat, played: Played) -> tuple[list[dict[str, np.ndarray]], Vecto
         rollout(Again(acts, env), env, [played.seed], on_step=keep, max_steps=len(acts))
     finally:
         env.close()
-    return found, env
+    return Seen(found, env, differing[0] if differing else None)
+
+
+def _differs(step: Step, line: Mapping[str, Any]) -> bool:
+    """Whether a step is not the one that a line of a transcript is about; old ones have no digest."""
+    same_reward = math.isclose(float(step.reward[0]), line["reward"], rel_tol=1e-6, abs_tol=1e-9)
+    same_end = bool(step.is_last[0]) == line["is_last"]
+    return not (same_reward and same_end and line.get("seen") in (None, digest(step.obs)))
 
 
 def told(name: str, seat: Seat, played: Played, *, expected: bool = False) -> dict[str, Any]:
@@ -64,11 +90,14 @@ def told(name: str, seat: Seat, played: Played, *, expected: bool = False) -> di
         "name": name,
         "outcome": outcome(played),
         "steps": [_step(step) for step in steps],
+        "astray": "",
     }
     if played.decisions:
-        observations, env = seen(seat, played)
+        observations, env, astray = seen(seat, played)
         content["seen"] = _sheet(observations, env)
-        if expected and seat.expect is not None:
+        if astray is not None:
+            content["astray"] = ASTRAY.format(astray)
+        elif expected and seat.expect is not None:
             content["expected"] = _sheet(seat.expect(observations, played.steps), env)
     return content
 

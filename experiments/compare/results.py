@@ -85,6 +85,7 @@ def _scores(results: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
         "return_mean": float(np.mean(returns)) if returns else None,
         "return_interval": list(statistics.bootstrap(returns)) if returns else None,
         "length_mean": float(np.mean([r["length"] for r in results])) if results else None,
+        "truncated_by_limit": sum(bool(r["cut"]) for r in results),
     }
 
 
@@ -156,7 +157,7 @@ Table = Mapping[str, Mapping[str, Mapping[str, Any]]]
 COLUMNS = (
     *("task", "agent", "planned", "finished", "errored", "success_rate", "success_low", "success_high"),
     *("return_mean", "return_low", "return_high", "length_mean", "decisions", *SLIPS),
-    *("calls", "repeated", *TOKENS, "usd", "parameters", "training_steps"),
+    *("calls", "repeated", *TOKENS, "usd", "parameters", "training_steps", "truncated_by_limit"),
 )
 
 

@@ -21,6 +21,7 @@ from dreamer.inspection import Inspector
 from dreamer.player import Player
 from dreamer.records import Latent
 from envs.api import Step, VectorEnv
+from envs.check import difference
 from envs.draw import action_names, is_drawable, picture
 from experiments.serve import Refused
 
@@ -77,6 +78,7 @@ class Session:
     def new(self, seed: int) -> None:
         """Begin an episode, in both."""
         self.seed = seed
+        self._note = ""
         self._lines: list[list[Moment]] = []
         step = self._env.reset([seed])
         choice, carry = self._player.act(self._player.init(1), step, key=0)
@@ -183,13 +185,30 @@ class Session:
         return heads | {"obs": {k: v[0] for k, v in shown.obs.items()}}
 
     def _bring_world_to(self, now: Moment) -> None:
-        """Bring the world to the end of the line: the same seed and actions lead there again."""
+        """Bring the world to the end of the line: the same seed and actions lead there again.
+
+        Raises:
+          Refused: they do not, and the episode ends on the way.
+        """
         if self._world_at is now:
             return
-        self._env.reset([self.seed])
-        for moment in self._line[1:]:
+        self._world_at = None
+        self._compare(0, self._env.reset([self.seed]))
+        for t, moment in enumerate(self._line[1:], start=1):
             assert moment.action is not None
-            self._env.step(moment.action)
+            step = self._env.step(moment.action)
+            self._compare(t, step)
+            if step.is_last[0]:
+                raise Refused(f"{self._note} It ended on the way: begin a new episode.")
+
+    def _compare(self, t: int, step: Step) -> None:
+        """Note where the world is first not what it was at moment `t` of the line."""
+        differs = difference(self._line[t].step, step)
+        if differs and not self._note:
+            self._note = (
+                f"Played again from its seed the world went another way ({differs} differs after {t} steps): "
+                "it is not a function of its seed and actions, so there is no way back to what it was."
+            )
 
     def state(self) -> dict[str, Any]:
         """Everything the page shows."""
@@ -202,6 +221,7 @@ class Session:
             "t": len(self._line) - 1,
             "actions": list(names or ()),
             "lines": [len(line) - 1 for line in self._lines],
+            "note": self._note,
             "last": None if now.action is None else self._told(now.action),
             "choice": self._told(now.choice),
             "world": {

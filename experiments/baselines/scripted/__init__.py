@@ -16,7 +16,7 @@ import numpy as np
 from dreamer.schema import ConfigError
 from envs.api import FIRST_TRAINING_SEED, Step, VectorEnv
 from envs.make import is_on_device
-from envs.rollout import rollout
+from envs.rollout import LONGEST, rollout
 from envs.vector import HostVector
 from experiments.baselines.scripted.player import GaveUp, Scripted
 
@@ -91,7 +91,7 @@ def _demonstration(player: Scripted, env: VectorEnv, seed: int) -> Demonstration
             pairs.append((_of_first_copy(step.obs), _of_first_copy(action)))
 
     try:
-        (episode,) = rollout(player, env, [seed], on_step=add)
+        (episode,) = rollout(player, env, [seed], on_step=add, max_steps=LONGEST)
     except GaveUp:
         return []
     return pairs if episode.success else []

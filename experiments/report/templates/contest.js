@@ -14,8 +14,9 @@ function contest(root, plays) {
       const frames = [["seen", player.expected ? "seen" : ""], ["expected", "expected by the model"]]
         .filter(([key]) => player[key]).map(([key, caption]) => new Frame(player[key], caption, root.clientWidth, beside));
       const said = make("div");
+      const astray = player.astray ? [make("p", { className: "slip", textContent: player.astray })] : [];
       const element = make("div", {}, make("b", { textContent: player.name }), make("br"),
-        make("small", { className: "quiet", textContent: player.outcome }),
+        make("small", { className: "quiet", textContent: player.outcome }), ...astray,
         make("div", { className: "frames" }, ...frames.map(frame => frame.element)), said);
       element.style.cssText = "flex: 1 1 130px; min-width: 130px; max-width: 480px; overflow-wrap: anywhere";
       return { player, frames, said, element };
