@@ -16,7 +16,8 @@ from experiments.llm import client as llm
 from experiments.llm import prices
 from experiments.llm.budget import Budget, BudgetSpent
 from experiments.llm.cache import Cache
-from experiments.llm.client import LLMClient, LLMError, Patience, Secret
+from experiments.llm.client import LLMClient, LLMError, Patience
+from experiments.llm.secret import Secret
 from experiments.llm.wire import Message, Request, Usage
 
 KEY = "sk-proj-7aQ2_very-secret-key-0815"
