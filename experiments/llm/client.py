@@ -197,7 +197,13 @@ class LLMClient:
         )
         if self._secret.hide(self.base_url) != self.base_url:
             raise ConfigError(address.NO_KEYS)
-        self._http = None if replays else Connections(self.patience.timeout, is_local=self.is_local)
+        self._http = (
+            None
+            if replays
+            else Connections(
+                self.patience.timeout, is_local=self.is_local, encrypted=parts.scheme == "https"
+            )
+        )
 
     def __repr__(self) -> str:
         return f"LLMClient({self.model} at {self.base_url})"

@@ -50,12 +50,13 @@ class Connections:
     Args:
       silence: seconds without a byte before a request has failed.
       is_local: the endpoint is on this machine, where no proxy from the environment is asked.
+      encrypted: it is asked over https, whose certificates are checked.
 
     Raises:
       ConfigError: httpx is not installed.
     """
 
-    def __init__(self, silence: float, *, is_local: bool):
+    def __init__(self, silence: float, *, is_local: bool, encrypted: bool):
         try:
             import httpx
         except ImportError:
@@ -64,7 +65,10 @@ class Connections:
             logging.getLogger(name).setLevel(logging.WARNING)
         self._httpx = httpx
         limits = httpx.Limits(max_connections=None, max_keepalive_connections=32)
-        self._client = httpx.AsyncClient(timeout=silence, limits=limits, trust_env=not is_local)
+        # Reading all certificates takes long, and without https there are none to check; nobody is led on to it.
+        self._client = httpx.AsyncClient(
+            timeout=silence, limits=limits, trust_env=not is_local, verify=encrypted, follow_redirects=False
+        )
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_forever, daemon=True, name="llm-transport")
         self._thread.start()
