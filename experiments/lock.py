@@ -222,7 +222,9 @@ def _read(path: Path) -> dict[str, Any] | None:
     """Who holds a lock; None where that cannot be read."""
     try:
         holder = json.loads(path.read_text())
-        return holder if {"host", "machine", "pid", "began", "since", "token", "what"} <= set(holder) else None
+        return (
+            holder if {"host", "machine", "pid", "began", "since", "token", "what"} <= set(holder) else None
+        )
     except (OSError, ValueError, TypeError):
         return None
 

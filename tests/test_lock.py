@@ -51,7 +51,13 @@ def test_a_second_process_is_refused_at_once_and_told_who_is_there(tmp_path, oth
         pass
     assert time.monotonic() - began < 5
     holder = json.loads((tmp_path / lock.NAME).read_text())
-    for part in (f"process {other.pid}", holder["host"], holder["since"], "a comparison runs", "another --out"):
+    for part in (
+        f"process {other.pid}",
+        holder["host"],
+        holder["since"],
+        "a comparison runs",
+        "another --out",
+    ):
         assert part in str(refused.value)
     assert other.poll() is None and os.listdir(tmp_path) == [lock.NAME]
 
@@ -76,7 +82,11 @@ def test_a_later_process_with_the_same_number_is_another_one(tmp_path):
 
 
 def test_two_of_one_process_are_two(tmp_path):
-    with lock.held(tmp_path, "comparison"), pytest.raises(ConfigError, match="in use"), lock.held(tmp_path, "x"):
+    with (
+        lock.held(tmp_path, "comparison"),
+        pytest.raises(ConfigError, match="in use"),
+        lock.held(tmp_path, "x"),
+    ):
         pass
     with lock.held(tmp_path, "comparison"):
         pass
@@ -179,7 +189,11 @@ def test_file_systems_without_links_have_locks_too(tmp_path, monkeypatch):
         raise PermissionError(1, "Operation not permitted")
 
     monkeypatch.setattr(os, "link", none)
-    with lock.held(tmp_path, "comparison"), pytest.raises(ConfigError, match="in use"), lock.held(tmp_path, "x"):
+    with (
+        lock.held(tmp_path, "comparison"),
+        pytest.raises(ConfigError, match="in use"),
+        lock.held(tmp_path, "x"),
+    ):
         pass
     assert not list(tmp_path.iterdir())
 

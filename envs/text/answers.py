@@ -113,7 +113,12 @@ def _decisive(text: str, found: Sequence[Explicit]) -> set[str | None]:
     *before, last = sorted(found, key=lambda answer: answer.end)
     apart = [answer for answer in before if answer.end <= last.start]
     ends = NO_WORDS.fullmatch(text, last.end) is not None
-    if len(apart) < len(before) or not apart or not ends or NO_WORDS.fullmatch(text, apart[-1].end, last.start):
+    if (
+        len(apart) < len(before)
+        or not apart
+        or not ends
+        or NO_WORDS.fullmatch(text, apart[-1].end, last.start)
+    ):
         return said
     return {last.action}
 

@@ -200,9 +200,7 @@ class LLMClient:
         self._http = (
             None
             if replays
-            else Connections(
-                self.patience.timeout, is_local=self.is_local, encrypted=parts.scheme == "https"
-            )
+            else Connections(self.patience.timeout, is_local=self.is_local, encrypted=parts.scheme == "https")
         )
 
     def __repr__(self) -> str:
@@ -444,7 +442,9 @@ class LLMClient:
         if answer.status != 200 or address.is_page(answer.headers, text):
             return self._failed(answer, value, text)
         if _is_stream(answer.headers, text):
-            why = "it answers with a stream (text/event-stream), which is not read: switch streaming off there"
+            why = (
+                "it answers with a stream (text/event-stream), which is not read: switch streaming off there"
+            )
             return _Failure(why, again=False, field="stream", billed=True, usage=usage_in(text))
         if answer.flaw is not None:
             again = "cut off" not in answer.flaw
@@ -486,7 +486,9 @@ class _Seen(NamedTuple):
 
     def with_(self, usage: Usage, size: int) -> _Seen:
         per_byte = usage.input / size
-        return _Seen(max(self.per_byte, per_byte) if self.output else per_byte, max(self.output, usage.output, 1))
+        return _Seen(
+            max(self.per_byte, per_byte) if self.output else per_byte, max(self.output, usage.output, 1)
+        )
 
 
 def _changed(body: dict[str, Any], changes: Mapping[str, str | bool | None]) -> dict[str, Any]:

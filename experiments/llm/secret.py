@@ -204,7 +204,9 @@ def key_for(scheme: str, host: str, named: str, usual: str, *, in_the_clear: boo
     """
     if named and not NAME.fullmatch(named):
         # Not repeated: it may be the key itself.
-        raise ConfigError("--llm-api-key-env is the name of a variable, as OPENAI_API_KEY, not the key itself")
+        raise ConfigError(
+            "--llm-api-key-env is the name of a variable, as OPENAI_API_KEY, not the key itself"
+        )
     if named == NO_KEY:
         return Secret()
     local = is_loopback(host)
@@ -226,7 +228,9 @@ def key_for(scheme: str, host: str, named: str, usual: str, *, in_the_clear: boo
 
 
 def _unnamed(host: str, usual: str) -> str:
-    allowed = f"name the variable that holds the key for {host} with --llm-api-key-env ({NO_KEY}: it needs none)"
+    allowed = (
+        f"name the variable that holds the key for {host} with --llm-api-key-env ({NO_KEY}: it needs none)"
+    )
     if not os.environ.get(usual, "").strip():
         return f"{host} needs a key: {allowed}"
     owner = next((domain for domain, name in VARIABLES.items() if name == usual), "its provider")

@@ -61,7 +61,10 @@ class Connections:
             import httpx
         except ImportError:
             raise ConfigError("language models need httpx: pip install httpx") from None
-        for name in ("httpx", "httpcore"):  # at their lowest level they write down headers, which may hold a key
+        for name in (
+            "httpx",
+            "httpcore",
+        ):  # at their lowest level they write down headers, which may hold a key
             logging.getLogger(name).setLevel(logging.WARNING)
         self._httpx = httpx
         limits = httpx.Limits(max_connections=None, max_keepalive_connections=32)
@@ -131,7 +134,9 @@ class Connections:
             # Its words, not itself: it knows the request and its headers.
             flaw = f"no connection ({type(error).__name__}: {error})"
             if not status:
-                sent = not isinstance(error, httpx.ConnectError | httpx.ProxyError | httpx.UnsupportedProtocol)
+                sent = not isinstance(
+                    error, httpx.ConnectError | httpx.ProxyError | httpx.UnsupportedProtocol
+                )
                 raise NoAnswer(flaw, sent=sent) from None
         return Answer(status, told, read.text(told.get("content-type", "")), flaw)
 

@@ -302,7 +302,8 @@ def _anthropic_usage(told: Any) -> Usage | None:
 def usage_in(text: str) -> Usage | None:
     """The tokens that a reply tells although it is broken or in pieces; of several counts the last."""
     last = lambda *names: next(
-        (int(found[-1]) for name in names if (found := re.findall(rf'"{name}"\s*:\s*(\d{{1,12}})\b', text))), None
+        (int(found[-1]) for name in names if (found := re.findall(rf'"{name}"\s*:\s*(\d{{1,12}})\b', text))),
+        None,
     )
     read, written = last("prompt_tokens", "input_tokens"), last("completion_tokens", "output_tokens")
     if read is None or written is None:
