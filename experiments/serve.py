@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import contextlib
+import io
 import json
+import socket
+import sys
+import time
 from collections.abc import Callable, Mapping
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any, NamedTuple
@@ -11,8 +15,14 @@ from typing import Any, NamedTuple
 from dreamer.schema import ConfigError
 
 HOST = "127.0.0.1"
-NAMES = (HOST, "localhost")
+NAMES = (HOST, "localhost", "[::1]")
 """What a browser may call this machine: a name of somebody else's could be made to lead here."""
+WAITING = 128
+"""Connections that may wait until they are taken."""
+SECONDS = 10.0
+"""In which a request has to arrive."""
+ANSWER_SECONDS = 60.0
+"""In which its answer has to be taken."""
 LARGEST = 2**16
 """Bytes of a request."""
 
@@ -58,7 +68,7 @@ def server(
     """
     posts = post or {}
 
-    class Handler(BaseHTTPRequestHandler):
+    class Handler(Timed):
         def do_GET(self) -> None:
             self._handle(get, lambda answer, body: answer())
 
@@ -69,7 +79,7 @@ def server(
             path = self.path.partition("?")[0]
             try:
                 body = self._body()  # also of what is refused: its sender would not hear why
-                if self.headers.get("Host", "").partition(":")[0] not in NAMES:
+                if _name(self.headers.get("Host", "")) not in NAMES:
                     raise Refused(f"this page is only at {HOST} or localhost")
                 if path in paths:
                     self._answer(200, call(paths[path], body))
@@ -77,6 +87,8 @@ def server(
                     self._answer(404, Reply.json({"error": f"there is nothing at {path}"}))
             except Refused as error:
                 self._answer(400, Reply.json({"error": str(error)}))
+            except TimeoutError:
+                self._answer(408, Reply.json({"error": f"the request did not arrive in {SECONDS:g} s"}))
 
         def _body(self) -> bytes:
             size = self.headers.get("Content-Length", "0")
@@ -97,7 +109,8 @@ def server(
             return value
 
         def _answer(self, code: int, reply: Reply) -> None:
-            with contextlib.suppress(ConnectionError):  # whoever asked has gone
+            self.connection.settimeout(ANSWER_SECONDS)
+            with contextlib.suppress(ConnectionError, TimeoutError):  # whoever asked has gone
                 self.send_response(code)
                 self.send_header("Content-Type", reply.kind)
                 self.send_header("Content-Length", str(len(reply.body)))
@@ -108,9 +121,48 @@ def server(
         def log_message(self, format: str, *args: Any) -> None:
             """Nothing: the terminal belongs to whoever started the server."""
 
-    made = _listen(port, Handler)
-    made.daemon_threads = True
-    return made
+    return _listen(port, Handler)
+
+
+class Timed(BaseHTTPRequestHandler):
+    """A handler whose requests have to arrive within `SECONDS`, however slowly they come."""
+
+    def setup(self) -> None:
+        super().setup()
+        self.rfile = io.BufferedReader(_Arriving(self.connection))
+
+
+class _Arriving(io.RawIOBase):
+    """What comes from a connection until its time is over; then it raises a TimeoutError."""
+
+    def __init__(self, connection: socket.socket):
+        self._connection, self._until = connection, time.monotonic() + SECONDS
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: Any) -> int:
+        left = self._until - time.monotonic()
+        if left <= 0:
+            raise TimeoutError
+        self._connection.settimeout(left)
+        return self._connection.recv_into(buffer)
+
+
+class _Server(ThreadingHTTPServer):
+    request_queue_size = WAITING
+    daemon_threads = True
+
+    def handle_error(self, request: Any, client_address: Any) -> None:
+        """Whoever asked may go at any time; everything else is a fault of ours."""
+        if not isinstance(sys.exception(), ConnectionError | TimeoutError):
+            super().handle_error(request, client_address)
+
+
+def _name(host: str) -> str:
+    """What a Host header calls this machine, without the port."""
+    name, colon, port = host.strip().lower().rpartition(":")
+    return name if colon and port.isdecimal() else host.strip().lower()
 
 
 def check(port: int) -> None:
@@ -120,7 +172,7 @@ def check(port: int) -> None:
 
 def _listen(port: int, handler: type[BaseHTTPRequestHandler]) -> ThreadingHTTPServer:
     try:
-        return ThreadingHTTPServer((HOST, port), handler)
+        return _Server((HOST, port), handler)
     except OSError as error:
         raise ConfigError(f"port {port} cannot be used ({error.strerror}); choose another --port") from None
 

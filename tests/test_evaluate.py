@@ -146,7 +146,9 @@ def run(monkeypatch, compilation_cache):
     """`dreamer eval` of a random player of a task, instead of loading one."""
 
     def prepared(task, **world):
-        player = Random(envs.make(task).act_space)
+        env = envs.make(task)
+        player = Random(env.act_space)
+        player.agent = env  # it has the spaces
         player.config = Config(task, 1000, env=EnvConfig(**world))
         monkeypatch.setattr(dreamer, "load", lambda run, *, greedy: player)
         return lambda words: cli.main(f"eval anything {words}".split())

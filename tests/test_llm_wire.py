@@ -191,3 +191,102 @@ def test_anthropic_counts_its_cache_apart():
 def test_keys_go_where_each_wants_them():
     assert OPENAI.headers("k") == {"Authorization": "Bearer k"} and OPENAI.headers("") == {}
     assert ANTHROPIC.headers("k")["x-api-key"] == "k" and "x-api-key" not in ANTHROPIC.headers("")
+
+
+# --- answers of today
+
+
+ANSWER = '{"action": "go forward"}'
+
+
+def called(arguments, name="act"):
+    return {"id": "c", "type": "function", "function": {"name": name, "arguments": arguments}}
+
+
+@pytest.mark.parametrize(
+    "message",
+    [
+        {"content": None, "tool_calls": [called(ANSWER)]},
+        {"content": "I should not turn left.", "tool_calls": [called(ANSWER)]},
+        {"tool_calls": [called({"action": "go forward"})]},
+        {"content": "", "function_call": {"name": "act", "arguments": ANSWER}},
+        {"content": [{"type": "output_text", "text": ANSWER}]},
+        {"content": [{"type": "reasoning", "text": "turn left?"}, {"type": "text", "text": ANSWER}]},
+        {"content": [ANSWER]},
+        {"content": {"type": "text", "text": ANSWER}},
+        {"content": {"action": "go forward"}},
+        {"content": ANSWER, "tool_calls": None, "function_call": None},
+        {"content": ANSWER, "tool_calls": []},
+        {"content": "Maybe turn left.\n</think>\n" + ANSWER},
+    ],
+)
+def test_an_answer_is_found_wherever_an_endpoint_puts_it(message):
+    assert json.loads(OPENAI.decode(completion(message)).content) == {"action": "go forward"}
+
+
+def test_several_calls_are_no_single_answer():
+    message = {"tool_calls": [called(ANSWER), called('{"action": "turn left"}')]}
+    assert OPENAI.decode(completion(message)).content.count("action") == 2
+
+
+def test_words_beside_a_call_are_kept_as_a_thought():
+    reply = OPENAI.decode(completion({"content": "not left", "tool_calls": [called(ANSWER)]}))
+    assert reply.reasoning == "not left"
+
+
+def test_thoughts_without_a_beginning_are_split_off():
+    reply = OPENAI.decode(completion({"content": "left or right\n</think>\n\ngo forward"}))
+    assert (reply.content, reply.reasoning) == ("go forward", "left or right")
+
+
+@pytest.mark.parametrize(
+    "reason", ["length", "max_tokens", "MAX_TOKENS", "max_output_tokens", "model_length"]
+)
+def test_cut_short_has_one_name(reason):
+    body = {"choices": [{"message": {"content": ""}, "finish_reason": reason}]}
+    assert OPENAI.decode(body).finish_reason == "length"
+
+
+def test_the_form_of_responses_is_read():
+    reply = OPENAI.decode(
+        {
+            "id": "resp",
+            "model": "m-1",
+            "status": "incomplete",
+            "incomplete_details": {"reason": "max_output_tokens"},
+            "output": [
+                {"type": "reasoning", "summary": []},
+                {"type": "message", "content": [{"type": "output_text", "text": ANSWER}]},
+            ],
+            "usage": {
+                "input_tokens": 9,
+                "output_tokens": 4,
+                "input_tokens_details": {"cached_tokens": 3},
+                "output_tokens_details": {"reasoning_tokens": 2},
+            },
+        }
+    )
+    assert (reply.content, reply.finish_reason) == (ANSWER, "length")
+    assert reply.usage == Usage(input=9, output=4, cached=3, reasoning=2)
+    call = {"type": "function_call", "name": "act", "arguments": ANSWER}
+    assert OPENAI.decode({"output": [call], "status": "completed"}).content == ANSWER
+
+
+def test_an_error_in_a_list_is_told():
+    assert wire.error_in([{"error": {"message": "no quota"}}]) == "no quota"
+
+
+@pytest.mark.parametrize(
+    ("text", "usage"),
+    [
+        ('{"usage": {"prompt_tokens": 50, "completion_tokens": 5, "tot', Usage(50, 5)),
+        ('"prompt_tokens":50,"completion_tokens":5,"total_tokens":99', Usage(50, 49)),
+        ('{"usage": {"input_tokens": 3, "cache_read_input_tokens": 4, "output_tokens": 5}}', Usage(7, 5)),
+        ('data: {"usage": {"prompt_tokens": 1, "completion_tokens": 1}}\n'
+         'data: {"usage": {"prompt_tokens": 1, "completion_tokens": 6}}', Usage(1, 6)),
+        ('{"usage": {"prompt_tokens": 50, "completion_tok', None),
+        ("", None),
+    ],
+)  # fmt: skip
+def test_tokens_of_a_broken_reply_count_where_they_are_told(text, usage):
+    assert wire.usage_in(text) == usage

@@ -1,8 +1,11 @@
 """The server answers this machine only, and says in one sentence why it does not."""
 
+import contextlib
 import http.client
 import json
+import socket
 import threading
+import time
 
 import pytest
 
@@ -97,14 +100,30 @@ def test_what_a_page_of_another_site_may_send_is_refused(port, kind):
 
 
 @pytest.mark.parametrize("method", ["GET", "POST"])
-@pytest.mark.parametrize("host", ["evil.example", "127.0.0.1.evil.example", "localhost.evil.example:80", ""])
+@pytest.mark.parametrize(
+    "host",
+    [
+        "evil.example",
+        "127.0.0.1.evil.example",
+        "localhost.evil.example:80",
+        "",
+        "[::1].evil.example",
+        "[::2]:80",
+        "::1]",
+        "[",
+        "evil.example:127.0.0.1",
+    ],
+)
 def test_a_name_that_somebody_leads_here_is_refused(port, method, host):
     path = "/" if method == "GET" else "/echo"
     refused = why(port, method, path, headers={**JSON, "Host": host})
     assert refused == (400, "this page is only at 127.0.0.1 or localhost")
 
 
-@pytest.mark.parametrize("host", ["localhost", "localhost:9000", "127.0.0.1"])
+@pytest.mark.parametrize(
+    "host",
+    ["localhost", "localhost:9000", "127.0.0.1", "127.0.0.1:80", "[::1]", "[::1]:9000", "LocalHost:1"],
+)
 def test_this_machine_goes_by_its_own_names(port, host):
     assert ask(port, "GET", "/version", headers={"Host": host})[0] == 200
 
@@ -119,3 +138,66 @@ def test_it_listens_on_this_machine_alone(port):
 def test_a_port_in_use_is_a_mistake_of_the_user(port):
     with pytest.raises(ConfigError, match=rf"port {port} cannot be used .*choose another --port"):
         serve.server(port, {})
+
+
+def test_fifty_requests_at_once_are_all_answered(monkeypatch):
+    """Also those that wait because the server has not yet taken their connection."""
+    made = serve.server(0, {"/": lambda: Reply.text("x")})
+    address = made.server_address
+    with contextlib.ExitStack() as stack:
+        asked = [stack.enter_context(socket.create_connection(address, timeout=5)) for _ in range(50)]
+        for one in asked:
+            one.sendall(b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n")
+        thread = threading.Thread(target=made.serve_forever, kwargs={"poll_interval": 0.01})
+        thread.start()
+        answers = [one.recv(64) for one in asked]
+        made.shutdown()
+        made.server_close()
+        thread.join()
+    assert all(answer.startswith(b"HTTP/1.0 200") for answer in answers)
+
+
+@pytest.fixture
+def impatient(monkeypatch):
+    """A server that waits half a second for a request."""
+    monkeypatch.setattr(serve, "SECONDS", 0.5)
+    made = serve.server(0, {"/": lambda: Reply.text("x")}, {"/echo": Reply.json})
+    thread = threading.Thread(target=made.serve_forever, kwargs={"poll_interval": 0.01})
+    thread.start()
+    yield made.server_address
+    made.shutdown()
+    made.server_close()
+    thread.join()
+
+
+@pytest.mark.parametrize("slowly", [False, True])
+@pytest.mark.parametrize(
+    "begun",
+    [
+        b"",
+        b"POST /ec",
+        b"POST /echo HTTP/1.1\r\nHost: localhost\r\nX: ",
+        b"POST /echo HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\nContent-Length: 999\r\n\r\n",
+    ],
+)
+def test_a_request_that_never_ends_holds_nobody(impatient, begun, slowly, capfd):
+    with socket.create_connection(impatient, timeout=20) as asked:
+        asked.sendall(begun)
+        began, over = time.monotonic(), threading.Event()
+
+        def drip():
+            with contextlib.suppress(OSError):
+                while slowly and not over.wait(0.1):
+                    asked.sendall(b"x")
+
+        thread = threading.Thread(target=drip)
+        thread.start()
+        answer = b""
+        with contextlib.suppress(ConnectionError):  # it is closed while letters are on their way
+            answer = asked.recv(4096)
+        over.set()
+        thread.join()
+        assert time.monotonic() - began < 10
+        if b"\r\n\r\n" in begun and not slowly:
+            assert answer.startswith(b"HTTP/1.0 408")
+    assert "Traceback" not in capfd.readouterr().err

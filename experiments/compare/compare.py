@@ -7,22 +7,24 @@ import json as jsonlib
 import sys
 import threading
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 from dreamer.checkpoint import CheckpointError
 from dreamer.schema import ConfigError
-from experiments import machine
+from experiments import lock, machine
 from experiments.compare import question, results, transcript
-from experiments.compare.contestants import Contestant, gathered
+from experiments.compare.contestants import Contestant, gathered, split
 from experiments.compare.options import CompareOptions
-from experiments.compare.play import Say, Seat, Stopped, play
+from experiments.compare.play import Say, Seat, Stopped, Unlimited, play
 from experiments.compare.question import Question
 from experiments.compare.transcript import Played
 
 PAGE = "report.html"
+MISTAKE = 2
+"""The exit code where nothing came of what was asked, which the user can mend."""
 
 
 @dataclass(frozen=True)
@@ -42,9 +44,17 @@ def compare(options: CompareOptions) -> int:
       ConfigError: an agent or a task is not there or they do not fit, or the folder is of another question.
     """
     options.check()
+    for name in options.agents:
+        split(name)  # before anything is made
     say: Say = lambda text: print(text, file=sys.stderr, flush=True)
+    out = Path(options.out)
+    with _folder(out), lock.held(out, "comparison", "another --out"):
+        return _compare(options, out, say)
+
+
+def _compare(options: CompareOptions, out: Path, say: Say) -> int:
     machine.prepare()
-    out, stop = Path(options.out), threading.Event()
+    stop = threading.Event()
     began = time.perf_counter()
     with contextlib.ExitStack() as stack:
         agents = gathered(options, out, stack, stop, say)
@@ -54,7 +64,6 @@ def compare(options: CompareOptions) -> int:
         asked = Question(
             options.task, options.agents, options.episodes, options.seed, options.max_steps, identity
         )
-        _make(out)
         question.ask(out, asked)
         entries, stopped = _played(asked, agents, out, options.limit, stop, say)
     found, timings = _summed(asked, entries, absent, options)
@@ -62,14 +71,59 @@ def compare(options: CompareOptions) -> int:
     from experiments.compare import page
 
     path = page.write(out / PAGE, asked, entries, found, timings, options)
-    for line in sentences(found["tasks"]):
+    for line in [*sentences(found["tasks"]), *losses(timings["tasks"])]:
         say(line)
     if stopped:
-        say(f"not all is played: {stopped}; the same command goes on")
+        say(f"not all is played: {stopped}" + ("" if _is_final(stopped) else "; the same command goes on"))
     say(f"{path} ({time.perf_counter() - began:.0f} s)")
     if options.json:
         print(jsonlib.dumps({"out": str(out), "report": str(path), **found}))
-    return 0
+    nothing = fruitless(found["tasks"])
+    for line in nothing:
+        say(f"dreamer: {line}")
+    return MISTAKE if nothing or _is_final(stopped) else 0
+
+
+def _is_final(stopped: Stopped | None) -> bool:
+    """Whether the same command would end in the same way."""
+    return isinstance(stopped, Unlimited)
+
+
+def fruitless(tasks: Mapping[str, Mapping[str, Mapping[str, Any]]]) -> list[str]:
+    """A line for every agent all of whose episodes on a task errored, with the reason."""
+    return [
+        f"all {row['errored']} episodes of {agent} on {task} errored: {next(iter(row['errors']))}"
+        for task, agents in tasks.items()
+        for agent, row in agents.items()
+        if row["errored"] and row["errored"] == row["planned"]
+    ]
+
+
+def losses(timings: Mapping[str, Mapping[str, Mapping[str, Any]]]) -> list[str]:
+    """A line for every agent of whose replies some were lost on their way."""
+    return [
+        f"{task}  {agent}: replies to {lost['replies']} calls came broken or not at all and may be billed: at most "
+        f"{lost['tokens']:,} tokens" + (f", ${lost['usd']:.4f}" if lost["usd"] else "")
+        for task, agents in timings.items()
+        for agent, row in agents.items()
+        if (lost := row["lost"])["replies"]
+    ]
+
+
+@contextlib.contextmanager
+def _folder(out: Path) -> Iterator[None]:
+    """Within it the folder is there; one that is still empty afterwards goes, if it was made here."""
+    made = not out.exists()
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise ConfigError(f"--out {out} cannot be made: {error.strerror}") from None
+    try:
+        yield
+    finally:
+        if made:
+            with contextlib.suppress(OSError):
+                out.rmdir()
 
 
 def fitting(
@@ -99,19 +153,17 @@ def fitting(
     return identity, absent
 
 
-def _make(out: Path) -> None:
-    try:
-        out.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise ConfigError(f"--out {out} cannot be made: {error.strerror}") from None
-
-
 def _played(
-    asked: Question, agents: Sequence[Contestant], out: Path, limit: int, stop: threading.Event, say: Say
-) -> tuple[list[Entry], str]:
+    asked: Question,
+    agents: Sequence[Contestant],
+    out: Path,
+    limit: int,
+    stop: threading.Event,
+    say: Say,
+) -> tuple[list[Entry], Stopped | None]:
     """Play every agent on every task; what was played, and why not all of it was."""
     entries: list[Entry] = []
-    stopped = ""
+    stopped: Stopped | None = None
     for task in asked.tasks:
         seats: dict[str, Seat] = {}
         played: dict[str, list[Played]] = {}
@@ -122,7 +174,7 @@ def _played(
                 said = lambda text, agent=agent, task=task: say(f"{agent.name} on {task}: {text}")
                 play(seat, asked.seeds, folder, max_steps=limit, say=said, stop=stop)
             except Stopped as why:
-                stopped = str(why)
+                stopped = stopped if _is_final(stopped) else why
             seats[agent.name], played[agent.name] = seat, transcript.read_all(folder, asked.seeds)
         entries += [Entry(task, name, p, seats[name]) for name, p in results.judged(played).items()]
     return entries, stopped
@@ -192,5 +244,11 @@ def _sentence(row: Mapping[str, Any]) -> str:
             else f"{row['tokens_in']:,} + {row['tokens_out']:,} tokens"
         )
         parts += [tokens, "price unknown" if row["usd"] is None else f"${row['usd']:.4f}"]
-        parts.append(f"{row['invalid'] + row['empty']} of {row['decisions']} answers without an action")
+        parts.append(f"{row['reasked']} of {row['decisions']} answers without an action")
+        if row["truncated"]:
+            parts.append(f"{row['truncated']} cut off (more --llm-output-tokens leave room for thoughts)")
+        if row["defaulted"]:
+            parts.append(f"{row['defaulted']} moved by default")
+        if row["unsent"]:
+            parts.append(f"without {' and '.join(row['unsent'])}, which the endpoint refuses")
     return ", ".join(parts)

@@ -81,6 +81,8 @@ class Endpoints:
             model,
             api_key_env=options.llm_api_key_env,
             api=options.llm_api,
+            plain_http=options.llm_plain_http,
+            free=own,
             constraints=(GRAMMAR,) if own else None,  # the fewest tokens: a schema leaves room for blanks
             repeats=own,
             prices=self.prices,
@@ -88,16 +90,20 @@ class Endpoints:
             cache=self._cache,
             patience=PATIENCE,
             sleep=self._stop.wait,
+            stopped=self._stop.is_set,
         )
         self._stack.callback(client.close)
         for task in options.task:
             for played in read_all(place(self.out, task, name), options.seeds):
-                self._charge(played.lines if played.result is not None else ())
+                self._charge(client, played.lines if played.result is not None else ())
         return Speaker(name, client, self, concurrency)
 
-    def _charge(self, lines: Sequence[dict[str, Any]]) -> None:
+    def _charge(self, client: LLMClient, lines: Sequence[dict[str, Any]]) -> None:
         for call in (call for line in lines for call in line.get("calls", ())):
-            self.budget.charge(Usage(**call["usage"]) if call["usage"] else None, call["usd"])
+            usage = Usage(**call["usage"]) if call["usage"] else None
+            self.budget.charge(usage, client.usd(usage) if call["usd"] is None else call["usd"])
+            if call.get("lost"):  # transcripts of earlier versions do not say
+                self.budget.charge(Usage(**call["lost"]), call["lost_usd"] or 0.0)
 
 
 def protocol_of(options: CompareOptions) -> Protocol:

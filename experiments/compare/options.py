@@ -33,7 +33,10 @@ class CompareOptions(Section):
     llm_base_url: str = ""
     """Where the language model is, as http://localhost:8000/v1 (default: the variable OPENAI_BASE_URL)."""
     llm_api_key_env: str = ""
-    """Environment variable that holds the key (default: the usual one, as OPENAI_API_KEY)."""
+    """Environment variable that holds the key; none for a server that needs none (default: the provider's own, as
+    OPENAI_API_KEY, which goes to that provider and to servers on this machine only)."""
+    llm_plain_http: bool = False
+    """Let the key go over plain http to another machine, where everybody on the way can read it."""
     llm_api: Literal["openai", "anthropic"] = "openai"
     """Which language the server speaks."""
     llm_mode: Literal["zero-shot", "few-shot", "chain-of-thought"] = "zero-shot"
@@ -53,11 +56,11 @@ class CompareOptions(Section):
     llm_cache: Literal["on", "off", "replay"] = "on"
     """Keep every reply in the folder so that none is paid twice; replay asks nobody for another one."""
     max_usd: Amount = 0.0
-    """Ask language models nothing more once they have cost so much; 0 is no limit."""
+    """Language models may cost so much; needs their prices; 0 is no limit."""
     max_tokens: Natural = 0
-    """Nor once they have read and written so many tokens; 0 is no limit."""
+    """Tokens that they may read and write; 0 is no limit."""
     max_hours: Amount = 0.0
-    """Nor after so many hours; 0 is no limit."""
+    """Hours after which they are asked nothing more and no reply is waited for; 0 is no limit."""
     prices: str = ""
     """TOML file with prices that go over those that are known."""
     watts: Amount = 0.0

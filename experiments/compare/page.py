@@ -76,6 +76,7 @@ def _task(
         "even": _break_even(rows, timings, options.usd_per_hour),
         "errors": {name: row["errors"] for name, row in rows.items() if row["errors"]},
         "faults": {name: time["faults"] for name, time in timings.items() if time["faults"]},
+        "lost": {name: time["lost"] for name, time in timings.items() if time["lost"]["replies"]},
         "published": published(task),
     }
 

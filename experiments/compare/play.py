@@ -22,13 +22,17 @@ import numpy as np
 from envs.api import LOG_PREFIX, Policy, Step, VectorEnv
 from envs.rollout import Episode, rollout
 from experiments.compare.transcript import Together, Writer, read
-from experiments.llm.budget import BudgetSpent
+from experiments.llm.budget import BudgetSpent, Uncountable
 
 Say = Callable[[str], None]
 
 
 class Stopped(Exception):
     """Nothing more is to be played now; the message says why."""
+
+
+class Unlimited(Stopped):
+    """Nothing more can be played within the limits that were asked for, ever."""
 
 
 @dataclass(frozen=True)
@@ -214,6 +218,8 @@ def _episode(
             seat.after(file, played)
         except Stopped:
             raise
+        except Uncountable as why:
+            raise Unlimited(str(why)) from None
         except BudgetSpent as spent:
             raise Stopped(str(spent)) from None
         except Exception as wrong:  # of a server, a bot, a world: whatever it is, it is this episode's

@@ -70,6 +70,7 @@ def summary(planned: int, played: Sequence[Played]) -> dict[str, Any]:
         "repeated": told.repeated,
         **dict(zip(TOKENS, (told.input, told.cached, told.output, told.reasoning), strict=True)),
         "usd": told.usd if told.calls else None,
+        "unsent": list(told.unsent),
         "rungs": told.rungs,
         "served": list(told.models),
         "errors": dict(sorted(errors.items())),
@@ -136,6 +137,7 @@ def timing(played: Sequence[Played], disclosure: Mapping[str, Any], watts: float
       watts: of this machine, for an estimate of its energy (0: none).
     """
     seconds = [seconds_of(line) for p in played for line in p.decisions if not is_repeated(line)]
+    told = tally([line for p in played for line in p.lines])
     total, trained = float(sum(seconds)), disclosure.get("training_seconds")
     energy = lambda spent: watts * spent / 3600 if watts and spent and not disclosure.get("remote") else None
     return {
@@ -147,7 +149,8 @@ def timing(played: Sequence[Played], disclosure: Mapping[str, Any], watts: float
         "training_seconds": trained,
         "energy_wh_estimate": energy(total),
         "training_energy_wh_estimate": energy(trained),
-        "faults": tally([line for p in played for line in p.lines]).failures,
+        "faults": told.failures,
+        "lost": {"replies": told.lost, "tokens": told.lost_tokens, "usd": told.lost_usd},
     }
 
 

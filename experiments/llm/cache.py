@@ -86,11 +86,13 @@ class Cache:
 
 def reply_to(reply: Reply) -> dict[str, Any]:
     """A reply as JSON can say it."""
-    usage = None if reply.usage is None else reply.usage._asdict()
-    return reply._asdict() | {"usage": usage, "failures": list(reply.failures)}
+    usage, lost = (None if u is None else u._asdict() for u in (reply.usage, reply.lost))
+    lists = {"failures": list(reply.failures), "unsent": list(reply.unsent)}
+    return reply._asdict() | {"usage": usage, "lost": lost} | lists
 
 
 def reply_from(told: dict[str, Any]) -> Reply:
-    """The inverse of `reply_to`."""
-    usage = None if told["usage"] is None else Usage(**told["usage"])
-    return Reply(**(told | {"usage": usage, "failures": tuple(told["failures"])}))
+    """The inverse of `reply_to`; what earlier versions did not write has its default."""
+    usage, lost = (Usage(**u) if (u := told.get(name)) else None for name in ("usage", "lost"))
+    lists: dict[str, Any] = {"failures": tuple(told["failures"]), "unsent": tuple(told.get("unsent", ()))}
+    return Reply(**(told | {"usage": usage, "lost": lost} | lists))

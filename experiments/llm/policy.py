@@ -156,7 +156,8 @@ class LLMPolicy:
             flaws[TRUNCATED] |= reply.finish_reason == "length"
             if action is not None:
                 return Decision(action, rung, _kept(reply, action, thinks), flaws)
-            flaws["empty" if rung == "empty" else "invalid"] |= rung != TRUNCATED
+            flaws["empty"] |= not (reply.content or "").strip()
+            flaws["invalid"] |= rung not in (TRUNCATED, "empty")
             if ask < ASKS - 1:
                 flaws["reasked"] = True
                 asked = prompt.again(rung, actions, thinks)

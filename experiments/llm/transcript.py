@@ -138,6 +138,14 @@ class Tally(NamedTuple):
     """How often which rung gave the action, sorted by name."""
     failures: dict[str, int]
     """How often which failure of the endpoint was mended by asking again, sorted by name."""
+    lost: int
+    """Calls before whose reply others were lost that may be billed."""
+    lost_tokens: int
+    """The most tokens that those took."""
+    lost_usd: float
+    """And dollars, where a price is known."""
+    unsent: tuple[str, ...]
+    """Fields that the endpoint refused and that were left out, sorted."""
     models: tuple[str, ...]
     """The models as they were served, sorted."""
 
@@ -149,6 +157,8 @@ def tally(lines: Sequence[Mapping[str, Any]]) -> Tally:
     decisions = [line for line in lines if "rung" in line]
     everything = lambda name: None if None in used else sum(usage[name] for usage in used)
     prices = [call["usd"] for call in calls]
+    # A replayed reply was paid for once, and so was what was lost before it; earlier versions do not tell.
+    lost = [call for call in calls if call.get("lost")]
     return Tally(
         decisions=len(decisions),
         calls=len(calls),
@@ -162,6 +172,10 @@ def tally(lines: Sequence[Mapping[str, Any]]) -> Tally:
         **{name: sum(line[name] for line in decisions) for name in COUNTED},
         rungs=_counts([line["rung"] for line in decisions]),
         failures=_counts([failure for call in calls for failure in call["failures"]]),
+        lost=len(lost),
+        lost_tokens=sum(call["lost"]["input"] + call["lost"]["output"] for call in lost),
+        lost_usd=math.fsum(call["lost_usd"] or 0.0 for call in lost),
+        unsent=tuple(sorted({field for call in calls for field in call.get("unsent", ())})),
         models=tuple(sorted({call["model"] for call in calls if call["model"]})),
     )
 

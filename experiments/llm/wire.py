@@ -7,14 +7,21 @@ nothing of sending.
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
+
+from envs.text.answers import without_thoughts
 
 SCHEMA, GRAMMAR = "schema", "grammar"
 """Ways in which a server can be made to write nothing but a valid answer."""
 ANTHROPIC_VERSION = "2023-06-01"
 TOOL = "act"
 """How the answer is called where it is the input of a tool."""
+CUT = ("length", "max_tokens", "max_output_tokens", "model_length")
+"""What formats and their gateways say of a reply that was cut short."""
+THOUGHT = ("thinking", "reasoning", "redacted_thinking")
+"""Parts of a message that are no answer."""
 
 
 class Broken(ValueError):
@@ -68,6 +75,8 @@ class Reply(NamedTuple):
     """What it thought before, where the endpoint shows that."""
     finish_reason: str | None = None
     """`length` where it was cut short, in every format."""
+    unsent: tuple[str, ...] = ()
+    """Fields that were left out or called otherwise because the endpoint refuses them."""
     usage: Usage | None = None
     """None: the provider did not tell, which is not 0."""
     usd: float | None = None
@@ -82,6 +91,10 @@ class Reply(NamedTuple):
     """Seconds of the attempt that succeeded."""
     failures: tuple[str, ...] = ()
     """What went wrong in the attempts before."""
+    lost: Usage | None = None
+    """The most that attempts before may be billed for although no reply of theirs arrived whole."""
+    lost_usd: float | None = None
+    """What that costs at most by the price table (None: nothing was lost, or the price is unknown)."""
     replayed: bool = False
     """Whether it comes from the cache, so that nobody paid for it again."""
     repeated: bool = False
@@ -150,35 +163,90 @@ def _openai_encode(request: Request, model: str, constraint: str | None, tokens_
 
 def _openai_decode(body: Any) -> Reply:
     try:
+        if "choices" not in body and "output" in body:
+            return _responses_decode(body)
         choice = body["choices"][0]
         message = choice["message"]
-        content, inside = _split(_words(message.get("content")))
-        return Reply(
-            content=content,
-            reasoning=_text(message.get("reasoning_content")) or _text(message.get("reasoning")) or inside,
-            finish_reason=_text(choice.get("finish_reason")),
+        words, thought = _words(message.get("content"))
+        shown = _text(message.get("reasoning_content")) or _text(message.get("reasoning")) or thought
+        return _reply(
+            body,
+            words=words if words else _text(message.get("refusal")) or words,
+            calls=_calls(message),
+            reasoning=shown,
+            stopped=_text(choice.get("finish_reason")),
             usage=_openai_usage(body.get("usage")),
-            model=_text(body.get("model")),
-            request_id=_text(body.get("id")),
-            fingerprint=_text(body.get("system_fingerprint")),
         )
     except (KeyError, IndexError, TypeError, AttributeError):
         raise Broken(_complaint(body, "choices[0].message")) from None
+
+
+def _responses_decode(body: Any) -> Reply:
+    """The form of OpenAI's Responses, which some gateways answer in."""
+    parts = [part for item in body["output"] if item["type"] == "message" for part in item["content"]]
+    words, thought = _words(parts)
+    called = [item["arguments"] for item in body["output"] if item["type"] == "function_call"]
+    incomplete = body.get("incomplete_details") or {}
+    return _reply(
+        body,
+        words=words if parts else None,
+        calls=[_arguments(arguments) for arguments in called],
+        reasoning=thought,
+        stopped=_text(incomplete.get("reason")) or _text(body.get("status")),
+        usage=_openai_usage(body.get("usage")),
+    )
+
+
+def _calls(message: Mapping[str, Any]) -> list[str]:
+    """The inputs of the tools that a message calls."""
+    functions = [call.get("function") or {} for call in message.get("tool_calls") or ()]
+    return [_arguments(f.get("arguments")) for f in (*functions, message.get("function_call") or {})]
+
+
+def _arguments(value: Any) -> str:
+    """The input of a tool as text: endpoints send JSON as text or as itself."""
+    return value if isinstance(value, str) else json.dumps(value) if value else ""
+
+
+def _reply(
+    body: Mapping[str, Any],
+    *,
+    words: str | None,
+    calls: Sequence[str],
+    reasoning: str | None,
+    stopped: str | None,
+    usage: Usage | None,
+) -> Reply:
+    """A reply from its parts: what a tool was called with is the answer, and words beside it are a thought."""
+    # One line each: several calls name several actions, which is no answer.
+    called = "\n".join(filter(None, calls))
+    content, inside = (words, "") if words is None else without_thoughts(words)
+    thoughts = [reasoning or inside, content] if called else [reasoning or inside]
+    return Reply(
+        content=_clean(called) if called else content,
+        reasoning="\n".join(filter(None, thoughts)) or None,
+        finish_reason="length" if stopped and stopped.casefold() in CUT else stopped,
+        usage=usage,
+        model=_text(body.get("model")),
+        request_id=_text(body.get("id")),
+        fingerprint=_text(body.get("system_fingerprint")),
+    )
 
 
 def _openai_usage(told: Any) -> Usage | None:
     """Some providers leave hidden reasoning out of `completion_tokens`, but none out of `total_tokens`."""
     if not isinstance(told, Mapping):
         return None
-    prompt, completion = _count(told.get("prompt_tokens")), _count(told.get("completion_tokens"))
+    read, written = ("prompt", "completion") if "prompt_tokens" in told else ("input", "output")
+    prompt, completion = _count(told.get(f"{read}_tokens")), _count(told.get(f"{written}_tokens"))
     if prompt is None or completion is None:
         return None
     total = _count(told.get("total_tokens")) or 0
     return Usage(
         input=prompt,
         output=max(completion, total - prompt),
-        cached=_count(_inside(told, "prompt_tokens_details", "cached_tokens")),
-        reasoning=_count(_inside(told, "completion_tokens_details", "reasoning_tokens")),
+        cached=_count(_inside(told, f"{read}_tokens_details", "cached_tokens")),
+        reasoning=_count(_inside(told, f"{written}_tokens_details", "reasoning_tokens")),
     )
 
 
@@ -205,17 +273,15 @@ def _anthropic_encode(
 def _anthropic_decode(body: Any) -> Reply:
     try:
         blocks = body["content"]
-        said = [block["text"] for block in blocks if block["type"] == "text"]
-        done = [json.dumps(block["input"]) for block in blocks if block["type"] == "tool_use"]
-        thought = [block["thinking"] for block in blocks if block["type"] == "thinking"]
-        stopped = _text(body.get("stop_reason"))
-        return Reply(
-            content=done[0] if done else _clean("".join(said)) if said else None,
-            reasoning=_text("\n".join(thought)),
-            finish_reason="length" if stopped == "max_tokens" else stopped,
+        words, thought = _words(blocks)
+        called = [block["input"] for block in blocks if block["type"] == "tool_use"]
+        return _reply(
+            body,
+            words=words or None,
+            calls=[_arguments(value) for value in called],
+            reasoning=thought,
+            stopped=_text(body.get("stop_reason")),
             usage=_anthropic_usage(body.get("usage")),
-            model=_text(body.get("model")),
-            request_id=_text(body.get("id")),
         )
     except (KeyError, TypeError, AttributeError):
         raise Broken(_complaint(body, "content")) from None
@@ -231,6 +297,19 @@ def _anthropic_usage(told: Any) -> Usage | None:
     cached = _count(told.get("cache_read_input_tokens"))
     written = _count(told.get("cache_creation_input_tokens"))
     return Usage(fresh + (cached or 0) + (written or 0), output, cached, written)
+
+
+def usage_in(text: str) -> Usage | None:
+    """The tokens that a reply tells although it is broken or in pieces; of several counts the last."""
+    last = lambda *names: next(
+        (int(found[-1]) for name in names if (found := re.findall(rf'"{name}"\s*:\s*(\d{{1,12}})\b', text))),
+        None,
+    )
+    read, written = last("prompt_tokens", "input_tokens"), last("completion_tokens", "output_tokens")
+    if read is None or written is None:
+        return None
+    anthropic = sum(last(name) or 0 for name in ("cache_read_input_tokens", "cache_creation_input_tokens"))
+    return Usage(read + anthropic, max(written, (last("total_tokens") or 0) - read))
 
 
 def _told(**fields: Any) -> dict[str, Any]:
@@ -255,20 +334,31 @@ def _inside(told: Mapping[str, Any], group: str, name: str) -> Any:
     return details.get(name) if isinstance(details, Mapping) else None
 
 
-def _words(content: Any) -> str | None:
-    """The words of a message, which some servers send in parts."""
-    if isinstance(content, Sequence) and not isinstance(content, str):
-        content = "".join(part["text"] for part in content if part.get("type") == "text")
-    return _clean(content) if isinstance(content, str) else None
+def _words(content: Any) -> tuple[str | None, str | None]:
+    """The words of a message and its thoughts; some servers send them in parts."""
+    if isinstance(content, str):
+        return _clean(content), None
+    if isinstance(content, Mapping):
+        content = [content if "text" in content else json.dumps(content)]
+    if not isinstance(content, Sequence):
+        return None, None
+    said = [_part(part, "text") for part in content if not _is_thought(part)]
+    thought = [_part(part, "thinking") or _part(part, "text") for part in content if _is_thought(part)]
+    return _clean("".join(said)), _text("\n".join(filter(None, thought)))
 
 
-def _split(content: str | None) -> tuple[str | None, str | None]:
-    """The answer and the thought before it, which some servers leave in the words between `<think>` tags."""
-    start, end = "<think>", "</think>"
-    if content is None or not content.lstrip().startswith(start):
-        return content, None
-    thought, _, rest = content.lstrip()[len(start) :].partition(end)
-    return rest.lstrip(), thought.strip() or None
+def _is_thought(part: Any) -> bool:
+    return isinstance(part, Mapping) and part.get("type") in THOUGHT
+
+
+def _part(part: Any, name: str) -> str:
+    """The text of one part of a message, empty for a part of another kind."""
+    if isinstance(part, str):
+        return part
+    value = part.get(name)
+    if isinstance(value, Sequence) and not isinstance(value, str):
+        return "".join(_part(inner, "text") for inner in value)
+    return value if isinstance(value, str) else ""
 
 
 def _complaint(body: Any, missing: str) -> str:
@@ -278,6 +368,7 @@ def _complaint(body: Any, missing: str) -> str:
 
 def error_in(body: Any) -> str | None:
     """What the endpoint itself says went wrong."""
+    body = body[0] if isinstance(body, list) and body else body
     error = body.get("error") if isinstance(body, Mapping) else None
     error = error.get("message") if isinstance(error, Mapping) else error
     if isinstance(body, Mapping) and error is None:

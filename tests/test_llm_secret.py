@@ -1,0 +1,201 @@
+"""A key is sent to whom it is meant for, and shown to nobody in whatever form."""
+
+import base64
+import copy
+import html
+import json
+import pickle
+from urllib.parse import quote
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from dreamer.schema import ConfigError
+from experiments.llm import secret
+from experiments.llm.secret import Secret, is_loopback, key_for
+
+KEY = "sk-proj-7aQ2_very-secret-key-0815"
+OTHERS = [*secret.VARIABLES.values(), "MY_KEY"]
+
+
+def each(pattern, key=KEY):
+    return "".join(pattern.format(ord(c)) for c in key)
+
+
+FORMS = {
+    "itself": KEY,
+    "large": KEY.upper(),
+    "small": KEY.lower(),
+    "in a path": f"/v1/keys/{KEY}/usage",
+    "in an address": f"https://h/?key={KEY}&x=1",
+    "a part": KEY[6:22],
+    "its end": KEY[-12:],
+    "json": each("\\u{:04x}"),
+    "large json": each("\\u{:04X}"),
+    "json in json": each("\\\\u{:04x}"),
+    "one letter in json": KEY.replace("a", "\\u0061"),
+    "long escapes": each("\\U{:08x}"),
+    "python": each("\\x{:02x}"),
+    "address": each("%{:02X}"),
+    "small address": each("%{:02x}"),
+    "address in address": each("%25{:02x}"),
+    "page": each("&#{};"),
+    "page in page": html.escape(each("&#x{:x};")),
+    "hexadecimal": KEY.encode().hex(),
+    "large hexadecimal": KEY.encode().hex().upper(),
+    "broken over lines": KEY[:16] + "\n" + KEY[16:],
+} | {
+    f"base64 after {len(before)}": base64.b64encode(f"{before}{KEY}".encode()).decode()
+    for before in ("", ":", "me", "user:", "{'key': '")
+}
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_a_key_is_hidden_in_every_form(form):
+    shown = Secret(KEY).hide(f'before "{FORMS[form]}" after')
+    assert shown.startswith('before "') and shown.endswith('" after') and "***" in shown
+    left = shown.removeprefix('before "').removesuffix('" after')
+    assert (
+        len(left) < 25
+        and not any(FORMS[form][i : i + 8] in left for i in range(len(FORMS[form]) - 8))
+        or (form in ("in a path", "in an address"))
+    )
+    assert not any(KEY[i : i + 8].lower() in shown.lower() for i in range(len(KEY) - 8))
+
+
+@pytest.mark.parametrize(
+    "form", [form for form in FORMS if "\\" not in FORMS[form] and "\n" not in FORMS[form]]
+)
+def test_what_was_json_is_json_still(form):
+    text = json.dumps({"error": f'the key "{FORMS[form]}" is\nnot valid', "code": json.dumps(FORMS[form])})
+    value = json.loads(Secret(KEY).hide(text))
+    assert value["error"].startswith("the key") and value["error"].endswith("not valid")
+
+
+def test_odd_keys_are_hidden_too():
+    odd = Secret('sk-"odd\\key/with+signs')
+    for form in (
+        'sk-"odd\\key/with+signs',
+        json.dumps('sk-"odd\\key/with+signs'),
+        quote('sk-"odd\\key/with+signs'),
+    ):
+        assert "signs" not in odd.hide(f"before {form} after") and "after" in odd.hide(f"{form} after")
+
+
+def test_what_is_no_key_stays():
+    assert Secret(KEY).hide(f"starting {KEY[:10]}...") == "starting ***"
+    assert Secret(KEY).hide("nothing to hide in sk-proj \\u0041 100% &#65;") == (
+        "nothing to hide in sk-proj \\u0041 100% &#65;"
+    )
+    assert Secret("none").hide("none of it") == "none of it"
+    assert Secret().hide("x") == "x"
+
+
+@given(st.text(), st.text())
+def test_everything_around_a_key_that_is_a_word_stays(before, after):
+    text = f"{before} {KEY} {after}"
+    assert Secret(KEY).hide(text) == f"{before} *** {after}"
+
+
+def test_a_very_long_text_with_a_key_is_hidden_whole():
+    assert Secret(KEY).hide(KEY * 100_000) == "***"
+    assert Secret(KEY).hide("x" * 300_000) == "x" * 300_000
+
+
+def test_values_are_hidden_in():
+    shown = Secret(KEY).hide_in({"a": [KEY, 1, None, {KEY: f"x {KEY}"}]})
+    assert shown == {"a": ["***", 1, None, {"***": "x ***"}]}
+
+
+def test_a_secret_is_not_written_down():
+    key = Secret(KEY)
+    assert KEY not in f"{key!r} {key}"
+    for write in (pickle.dumps, copy.copy):
+        with pytest.raises(TypeError, match="not written down"):
+            write(key)
+
+
+# --- who is sent which
+
+
+@pytest.fixture
+def keys(monkeypatch):
+    for name in OTHERS:
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("OPENAI_API_KEY", KEY)
+
+
+@pytest.mark.parametrize(
+    "host", ["api.openai.com", "eu.api.openai.com", "localhost", "127.0.0.1", "::1", "0.0.0.0"]
+)
+def test_the_usual_key_goes_to_its_provider_and_to_this_machine(host, keys):
+    assert key_for("https", host, "", "OPENAI_API_KEY").told() == KEY
+
+
+@pytest.mark.parametrize(
+    "host",
+    [
+        "api.example.org",
+        "api.openai.com.example.org",
+        "notopenai.com",
+        "x.openai.azure.com",
+        "10.0.0.7",
+        "localhost.x",
+    ],
+)
+def test_the_usual_key_goes_to_nobody_else(host, keys):
+    with pytest.raises(
+        ConfigError, match=f"OPENAI_API_KEY goes to openai.com and this machine only, not to {host}"
+    ):
+        key_for("https", host, "", "OPENAI_API_KEY")
+    assert key_for("https", host, "OPENAI_API_KEY", "OPENAI_API_KEY").told() == KEY
+    assert not key_for("https", host, "none", "OPENAI_API_KEY")
+
+
+def test_other_providers_have_keys_of_their_own(keys, monkeypatch):
+    with pytest.raises(ConfigError, match="api.groq.com needs a key: .* GROQ_API_KEY"):
+        key_for("https", "api.groq.com", "", "OPENAI_API_KEY")
+    monkeypatch.setenv("GROQ_API_KEY", "gsk-1234567890")
+    assert key_for("https", "api.groq.com", "", "OPENAI_API_KEY").told() == "gsk-1234567890"
+
+
+def test_without_any_key_the_variable_is_asked_for(monkeypatch):
+    monkeypatch.delenv("OPENAI_API_KEY", raising=False)
+    with pytest.raises(
+        ConfigError, match="api.example.org needs a key: name the variable .*--llm-api-key-env"
+    ):
+        key_for("https", "api.example.org", "", "OPENAI_API_KEY")
+    assert not key_for("http", "127.0.0.1", "", "OPENAI_API_KEY")
+
+
+def test_a_key_in_the_clear_needs_leave(keys):
+    with pytest.raises(ConfigError, match="in the clear.*--llm-plain-http") as refused:
+        key_for("http", "10.0.0.7", "OPENAI_API_KEY", "OPENAI_API_KEY")
+    assert KEY not in str(refused.value)
+    with pytest.raises(ConfigError, match="in the clear"):
+        key_for("http", "api.openai.com", "", "OPENAI_API_KEY")
+    assert key_for("http", "10.0.0.7", "OPENAI_API_KEY", "", in_the_clear=True).told() == KEY
+    assert key_for("http", "127.0.0.1", "", "OPENAI_API_KEY").told() == KEY
+    assert not key_for("http", "10.0.0.7", "none", "OPENAI_API_KEY")
+
+
+@pytest.mark.parametrize("pasted", [KEY, "gsk_abcdefghijklmnop1234", "AIzaSyAbcdefghijk"])
+def test_a_key_in_place_of_its_variable_is_not_repeated(pasted):
+    with pytest.raises(ConfigError) as refused:
+        key_for("https", "api.example.org", pasted, "OPENAI_API_KEY")
+    assert pasted not in str(refused.value) and "--llm-api-key-env" in str(refused.value)
+
+
+@pytest.mark.parametrize(
+    "host", ["127.0.0.1", "127.8.9.1", "localhost", "LOCALHOST", "localhost.", "::1", "a.localhost"]
+)
+def test_this_machine_has_many_names(host):
+    assert is_loopback(host)
+
+
+@pytest.mark.parametrize(
+    "host", ["example.org", "10.0.0.1", "localhost.example.org", "", "127.0.0.1.example.org"]
+)
+def test_others_are_not_this_machine(host):
+    assert not is_loopback(host)

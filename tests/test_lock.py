@@ -1,0 +1,211 @@
+"""A folder has one holder, and one that died is none."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from pathlib import Path
+
+import pytest
+
+from dreamer.schema import ConfigError
+from experiments import lock
+
+ROOT = Path(__file__).parents[1]
+HOLDER = (
+    "import sys, time; from pathlib import Path; from experiments import lock\n"
+    "with lock.held(Path(sys.argv[1]), 'comparison'): print('has it', flush=True); time.sleep(60)"
+)
+
+
+@pytest.fixture(autouse=True)
+def quick(monkeypatch):
+    for name, seconds in (("BEAT", 0.02), ("STALE", 0.3), ("WATCH", 0.15), ("SETTLE", 0.05)):
+        monkeypatch.setattr(lock, name, seconds)
+
+
+@pytest.fixture
+def other(tmp_path):
+    """A process that holds the folder."""
+    process = subprocess.Popen([sys.executable, "-c", HOLDER, tmp_path], cwd=ROOT, stdout=subprocess.PIPE)
+    assert process.stdout.readline()
+    yield process
+    process.kill()
+    process.wait()
+    process.stdout.close()
+
+
+def left(folder, **changes):
+    """A lock as a process that does not beat any more left it."""
+    path = folder / lock.NAME
+    path.write_text(json.dumps(lock._identity("comparison") | changes))
+    return path
+
+
+def test_a_second_process_is_refused_at_once_and_told_who_is_there(tmp_path, other):
+    began = time.monotonic()
+    with pytest.raises(ConfigError) as refused, lock.held(tmp_path, "comparison", "another --out"):
+        pass
+    assert time.monotonic() - began < 5
+    holder = json.loads((tmp_path / lock.NAME).read_text())
+    for part in (
+        f"process {other.pid}",
+        holder["host"],
+        holder["since"],
+        "a comparison runs",
+        "another --out",
+    ):
+        assert part in str(refused.value)
+    assert other.poll() is None and os.listdir(tmp_path) == [lock.NAME]
+
+
+@pytest.mark.parametrize("reaped", [False, True])
+def test_what_a_killed_process_held_is_free_at_once(tmp_path, other, reaped, monkeypatch):
+    monkeypatch.setattr(lock, "STALE", 1e9)  # no clock has a part in it
+    other.send_signal(signal.SIGKILL)
+    if reaped:
+        other.wait()
+    else:
+        time.sleep(0.2)  # it is a zombie, which still has its number
+    with lock.held(tmp_path, "comparison"):
+        pass
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_later_process_with_the_same_number_is_another_one(tmp_path):
+    left(tmp_path, began="1")  # our own number, but of a process that began otherwise
+    with lock.held(tmp_path, "comparison"):
+        pass
+
+
+def test_two_of_one_process_are_two(tmp_path):
+    with (
+        lock.held(tmp_path, "comparison"),
+        pytest.raises(ConfigError, match="in use"),
+        lock.held(tmp_path, "x"),
+    ):
+        pass
+    with lock.held(tmp_path, "comparison"):
+        pass
+
+
+def test_the_dead_of_another_machine_are_known_by_their_silence(tmp_path):
+    path = left(tmp_path, machine="elsewhere", host="node7", pid=os.getpid())
+    with pytest.raises(ConfigError, match="node7"), lock.held(tmp_path, "comparison"):
+        pass  # it may live
+    os.utime(path, (time.time() - 100,) * 2)
+    with lock.held(tmp_path, "comparison"):
+        pass
+
+
+@pytest.mark.parametrize("skew", [-7200.0, 7200.0])
+def test_the_living_of_another_machine_are_known_whatever_the_clocks_say(tmp_path, skew):
+    path = left(tmp_path, machine="elsewhere", host="node7", pid=2**22 + 1)
+    over = threading.Event()
+
+    def beat():
+        count = 0
+        while not over.wait(0.02):
+            count += 1
+            os.utime(path, (time.time() + skew + count,) * 2)
+
+    os.utime(path, (time.time() + skew,) * 2)
+    thread = threading.Thread(target=beat)
+    thread.start()
+    try:
+        with pytest.raises(ConfigError, match="node7, process 4194305"), lock.held(tmp_path, "comparison"):
+            pass
+    finally:
+        over.set()
+        thread.join()
+
+
+@pytest.mark.parametrize("skew", [-7200.0, 7200.0])
+def test_the_dead_of_another_machine_hinder_nobody_whatever_the_clocks_say(tmp_path, skew):
+    path = left(tmp_path, machine="elsewhere")
+    os.utime(path, (time.time() + skew,) * 2)
+    with lock.held(tmp_path, "comparison"):
+        pass
+
+
+def test_the_holder_gives_signs_of_life(tmp_path):
+    with lock.held(tmp_path, "comparison"):
+        os.utime(tmp_path / lock.NAME, (1.0, 1.0))
+        until = time.monotonic() + 10
+        while (tmp_path / lock.NAME).stat().st_mtime == 1.0 and time.monotonic() < until:
+            time.sleep(0.01)
+        assert (tmp_path / lock.NAME).stat().st_mtime > 1.0
+
+
+def test_of_many_who_find_a_dead_holder_one_goes_on(tmp_path, monkeypatch):
+    monkeypatch.setattr(lock, "SETTLE", 0.5)
+    left(tmp_path, pid=2**22 + 1)
+    got, refused, start, end = [], [], threading.Barrier(8), threading.Event()
+
+    def go_on():
+        start.wait()
+        try:
+            with lock.held(tmp_path, "comparison"):
+                got.append(1)
+                end.wait()
+        except ConfigError as error:
+            refused.append(str(error))
+
+    threads = [threading.Thread(target=go_on) for _ in range(8)]
+    for thread in threads:
+        thread.start()
+    until = time.monotonic() + 20
+    while len(got) + len(refused) < 8 and time.monotonic() < until:
+        time.sleep(0.02)
+    end.set()
+    for thread in threads:
+        thread.join()
+    assert (len(got), len(refused)) == (1, 7)
+
+
+@pytest.mark.parametrize("junk", ["", "{", "[]", '"x"', '{"pid": 1}', "\x00\x01"])
+def test_a_lock_that_nobody_can_read_hinders_nobody_for_long(tmp_path, junk):
+    (tmp_path / lock.NAME).write_text(junk)
+    with pytest.raises(ConfigError, match="cannot be read"), lock.held(tmp_path, "comparison"):
+        pass
+    os.utime(tmp_path / lock.NAME, (1.0, 1.0))
+    with lock.held(tmp_path, "comparison"):
+        pass
+
+
+def test_who_was_taken_for_dead_notices_and_takes_nothing_away(tmp_path):
+    with lock.held(tmp_path, "comparison") as mine:
+        assert not mine.lost
+        left(tmp_path, machine="elsewhere", host="node7")
+        assert mine.lost
+    assert json.loads((tmp_path / lock.NAME).read_text())["host"] == "node7"
+
+
+def test_file_systems_without_links_have_locks_too(tmp_path, monkeypatch):
+    def none(*_):
+        raise PermissionError(1, "Operation not permitted")
+
+    monkeypatch.setattr(os, "link", none)
+    with (
+        lock.held(tmp_path, "comparison"),
+        pytest.raises(ConfigError, match="in use"),
+        lock.held(tmp_path, "x"),
+    ):
+        pass
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_folder_that_cannot_be_written_is_one_sentence(tmp_path):
+    (tmp_path / "file").write_text("")
+    for folder in (tmp_path / "file", tmp_path / "nowhere"):
+        with pytest.raises(ConfigError, match="cannot be written .*choose another --out"):
+            lock.take(folder, "comparison", "another --out")
+
+
+def test_an_error_inside_frees_the_folder(tmp_path):
+    with pytest.raises(ZeroDivisionError), lock.held(tmp_path, "comparison"):
+        raise ZeroDivisionError
+    assert not list(tmp_path.iterdir())
