@@ -53,8 +53,8 @@ def quickstart() -> Config:
     Command: dreamer train. QUICKSTART_SCORE
 
     Learning waits for luck: random actions succeed in one episode of twelve, and until the critic has seen
-    enough of that, which takes 900 to 1,300 updates, actions stay random. So it is no number of steps that ends
-    the run, but a check.
+    enough of that, which takes 900 to 1,300 updates, actions stay random. So no number of steps ends the run,
+    but a check.
     """
     return replace(_small(), steps=100_000, until="success=0.98")
 
