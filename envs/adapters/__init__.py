@@ -13,11 +13,7 @@ An adapter of a suite that runs on the device has `make_jax(name, obs)`, a `JaxE
 from __future__ import annotations
 
 import difflib
-import importlib
-import os
-import sys
 from collections.abc import Iterable, Mapping
-from types import ModuleType
 
 
 class UnknownTask(ValueError):
@@ -38,26 +34,3 @@ def suggestion(name: str, known: Iterable[str] | Mapping[str, str]) -> str:
     spelled = {item.lower(): text for item, text in shown.items()}
     close = difflib.get_close_matches(name.lower(), spelled, n=3, cutoff=0.6)
     return f"; did you mean {' or '.join(spelled[c] for c in close)}?" if close else ""
-
-
-def import_module(module: str) -> ModuleType:
-    """A module of the user, also from the folder the command was given in.
-
-    Raises:
-      UnknownTask: there is none, or importing it fails.
-      MissingExtra: it needs a package that is not installed.
-    """
-    # A console script lacks the working directory on its path, where one's own module often is.
-    if os.getcwd() not in sys.path and "" not in sys.path:
-        sys.path.append(os.getcwd())
-    try:
-        return importlib.import_module(module)
-    except ModuleNotFoundError as error:
-        if error.name and (module == error.name or module.startswith(error.name + ".")):
-            raise UnknownTask(
-                f"there is no module '{module}' here: install it or run from the folder it is in"
-            ) from None
-        raise MissingExtra(f"the module '{module}' needs a missing package: {error}") from None
-    except Exception as error:  # the module is a user's
-        what = f"{type(error).__name__}: {' '.join(str(error).split())}"
-        raise UnknownTask(f"importing the module '{module}' failed with {what}") from None

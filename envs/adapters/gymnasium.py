@@ -7,8 +7,9 @@ import importlib.util
 
 import gymnasium
 
-from envs.adapters import MissingExtra, UnknownTask, import_module, suggestion
+from envs.adapters import MissingExtra, UnknownTask, suggestion
 from envs.api import EnvError
+from envs.modules import import_module
 
 OBS = ("",)
 
