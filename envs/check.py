@@ -10,7 +10,7 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 
@@ -53,12 +53,13 @@ class Recording:
     """The same objects that the environment returned, looked at after the play."""
 
 
-def check(task_or_env: str | VectorEnv, steps: int = 300) -> list[Finding]:
+def check(task_or_env: str | VectorEnv, steps: int = 300, **how: Any) -> list[Finding]:
     """Play an environment and say which of its promises it keeps.
 
     Args:
       task_or_env: a task for `envs.make`, or a vector environment, which stays open.
       steps: slots to play in every copy; enough for an episode to end.
+      how: other keywords of `envs.make`.
 
     Returns:
       One finding per invariant. Playing is the first; where it fails nothing else can be checked.
@@ -69,7 +70,7 @@ def check(task_or_env: str | VectorEnv, steps: int = 300) -> list[Finding]:
     if not isinstance(task_or_env, str):
         return _check(task_or_env, steps)
     try:
-        env = make(task_or_env, NUM_ENVS)
+        env = make(task_or_env, NUM_ENVS, **how)
     except (UnsupportedSpace, EnvError) as error:
         return [Finding("building", "fail", str(error))]
     try:

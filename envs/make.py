@@ -5,8 +5,10 @@ from __future__ import annotations
 import functools
 import importlib
 import importlib.util
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from types import ModuleType
+from typing import Any
 
 from envs.adapters import MissingExtra, UnknownTask, suggestion
 from envs.api import FIRST_TRAINING_SEED, JaxEnv, VectorEnv
@@ -190,7 +192,16 @@ def is_on_device(task: str) -> bool:
 
 
 def make(
-    task: str, num_envs: int = 1, *, seed: int = 0, obs: str = "", parallel: bool = False, levels: int = 0
+    task: str,
+    num_envs: int = 1,
+    *,
+    seed: int = 0,
+    obs: str = "",
+    parallel: bool = False,
+    levels: int = 0,
+    kwargs: Mapping[str, Any] | None = None,
+    max_episode_steps: int = 0,
+    wrappers: Sequence[str | Callable[[Any], Any]] = (),
 ) -> VectorEnv:
     """Make copies of a task that are stepped together.
 
@@ -205,9 +216,12 @@ def make(
         the usual `if __name__ == "__main__":`.
       levels: how many different worlds there are in training, those of the first training seeds (0: a
         new one every episode).
+      kwargs: arguments of the environment, where the suite takes some.
+      max_episode_steps: its time limit, which ends an episode without being terminal (0: its own).
+      wrappers: callables env -> env, or where they are (`my_module:wrap`), the first one innermost.
 
     Raises:
-      UnknownTask: for a suite, task or observation that is not there, with close matches.
+      UnknownTask: for a suite, task, observation or argument that is not there, with close matches.
       MissingExtra: if a package is missing, with what to install.
       UnsupportedSpace: if no agent here can handle its observations or actions.
       ValueError: for another wrong argument.
@@ -219,21 +233,31 @@ def make(
     from envs.vector import HostVector
 
     full, adapter, rest = _resolve(task, obs)
+    taken = _taken(full, adapter, kwargs=kwargs, max_episode_steps=max_episode_steps, wrappers=wrappers)
     if is_on_device(task):
         from envs.device_copies import DeviceCopies
 
-        copies = DeviceCopies(make_jax(task, obs=obs), num_envs)
+        copies = DeviceCopies(adapter.make_jax(rest, obs or adapter.OBS[0], **taken), num_envs)
     else:
-        make_env = functools.partial(adapter.make, rest, obs or adapter.OBS[0])
+        make_env = functools.partial(adapter.make, rest, obs or adapter.OBS[0], **taken)
         copies = (Processes if parallel else Serial)(full, make_env, num_envs)
     return HostVector(full, copies, num_envs, seed=seed, levels=levels)
 
 
-def make_jax(task: str, *, obs: str = "", levels: int = 0) -> JaxEnv:
+def make_jax(
+    task: str,
+    *,
+    obs: str = "",
+    levels: int = 0,
+    kwargs: Mapping[str, Any] | None = None,
+    max_episode_steps: int = 0,
+    wrappers: Sequence[str | Callable[[Any], Any]] = (),
+) -> JaxEnv:
     """Make one world of a suite that is `on_device`, as pure functions.
 
     Args:
       levels: how many different worlds it starts, those of the first training seeds (0: any).
+      kwargs, max_episode_steps, wrappers: as of `make`, where the suite takes them.
 
     Raises:
       UnknownTask, MissingExtra, UnsupportedSpace: as `make`; UnknownTask also for a task of the host.
@@ -244,7 +268,8 @@ def make_jax(task: str, *, obs: str = "", levels: int = 0) -> JaxEnv:
     if not is_on_device(task):
         names = ", ".join(suite.name for suite in SUITES if suite.on_device)
         raise UnknownTask(f"{full} runs on the host; the suites of the device are {names}")
-    world = adapter.make_jax(rest, obs or adapter.OBS[0])
+    taken = _taken(full, adapter, kwargs=kwargs, max_episode_steps=max_episode_steps, wrappers=wrappers)
+    world = adapter.make_jax(rest, obs or adapter.OBS[0], **taken)
     if not levels:
         return world
     from envs.wrappers import Levels
@@ -255,6 +280,22 @@ def make_jax(task: str, *, obs: str = "", levels: int = 0) -> JaxEnv:
 def _check_levels(levels: int) -> None:
     if not 0 <= levels <= FIRST_TRAINING_SEED:
         raise ValueError(f"levels is {levels}; it takes 0 (any world) to {FIRST_TRAINING_SEED}")
+
+
+def _taken(full: str, adapter: ModuleType, **asked: Any) -> dict[str, Any]:
+    """Of what was asked for that which is not the default, if the adapter takes it."""
+    asked = {name: value for name, value in asked.items() if value}
+    takes = getattr(adapter, "TAKES", ())
+    refused = [name for name in asked if name not in takes]
+    if refused:
+        suite = full.partition(":")[0]
+        can = [*(["obs"] if len(adapter.OBS) > 1 else []), *takes, "levels"]
+        raise UnknownTask(f"{suite} tasks take no {' and no '.join(refused)}; they take {', '.join(can)}")
+    if asked.get("max_episode_steps", 1) < 1:
+        raise ValueError(
+            f"max_episode_steps is {asked['max_episode_steps']}; it takes at least 1, or 0 for none"
+        )
+    return asked
 
 
 def _resolve(task: str, obs: str) -> tuple[str, ModuleType, str]:

@@ -48,6 +48,8 @@ def empty_folder(tmp_path, monkeypatch):
         ("--task gymnasium:my_pkg:My-v0", [], {"task": "gymnasium:my_pkg:My-v0"}),
         ("--task=minigrid:DoorKey-5x5", [], {"task": "minigrid:DoorKey-5x5"}),
         ("--agent.optim.lr -3e-4", [], {"agent.optim.lr": -3e-4}),
+        ("--env.kwargs {} --max-episode-steps 7", [], {"env.kwargs": "{}", "env.max_episode_steps": 7}),
+        ("--wrappers a:b c:d --no-parallel", [], {"env.wrappers": ["a:b", "c:d"], "env.parallel": False}),
     ],
 )
 def test_words_become_fields(words, positional, values):
@@ -159,6 +161,15 @@ def test_values_only_have_to_fit_the_run_in_the_folder():
             "dreamer train has no option --loop.num-env; did you mean --loop.num-envs?",
         ),
         ("train --zzz", "dreamer train has no option --zzz; see dreamer train --help"),
+        ("train --foo", "dreamer train has no option --foo; see dreamer train --help"),
+        ("train --env.kwarg {}", "dreamer train has no option --env.kwarg; did you mean --env.kwargs?"),
+        ("doctor --env.kwarg {}", "dreamer doctor has no option --env.kwarg; did you mean --env.kwargs?"),
+        (
+            "train --env.size 8",
+            "dreamer train has no option --env.size; did you mean --size?; arguments of the environment itself "
+            """are --env.kwargs '{"size": ...}'""",
+        ),
+        ("train --eval", "--eval is a section; name one of its fields, as --eval.every"),
         ("train --steps", "--steps needs a value"),
         ("train --steps many", "steps must be a whole number of at least 1, but it is 'many'"),
         ("train --agent.rssm.deter 100", "agent.rssm.deter must be a multiple of blocks (8), but it is 100"),

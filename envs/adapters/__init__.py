@@ -1,6 +1,6 @@
 """Adapters: one module per suite, imported only when a task of that suite is asked for.
 
-An adapter is a module with four names, nothing else:
+An adapter is a module with four names:
 
     OBS                    the allowed values of `obs`; the first is the default
     ids()                  the tasks of the suite
@@ -8,6 +8,10 @@ An adapter is a module with four names, nothing else:
     make(name, obs)        one `gymnasium.Env`, whose spaces `envs.spaces` can flatten
 
 An adapter of a suite that runs on the device has `make_jax(name, obs)`, a `JaxEnv`, instead of the last.
+
+One whose tasks can be made otherwise says so, and `make` or `make_jax` gets what was asked for by that name:
+
+    TAKES                  of "kwargs", a mapping, "max_episode_steps", at least 1, and "wrappers", callables
 """
 
 from __future__ import annotations
@@ -24,13 +28,14 @@ class MissingExtra(ImportError):
     """A task needs a package that is not installed; the message says what to install."""
 
 
-def suggestion(name: str, known: Iterable[str] | Mapping[str, str]) -> str:
+def suggestion(name: str, known: Iterable[str] | Mapping[str, str], cutoff: float = 0.6) -> str:
     """The end of an error message: "; did you mean A or B?" or nothing.
 
     Args:
       known: the right names, or a mapping from them to what the message shows.
+      cutoff: the share of equal letters from which on a name is close.
     """
     shown = known if isinstance(known, Mapping) else {item: item for item in known}
     spelled = {item.lower(): text for item, text in shown.items()}
-    close = difflib.get_close_matches(name.lower(), spelled, n=3, cutoff=0.6)
+    close = difflib.get_close_matches(name.lower(), spelled, n=3, cutoff=cutoff)
     return f"; did you mean {' or '.join(spelled[c] for c in close)}?" if close else ""
