@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import inspect
 import re
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from types import MappingProxyType
 from typing import Any
 
 import gymnasium
@@ -14,6 +16,8 @@ from envs.adapters import MissingExtra, UnknownTask, suggestion
 from envs.api import EnvError
 from envs.modules import attribute, described
 
+NONE: Mapping[str, Any] = MappingProxyType({})
+"""No arguments."""
 Wrap = Callable[[gymnasium.Env], gymnasium.Env]
 
 NAMED = (inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONLY)
@@ -69,11 +73,29 @@ def making(task: str, make: Callable[..., Any] | None = None, given: Collection[
     except (Exception, SystemExit) as error:
         refused = re.search(r"unexpected keyword argument '(\w+)'", str(error))
         if make is not None and isinstance(error, TypeError) and refused and refused[1] in given:
-            check_names(task, [refused[1]], _collected(make))
+            check_names(task, [refused[1]], parameters_of(make))
         raise EnvError(f"{task} cannot be built: it raised {described(error)}") from None
 
 
-def _collected(make: Callable[..., Any]) -> list[str]:
+def replaced(task: str, params: Any, given: Mapping[str, Any], *, limit: str) -> Any:
+    """The parameters of a world of the device, a dataclass, with others in the place of some.
+
+    Args:
+      limit: the one that is its time limit, which `max_episode_steps` sets.
+
+    Raises:
+      UnknownTask: it has no such parameter, or a table or text is none of its numbers.
+    """
+    known = [f.name for f in dataclasses.fields(params) if f.name not in (limit, "render_mode")]
+    check_names(task, given, known)
+    for name, value in given.items():
+        old = getattr(params, name)
+        if isinstance(old, bool | int | float) and not isinstance(value, bool | int | float):
+            raise UnknownTask(f"{task} has a number for '{name}', as {old}, but it is {value!r}")
+    return params.replace(**given) if given else params
+
+
+def parameters_of(make: Callable[..., Any]) -> list[str]:
     """The arguments of a class and of those it may hand others on to."""
     makers = [c.__init__ for c in make.__mro__[:-1]] if isinstance(make, type) else [make]
     found: dict[str, None] = {}

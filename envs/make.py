@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from types import ModuleType
 from typing import Any
 
-from envs.adapters import MissingExtra, UnknownTask, suggestion
+from envs.adapters import MissingExtra, UnknownTask, suggestion, versions_of
 from envs.api import FIRST_TRAINING_SEED, JaxEnv, VectorEnv
 
 
@@ -32,6 +32,8 @@ class Suite:
     """Whether its worlds are pure functions of JAX arrays, which the fused loop compiles in."""
     by_hand: str = ""
     """The commands that install it, where `pip install` of `install` would change what else is there."""
+    versions: tuple[str, ...] = ()
+    """Packages, as they are installed, whose version decides what its tasks do."""
 
     @property
     def installed(self) -> bool:
@@ -70,6 +72,7 @@ SUITES = (
         "minigrid",
         "minigrid",
         ("minigrid:DoorKey-5x5", "minigrid:Empty-5x5", "minigrid:BabyAI-GoToLocal"),
+        versions=("minigrid", "gymnasium"),
     ),
     Suite(
         "gymnasium",
@@ -77,6 +80,7 @@ SUITES = (
         "gymnasium",
         "gymnasium",
         ("gymnasium:CartPole-v1", "gymnasium:Pendulum-v1", "gymnasium:my_pkg.module:My-v0"),
+        versions=("gymnasium",),
     ),
     Suite(
         "grid",
@@ -94,6 +98,7 @@ SUITES = (
         ("gymnax:Breakout-MinAtar", "gymnax:CartPole-v1", "gymnax:Pendulum-v1"),
         on_device=True,
         by_hand="pip install --no-deps gymnax==1.0.1 && pip install six seaborn matplotlib",
+        versions=("gymnax",),
     ),
     Suite(
         "xminigrid",
@@ -102,6 +107,7 @@ SUITES = (
         "dreamer-toolkit[xminigrid]",
         ("xminigrid:DoorKey-5x5", "xminigrid:FourRooms", "xminigrid:MemoryS16"),
         on_device=True,
+        versions=("xminigrid",),
     ),
     Suite(
         "craftax",
@@ -110,6 +116,7 @@ SUITES = (
         "dreamer-toolkit[craftax]",
         ("craftax:Craftax-Classic", "craftax:Craftax"),
         on_device=True,
+        versions=("craftax",),
     ),
     Suite(
         "brax",
@@ -118,6 +125,7 @@ SUITES = (
         "dreamer-toolkit[brax]",
         ("brax:ant", "brax:halfcheetah", "brax:inverted_pendulum"),
         on_device=True,
+        versions=("brax", "mujoco", "mujoco-mjx"),
     ),
     Suite(
         "navix",
@@ -127,6 +135,7 @@ SUITES = (
         ("navix:DoorKey-5x5", "navix:LavaCrossingS9N1", "navix:Dynamic-Obstacles-6x6"),
         on_device=True,
         by_hand="pip install --no-deps navix==4.0.0 && pip install distrax rlax wandb  # from Python 3.12 on",
+        versions=("navix",),
     ),
     Suite(
         "jax",
@@ -183,6 +192,21 @@ def _suite_of(name: str) -> str:
         return f"; did you mean {suite.name}:{name}?"
     known = {task.partition(":")[2]: task for suite in reversed(SUITES) for task in suite.tasks()}
     return suggestion(name, known) or f", as in {SUITES[0].examples[0]}"
+
+
+def made_of(task: str, kwargs: Mapping[str, Any] | None = None) -> dict[str, str]:
+    """What decides what a task does: the installed version of each package, and settings of a simulator.
+
+    Args:
+      kwargs: its arguments.
+
+    Raises:
+      UnknownTask, MissingExtra: as `canonical`.
+    """
+    name, _, rest = canonical(task).partition(":")
+    suite = next(suite for suite in SUITES if suite.name == name)
+    more = getattr(suite.adapter(), "made_of", lambda *_: {})(rest, kwargs or {})
+    return versions_of(suite.versions) | more
 
 
 def is_on_device(task: str) -> bool:

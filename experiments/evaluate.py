@@ -15,7 +15,7 @@ import envs
 from dreamer.schema import ConfigError
 from envs.api import FIRST_TRAINING_SEED, Policy, VectorEnv
 from envs.rollout import Episode, rollout
-from experiments import machine, statistics
+from experiments import machine, statistics, surroundings
 
 HOST_COPIES, DEVICE_COPIES = 16, 256
 """Copies of an environment that are played together where nobody says how many."""
@@ -138,6 +138,7 @@ def evaluate(
         file = stack.enter_context(_opened(out)) if out else None
         env = envs.make(cfg.task, min(num_envs, episodes), parallel=cfg.env.parallel, **cfg.env.world)
         stack.callback(env.close)
+        surroundings.notice(run, cfg)
         played, trained = _played(player, env, episodes, seed), []
         result = summary(played)
         if cfg.env.levels:

@@ -18,7 +18,7 @@ import envs
 from dreamer import schema
 from dreamer.config import Config
 from envs.api import EnvError, spaces_to
-from experiments import evaluate, machine, program, session
+from experiments import evaluate, machine, program, session, surroundings
 
 if TYPE_CHECKING:
     from dreamer.loops.clocks import Progress
@@ -47,7 +47,8 @@ def train(cfg: Config, folder: Path, *, json: bool = False, force: tuple[str, ..
             members(cfg)  # a value that cannot be is told before there is a folder
             build = PopulationRun
         resume = session.open_folder(folder, cfg, force)
-        session.record_surroundings(folder)
+        surroundings.notice(folder, cfg)
+        session.record_surroundings(folder, cfg)
         with session.gentle_signals() as stop:
             result = build(cfg, folder, opened, resume).train(stop)
     if stop:

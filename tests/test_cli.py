@@ -166,8 +166,8 @@ def test_values_only_have_to_fit_the_run_in_the_folder():
         ("doctor --env.kwarg {}", "dreamer doctor has no option --env.kwarg; did you mean --env.kwargs?"),
         (
             "train --env.size 8",
-            "dreamer train has no option --env.size; did you mean --size?; arguments of the environment itself "
-            """are --env.kwargs '{"size": ...}'""",
+            "dreamer train has no option --env.size; did you mean --size?; arguments of the environment "
+            """itself are --env.kwargs '{"size": ...}'""",
         ),
         ("train --eval", "--eval is a section; name one of its fields, as --eval.every"),
         ("train --steps", "--steps needs a value"),

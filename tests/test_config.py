@@ -173,8 +173,8 @@ def test_ranges(path, right, wrong):
         ({"log": {"wandb": 1}}, "log.wandb must be true or false, but it is 1"),
         (
             {"env": {"kwargs": "{size: 8}"}},
-            """env.kwargs must be text that is a JSON object, as '{"size": 8}', but it is '{size: 8}', which """
-            "is no JSON: Expecting property name enclosed in double quotes at character 2",
+            """env.kwargs must be text that is a JSON object, as '{"size": 8}', but it is '{size: 8}', """
+            "which is no JSON: Expecting property name enclosed in double quotes at character 2",
         ),
         ({"env": {"wrappers": ["wrap"]}}, "env.wrappers must be named as my_module:wrap, but one is 'wrap'"),
         ({"env": {"size": 8}}, "env.size is no field of the configuration; env has obs, parallel, levels, "),

@@ -12,12 +12,18 @@ An adapter of a suite that runs on the device has `make_jax(name, obs)`, a `JaxE
 One whose tasks can be made otherwise says so, and `make` or `make_jax` gets what was asked for by that name:
 
     TAKES                  of "kwargs", a mapping, "max_episode_steps", at least 1, and "wrappers", callables
+
+and what decides what a task does, beside the packages of the suite:
+
+    made_of(name, kwargs)  {package: version}, and settings of a simulator
 """
 
 from __future__ import annotations
 
+import contextlib
 import difflib
 from collections.abc import Iterable, Mapping
+from importlib import metadata
 
 
 class UnknownTask(ValueError):
@@ -39,3 +45,12 @@ def suggestion(name: str, known: Iterable[str] | Mapping[str, str], cutoff: floa
     spelled = {item.lower(): text for item, text in shown.items()}
     close = difflib.get_close_matches(name.lower(), spelled, n=3, cutoff=cutoff)
     return f"; did you mean {' or '.join(spelled[c] for c in close)}?" if close else ""
+
+
+def versions_of(packages: Iterable[str]) -> dict[str, str]:
+    """The version of every one of these packages that is installed."""
+    found = {}
+    for name in packages:
+        with contextlib.suppress(metadata.PackageNotFoundError):
+            found[name] = metadata.version(name)
+    return found

@@ -8,30 +8,31 @@ import importlib
 import importlib.util
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from types import MappingProxyType
+from importlib import metadata
+from pathlib import Path
 from typing import Any
 
 import gymnasium
 from gymnasium.envs.registration import EnvSpec, load_env_creator
 
-from envs.adapters import MissingExtra, UnknownTask, suggestion
-from envs.arguments import Wrap, check_arguments, making, wrapped
-from envs.modules import attribute, import_module, is_taken
+from envs.adapters import MissingExtra, UnknownTask, suggestion, versions_of
+from envs.arguments import NONE, Wrap, check_arguments, making, wrapped
+from envs.modules import OURS, attribute, import_module, is_taken
 
 OBS = ("",)
 TAKES = ("kwargs", "max_episode_steps", "wrappers")
-EMPTY: Mapping[str, Any] = MappingProxyType({})
 
 OTHER_SUITES = {"MiniGrid-": "minigrid", "BabyAI-": "minigrid"}
 """Prefixes of ids that are registered with Gymnasium but have an adapter of their own."""
 
 EXTRAS = {
-    "gymnasium.envs.mujoco": ("mujoco", "dreamer-toolkit[mujoco]"),
-    "gymnasium.envs.classic_control": ("pygame", "dreamer-toolkit[classic]"),
-    "gymnasium.envs.box2d": ("Box2D", "gymnasium[box2d]"),
-    "ale_py": ("ale_py", "dreamer-toolkit[atari]"),
+    "gymnasium.envs.mujoco": ("mujoco", "dreamer-toolkit[mujoco]", ("mujoco",)),
+    "gymnasium.envs.classic_control": ("pygame", "dreamer-toolkit[classic]", ()),
+    "gymnasium.envs.box2d": ("Box2D", "gymnasium[box2d]", ("box2d", "box2d-py")),
+    "ale_py": ("ale_py", "dreamer-toolkit[atari]", ("ale-py",)),
+    "shimmy": ("shimmy", "shimmy[dm-control]", ("shimmy", "dm-control", "mujoco")),
 }
-"""Package of an environment's code: (what it imports, what to install for it)."""
+"""Package of an environment's code: (what it imports, what to install for it, whose version matters)."""
 
 
 def ids() -> list[str]:
@@ -66,7 +67,7 @@ def make(
     name: str,
     obs: str,
     *,
-    kwargs: Mapping[str, Any] = EMPTY,
+    kwargs: Mapping[str, Any] = NONE,
     max_episode_steps: int = 0,
     wrappers: Sequence[str | Wrap] = (),
 ) -> gymnasium.Env:
@@ -92,7 +93,7 @@ def make(
 
 
 def build(
-    task: str, spec: EnvSpec, kwargs: Mapping[str, Any] = EMPTY, max_episode_steps: int = 0
+    task: str, spec: EnvSpec, kwargs: Mapping[str, Any] = NONE, max_episode_steps: int = 0
 ) -> gymnasium.Env:
     """The environment of a registered id; arguments, limit and errors as in `make`."""
     given = {**spec.kwargs, **kwargs}
@@ -114,6 +115,24 @@ def entry(spec: EnvSpec) -> Callable[..., Any] | None:
     if is_taken(place.partition(":")[0]):
         return attribute(place)
     return load_env_creator(place)
+
+
+def made_of(name: str, kwargs: Mapping[str, Any]) -> dict[str, str]:
+    """The versions of the packages that an environment's code is in and needs."""
+    place = gymnasium.registry[name.rpartition(":")[2]].entry_point
+    source = place if isinstance(place, str) else getattr(place, "__module__", "")
+    needed = [needs for package, (_, _, needs) in EXTRAS.items() if source.startswith(package)]
+    top = source.partition(":")[0].partition(".")[0]
+    # The file that says which package installed a module takes a while to make for all of them.
+    return versions_of([*_installed(top), *(name for names in needed for name in names)])
+
+
+def _installed(module: str) -> Sequence[str]:
+    """The packages that brought a module, if it was installed."""
+    found = importlib.util.find_spec(module) if module not in ("", "gymnasium", *OURS) else None
+    if found is None or not {"site-packages", "dist-packages"} & set(Path(found.origin or "").parts):
+        return ()  # finding out takes a while
+    return metadata.packages_distributions().get(module, ())
 
 
 def is_minigrid(env: gymnasium.Env) -> bool:
@@ -142,7 +161,7 @@ def _packages_of(task: str, spec: EnvSpec) -> Iterator[None]:
 
 
 def _missing(package: str, task: str) -> MissingExtra:
-    needs, install = EXTRAS[package]
+    needs, install, _ = EXTRAS[package]
     return MissingExtra(f"{task} needs {needs}: pip install '{install}'")
 
 

@@ -11,12 +11,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from types import MappingProxyType
 from typing import Any
 
 from envs.adapters import UnknownTask
 from envs.api import EnvError, JaxEnv
-from envs.arguments import check_arguments, making
+from envs.arguments import NONE, check_arguments, making
 from envs.modules import attribute
 
 OBS = ("",)
@@ -41,7 +40,7 @@ def canonical(name: str) -> str:
     return name
 
 
-def make_jax(name: str, obs: str, *, kwargs: Mapping[str, Any] = MappingProxyType({})) -> JaxEnv:
+def make_jax(name: str, obs: str, *, kwargs: Mapping[str, Any] = NONE) -> JaxEnv:
     """The world.
 
     Args:

@@ -29,9 +29,9 @@ import numpy as np
 from gymnasium import spaces as gym
 
 from envs.adapters import MissingExtra, UnknownTask, suggestion
-from envs.adapters.gymnasium import EMPTY, build, entry, is_minigrid
+from envs.adapters.gymnasium import build, entry, is_minigrid
 from envs.api import LOG_PREFIX, EnvError
-from envs.arguments import Wrap, wrapped
+from envs.arguments import NONE, Wrap, wrapped
 from envs.modules import import_module
 
 # Otherwise pygame greets on standard output, where machines read results.
@@ -130,7 +130,7 @@ def make(
     name: str,
     obs: str,
     *,
-    kwargs: Mapping[str, Any] = EMPTY,
+    kwargs: Mapping[str, Any] = NONE,
     max_episode_steps: int = 0,
     wrappers: Sequence[str | Wrap] = (),
 ) -> gymnasium.Env:

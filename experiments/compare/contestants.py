@@ -17,13 +17,16 @@ from typing import Any, NamedTuple, Protocol
 
 import envs
 from dreamer import schema
+from dreamer.config import Config
 from dreamer.schema import ConfigError
 from envs.adapters import suggestion
 from envs.api import LOG_PREFIX, Policy, Space, Spaces, VectorEnv
 from envs.draw import action_names
 from envs.rollout import Random
+from experiments import surroundings
 from experiments.compare.options import CompareOptions
 from experiments.compare.play import Say, Seat
+from experiments.compare.worlds import Worlds, worlds_of
 
 ALONE = ("random", "scripted", "ppo")
 """Agents that are named by one word."""
@@ -105,9 +108,9 @@ def _said(space: Space) -> str:
     return f"{space.dtype}{list(space.shape)}{size}"
 
 
-def _seated(task: str, obs: str = "") -> tuple[Callable[[], VectorEnv], Sequence[str] | None]:
+def _seated(task: str, **world: Any) -> tuple[Callable[[], VectorEnv], Sequence[str] | None]:
     """How to make one copy of a task, and what its actions are called."""
-    make_env = lambda: envs.make(task, 1, obs=obs)
+    make_env = lambda: envs.make(task, 1, **world)
     env = make_env()
     try:
         return make_env, action_names(env.task, env.act_space)
@@ -120,12 +123,13 @@ class RandomPlayer:
     """Draws every action uniformly, from the seed of the episode."""
 
     name: str
+    worlds: Worlds = Worlds()
 
     def identity(self, task: str) -> dict[str, Any]:
-        return {}
+        return self.worlds.of(task)
 
     def seat(self, task: str) -> Seat:
-        make_env, names = _seated(task)
+        make_env, names = _seated(task, **self.worlds.of(task))
         return Seat(
             make_env,
             lambda env, seed, file: Random(env.act_space),
@@ -139,21 +143,22 @@ class Scripted:
     """The planner or bot of a task, which knows its rules."""
 
     name: str
+    worlds: Worlds = Worlds()
 
     def identity(self, task: str) -> dict[str, Any]:
         from experiments.baselines.scripted import scripted
 
-        env = envs.make(task, 1)
+        env = self.worlds.open(task)
         try:
             scripted(env)
         finally:
             env.close()
-        return {}
+        return self.worlds.of(task)
 
     def seat(self, task: str) -> Seat:
         from experiments.baselines.scripted import scripted
 
-        make_env, names = _seated(task)
+        make_env, names = _seated(task, **self.worlds.of(task))
         env = make_env()
         player = scripted(env)
         env.close()
@@ -179,25 +184,29 @@ class Run:
 
     name: str
     folder: Path
+    worlds: Worlds = Worlds()
 
     def identity(self, task: str) -> dict[str, Any]:
         import dreamer
 
         player = dreamer.load(self.folder)
         assert player.config is not None
-        env = envs.make(task, 1, obs=self._obs(task, player.config.task, player.config.env.obs))
+        env = envs.make(task, 1, **self._world(task, player.config))
         try:
             spaces = {"observation": player.agent.obs_space, "action": player.agent.act_space}
             agree(self.name, task, spaces, env)
         finally:
             env.close()
-        return dict(player.counters)
+        if env.task == envs.canonical(player.config.task):
+            surroundings.notice(self.folder, player.config)
+        return dict(player.counters) | self.worlds.of(task)
 
-    @staticmethod
-    def _obs(task: str, trained: str, obs: str) -> str:
-        """The observation it was trained with, where the task is of the same suite."""
-        same = task.partition(":")[0] == trained.partition(":")[0]
-        return obs if same else ""
+    def _world(self, task: str, trained: Config) -> dict[str, Any]:
+        """The world it was trained in; of another task of the same suite, the observation."""
+        if envs.canonical(task) == envs.canonical(trained.task):
+            return trained.env.world
+        same = task.partition(":")[0] == trained.task.partition(":")[0]
+        return self.worlds.of(task) | ({"obs": trained.env.obs} if same else {})
 
     def seat(self, task: str) -> Seat:
         import jax
@@ -212,8 +221,7 @@ class Run:
         seconds = told(folder).result.get("seconds") if (folder / "config.toml").is_file() else None
         parameters = sum(math.prod(x.shape) for x in jax.tree.leaves(player.everything))
         learned = Learned(player.counters.get("env_steps"), cfg.task, parameters, seconds, "most likely")
-        obs = self._obs(task, cfg.task, cfg.env.obs)
-        seat = _learner(task, obs, player, player.agent.obs_space, folder, learned)
+        seat = _learner(task, self._world(task, cfg), player, player.agent.obs_space, folder, learned)
         return dataclasses.replace(seat, expect=Expectation(player))
 
 
@@ -228,22 +236,24 @@ class Ppo:
     steps: int
     """Of its training; 0 as the preset says."""
     say: Say
+    worlds: Worlds = Worlds()
 
     def identity(self, task: str) -> dict[str, Any]:
         from experiments.baselines.ppo.presets import PRESETS, suited
 
         if self.trains:
             steps = {"steps": self.steps} if self.steps else {}
-            return {"preset": suited(task), **schema.to_dict(PRESETS[suited(task)]()), **steps}
+            preset = schema.to_dict(PRESETS[suited(task)]())
+            return {"preset": suited(task), **preset, **steps, **self.worlds.of(task)}
         from experiments.baselines.ppo.player import load
 
         player = load(self.folder)
-        env = envs.make(task, 1)
+        env = self.worlds.open(task)
         try:
             agree(self.name, task, {"observation": player.obs_space, "action": player.act_space}, env)
         finally:
             env.close()
-        return {"env_steps": player.env_steps}
+        return {"env_steps": player.env_steps, **self.worlds.of(task)}
 
     def seat(self, task: str) -> Seat:
         from experiments.baselines.ppo.player import load
@@ -251,23 +261,29 @@ class Ppo:
         from experiments.baselines.ppo.train import train
 
         folder = self.folder / task.replace("/", "_") if self.trains else self.folder
+        world = self.worlds.of(task)
         if self.trains:
-            train(task, folder, suited(task), steps=self.steps or None, say=self.say)
+            train(task, folder, suited(task), steps=self.steps or None, say=self.say, world=world)
         player = load(folder)
         learned = Learned(player.env_steps, player.task, player.num_params, player.seconds, "sampled")
-        return _learner(task, "", player, player.obs_space, folder, learned)
+        return _learner(task, world, player, player.obs_space, folder, learned)
 
 
 def _learner(
-    task: str, obs: str, player: Policy, reads: Collection[str], folder: Path, learned: Learned
+    task: str,
+    world: Mapping[str, Any],
+    player: Policy,
+    reads: Collection[str],
+    folder: Path,
+    learned: Learned,
 ) -> Seat:
     """The seat of an agent that has learned from episodes, which its folder tells of.
 
     Args:
-      obs: which observation of the task it is given; empty for the default one.
+      world: keywords of `envs.make` that make the task what it is given.
       reads: keys of that which it reads.
     """
-    make_env, names = _seated(task, obs)
+    make_env, names = _seated(task, **world)
     with contextlib.closing(make_env()) as env:
         seen = sees(reads, env)
     return Seat(
@@ -293,22 +309,23 @@ def gathered(
       ConfigError: a name means nobody, or what it needs is not there.
     """
     named = [(name, *split(name)) for name in options.agents]  # all names before anything is opened
+    worlds = worlds_of({name: Path(rest) for name, kind, rest in named if kind == "run"}, options.task)
     endpoints = None
     if any(kind == "llm" for _, kind, _ in named):
         from experiments.compare.language import Endpoints
 
-        endpoints = Endpoints(options, out, stack, stop)
+        endpoints = Endpoints(options, out, stack, stop, worlds)
     found: list[Contestant] = []
     for name, kind, rest in named:
         if kind == "random":
-            found.append(RandomPlayer(name))
+            found.append(RandomPlayer(name, worlds))
         elif kind == "scripted":
-            found.append(Scripted(name))
+            found.append(Scripted(name, worlds))
         elif kind == "run":
-            found.append(Run(name, Path(rest)))
+            found.append(Run(name, Path(rest), worlds))
         elif kind == "ppo":
             folder = Path(rest) if rest else out / "agents" / "ppo"
-            found.append(Ppo(name, folder, not rest, options.ppo_steps, say))
+            found.append(Ppo(name, folder, not rest, options.ppo_steps, say, worlds))
         elif endpoints is not None:
             found.append(endpoints.player(name, rest))
     return found

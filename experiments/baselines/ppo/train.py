@@ -10,9 +10,10 @@ from __future__ import annotations
 import math
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import partial
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 import jax
@@ -64,6 +65,7 @@ def train(
     steps: int | None = None,
     say: Callable[[str], None] = partial(print, file=sys.stderr),
     stop: Callable[[], bool] = lambda: False,
+    world: Mapping[str, Any] = MappingProxyType({}),
 ) -> Trained:
     """Train on a task, or go on where that was interrupted; returns at once if it is finished.
 
@@ -73,6 +75,7 @@ def train(
       steps: in place of the configuration's.
       say: shows a line to people.
       stop: asked after every iteration; once true, the run saves and returns.
+      world: keywords of `envs.make` for the task.
 
     Raises:
       ConfigError: the folder is something else, or a run with another task, seed or configuration.
@@ -84,7 +87,7 @@ def train(
     files.open_folder(folder, task, seed, cfg)
     if (folder / files.AGENT).is_file() and (stood := stands(folder)).finished:
         return stood
-    loop = loop_of(task, cfg, seed)
+    loop = loop_of(task, cfg, seed, world)
     try:
         agent = Agent(loop.obs_space, loop.act_space, cfg)
         files.write_manifest(folder, task, seed, agent)
