@@ -22,8 +22,9 @@ Wrap = Callable[[gymnasium.Env], gymnasium.Env]
 
 NAMED = (inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONLY)
 """Parameters that can be given by name."""
-LIMIT = "; a limit of steps is max_episode_steps itself, not one of kwargs"
-"""What to say about the one that everybody tries."""
+LIMITS = ("max_episode_steps", "max_steps")
+LIMIT = "; a limit of steps is --env.max-episode-steps, not one of the arguments"
+"""What to say about those that everybody tries."""
 
 
 def check_names(task: str, given: Collection[str], known: Collection[str]) -> None:
@@ -31,7 +32,7 @@ def check_names(task: str, given: Collection[str], known: Collection[str]) -> No
     for name in given:
         if name not in known:
             there = f"; it takes {', '.join(known)}" if known else "; it takes none"
-            close = suggestion(name, known, cutoff=0.75) or (LIMIT if name == "max_episode_steps" else there)
+            close = suggestion(name, known, cutoff=0.75) or (LIMIT if name in LIMITS else there)
             raise UnknownTask(f"{task} takes no argument '{name}'{close}")
 
 

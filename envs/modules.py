@@ -1,6 +1,6 @@
 """modules: a user's own, by name, also in a folder that has the name of one of our packages.
 
-Such a folder (`envs/`, `experiments/`) is read from the working directory or the path under the name
+Such a folder (`envs/`, `experiments/`) is read from the working directory or the path as part of a package
 `working_folder`: relative imports within it work as they are, and what its files import by the folder's name
 is theirs where they have it, else ours.
 """
@@ -26,6 +26,9 @@ HERE = Path(__file__).resolve().parents[1]
 ALIAS = "working_folder"
 """The package in which a user's modules are whose names are taken."""
 
+_aliases: dict[str, str] = {}
+"""{folder: that package}: mostly there is one."""
+
 
 def import_module(module: str) -> ModuleType:
     """A module of the user, also from the folder the command was given in.
@@ -43,7 +46,7 @@ def import_module(module: str) -> ModuleType:
     try:
         return _imported(module)
     except ModuleNotFoundError as error:
-        if _is_within(module, (error.name or "").removeprefix(f"{ALIAS}.")):
+        if _is_within(module, _without_alias(error.name or "")):
             raise UnknownTask(_absent(module)) from None
         raise MissingExtra(f"the module '{module}' needs a missing package: {error}") from None
     except (Exception, SystemExit) as error:  # the module is a user's
@@ -71,19 +74,19 @@ def described(error: BaseException) -> str:
 
 def is_taken(module: str) -> bool:
     """Whether the name of a user's module begins like one of our packages."""
-    return module.partition(".")[0] in OURS and _is_found(module)
+    return module.partition(".")[0] in OURS and _place(module) is not None
 
 
 def _imported(module: str) -> ModuleType:
     if is_taken(module):
-        return importlib.import_module(f"{_alias()}.{module}")
+        return importlib.import_module(_renamed(module))
     try:
         return importlib.import_module(module)
     except ModuleNotFoundError as error:
         # An installed package may have the same name as the user's folder (many install one called `tests`).
-        if not _is_within(module, error.name or "") or not _is_found(module):
+        if not _is_within(module, error.name or "") or _place(module) is None:
             raise
-        return importlib.import_module(f"{_alias()}.{module}")
+        return importlib.import_module(_renamed(module))
 
 
 def _is_within(module: str, package: str) -> bool:
@@ -96,15 +99,15 @@ def _absent(module: str) -> str:
     return f"there is no module '{module}' here{also}: install it or run from the folder it is in"
 
 
-def _folders() -> list[str]:
-    """Where a user's modules may be: here, then along the path, but not where ours are."""
-    places = [os.getcwd(), *(entry or os.getcwd() for entry in sys.path)]
-    return [place for place in dict.fromkeys(places) if Path(place).resolve() != HERE]
+def _place(module: str) -> str | None:
+    """The folder in which a user has such a module, here or along the path; nothing is imported."""
+    places = dict.fromkeys([os.getcwd(), *(entry or os.getcwd() for entry in sys.path)])
+    others = (place for place in places if Path(place).resolve() != HERE)
+    return next((place for place in others if _is_in(place, module)), None)
 
 
-def _is_found(module: str) -> bool:
-    """Whether a user has such a module; nothing is imported."""
-    places: Sequence[str] | None = _folders()
+def _is_in(place: str, module: str) -> bool:
+    places: Sequence[str] | None = [place]
     for part in module.split("."):
         spec = PathFinder.find_spec(part, places) if places is not None else None
         if spec is None:
@@ -113,13 +116,22 @@ def _is_found(module: str) -> bool:
     return True
 
 
-def _alias() -> str:
-    """The name of the package of the user's modules, after making it."""
-    if ALIAS not in sys.modules:
-        sys.modules[ALIAS] = ModuleType(ALIAS)
+def _renamed(module: str) -> str:
+    """The name under which a user's module is imported whose own is taken."""
+    place = _place(module)
+    assert place is not None
+    if place not in _aliases:
+        name = _aliases[place] = f"{ALIAS}{len(_aliases) or ''}"
+        sys.modules[name] = ModuleType(name)
+        sys.modules[name].__path__ = [place]
+    if _Finder not in sys.meta_path:
         sys.meta_path.insert(0, _Finder)  # pyrefly: ignore
-    sys.modules[ALIAS].__path__ = _folders()
-    return ALIAS
+    return f"{_aliases[place]}.{module}"
+
+
+def _without_alias(name: str) -> str:
+    top, _, rest = name.partition(".")
+    return rest if top in _aliases.values() else name
 
 
 @contextlib.contextmanager
@@ -137,7 +149,7 @@ class _Finder:
 
     @staticmethod
     def find_spec(name: str, path: Sequence[str] | None = None, target: Any = None) -> ModuleSpec | None:
-        spec = PathFinder.find_spec(name, path) if name.startswith(f"{ALIAS}.") else None
+        spec = PathFinder.find_spec(name, path) if _without_alias(name) != name else None
         if spec is not None and type(spec.loader) is SourceFileLoader:
             assert spec.origin is not None
             spec.loader = _Loader(name, spec.origin)
@@ -159,13 +171,15 @@ def _import(
     fromlist: Sequence[str] | None = (),
     level: int = 0,
 ) -> ModuleType:
-    """`__import__` of a user's files below `ALIAS`."""
-    top, theirs = name.partition(".")[0], f"{ALIAS}.{name}"
-    if level or not (top in OURS or f"{ALIAS}.{top}" in sys.modules) or not _is_found(name):
+    """`__import__` of the files of a user whose names are taken."""
+    alias, top = str((globals or {})["__name__"]).partition(".")[0], name.partition(".")[0]
+    place = next(place for place, other in _aliases.items() if other == alias)
+    if level or not (top in OURS or f"{alias}.{top}" in sys.modules) or not _is_in(place, name):
         return builtins.__import__(name, globals, locals, fromlist or (), level)
+    theirs = f"{alias}.{name}"
     if not fromlist:
         importlib.import_module(theirs)
-        return sys.modules[f"{ALIAS}.{top}"]
+        return sys.modules[f"{alias}.{top}"]
     found = builtins.__import__(theirs, globals, locals, fromlist, 0)
     if any(item == "*" or hasattr(found, item) for item in fromlist):
         return found

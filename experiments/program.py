@@ -53,7 +53,7 @@ def _world(cfg: Config) -> Iterator[Any]:
             f"a population is one program, but {cfg.task} runs on the host: train its members one after the "
             "other, or take a task of the device, such as grid:DoorKey-5x5"
         )
-    how = {"parallel": cfg.env.parallel, "levels": cfg.env.levels, **cfg.env.world}
+    how: dict[str, Any] = {"parallel": cfg.env.parallel, "levels": cfg.env.levels, **cfg.env.world}
     env = envs.make(cfg.task, cfg.loop.num_envs, seed=cfg.seed, **how)
     try:
         yield env

@@ -19,7 +19,7 @@ from envs.arguments import NONE, check_arguments, making
 from envs.modules import attribute
 
 OBS = ("",)
-TAKES = ("kwargs",)
+TAKES = ("kwargs", "max_episode_steps")
 PARTS = ("obs_space", "act_space", "reset", "step")
 
 
@@ -40,11 +40,12 @@ def canonical(name: str) -> str:
     return name
 
 
-def make_jax(name: str, obs: str, *, kwargs: Mapping[str, Any] = NONE) -> JaxEnv:
+def make_jax(name: str, obs: str, *, kwargs: Mapping[str, Any] = NONE, max_episode_steps: int = 0) -> JaxEnv:
     """The world.
 
     Args:
       kwargs: arguments of the class or function.
+      max_episode_steps: where its episodes are cut (0: nowhere).
 
     Raises:
       UnknownTask: for an argument that it does not take.
@@ -57,4 +58,8 @@ def make_jax(name: str, obs: str, *, kwargs: Mapping[str, Any] = NONE) -> JaxEnv
     missing = [part for part in PARTS if not hasattr(world, part)]
     if missing:
         raise EnvError(f"jax:{name} is no JaxEnv: it lacks {', '.join(missing)} (see envs.api)")
-    return world
+    if not max_episode_steps:
+        return world
+    from envs.wrappers import Limited
+
+    return Limited(world, max_episode_steps)
