@@ -317,7 +317,7 @@ def _taken(full: str, adapter: ModuleType, **asked: Any) -> dict[str, Any]:
         raise UnknownTask(f"{suite} tasks take no {' and no '.join(refused)}; they take {', '.join(can)}")
     if asked.get("max_episode_steps", 1) < 1:
         raise ValueError(
-            f"max_episode_steps is {asked['max_episode_steps']}; it takes at least 1, or 0 for none"
+            f"max_episode_steps is {asked['max_episode_steps']}; it takes at least 1, or 0 for the task's own"
         )
     return asked
 
