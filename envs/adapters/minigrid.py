@@ -323,8 +323,10 @@ def _length_of_others(env: MiniGridEnv) -> int:
     begun = [str(env.reset(seed=seed)[0]["mission"]) for seed in range(PROBED)]
     env._np_random = None  # whoever begins it without a seed does not get the last of these
     declared = _declared(env.observation_space["mission"])  # pyrefly: ignore
-    if len(set(begun)) == 1 and len(declared) < 2:
-        return 0
+    if len(declared) < 2:  # or it says something else
+        declared = []
+        if len(set(begun)) == 1:
+            return 0
     missions = [_words(mission) for mission in (*begun, *declared)]
     _say_unknown(type(env).__name__, {word for words in missions for word in words})
     return max(map(len, missions))
