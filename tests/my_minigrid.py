@@ -50,7 +50,7 @@ class Rambling(Maze):
     """Now and then says more than is heard when a few episodes are begun."""
 
     def say(self):
-        return "go " * (1 + int(self.agent_pos[0]))
+        return "go " * int(self.np_random.integers(1, 30))
 
 
 class MyDoorKey(DoorKeyEnv):
