@@ -273,6 +273,22 @@ def test_envs_checks_a_task(capsys):
     assert "declared" in capsys.readouterr().out
 
 
+def test_envs_and_doctor_take_what_a_task_is_made_with(monkeypatch, capsys):
+    seen = {}
+    monkeypatch.setattr(envs, "check", lambda task, **how: seen.update(how, task=task) or [])
+    words = ["--kwargs", '{"size": 8}', "--env.max-episode-steps", "7", "--wrappers", "a:b", "c:d"]
+    assert main(["envs", "--check", "probe:constant", *words]) == 0
+    made = {"kwargs": {"size": 8}, "max_episode_steps": 7, "wrappers": ("a:b", "c:d")}
+    assert seen == {"task": "probe:constant", **made}
+    assert (
+        main(["doctor", "--task", "minigrid:Empty-5x5", "--kwargs", '{"agent_view_size": 5}', "--json"]) == 0
+    )
+    found = json.loads(capsys.readouterr().out.splitlines()[-1])
+    assert found["task"]["observations"]["object"].startswith("uint8[5, 5]")
+    assert main(["doctor", "--task", "minigrid:Empty-5x5", "--kwargs", '{"sise": 5}']) == 2
+    assert "takes no argument 'sise'; did you mean size" in capsys.readouterr().err
+
+
 def test_a_broken_environment_fails_its_check(capsys, monkeypatch):
     broken = [envs.Finding("flags", "fail", "is_first and is_last coincide")]
     monkeypatch.setattr(envs, "check", lambda task: broken)
