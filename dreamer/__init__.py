@@ -3,6 +3,7 @@
 from typing import TYPE_CHECKING, Any
 
 from dreamer.config import AgentConfig, Config
+from dreamer.packages import claim
 
 if TYPE_CHECKING:
     from dreamer.agent import Agent
@@ -12,6 +13,8 @@ __all__ = ["Agent", "AgentConfig", "Config", "load"]
 
 
 def __getattr__(name: str) -> Any:
+    if name in ("Agent", "load"):
+        claim("envs")  # which both need; a user's folder of that name may stand before it on the path
     if name == "Agent":
         from dreamer.agent import Agent
 

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Annotated, Any, Literal, NamedTuple
 
 from dreamer import schema
-from dreamer.schema import ConfigError, Range, Section
+from dreamer.schema import Arguments, ConfigError, Range, Section
 
 FIRST_TRAINING_SEED = 2**30
 """Evaluation seeds lie below it, training seeds from it on (`envs.api` has the same number)."""
@@ -309,11 +309,30 @@ class EnvConfig(Section):
     """Keys of observations to read as pictures, where their bounds leave that open (tasks of the host)."""
     categories: tuple[str, ...] = ()
     """Keys of observations to read as categories, counted from the lowest value (tasks of the host)."""
+    kwargs: Annotated[str, Arguments()] = ""
+    """Arguments of the environment, as JSON: '{"is_slippery": false}'; in a file a table."""
+    max_episode_steps: Natural = 0
+    """Every episode is cut after so many steps, which is no end of the task; 0 leaves it to the task."""
+    wrappers: tuple[str, ...] = ()
+    """Callables env -> env that go around it one after the other, as my_module:wrap."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        for name in self.wrappers:
+            if not all(name.partition(":")):
+                raise ConfigError(f"wrappers must be named as my_module:wrap, but one is '{name}'")
 
     @property
     def world(self) -> dict[str, Any]:
         """What makes it the same world wherever it is opened: the keywords of `envs.make` and `make_jax`."""
-        return {"obs": self.obs, "pixels": self.pixels, "categories": self.categories}
+        return {
+            "obs": self.obs,
+            "pixels": self.pixels,
+            "categories": self.categories,
+            "kwargs": Arguments.read(self.kwargs),
+            "max_episode_steps": self.max_episode_steps,
+            "wrappers": self.wrappers,
+        }
 
 
 @dataclass(frozen=True)

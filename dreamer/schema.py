@@ -47,11 +47,45 @@ class Range:
 
 
 @dataclass(frozen=True)
+class Arguments:
+    """Of a text field: arguments by name, as JSON; a table of a TOML file is taken too.
+
+    The text is canonical, so that equal arguments are equal fields: names in order, empty without any.
+    """
+
+    def __str__(self) -> str:
+        return """that is a JSON object, as '{"size": 8}'"""
+
+    @staticmethod
+    def canonical(value: Any) -> str | None:
+        """The text of a JSON object or a mapping; None if it is neither."""
+        try:
+            found = Arguments.read(value) if isinstance(value, str) else value
+            if not isinstance(found, Mapping):
+                return None
+            text = json.dumps(found, sort_keys=True, ensure_ascii=False, allow_nan=False) if found else ""
+            text.encode()  # half a character cannot be written to a file
+        except (ValueError, TypeError, RecursionError):
+            return None
+        return text
+
+    @staticmethod
+    def read(text: str) -> dict[str, Any]:
+        """The arguments.
+
+        Raises:
+          ValueError: it is no JSON; the message says where it stops being it.
+        """
+        return json.loads(text) if text.strip() else {}
+
+
+@dataclass(frozen=True)
 class Section:
     """A part of a configuration; making one checks its fields.
 
-    A field is a section, a `bool`, `str`, `Literal`, `int` or `float` (with a `Range` as annotation), or a
-    tuple of those. Values are brought to the declared type: 1e6 is a whole number, a list a tuple.
+    A field is a section, a `bool`, `str` (annotated with `Arguments` a table), `Literal`, `int` or `float`
+    (with a `Range` as annotation), or a tuple of those. Values are brought to the declared type: 1e6 is a
+    whole number, a list a tuple.
     """
 
     def __post_init__(self) -> None:
@@ -150,15 +184,28 @@ def parse_text(kind: Any, text: str) -> Any:
 
 
 def closest(path: str, known: Iterable[str]) -> list[str]:
-    """The paths that someone who wrote `path` may have meant: those that end with it, else similar ones."""
+    """The paths that someone who wrote `path` may have meant, the likeliest first, if any.
+
+    Those are the field that `path` goes on after, those that end with it, and those whose last name is nearly
+    the one that was written, or in its section has its words and more.
+    """
     known = list(known)
-    leaf = lambda p: p.rpartition(".")[2]
+    section, _, name = path.rpartition(".")
+    inside = [p for p in known if path.startswith(f"{p}.")]
     ends = [p for p in known if f".{p}".endswith(f".{path}")]
-    whole = difflib.get_close_matches(path, known, n=1, cutoff=0.8)
-    likeness = lambda p: difflib.SequenceMatcher(None, p, path).ratio()
-    near = difflib.get_close_matches(leaf(path), {leaf(p) for p in known}, n=3)
-    similar = sorted((p for p in known if leaf(p) in near), key=likeness, reverse=True)
-    return ends[:3] or whole or similar[:2]
+    similar = [p for p in known if _is_like(name, p.rpartition(".")[2], within=p.startswith(section))]
+    likeness = lambda p: (p.rpartition(".")[0] == section, difflib.SequenceMatcher(None, p, path).ratio())
+    return inside or ends[:3] or sorted(similar, key=likeness, reverse=True)[:2]
+
+
+LIKE = 0.8
+"""Share of equal letters from which on a name is another one with a slip."""
+
+
+def _is_like(name: str, other: str, *, within: bool) -> bool:
+    """Whether a name is another one but for a slip or, `within` the section, for words that were left out."""
+    left_out = within and set(name.split("_")) <= set(other.split("_"))
+    return left_out or difflib.SequenceMatcher(None, name, other).ratio() >= LIKE
 
 
 def diff(a: Section, b: Section) -> list[tuple[str, Any, Any]]:
@@ -217,7 +264,9 @@ def _checked(name: str, kind: Any, value: Any) -> Any:
     """The value as the type of its field has it, or a ConfigError that says what is allowed."""
     converted = _converted(kind, value)
     if converted is None:
-        raise ConfigError(f"{name} must be {_allowed(kind)}, but it is {_shown(value)}{_close(kind, value)}")
+        raise ConfigError(
+            f"{name} must be {_allowed(kind)}, but it is {_shown(value)}{_hint_of(kind, value)}"
+        )
     return converted
 
 
@@ -225,6 +274,8 @@ def _converted(kind: Any, value: Any) -> Any:
     """The value as `kind`, or None if it is not one."""
     if get_origin(kind) is Annotated:
         plain, allowed = get_args(kind)
+        if isinstance(allowed, Arguments):
+            return allowed.canonical(value)
         number = _converted(plain, value)
         return number if number is not None and number in allowed else None
     if get_origin(kind) is tuple:
@@ -255,16 +306,28 @@ def _allowed(kind: Any) -> str:
     return words.get(kind) or f"a {kind.__name__}"
 
 
-def _close(kind: Any, value: Any) -> str:
+def _hint_of(kind: Any, value: Any) -> str:
+    """The end of a message about a value that cannot be."""
+    if get_origin(kind) is Annotated and isinstance(get_args(kind)[1], Arguments) and isinstance(value, str):
+        return _broken(value)
     choices = get_args(kind) if get_origin(kind) is Literal else ()
     close = difflib.get_close_matches(str(value), choices, n=1)
     return f"; did you mean {close[0]}?" if close else ""
 
 
+def _broken(text: str) -> str:
+    """Where a text stops being JSON."""
+    try:
+        Arguments.read(text)
+    except json.JSONDecodeError as error:
+        return f", which is no JSON: {error.msg} at character {error.pos + 1}"
+    return ""
+
+
 def _hint(cls: type[Section], name: str, path: str) -> str:
     """The end of a message about an unknown name in a section."""
     known = [f.name for f in fields(cls)]
-    close = difflib.get_close_matches(name, known, n=2)
+    close = closest(name, known)
     if close:
         return f"; did you mean {' or '.join(f'{path}.{c}' if path else c for c in close)}?"
     return f"; {path or 'it'} has {', '.join(known)}"

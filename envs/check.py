@@ -65,13 +65,16 @@ class Recording:
     """The same objects that the environment returned, looked at after the play."""
 
 
-def check(task_or_env: str | VectorEnv, steps: int = 300, *, elsewhere: bool = True) -> list[Finding]:
+def check(
+    task_or_env: str | VectorEnv, steps: int = 300, *, elsewhere: bool = True, **world: Any
+) -> list[Finding]:
     """Play an environment and say which of its promises it keeps.
 
     Args:
       task_or_env: a task for `envs.make`, or a vector environment, which stays open.
       steps: slots to play in every copy; enough for an episode to end.
       elsewhere: play a task that may be anybody's in another process too.
+      world: other keywords of `envs.make`.
 
     Returns:
       One finding per invariant. Playing is the first; where it fails nothing else can be checked.
@@ -81,7 +84,8 @@ def check(task_or_env: str | VectorEnv, steps: int = 300, *, elsewhere: bool = T
     """
     if not isinstance(task_or_env, str):
         return _check(task_or_env, steps)
-    how, scattered = {"task": task_or_env, "num_envs": NUM_ENVS}, _scattered(0)
+    how: dict[str, Any] = {"task": task_or_env, "num_envs": NUM_ENVS, **world}
+    scattered = _scattered(0)
     try:
         env = make(**how)
     except (UnsupportedSpace, EnvError) as error:
@@ -117,7 +121,7 @@ def _check(env: VectorEnv, steps: int, how: dict[str, Any] | None = None) -> lis
         return findings
     findings += [
         *(f(first) for f in (values, flags, first_reward, own_memory)),
-        bounds(first, *_bounds(env)),
+        bounds(first, *_bounds(env, how or {})),
         _equal("deterministic", first, again, "the same seeds and actions give the same stream", DECIDES),
         _equal("ignored action", first, other, "the action after an episode's end has no effect"),
         alike(same),
@@ -388,13 +392,14 @@ def _world(env: VectorEnv) -> Any:
     return world if hasattr(world, "observation_space") else None
 
 
-def _bounds(env: VectorEnv) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray]]:
+def _bounds(env: VectorEnv, how: Mapping[str, Any]) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray]]:
     """{key: bounds} below and above of what an environment declares, in the form of its observations."""
     from envs.spaces import flatten_observation
 
     world, low, high = _world(env), {}, {}
     if world is not None:
-        _, read = flatten_observation(world.observation_space)
+        readings = {name: how.get(name, ()) for name in ("pixels", "categories")}
+        _, read = flatten_observation(world.observation_space, **readings)
         read(_extreme(world.observation_space, False), low)
         read(_extreme(world.observation_space, True), high)
     return low, high
@@ -499,7 +504,8 @@ def _elsewhere(
 def _run_elsewhere(words: list[str], seconds: float) -> None:
     """Play in a Python of its own, with other hashes and other addresses but the same modules."""
     hashes = "2" if os.environ.get("PYTHONHASHSEED") == "1" else "1"
-    path = os.pathsep.join(place or os.getcwd() for place in sys.path)
+    ours = str(Path(__file__).parent.parent)  # first: a user's own module may be called envs, too
+    path = os.pathsep.join([ours, *(place or os.getcwd() for place in sys.path)])
     surroundings = {"PYTHONPATH": path, "PYTHONHASHSEED": hashes, "XLA_PYTHON_CLIENT_PREALLOCATE": "false"}
     command = [sys.executable, "-c", "from envs.check import play_there; play_there()", *words]
     subprocess.run(

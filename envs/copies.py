@@ -13,6 +13,7 @@ import multiprocessing
 import os
 import re
 import signal
+import sys
 import traceback
 import warnings
 from collections.abc import Callable, Mapping, Sequence
@@ -24,6 +25,7 @@ from gymnasium import spaces as gym
 from gymnasium.vector import AsyncVectorEnv, AutoresetMode
 
 from envs.api import LOG_PREFIX, EnvError, Space, Spaces
+from envs.modules import ours_first
 from envs.spaces import box, flatten_action, flatten_observation
 
 SUCCESS = LOG_PREFIX + "success"
@@ -210,10 +212,17 @@ class Serial:
         self._slots = []
 
 
-def _slot_for(make_env: MakeEnv, parent: int, pixels: Sequence[str], categories: Sequence[str]) -> Slot:
-    """A slot that leaves Ctrl-C, which reaches every process of a terminal, to the parent."""
+def _slot_for(
+    make_env: MakeEnv, parent: int, path: Sequence[str], pixels: Sequence[str], categories: Sequence[str]
+) -> Slot:
+    """A slot that leaves Ctrl-C, which reaches every process of a terminal, to the parent.
+
+    Args:
+      path: where the parent's modules are.
+    """
     if os.getpid() != parent:
         signal.signal(signal.SIGINT, signal.SIG_IGN)
+        sys.path[:] = path
     return Slot(make_env, pixels, categories)
 
 
@@ -237,13 +246,15 @@ class Processes:
         # process.
         make_env = functools.partial(_built, task, make_env)
         clean = "forkserver" if "forkserver" in multiprocessing.get_all_start_methods() else "spawn"
+        make_slot = functools.partial(_slot_for, make_env, os.getpid(), tuple(sys.path))
         try:
-            self._vector = AsyncVectorEnv(
-                [functools.partial(_slot_for, make_env, os.getpid(), pixels, categories)] * num_envs,
-                copy=False,
-                context=clean,
-                autoreset_mode=AutoresetMode.DISABLED,
-            )
+            with ours_first():
+                self._vector = AsyncVectorEnv(
+                    [make_slot] * num_envs,
+                    copy=False,
+                    context=clean,
+                    autoreset_mode=AutoresetMode.DISABLED,
+                )
         except RuntimeError as error:
             if "spaces" not in str(error):
                 raise

@@ -10,7 +10,7 @@ import numpy as np
 from gymnasium import spaces as gym
 
 from envs.adapters import UnknownTask
-from envs.adapters.gymnasium import OTHER_SUITES
+from envs.adapters.gymnasium import is_minigrid
 from envs.api import Space
 from envs.spaces import box, flatten_action, flatten_observation
 
@@ -83,14 +83,12 @@ class Flat(gymnasium.Wrapper):
 
 def _adapted(env: gymnasium.Env, obs: str) -> gymnasium.Env:
     """The environment as its suite's adapter has it."""
-    name = env.spec.id if env.spec else type(env.unwrapped).__name__
-    # Whoever wrapped the mission away has chosen an observation himself.
-    whole = "mission" in getattr(env.observation_space, "spaces", {})
-    if whole and name.startswith(tuple(OTHER_SUITES)):
+    if is_minigrid(env):
         from envs.adapters import minigrid
 
         return minigrid.adapt(env, obs or minigrid.OBS[0])
     if obs:
+        name = env.spec.id if env.spec else type(env.unwrapped).__name__
         raise UnknownTask(f"{name} has one observation only, but '{obs}' was asked for")
     return env
 

@@ -5,11 +5,12 @@ from __future__ import annotations
 import functools
 import importlib
 import importlib.util
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from types import ModuleType
+from typing import Any
 
-from envs.adapters import MissingExtra, UnknownTask, suggestion
+from envs.adapters import MissingExtra, UnknownTask, suggestion, versions_of
 from envs.api import FIRST_TRAINING_SEED, JaxEnv, UnsupportedSpace, VectorEnv
 
 
@@ -31,6 +32,8 @@ class Suite:
     """Whether its worlds are pure functions of JAX arrays, which the fused loop compiles in."""
     by_hand: str = ""
     """The commands that install it, where `pip install` of `install` would change what else is there."""
+    versions: tuple[str, ...] = ()
+    """Packages, as they are installed, whose version decides what its tasks do."""
 
     @property
     def installed(self) -> bool:
@@ -69,6 +72,7 @@ SUITES = (
         "minigrid",
         "minigrid",
         ("minigrid:DoorKey-5x5", "minigrid:Empty-5x5", "minigrid:BabyAI-GoToLocal"),
+        versions=("minigrid", "gymnasium"),
     ),
     Suite(
         "gymnasium",
@@ -76,6 +80,7 @@ SUITES = (
         "gymnasium",
         "gymnasium",
         ("gymnasium:CartPole-v1", "gymnasium:Pendulum-v1", "gymnasium:my_pkg.module:My-v0"),
+        versions=("gymnasium",),
     ),
     Suite(
         "grid",
@@ -93,6 +98,7 @@ SUITES = (
         ("gymnax:Breakout-MinAtar", "gymnax:CartPole-v1", "gymnax:Pendulum-v1"),
         on_device=True,
         by_hand="pip install --no-deps gymnax==1.0.1 && pip install six seaborn matplotlib",
+        versions=("gymnax",),
     ),
     Suite(
         "xminigrid",
@@ -101,6 +107,7 @@ SUITES = (
         "dreamer-toolkit[xminigrid]",
         ("xminigrid:DoorKey-5x5", "xminigrid:FourRooms", "xminigrid:MemoryS16"),
         on_device=True,
+        versions=("xminigrid",),
     ),
     Suite(
         "craftax",
@@ -109,6 +116,7 @@ SUITES = (
         "dreamer-toolkit[craftax]",
         ("craftax:Craftax-Classic", "craftax:Craftax"),
         on_device=True,
+        versions=("craftax",),
     ),
     Suite(
         "brax",
@@ -117,6 +125,7 @@ SUITES = (
         "dreamer-toolkit[brax]",
         ("brax:ant", "brax:halfcheetah", "brax:inverted_pendulum"),
         on_device=True,
+        versions=("brax", "mujoco", "mujoco-mjx"),
     ),
     Suite(
         "navix",
@@ -126,6 +135,7 @@ SUITES = (
         ("navix:DoorKey-5x5", "navix:LavaCrossingS9N1", "navix:Dynamic-Obstacles-6x6"),
         on_device=True,
         by_hand="pip install --no-deps navix==4.0.0 && pip install distrax rlax wandb  # from Python 3.12 on",
+        versions=("navix",),
     ),
     Suite(
         "jax",
@@ -184,6 +194,21 @@ def _suite_of(name: str) -> str:
     return suggestion(name, known) or f", as in {SUITES[0].examples[0]}"
 
 
+def made_of(task: str, kwargs: Mapping[str, Any] | None = None) -> dict[str, str]:
+    """What decides what a task does: the installed version of each package, and settings of a simulator.
+
+    Args:
+      kwargs: its arguments.
+
+    Raises:
+      UnknownTask, MissingExtra: as `canonical`.
+    """
+    name, _, rest = canonical(task).partition(":")
+    suite = next(suite for suite in SUITES if suite.name == name)
+    more = getattr(suite.adapter(), "made_of", lambda *_: {})(rest, kwargs or {})
+    return versions_of(suite.versions) | more
+
+
 def is_on_device(task: str) -> bool:
     """Whether `make_jax` makes this task, so that the fused loop can train on it."""
     name = task.partition(":")[0]
@@ -200,6 +225,9 @@ def make(
     levels: int = 0,
     pixels: Sequence[str] = (),
     categories: Sequence[str] = (),
+    kwargs: Mapping[str, Any] | None = None,
+    max_episode_steps: int = 0,
+    wrappers: Sequence[str | Callable[[Any], Any]] = (),
 ) -> VectorEnv:
     """Make copies of a task that are stepped together.
 
@@ -216,9 +244,12 @@ def make(
         new one every episode).
       pixels, categories: keys of arrays to read as pictures and as categories, where their bounds leave
         that open (`envs.readings`).
+      kwargs: arguments of the environment, where the suite takes some.
+      max_episode_steps: its time limit, which ends an episode without being terminal (0: its own).
+      wrappers: callables env -> env, or where they are (`my_module:wrap`), the first one innermost.
 
     Raises:
-      UnknownTask: for a suite, task or observation that is not there, with close matches.
+      UnknownTask: for a suite, task, observation or argument that is not there, with close matches.
       MissingExtra: if a package is missing, with what to install.
       UnsupportedSpace: if no agent here can handle its observations or actions.
       ValueError: for another wrong argument.
@@ -230,12 +261,22 @@ def make(
     from envs.vector import HostVector
 
     full, adapter, rest = _resolve(task, obs)
+    taken = _taken(full, adapter, kwargs=kwargs, max_episode_steps=max_episode_steps, wrappers=wrappers)
     if is_on_device(task):
         from envs.device_copies import DeviceCopies
 
-        copies = DeviceCopies(make_jax(task, obs=obs, pixels=pixels, categories=categories), num_envs)
+        inside = make_jax(
+            task,
+            obs=obs,
+            pixels=pixels,
+            categories=categories,
+            kwargs=kwargs,
+            max_episode_steps=max_episode_steps,
+            wrappers=wrappers,
+        )
+        copies = DeviceCopies(inside, num_envs)
     else:
-        make_env = functools.partial(adapter.make, rest, obs or adapter.OBS[0])
+        make_env = functools.partial(adapter.make, rest, obs or adapter.OBS[0], **taken)
         kind = Processes if parallel else Serial
         copies = kind(full, make_env, num_envs, pixels=pixels, categories=categories)
     return HostVector(full, copies, num_envs, seed=seed, levels=levels)
@@ -248,12 +289,16 @@ def make_jax(
     levels: int = 0,
     pixels: Sequence[str] = (),
     categories: Sequence[str] = (),
+    kwargs: Mapping[str, Any] | None = None,
+    max_episode_steps: int = 0,
+    wrappers: Sequence[str | Callable[[Any], Any]] = (),
 ) -> JaxEnv:
     """Make one world of a suite that is `on_device`, as pure functions.
 
     Args:
       levels: how many different worlds it starts, those of the first training seeds (0: any).
       pixels, categories: none, for such a world says itself what its observations are.
+      kwargs, max_episode_steps, wrappers: as of `make`, where the suite takes them.
 
     Raises:
       UnknownTask, MissingExtra, UnsupportedSpace: as `make`; UnknownTask also for a task of the host.
@@ -270,7 +315,8 @@ def make_jax(
     if not is_on_device(task):
         names = ", ".join(suite.name for suite in SUITES if suite.on_device)
         raise UnknownTask(f"{full} runs on the host; the suites of the device are {names}")
-    world = adapter.make_jax(rest, obs or adapter.OBS[0])
+    taken = _taken(full, adapter, kwargs=kwargs, max_episode_steps=max_episode_steps, wrappers=wrappers)
+    world = adapter.make_jax(rest, obs or adapter.OBS[0], **taken)
     if not levels:
         return world
     from envs.wrappers import Levels
@@ -281,6 +327,22 @@ def make_jax(
 def _check_levels(levels: int) -> None:
     if not 0 <= levels <= FIRST_TRAINING_SEED:
         raise ValueError(f"levels is {levels}; it takes 0 (any world) to {FIRST_TRAINING_SEED}")
+
+
+def _taken(full: str, adapter: ModuleType, **asked: Any) -> dict[str, Any]:
+    """Of what was asked for that which is not the default, if the adapter takes it."""
+    asked = {name: value for name, value in asked.items() if value}
+    takes = getattr(adapter, "TAKES", ())
+    refused = [name for name in asked if name not in takes]
+    if refused:
+        suite = full.partition(":")[0]
+        can = [*(["obs"] if len(adapter.OBS) > 1 else []), *takes, "levels"]
+        raise UnknownTask(f"{suite} tasks take no {' and no '.join(refused)}; they take {', '.join(can)}")
+    if asked.get("max_episode_steps", 1) < 1:
+        raise ValueError(
+            f"max_episode_steps is {asked['max_episode_steps']}; it takes at least 1, or 0 for the task's own"
+        )
+    return asked
 
 
 def _resolve(task: str, obs: str) -> tuple[str, ModuleType, str]:

@@ -1,4 +1,4 @@
-"""From one pure environment to others: many in step with autoreset, or one with only so many worlds."""
+"""From one pure environment to others: many in step with autoreset, or one with so many steps or worlds."""
 
 from __future__ import annotations
 
@@ -80,6 +80,39 @@ def begin_where(starts: Array, begin: Callable[[Array], Any], moved: Any) -> Any
         return put(waiting, False), jax.tree.map(put, worlds, begin(copies))
 
     return jax.lax.while_loop(lambda carry: carry[0].any(), begin_some, (starts, moved))[1]
+
+
+class LimitedState(NamedTuple):
+    """A world and its clock."""
+
+    world: Any
+    """State of the environment."""
+    steps: Array
+    """[] int32, steps taken."""
+
+
+class Limited:
+    """A `JaxEnv` whose episodes end after `max_steps` steps without being terminal, if they have not before.
+
+    Args:
+      env: any world.
+      max_steps: the time limit.
+    """
+
+    def __init__(self, env: JaxEnv, max_steps: int):
+        self.env, self.max_steps = env, max_steps
+        self.task, self.obs_space, self.act_space = env.task, env.obs_space, env.act_space
+
+    def reset(self, *, key: Array) -> tuple[LimitedState, Step]:
+        """As without a limit."""
+        state, step = self.env.reset(key=key)
+        return LimitedState(state, jnp.zeros((), jnp.int32)), step
+
+    def step(self, state: LimitedState, action: Any, *, key: Array) -> tuple[LimitedState, Step]:
+        """As without a limit, until it is reached."""
+        world, step = self.env.step(state.world, action, key=key)
+        steps = state.steps + 1
+        return LimitedState(world, steps), step._replace(is_last=step.is_last | (steps >= self.max_steps))
 
 
 class Levels:

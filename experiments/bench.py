@@ -115,7 +115,7 @@ def report(
 
 def within_own_process(module: str, job: dict[str, Any]) -> dict[str, Any] | str:
     """The row of one job, as the program `module` prints it, or why there is none."""
-    command = [sys.executable, "-m", module, jsonlib.dumps(job)]
+    command = machine.command(module, jsonlib.dumps(job))
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     if done.returncode == 0:
         return jsonlib.loads(done.stdout.splitlines()[-1])

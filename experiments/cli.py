@@ -70,7 +70,7 @@ def _run(words: list[str]) -> int:
     if not positional and places[:1] and places[0] in NEEDED:
         what, example = NEEDED[places[0]]
         raise ConfigError(f"dreamer {name} needs {what}, as in dreamer {name} {example}")
-    options = schema.build(command.options, {k: v for k, v in values.items() if k in kinds})
+    options = schema.replace_paths(command.options(), {k: v for k, v in values.items() if k in kinds})
     alone = json_alone() if getattr(options, "json", False) else contextlib.nullcontext()
     with alone:
         return command.call(positional, options, {k: v for k, v in values.items() if k not in kinds})
@@ -129,8 +129,8 @@ def parse(words: Iterable[str], kinds: Mapping[str, Any], program: str) -> tuple
     """Split a command line into positional words and the values of its flags.
 
     `--flag value`, `--flag=value`, and for switches `--flag` and `--no-flag`; hyphens and underscores are the
-    same; lists take words up to the next flag, and grow where their flag is there again. Of others the last
-    one wins.
+    same, and so are `--env.obs` and `--obs`; lists take words up to the next flag, and grow where their flag
+    is there again. Of others the last one wins.
 
     Args:
       kinds: {dotted path: type} of every flag.
@@ -179,14 +179,20 @@ def _is_flag(word: str) -> bool:
 def _find(flag: str, kinds: Mapping[str, Any], program: str) -> tuple[str, bool]:
     """The path that a flag names, and whether it says no."""
     path = flag.lstrip("-").replace("-", "_")
-    if path in kinds:
-        return path, False
     section, dot, name = path.rpartition(".")
     positive = section + dot + name.removeprefix("no_")
-    if name.startswith("no_") and kinds.get(positive) is bool:
-        return positive, True
+    for place in ("", "env."):  # the fields of the world also by their bare names
+        if place + path in kinds:
+            return place + path, False
+        if name.startswith("no_") and kinds.get(place + positive) is bool:
+            return place + positive, True
+    parts = [known for known in kinds if known.startswith(f"{path}.")]
+    if parts:
+        raise ConfigError(f"{flag} is a section; name one of its fields, as {_flag(parts[0])}")
     close = " or ".join(map(_flag, schema.closest(path, kinds)))
     hint = f"did you mean {close}?" if close else f"see {program} --help"
+    if section == "env" and "env." not in close:
+        hint += f"; arguments of the environment itself are --env.kwargs '{{\"{name}\": ...}}'"
     raise ConfigError(f"{program} has no option {flag}; {hint}")
 
 

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Annotated, Any, Literal, NamedTuple
 
 from dreamer import config, schema
-from dreamer.config import Config, Count, Natural, Seed
+from dreamer.config import Config, Count, EnvConfig, Natural, Seed
 from dreamer.schema import ConfigError, Range, Section
 from experiments import presets
 from experiments.compare.options import CompareOptions
@@ -151,6 +151,8 @@ class EnvsOptions(Section):
 
     check: str = ""
     """Play this task, as suite:name, and say which promises it keeps; exit code 1 if it breaks one."""
+    env: EnvConfig = EnvConfig()
+    """How it is made."""
     json: bool = False
     """Print one JSON object, and nothing else on standard output."""
 
@@ -161,6 +163,8 @@ class DoctorOptions(Section):
 
     task: str = ""
     """Also say how training on this task would run."""
+    env: EnvConfig = EnvConfig()
+    """How it is made."""
     json: bool = False
     """Print one JSON object, and nothing else on standard output."""
 
@@ -269,14 +273,14 @@ def show_envs(words: Sequence[str], options: EnvsOptions, changes: Mapping[str, 
     from experiments import envs_command
 
     if options.check:
-        return envs_command.check(options.check, json=options.json)
+        return envs_command.check(options.check, options.env, json=options.json)
     return envs_command.show(json=options.json)
 
 
 def doctor(words: Sequence[str], options: DoctorOptions, changes: Mapping[str, Any]) -> int:
     from experiments import doctor
 
-    return doctor.doctor(options.task, json=options.json)
+    return doctor.doctor(options.task, options.env, json=options.json)
 
 
 class Plan(NamedTuple):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import importlib.util
 import json as jsonlib
 import os
@@ -12,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import envs
-from dreamer.config import Config
+from dreamer.config import Config, EnvConfig
 from experiments import presets
 from experiments.machine import cores
 
@@ -29,8 +30,11 @@ EXTRAS = {"wandb": "wandb", "mujoco": "mujoco", "atari": "ale_py", "classic": "p
 """Extras of this package, and what each one brings."""
 
 
-def doctor(task: str = "", *, json: bool = False) -> int:
+def doctor(task: str = "", world: EnvConfig = EnvConfig(), *, json: bool = False) -> int:
     """Print the findings; the exit code.
+
+    Args:
+      world: how the task is made.
 
     Raises:
       UnknownTask, MissingExtra, UnsupportedSpace: the task cannot be trained on.
@@ -43,7 +47,7 @@ def doctor(task: str = "", *, json: bool = False) -> int:
         "extras": {name: importlib.util.find_spec(module) is not None for name, module in EXTRAS.items()},
     }
     if task:
-        found["task"] = plan(task, presets.build("quickstart"))
+        found["task"] = plan(task, dataclasses.replace(presets.build("quickstart"), env=world))
     found["warnings"] = warnings(found)
     print(jsonlib.dumps(found) if json else "\n".join(_lines(found)))
     return 0
@@ -94,7 +98,7 @@ def plan(task: str, cfg: Config) -> dict[str, Any]:
     """
     from dreamer.replay.layout import bytes_needed
 
-    env = envs.make(task, 1)
+    env = envs.make(task, 1, **cfg.env.world)
     try:
         obs, act, rssm = env.obs_space, env.act_space, cfg.agent.rssm
         notices = list(getattr(env, "notices", ()))

@@ -8,6 +8,7 @@ from dataclasses import asdict
 from typing import Any
 
 import envs
+from dreamer.config import EnvConfig
 from envs.make import Suite
 
 
@@ -41,13 +42,17 @@ def _row(suite: Suite) -> dict[str, Any]:
     }
 
 
-def check(task: str, *, json: bool) -> int:
+def check(task: str, cfg: EnvConfig = EnvConfig(), *, json: bool) -> int:
     """Play a task and print what was found; the exit code is 1 if it breaks a promise.
+
+    Args:
+      cfg: how the task is made.
 
     Raises:
       UnknownTask, MissingExtra: the task cannot be made.
     """
-    findings = envs.check(task)
+    asked: dict[str, Any] = {**cfg.world, "parallel": cfg.parallel, "levels": cfg.levels}
+    findings = envs.check(task, **{name: value for name, value in asked.items() if value})
     failed = [finding for finding in findings if finding.status == "fail"]
     if json:
         found = [asdict(finding) for finding in findings]

@@ -18,7 +18,7 @@ from dreamer.logger import read_rows
 from dreamer.schema import ConfigError
 from envs.api import FIRST_TRAINING_SEED, Policy, Step, VectorEnv
 from envs.rollout import IDLE, LONGEST, Episode, OnStep, rollout
-from experiments import machine, statistics
+from experiments import machine, statistics, surroundings
 from experiments.agreement import agree, spaces
 
 HOST_COPIES, DEVICE_COPIES = 16, 256
@@ -255,6 +255,7 @@ def evaluate(
         env = envs.make(cfg.task, min(num_envs, episodes), parallel=cfg.env.parallel, **cfg.env.world)
         stack.callback(env.close)
         agree(str(run), cfg.task, spaces(player.agent), env)
+        surroundings.notice(run, cfg)
         limit = step_limit(max_steps or cfg.eval.max_steps, longest_episode(run))
         say: Say = lambda text: print(text, file=sys.stderr, flush=True)
         played, trained = _played(player, env, episodes, seed, limit, say), []

@@ -9,6 +9,8 @@ import os
 import sys
 from pathlib import Path
 
+from dreamer.packages import ROOT
+
 CACHE = "JAX_COMPILATION_CACHE_DIR"
 """Names the folder of compiled programs, as JAX itself reads it."""
 TUNABLES, LARGE_PAGES = "GLIBC_TUNABLES", "glibc.malloc.hugetlb"
@@ -27,6 +29,11 @@ def begin() -> None:
     if sys.platform == "linux" and LARGE_PAGES not in tunables:
         os.environ[TUNABLES] = ":".join(filter(None, (tunables, f"{LARGE_PAGES}=1")))
         os.execv(sys.executable, [sys.executable, *sys.orig_argv[1:]])
+
+
+def command(module: str, *words: str) -> list[str]:
+    """What starts one of our modules in a process of its own, wherever that is and whatever lies there."""
+    return [sys.executable, "-P", str(ROOT / "dreamer_cli.py"), module, *words]
 
 
 @functools.cache  # a listener stays for good

@@ -19,7 +19,7 @@ from dreamer import schema
 from dreamer.config import Config
 from dreamer.logger import read_rows
 from envs.api import EnvError, spaces_from, spaces_to
-from experiments import evaluate, machine, program, session
+from experiments import evaluate, machine, program, session, surroundings
 from experiments.agreement import agree
 from experiments.goal import reached, seeds
 from experiments.verdict import verdict
@@ -53,7 +53,8 @@ def train(cfg: Config, folder: Path, *, json: bool = False, force: tuple[str, ..
             members(cfg)  # a value that cannot be is told before there is a folder
             build = PopulationRun
         resume = session.open_folder(folder, cfg, force)
-        session.record_surroundings(folder)
+        surroundings.notice(folder, cfg)
+        session.record_surroundings(folder, cfg)
         with session.gentle_signals() as stop:
             result = build(cfg, folder, opened, resume).train(stop)
     if stop:

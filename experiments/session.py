@@ -20,6 +20,7 @@ from typing import Any
 from dreamer import schema
 from dreamer.config import Config, load_toml
 from dreamer.schema import ConfigError
+from experiments import surroundings
 
 MAY_CHANGE = (
     *("steps", "until", "preset", "env.parallel", "loop.devices"),
@@ -85,19 +86,17 @@ def write_atomically(path: Path, text: str) -> None:
     temporary.replace(path)
 
 
-def record_surroundings(folder: Path) -> None:
+def record_surroundings(folder: Path, cfg: Config) -> None:
     """Append to `environment.json` where, when, with what and by which command this session runs."""
     import jax
 
-    path = folder / "environment.json"
-    sessions: list[dict[str, Any]] = []
-    if path.is_file():
-        with contextlib.suppress(json.JSONDecodeError, KeyError):
-            sessions = json.loads(path.read_text())["sessions"]
+    path = folder / surroundings.FILE
+    sessions = surroundings.sessions(folder)
     versions = {}
     for name in PACKAGES:
         with contextlib.suppress(metadata.PackageNotFoundError):
             versions[name] = metadata.version(name)
+    versions |= surroundings.world_versions(cfg)
     session = {
         "time": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
         "command": " ".join(sys.argv),

@@ -12,6 +12,9 @@ class Counting:
     obs_space = {"vector": Space((1,), "float32")}
     act_space = {"action": Space((), "int32", 2)}
 
+    def __init__(self):
+        self.until = 5
+
     def reset(self, *, key):
         count, no = jnp.zeros((), jnp.int32), jnp.zeros((), bool)
         return count, Step({"vector": jnp.zeros(1)}, jnp.zeros(()), ~no, no, no)
@@ -19,7 +22,7 @@ class Counting:
     def step(self, state, action, *, key):
         count = state + 1
         obs = {"vector": count[None].astype(jnp.float32)}
-        last, no = count == 5, jnp.zeros((), bool)
+        last, no = count == self.until, jnp.zeros((), bool)
         return count, Step(obs, action["action"].astype(jnp.float32), no, last, no)
 
 
@@ -37,3 +40,9 @@ class Unseen(Counting):
     """Shows nothing to an agent."""
 
     obs_space = {"log/count": Space((), "int32")}
+
+
+def lasting(until):
+    world = Counting()
+    world.until = until
+    return world

@@ -50,6 +50,8 @@ def empty_folder(tmp_path, monkeypatch):
         ("--task gymnasium:my_pkg:My-v0", [], {"task": "gymnasium:my_pkg:My-v0"}),
         ("--task=minigrid:DoorKey-5x5", [], {"task": "minigrid:DoorKey-5x5"}),
         ("--agent.optim.lr -3e-4", [], {"agent.optim.lr": -3e-4}),
+        ("--env.kwargs {} --max-episode-steps 7", [], {"env.kwargs": "{}", "env.max_episode_steps": 7}),
+        ("--wrappers a:b c:d --no-parallel", [], {"env.wrappers": ["a:b", "c:d"], "env.parallel": False}),
     ],
 )
 def test_words_become_fields(words, positional, values):
@@ -161,6 +163,15 @@ def test_values_only_have_to_fit_the_run_in_the_folder():
             "dreamer train has no option --loop.num-env; did you mean --loop.num-envs?",
         ),
         ("train --zzz", "dreamer train has no option --zzz; see dreamer train --help"),
+        ("train --foo", "dreamer train has no option --foo; see dreamer train --help"),
+        ("train --env.kwarg {}", "dreamer train has no option --env.kwarg; did you mean --env.kwargs?"),
+        ("doctor --env.kwarg {}", "dreamer doctor has no option --env.kwarg; did you mean --env.kwargs?"),
+        (
+            "train --env.size 8",
+            "dreamer train has no option --env.size; did you mean --size?; arguments of the environment "
+            """itself are --env.kwargs '{"size": ...}'""",
+        ),
+        ("train --eval", "--eval is a section; name one of its fields, as --eval.every"),
         ("train --steps", "--steps needs a value"),
         ("train --steps many", "steps must be a whole number of at least 1, but it is 'many'"),
         ("train --agent.rssm.deter 100", "agent.rssm.deter must be a multiple of blocks (8), but it is 100"),
@@ -297,6 +308,22 @@ def test_the_doctor_warns_of_a_world_without_end(capsys):
         assert doctor.plan(task, presets.build("quickstart"))["ends"] == ""
     raising = doctor.plan("gymnasium:faulty_env:Raises-v0", presets.build("quickstart"))
     assert raising["ends"].startswith("It cannot be played: gymnasium:faulty_env:Raises-v0, copy 0, step 3")
+
+
+def test_envs_and_doctor_take_what_a_task_is_made_with(monkeypatch, capsys):
+    seen = {}
+    monkeypatch.setattr(envs, "check", lambda task, **how: seen.update(how, task=task) or [])
+    words = ["--kwargs", '{"size": 8}', "--env.max-episode-steps", "7", "--wrappers", "a:b", "c:d"]
+    assert main(["envs", "--check", "probe:constant", *words]) == 0
+    made = {"kwargs": {"size": 8}, "max_episode_steps": 7, "wrappers": ("a:b", "c:d")}
+    assert seen == {"task": "probe:constant", **made}
+    assert (
+        main(["doctor", "--task", "minigrid:Empty-5x5", "--kwargs", '{"agent_view_size": 5}', "--json"]) == 0
+    )
+    found = json.loads(capsys.readouterr().out.splitlines()[-1])
+    assert found["task"]["observations"]["object"].startswith("uint8[5, 5]")
+    assert main(["doctor", "--task", "minigrid:Empty-5x5", "--kwargs", '{"sise": 5}']) == 2
+    assert "takes no argument 'sise'; did you mean size" in capsys.readouterr().err
 
 
 def test_a_broken_environment_fails_its_check(capsys, monkeypatch):

@@ -13,17 +13,31 @@ from hypothesis import strategies as st
 from dreamer import config, schema
 from dreamer.agent import Agent
 from dreamer.config import Config
-from dreamer.schema import ConfigError, Range
+from dreamer.schema import Arguments, ConfigError, Range
 from envs import api
 
 CFG = Config("minigrid:DoorKey-5x5", 1000)
 KINDS = {path: field.type for path, field in schema.paths(Config).items()}
 
 
+TEXT = st.text(st.characters(exclude_categories=["Cs"]))
+PLAIN = (
+    st.none()
+    | st.booleans()
+    | st.integers(-(2**40), 2**40)
+    | st.floats(allow_nan=False, allow_infinity=False)
+    | TEXT
+)
+NESTED = st.recursive(PLAIN, lambda inner: st.lists(inner) | st.dictionaries(TEXT, inner), max_leaves=4)
+"""What JSON can say."""
+
+
 def other_values(kind: Any) -> st.SearchStrategy:
     """Values that a field of this type may have."""
     if get_origin(kind) is Annotated:
         plain, allowed = get_args(kind)
+        if isinstance(allowed, Arguments):
+            return st.dictionaries(TEXT, NESTED, max_size=3)
         high = min(allowed.high, 2**20)
         if plain is int:
             return st.integers(int(allowed.low), int(high)).filter(allowed.__contains__)
@@ -32,7 +46,7 @@ def other_values(kind: Any) -> st.SearchStrategy:
         return st.lists(other_values(get_args(kind)[0]), min_size=1, max_size=4).map(tuple)
     if get_origin(kind) is Literal:
         return st.sampled_from(get_args(kind))
-    return {bool: st.booleans(), str: st.text(st.characters(exclude_categories=["Cs"]))}[kind]
+    return {bool: st.booleans(), str: TEXT}[kind]
 
 
 @st.composite
@@ -85,7 +99,8 @@ def test_fields_that_depend_on_each_other_change_together():
 
 @pytest.mark.parametrize("path", KINDS)
 def test_a_wrong_type_names_the_field(path):
-    for wrong in ({"a": 1}, None, object()):
+    table = [] if path == "env.kwargs" else [{"a": 1}]
+    for wrong in (*table, None, object()):
         with pytest.raises(ConfigError, match=rf"^{path} must be "):
             schema.replace_path(CFG, path, wrong)
     if KINDS[path] is not str:
@@ -113,6 +128,10 @@ def test_a_wrong_type_names_the_field(path):
         ("agent.optim.schedule", ["const"], ["constant", 1]),
         ("agent.dtype", ["bfloat16"], ["float16"]),
         ("env.levels", [0, 2**30], [-1, 2**30 + 1]),
+        ("env.kwargs", ["", "{}", '{"a": [1, {"b": null}]}', {"a": 1}], ["[1]", "{'a': 1}", '{"a": NaN}', 3]),
+        ("env.kwargs", [{}], [[1], {"a": object()}, {"a": float("inf")}, '{"a": "\\ud800"}', "7", "{"]),
+        ("env.max_episode_steps", [0, 5], [-1, 1.5]),
+        ("env.wrappers", [[], ["a.b:c", "d:e"]], ["a:b", ["a"], [":b"], ["a:"], [1]]),
         ("loop.batch_length", [2], [1]),
         ("loop.train_ratio", [0.5, 512], [0]),
         ("replay.capacity", [16 * 65], [16 * 65 - 1]),
@@ -152,12 +171,20 @@ def test_ranges(path, right, wrong):
             "agent.optim.anneal must be above warmup (1000) for the schedule 'cosine', but it is 0",
         ),
         ({"log": {"wandb": 1}}, "log.wandb must be true or false, but it is 1"),
+        (
+            {"env": {"kwargs": "{size: 8}"}},
+            """env.kwargs must be text that is a JSON object, as '{"size": 8}', but it is '{size: 8}', """
+            "which is no JSON: Expecting property name enclosed in double quotes at character 2",
+        ),
+        ({"env": {"wrappers": ["wrap"]}}, "env.wrappers must be named as my_module:wrap, but one is 'wrap'"),
+        ({"env": {"size": 8}}, "env.size is no field of the configuration; env has obs, parallel, levels, "),
     ],
 )
 def test_sentences(wrong, sentence):
     with pytest.raises(ConfigError) as error:
         config.from_dict(wrong, CFG)
-    assert str(error.value) == sentence
+    said = str(error.value)
+    assert said.startswith(sentence) if sentence.endswith(" ") else said == sentence
 
 
 @pytest.mark.parametrize(
@@ -173,6 +200,36 @@ def test_sentences(wrong, sentence):
 def test_a_wrong_path_is_answered_with_the_right_one(path, meant):
     with pytest.raises(ConfigError, match=rf"{meant}\b"):
         schema.replace_path(CFG, path, 1)
+
+
+@pytest.mark.parametrize(
+    ("path", "meant"),
+    [
+        ("env.kwarg", ["env.kwargs"]),
+        ("env.kwargs.is_slippery", ["env.kwargs"]),
+        ("kwargs", ["env.kwargs"]),
+        ("batch", ["loop.batch_size", "loop.batch_length"]),
+        ("env.max_steps", ["env.max_episode_steps", "report.max_steps"]),
+        ("agent.policy.lr", ["agent.optim.lr"]),
+        *((path, []) for path in ("foo", "learning_rate", "epoch", "time_limit", "resume", "env.foo", "gpu")),
+    ],
+)
+def test_no_unrelated_field_is_suggested(path, meant):
+    assert schema.closest(path, KINDS) == meant
+
+
+def test_arguments_are_a_table_in_a_file_and_equal_text_in_another(tmp_path):
+    path = tmp_path / "x.toml"
+    path.write_text(
+        '[env]\nwrappers = ["m:wrap"]\n[env.kwargs]\nsize = 8\n[env.kwargs.deep]\nb = [1, 2]\na = true\n'
+    )
+    cfg = config.load_toml(path, CFG)
+    written = schema.replace_path(CFG, "env.kwargs", '{"size":8, "deep":{"a":true,"b":[1,2]}}')
+    assert cfg.env.kwargs == written.env.kwargs == '{"deep": {"a": true, "b": [1, 2]}, "size": 8}'
+    path.write_text(schema.dump_toml(cfg))
+    assert config.load_toml(path) == cfg and hash(config.load_toml(path)) == hash(cfg)
+    assert cfg.env.world["kwargs"] == {"size": 8, "deep": {"a": True, "b": [1, 2]}}
+    assert CFG.env.world == {"obs": "", "kwargs": {}, "max_episode_steps": 0, "wrappers": ()}
 
 
 @pytest.mark.parametrize("change", [{"rssm.deter": 36, "rssm.blocks": 4}, {"decoder.depth": 3}])

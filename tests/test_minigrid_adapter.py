@@ -147,3 +147,141 @@ def test_nothing_is_printed(capsys):
     for seed in range(20):  # some of these layouts are rejected, which BabyAI would print
         env.reset([seed])
     assert capsys.readouterr().out == ""
+
+
+# Worlds of one's own, arguments, limits.
+
+MINE = "minigrid:my_minigrid"
+
+
+@pytest.mark.parametrize("name", ["MyMaze-v0", "MyMaze", "MyDoorKey-v0", "Mine", "MiniGrid-Mine-v0"])
+def test_a_world_of_ones_own_looks_like_those_of_minigrid(name):
+    env = envs.make(f"{MINE}:{name}")
+    assert env.task.startswith(f"{MINE}:M") and env.task.endswith("-v0")
+    theirs = envs.make("minigrid:Empty-5x5")
+    assert (env.obs_space, env.act_space) == (theirs.obs_space, theirs.act_space)
+    assert env.reset([0]).obs["object"].shape == (1, 7, 7)
+
+
+def test_a_world_of_ones_own_keeps_the_contract():
+    assert not [f for f in envs.check(f"{MINE}:MyMaze-v0", 20) if f.status == "fail"]
+
+
+@pytest.mark.parametrize("obs", ["rgb", "full", "privileged"])
+def test_a_world_of_ones_own_has_every_observation(obs):
+    env = envs.make(f"{MINE}:MyMaze-v0", obs=obs, kwargs={"size": 5})
+    assert env.obs_space == envs.make("minigrid:Empty-5x5", obs=obs).obs_space
+
+
+def test_missions_that_a_world_of_ones_own_declares():
+    env = envs.make(f"{MINE}:MyTold-v0")
+    assert env.obs_space["mission"] == Space((5,), "int32", len(adapter.VOCABULARY))  # get the pale old oak
+    known = [adapter.VOCABULARY.index(word) for word in ("get", "the")]
+    for seed in range(4):
+        assert env.reset([seed]).obs["mission"][0, :2].tolist() == known
+
+
+def test_what_an_agent_does_not_understand_is_said_once(capsys):
+    adapter._say.cache_clear()
+    envs.make(f"{MINE}:MyTold-v0", 3)
+    envs.make(f"{MINE}:MyMaze-v0")
+    assert capsys.readouterr().err == (
+        "missions of Told have words that are not in MiniGrid's vocabulary and look the same to an agent: "
+        "oak, old, pale\n"
+    )
+
+
+def test_missions_that_a_world_of_ones_own_does_not_declare():
+    env = envs.make(f"{MINE}:MySecretive-v0")
+    assert env.obs_space["mission"].shape == (5,)
+    missions = {tuple(env.reset([seed]).obs["mission"][0].tolist()) for seed in range(8)}
+    assert {len([t for t in mission if t]) for mission in missions} == {2, 5}
+
+
+def test_a_mission_longer_than_all_that_were_heard_is_cut(monkeypatch):
+    monkeypatch.setattr(adapter, "PROBED", 2)
+    env = envs.make(f"{MINE}:MyRambling-v0")
+    (longest,) = env.obs_space["mission"].shape
+    lengths = [np.count_nonzero(env.reset([seed]).obs["mission"]) for seed in range(20)]
+    said = [len(env.worlds()[0].unwrapped.mission.split()) for seed in range(20) if env.reset([seed])]
+    assert max(said) > longest == max(lengths)
+
+
+def test_a_level_of_ones_own():
+    assert envs.make(f"{MINE}:MyLevel-v0").obs_space["mission"].shape == (5,)  # go to the red ball
+
+
+def test_listening_to_missions_leaves_the_chance_of_the_world_alone():
+    raw = gymnasium.make("MySecretive-v0")
+    envs.Flat(raw)
+    assert raw.unwrapped._np_random is None
+
+
+def test_a_world_of_ones_own_in_a_loop_of_ones_own():
+    raw = gymnasium.make("MyMaze-v0")
+    env, ours = envs.Flat(raw), envs.make(f"{MINE}:MyMaze-v0")
+    obs, _ = env.reset(seed=3)
+    step = ours.reset([3])
+    assert all(np.array_equal(obs[key], step.obs[key][0]) for key in obs)
+    assert set(obs) == {"object", "color", "state", "direction"}
+
+
+@pytest.mark.parametrize(
+    ("task", "sentence"),
+    [
+        (
+            "gymnasium:my_minigrid:MyMaze-v0",
+            "a world of MiniGrid; did you mean minigrid:my_minigrid:MyMaze-v0?",
+        ),
+        ("gymnasium:my_minigrid:MiniGrid-Mine-v0", "did you mean minigrid:my_minigrid:MiniGrid-Mine-v0?"),
+        (
+            "minigrid:my_minigrid:CartPole-v1",
+            "no world of MiniGrid; did you mean gymnasium:my_minigrid:CartPole",
+        ),
+        (
+            "minigrid:CartPole-v1",
+            "'CartPole-v1' is no world of MiniGrid; did you mean gymnasium:CartPole-v1?",
+        ),
+        ("minigrid:my_minigrid:MyMze-v0", "my_minigrid registers no task 'MyMze-v0'; did you mean MyMaze-v0"),
+        ("minigrid:absent:MyMaze-v0", "there is no module 'absent' here"),
+        ("minigrid:my_minigrid:MyMaze-v1", "registers no task 'MyMaze-v1'; did you mean MyMaze-v0"),
+    ],
+)
+def test_no_name_points_at_one_that_is_not_right(task, sentence):
+    import my_minigrid  # noqa: F401
+
+    with pytest.raises(envs.UnknownTask) as error:
+        envs.make(task)
+    assert sentence in str(error.value)
+
+
+def test_one_that_shows_no_mission_is_an_environment_like_any_other():
+    assert list(envs.make("gymnasium:my_minigrid:WrappedAway-v0").obs_space) == ["image", "log/success"]
+    wrappers = ["minigrid.wrappers:ImgObsWrapper"]
+    assert list(envs.make(f"{MINE}:MyMaze-v0", wrappers=wrappers).obs_space) == ["image", "log/success"]
+    with pytest.raises(envs.UnknownTask, match="choose what is seen, and leave no observation 'rgb'"):
+        envs.make(f"{MINE}:MyMaze-v0", wrappers=wrappers, obs="rgb")
+
+
+def test_a_wrapper_sees_the_world_before_it_is_read():
+    env = envs.make("minigrid:Empty-5x5", wrappers=["minigrid.wrappers:FullyObsWrapper"])
+    assert env.obs_space["object"].shape == (5, 5)
+
+
+@pytest.mark.parametrize(
+    "task", ["minigrid:GoToDoor-5x5", f"{MINE}:Mine", f"{MINE}:MyMaze-v0", "minigrid:GoToObj"]
+)
+@pytest.mark.parametrize("limit", [3, 70])
+def test_a_limit_is_a_truncation_also_beyond_the_own_one(task, limit):
+    env = envs.make(task, max_episode_steps=limit)
+    step, turn = env.reset([1]), {"action": np.array([LEFT])}
+    for length in range(1, limit + 1):
+        step = env.step(turn)
+        assert bool(step.is_last[0]) == (length == limit) and not step.is_terminal[0]
+
+
+def test_arguments_of_minigrid_s_own_tasks():
+    env = envs.make("minigrid:DoorKey-5x5", kwargs={"size": 6, "agent_view_size": 5})
+    assert env.obs_space["object"].shape == (5, 5) and env.worlds()[0].unwrapped.width == 6
+    with pytest.raises(envs.UnknownTask, match="takes no argument 'sise'; did you mean size"):
+        envs.make("minigrid:DoorKey-5x5", kwargs={"sise": 6})

@@ -1,6 +1,6 @@
 """Adapters: one module per suite, imported only when a task of that suite is asked for.
 
-An adapter is a module with four names, nothing else:
+An adapter is a module with four names:
 
     OBS                    the allowed values of `obs`; the first is the default
     ids()                  the tasks of the suite
@@ -8,16 +8,22 @@ An adapter is a module with four names, nothing else:
     make(name, obs)        one `gymnasium.Env`, whose spaces `envs.spaces` can flatten
 
 An adapter of a suite that runs on the device has `make_jax(name, obs)`, a `JaxEnv`, instead of the last.
+
+One whose tasks can be made otherwise says so, and `make` or `make_jax` gets what was asked for by that name:
+
+    TAKES                  of "kwargs", a mapping, "max_episode_steps", at least 1, and "wrappers", callables
+
+and what decides what a task does, beside the packages of the suite:
+
+    made_of(name, kwargs)  {package: version}, and settings of a simulator
 """
 
 from __future__ import annotations
 
+import contextlib
 import difflib
-import importlib
-import os
-import sys
 from collections.abc import Iterable, Mapping
-from types import ModuleType
+from importlib import metadata
 
 
 class UnknownTask(ValueError):
@@ -28,36 +34,23 @@ class MissingExtra(ImportError):
     """A task needs a package that is not installed; the message says what to install."""
 
 
-def suggestion(name: str, known: Iterable[str] | Mapping[str, str]) -> str:
+def suggestion(name: str, known: Iterable[str] | Mapping[str, str], cutoff: float = 0.6) -> str:
     """The end of an error message: "; did you mean A or B?" or nothing.
 
     Args:
       known: the right names, or a mapping from them to what the message shows.
+      cutoff: the share of equal letters from which on a name is close.
     """
     shown = known if isinstance(known, Mapping) else {item: item for item in known}
     spelled = {item.lower(): text for item, text in shown.items()}
-    close = difflib.get_close_matches(name.lower(), spelled, n=3, cutoff=0.6)
+    close = difflib.get_close_matches(name.lower(), spelled, n=3, cutoff=cutoff)
     return f"; did you mean {' or '.join(spelled[c] for c in close)}?" if close else ""
 
 
-def import_module(module: str) -> ModuleType:
-    """A module of the user, also from the folder the command was given in.
-
-    Raises:
-      UnknownTask: there is none, or importing it fails.
-      MissingExtra: it needs a package that is not installed.
-    """
-    # A console script lacks the working directory on its path, where one's own module often is.
-    if os.getcwd() not in sys.path and "" not in sys.path:
-        sys.path.append(os.getcwd())
-    try:
-        return importlib.import_module(module)
-    except ModuleNotFoundError as error:
-        if error.name and (module == error.name or module.startswith(error.name + ".")):
-            raise UnknownTask(
-                f"there is no module '{module}' here: install it or run from the folder it is in"
-            ) from None
-        raise MissingExtra(f"the module '{module}' needs a missing package: {error}") from None
-    except Exception as error:  # the module is a user's
-        what = f"{type(error).__name__}: {' '.join(str(error).split())}"
-        raise UnknownTask(f"importing the module '{module}' failed with {what}") from None
+def versions_of(packages: Iterable[str]) -> dict[str, str]:
+    """The version of every one of these packages that is installed."""
+    found = {}
+    for name in packages:
+        with contextlib.suppress(metadata.PackageNotFoundError):
+            found[name] = metadata.version(name)
+    return found

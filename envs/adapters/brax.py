@@ -15,7 +15,7 @@ import contextlib
 import importlib
 import sys
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from types import ModuleType
 from typing import Any, NamedTuple
 
@@ -26,8 +26,12 @@ from jax import Array
 from envs.adapters import UnknownTask, suggestion
 from envs.adapters.device import first, later, strong
 from envs.api import JaxEnv, Space, Spaces, Step
+from envs.arguments import NONE, check_names, making, parameters_of
 
 OBS = ("",)
+TAKES = ("kwargs", "max_episode_steps")
+BACKEND = "generalized"
+"""The physics that Brax takes by default."""
 MAX_STEPS = 1000
 """The time limit that Brax puts around its tasks; they have none of their own."""
 
@@ -61,9 +65,24 @@ def canonical(name: str) -> str:
     return name
 
 
-def make_jax(name: str, obs: str) -> JaxEnv:
-    """One world."""
-    return Brax(canonical(name))
+def make_jax(
+    name: str, obs: str, *, kwargs: Mapping[str, Any] = NONE, max_episode_steps: int = MAX_STEPS
+) -> JaxEnv:
+    """One world.
+
+    Args:
+      kwargs: arguments of the robot, as `backend` (its physics).
+
+    Raises:
+      UnknownTask: for an argument that the robot does not take.
+      EnvError: it cannot be built.
+    """
+    return Brax(canonical(name), max_episode_steps, kwargs)
+
+
+def made_of(name: str, kwargs: Mapping[str, Any]) -> dict[str, str]:
+    """The physics: a robot is another one in each."""
+    return {"brax backend": str(kwargs.get("backend", BACKEND))}
 
 
 def load() -> ModuleType:
@@ -102,13 +121,15 @@ class Brax:
 
     Args:
       max_steps: the time limit.
+      kwargs: arguments of the robot.
     """
 
-    def __init__(self, name: str, max_steps: int = MAX_STEPS):
+    def __init__(self, name: str, max_steps: int = MAX_STEPS, kwargs: Mapping[str, Any] = NONE):
         self.task, self.max_steps = f"brax:{name}", max_steps
-        envs = load()
-        with quiet():
-            self._env = envs.get_environment(name)
+        robot = load()._envs[name]
+        check_names(self.task, kwargs, parameters_of(robot))
+        with quiet(), making(self.task):
+            self._env = robot(**kwargs)
         shown = jax.eval_shape(self._env.reset, jax.random.key(0)).obs
         self.obs_space: Spaces = {"vector": Space(tuple(shown.shape), "float32")}
         self.act_space: Spaces = {"action": Space((self._env.action_size,), "float32")}

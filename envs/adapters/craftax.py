@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import contextlib
 import sys
+from collections.abc import Mapping
 from typing import Any
 
 import jax.numpy as jnp
@@ -23,8 +24,10 @@ from jax import Array
 from envs.adapters import UnknownTask, suggestion
 from envs.adapters.device import first, later, strong
 from envs.api import JaxEnv, Space, Spaces, Step
+from envs.arguments import NONE, replaced
 
 OBS = ("symbolic", "pixels")
+TAKES = ("kwargs", "max_episode_steps")
 TASKS = ("Craftax-Classic", "Craftax")
 
 
@@ -44,9 +47,18 @@ def canonical(name: str) -> str:
     return name
 
 
-def make_jax(name: str, obs: str) -> JaxEnv:
-    """One world."""
-    return Craftax(canonical(name), pixels=obs == "pixels")
+def make_jax(
+    name: str, obs: str, *, kwargs: Mapping[str, Any] = NONE, max_episode_steps: int | None = None
+) -> JaxEnv:
+    """One world.
+
+    Args:
+      kwargs: parameters of the game, as `day_length`.
+
+    Raises:
+      UnknownTask: for a parameter that the game does not have.
+    """
+    return Craftax(canonical(name), pixels=obs == "pixels", max_steps=max_episode_steps, kwargs=kwargs)
 
 
 class Craftax:
@@ -54,9 +66,12 @@ class Craftax:
 
     Args:
       max_steps: the time limit (None: that of the game).
+      kwargs: parameters of the game.
     """
 
-    def __init__(self, name: str, *, pixels: bool, max_steps: int | None = None):
+    def __init__(
+        self, name: str, *, pixels: bool, max_steps: int | None = None, kwargs: Mapping[str, Any] = NONE
+    ):
         from craftax.craftax_env import make_craftax_env_from_name  # pyrefly: ignore
 
         kind = "Pixels" if pixels else "Symbolic"
@@ -64,9 +79,10 @@ class Craftax:
         with contextlib.redirect_stdout(sys.stderr):
             self._env = make_craftax_env_from_name(f"{name}-{kind}-v1", auto_reset=False)
         self._params = self._env.default_params
+        self.task = f"craftax:{name}"
+        self._params = replaced(self.task, self._params, kwargs, limit="max_timesteps")
         if max_steps is not None:
             self._params = self._params.replace(max_timesteps=max_steps)
-        self.task = f"craftax:{name}"
         shape = tuple(self._env.observation_space(self._params).shape)
         self._pixels = pixels
         self.obs_space: Spaces = (

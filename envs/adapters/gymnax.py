@@ -17,7 +17,7 @@ from __future__ import annotations
 
 import importlib
 import importlib.metadata
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from types import ModuleType
 from typing import Any
 
@@ -28,8 +28,10 @@ from jax import Array
 from envs.adapters import MissingExtra, UnknownTask, suggestion
 from envs.adapters.device import first, later, strong
 from envs.api import JaxEnv, Space, Spaces, Step, UnsupportedSpace
+from envs.arguments import NONE, replaced
 
 OBS = ("",)
+TAKES = ("kwargs", "max_episode_steps")
 
 INSTALL = "pip install --no-deps gymnax==1.0.1 && pip install six seaborn matplotlib"
 """It demands an older Gymnasium than it needs, and does not declare all that it imports."""
@@ -66,14 +68,21 @@ def canonical(name: str) -> str:
     return name
 
 
-def make_jax(name: str, obs: str) -> JaxEnv:
+def make_jax(name: str, obs: str, *, kwargs: Mapping[str, Any] = NONE, max_episode_steps: int = 0) -> JaxEnv:
     """One world.
 
+    Args:
+      kwargs: its parameters, as `gravity`.
+
     Raises:
+      UnknownTask: for a parameter that it does not have.
       MissingExtra: if gymnax is older than 1.0, or lacks something that it imports.
       UnsupportedSpace: if no agent here can handle its observations or actions.
     """
     env, params = load().make(canonical(name))
+    params = replaced(f"gymnax:{name}", params, kwargs, limit="max_steps_in_episode")
+    if max_episode_steps:
+        params = params.replace(max_steps_in_episode=max_episode_steps)
     return Gymnax(name, env, params)
 
 

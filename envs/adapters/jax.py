@@ -10,10 +10,16 @@
 
 from __future__ import annotations
 
-from envs.adapters import UnknownTask, import_module, suggestion
+from collections.abc import Mapping
+from typing import Any
+
+from envs.adapters import UnknownTask
 from envs.api import LOG_PREFIX, EnvError, JaxEnv
+from envs.arguments import NONE, check_arguments, making
+from envs.modules import attribute
 
 OBS = ("",)
+TAKES = ("kwargs", "max_episode_steps")
 PARTS = ("obs_space", "act_space", "reset", "step")
 
 
@@ -28,28 +34,27 @@ def canonical(name: str) -> str:
     Raises:
       UnknownTask, MissingExtra: with close names, or what importing it lacked.
     """
-    module, colon, attribute = name.rpartition(":")
-    if not colon:
+    if ":" not in name:
         raise UnknownTask(f"jax:{name} lacks its module, as in jax:my_pkg.module:MyWorld")
-    found = import_module(module)
-    if not callable(getattr(found, attribute, None)):
-        names = [key for key, value in vars(found).items() if callable(value)]
-        raise UnknownTask(f"the module {module} has no '{attribute}'{suggestion(attribute, names)}")
+    attribute(name)
     return name
 
 
-def make_jax(name: str, obs: str) -> JaxEnv:
+def make_jax(name: str, obs: str, *, kwargs: Mapping[str, Any] = NONE, max_episode_steps: int = 0) -> JaxEnv:
     """The world.
 
+    Args:
+      kwargs: arguments of the class or function.
+      max_episode_steps: where its episodes are cut (0: nowhere).
+
     Raises:
+      UnknownTask: for an argument that it does not take.
       EnvError: it cannot be built, or is no `JaxEnv`.
     """
-    module, _, attribute = canonical(name).rpartition(":")
-    try:
-        world = getattr(import_module(module), attribute)()
-    except Exception as error:
-        what = f"{type(error).__name__}: {' '.join(str(error).split())}"
-        raise EnvError(f"jax:{name} cannot be built: it raised {what}") from None
+    build = attribute(canonical(name))
+    check_arguments(f"jax:{name}", build, kwargs)
+    with making(f"jax:{name}", build, kwargs):
+        world = build(**kwargs)
     missing = [part for part in PARTS if not hasattr(world, part)]
     if missing:
         raise EnvError(f"jax:{name} is no JaxEnv: it lacks {', '.join(missing)} (see envs.api)")
@@ -58,4 +63,8 @@ def make_jax(name: str, obs: str) -> JaxEnv:
         raise EnvError(
             f"jax:{name} has only observations that are for people ({keys}): an agent would see nothing"
         )
-    return world
+    if not max_episode_steps:
+        return world
+    from envs.wrappers import Limited
+
+    return Limited(world, max_episode_steps)

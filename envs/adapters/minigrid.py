@@ -9,13 +9,19 @@
 Where the mission changes from episode to episode, `mission` holds its words as indices into
 `VOCABULARY`, padded with 0 to the longest mission of that task. An episode succeeds if it
 terminates with a positive reward.
+
+A world of one's own (a `MiniGridEnv` that a module registers) is `minigrid:my_package.my_module:MyMaze-v0`.
+Words of its missions that are not in `VOCABULARY` all look the same.
 """
 
 from __future__ import annotations
 
 import functools
 import itertools
+import multiprocessing
 import os
+import sys
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import gymnasium
@@ -23,7 +29,10 @@ import numpy as np
 from gymnasium import spaces as gym
 
 from envs.adapters import MissingExtra, UnknownTask, suggestion
+from envs.adapters.gymnasium import build, entry, is_minigrid
 from envs.api import LOG_PREFIX, EnvError
+from envs.arguments import NONE, Wrap, wrapped
+from envs.modules import import_module
 
 # Otherwise pygame greets on standard output, where machines read results.
 os.environ.setdefault("PYGAME_HIDE_SUPPORT_PROMPT", "1")
@@ -39,8 +48,11 @@ from minigrid.wrappers import RGBImgObsWrapper, RGBImgPartialObsWrapper  # noqa:
 roomgrid_level.print = lambda *_: None  # pyrefly: ignore
 
 OBS = ("symbolic", "rgb", "full", "privileged")
+TAKES = ("kwargs", "max_episode_steps", "wrappers")
 FAMILIES = ("MiniGrid", "BabyAI")
 TILE_PIXELS = 8
+PROBED = 32
+"""Episodes that are begun to hear the missions of a world of one's own."""
 
 CHANNELS = {"object": OBJECT_TO_IDX, "color": COLOR_TO_IDX, "state": STATE_TO_IDX}
 """The channels of MiniGrid's grid, in order, and the values of each."""
@@ -75,13 +87,33 @@ def ids() -> list[str]:
 def canonical(name: str) -> str:
     """The full id: `DoorKey-5x5` is `MiniGrid-DoorKey-5x5-v0`, `BabyAI-GoTo` is `BabyAI-GoTo-v0`.
 
+    One of a module of one's own, which is imported, keeps the module in front.
+
     Raises:
-      UnknownTask: with close matches.
+      UnknownTask: with close matches, or if the module cannot be imported.
     """
+    module, colon, task = name.rpartition(":")
+    if module:
+        import_module(module)
     for prefix, version in itertools.product(("", *(f"{f}-" for f in FAMILIES)), ("", "-v0")):
-        if prefix + name + version in _registered():
-            return prefix + name + version
+        full = prefix + task + version
+        if full in _registered() or (full in gymnasium.registry and _is_world(full)):
+            return module + colon + full
+    if task in gymnasium.registry:
+        raise UnknownTask(f"'{task}' is no world of MiniGrid; did you mean gymnasium:{name}?")
+    if module:
+        close = suggestion(task, list(gymnasium.registry))
+        raise UnknownTask(f"the module {module} registers no task '{task}'{close}")
     raise UnknownTask(f"MiniGrid has no task '{name}'{suggestion(shorten(name), ids())}")
+
+
+def _is_world(full: str) -> bool:
+    """Whether an id may be of a world of MiniGrid: of functions only building it tells."""
+    try:
+        made = entry(gymnasium.registry[full])
+    except Exception:  # the module of a user, which says more when the world is built
+        return True
+    return issubclass(made, MiniGridEnv) if isinstance(made, type) else made is not None
 
 
 def shorten(name: str) -> str:
@@ -94,17 +126,52 @@ def _registered() -> list[str]:
     return sorted(name for name in gymnasium.registry if name.startswith(families))
 
 
-def make(name: str, obs: str) -> gymnasium.Env:
+def make(
+    name: str,
+    obs: str,
+    *,
+    kwargs: Mapping[str, Any] = NONE,
+    max_episode_steps: int = 0,
+    wrappers: Sequence[str | Wrap] = (),
+) -> gymnasium.Env:
     """One environment with the observation `obs`, which tells `success` when an episode ends.
+
+    Args:
+      kwargs: arguments that go over those it is registered with.
+      max_episode_steps: its time limit, of which rewards depend (0: its own).
+      wrappers: what goes around it before it is observed, the first one innermost.
 
     Raises:
       MissingExtra: for the WFC tasks, which need another package.
+      UnknownTask: for an argument or a wrapper that is not there.
+      EnvError: if building it raises something else.
     """
+    name = canonical(name)
+    task, spec = f"minigrid:{name}", gymnasium.registry[name.rpartition(":")[2]]
+    limit = max_episode_steps if spec.max_episode_steps else 0  # of a wrapper around it
     try:
-        env = gymnasium.make(canonical(name), disable_env_checker=True)
-    except gymnasium.error.DependencyNotInstalled:
-        raise MissingExtra(f"minigrid:{name} needs more: pip install 'minigrid[wfc]'") from None
-    return adapt(env, obs)
+        env = build(task, spec, kwargs, limit)
+    except MissingExtra:
+        if not spec.id.startswith("MiniGrid-WFC"):
+            raise
+        raise MissingExtra(f"{task} needs more: pip install 'minigrid[wfc]'") from None
+    if not isinstance(env.unwrapped, MiniGridEnv):
+        raise UnknownTask(f"'{spec.id}' is no world of MiniGrid; did you mean gymnasium:{name}?")
+    if max_episode_steps:
+        _limit(env.unwrapped, max_episode_steps)
+    env = wrapped(task, env, wrappers)
+    if is_minigrid(env):
+        return adapt(env, obs)
+    if obs != OBS[0]:
+        raise UnknownTask(f"the wrappers of {task} choose what is seen, and leave no observation {obs!r}")
+    return env
+
+
+def _limit(world: MiniGridEnv, steps: int) -> None:
+    """Give a world another time limit."""
+    world.max_steps = steps
+    if isinstance(world, roomgrid_level.RoomGridLevel):
+        world.fixed_max_steps = True  # otherwise every episode has its own
 
 
 def adapt(env: gymnasium.Env, obs: str) -> gymnasium.Env:
@@ -130,11 +197,12 @@ class MiniGrid(gymnasium.Wrapper):
         super().__init__(env)
         self._symbolic = symbolic
         self._mission_length = mission_length(env.unwrapped)  # pyrefly: ignore
+        self._cuts = not _is_minigrids(env.unwrapped)
         view = env.observation_space["image"].shape  # pyrefly: ignore
         parts: dict[str, gymnasium.Space] = {}
         if symbolic:
             for key, values in CHANNELS.items():
-                parts[key] = gym.MultiDiscrete(np.full(view[:2], len(values)), dtype=np.uint8)
+                parts[key] = gym.MultiDiscrete(np.full(view[:2], _classes(values)), dtype=np.uint8)
             parts["direction"] = gym.Discrete(4)
         else:
             parts["image"] = gym.Box(0, 255, view, np.uint8)
@@ -163,7 +231,7 @@ class MiniGrid(gymnasium.Wrapper):
         else:
             obs = {"image": image}
         if self._mission_length:
-            obs["mission"] = tokenize(raw["mission"], self._mission_length)
+            obs["mission"] = tokenize(raw["mission"], self._mission_length, cut=self._cuts)
         return obs
 
 
@@ -176,7 +244,7 @@ class Whole(gymnasium.ObservationWrapper):
         size = (self._world.width, self._world.height)
         parts = dict(env.observation_space.spaces)  # pyrefly: ignore
         for key, values in CHANNELS.items():
-            parts[LOG_PREFIX + key] = gym.MultiDiscrete(np.full(size, len(values)), dtype=np.uint8)
+            parts[LOG_PREFIX + key] = gym.MultiDiscrete(np.full(size, _classes(values)), dtype=np.uint8)
         parts[LOG_PREFIX + "position"] = gym.Box(0, max(size), (2,), np.int32)
         self.observation_space = gym.Dict(parts)
 
@@ -187,9 +255,17 @@ class Whole(gymnasium.ObservationWrapper):
         return observation | whole
 
 
+def _classes(values: Mapping[str, int]) -> int:
+    """Of a channel, with those that a world of one's own has added to MiniGrid's."""
+    return max(values.values()) + 1
+
+
 @functools.lru_cache(maxsize=4096)
-def tokenize(mission: str, length: int) -> np.ndarray:
+def tokenize(mission: str, length: int, *, cut: bool = False) -> np.ndarray:
     """The words of a mission as indices into `VOCABULARY`.
+
+    Args:
+      cut: leave out what is longer than `length`.
 
     Returns:
       [length] int32, 0 after the last word, 1 for a word that is not in the vocabulary.
@@ -197,7 +273,7 @@ def tokenize(mission: str, length: int) -> np.ndarray:
     Raises:
       EnvError: if the mission has more words than `length`.
     """
-    words = mission.lower().replace(",", " ").split()
+    words = _words(mission)[: length if cut else None]
     if len(words) > length:
         raise EnvError(f"the mission '{mission}' has {len(words)} words, expected up to {length}")
     index = {word: i for i, word in enumerate(VOCABULARY)}
@@ -207,19 +283,68 @@ def tokenize(mission: str, length: int) -> np.ndarray:
     return tokens
 
 
+def _words(mission: str) -> list[str]:
+    return mission.lower().replace(",", " ").split()
+
+
 def mission_length(env: MiniGridEnv) -> int:
     """Words in the longest mission of a task, 0 if its mission never changes."""
+    if not _is_minigrids(env):
+        return _length_of_others(env)
     if isinstance(env, LevelGen):
         return _grammar_length(env)
     if isinstance(env, roomgrid_level.RoomGridLevel):
         name = type(env).__name__
         return next(n for prefix, n in LONGEST_MISSION.items() if name.startswith(prefix))
-    space = env.observation_space["mission"]  # pyrefly: ignore
-    options = space.ordered_placeholders or []
+    longest = _declared(env.observation_space["mission"])  # pyrefly: ignore
+    return len(longest[-1].split()) if len(longest) > 1 else 0
+
+
+def _is_minigrids(env: Any) -> bool:
+    """Whether a world is one of MiniGrid itself."""
+    return type(env).__module__.partition(".")[0] == "minigrid"
+
+
+def _declared(space: Any) -> list[str]:
+    """Of the missions that a space declares one, and the longest if there are others."""
+    options = getattr(space, "ordered_placeholders", None) or []
+    if not hasattr(space, "mission_func"):
+        return []
+    first = space.mission_func(*(choices[0] for choices in options))
     if all(len(choices) < 2 for choices in options):
-        return 0
+        return [first]
     longest = [max(choices, key=lambda text: len(text.split())) for choices in options]
-    return len(space.mission_func(*longest).split())
+    return [first, space.mission_func(*longest)]
+
+
+def _length_of_others(env: MiniGridEnv) -> int:
+    """Words in the longest mission of a world of one's own, which may say others than it declares: so some
+    episodes are begun. What the agent will not understand is said, once."""
+    begun = [str(env.reset(seed=seed)[0]["mission"]) for seed in range(PROBED)]
+    env._np_random = None  # whoever begins it without a seed does not get the last of these
+    declared = _declared(env.observation_space["mission"])  # pyrefly: ignore
+    if len(declared) < 2:  # or it says something else
+        declared = []
+        if len(set(begun)) == 1:
+            return 0
+    missions = [_words(mission) for mission in (*begun, *declared)]
+    _say_unknown(type(env).__name__, {word for words in missions for word in words})
+    return max(map(len, missions))
+
+
+@functools.cache  # once for all copies
+def _say(text: str) -> None:
+    if multiprocessing.parent_process() is None:
+        print(text, file=sys.stderr)
+
+
+def _say_unknown(name: str, words: set[str]) -> None:
+    unknown = sorted(words - set(VOCABULARY))
+    if unknown:
+        _say(
+            f"missions of {name} have words that are not in MiniGrid's vocabulary and look the same to an "
+            f"agent: {', '.join(unknown[:8])}{', ...' if len(unknown) > 8 else ''}"
+        )
 
 
 def _grammar_length(env: LevelGen) -> int:

@@ -28,6 +28,7 @@ from envs.adapters.device import first, later, strong
 from envs.api import LOG_PREFIX, JaxEnv, Space, Spaces, Step
 
 OBS = ("symbolic",)
+TAKES = ("max_episode_steps",)
 
 INSTALL = "pip install --no-deps navix==4.0.0 && pip install distrax rlax wandb  # from Python 3.12 on"
 """It declares linters and more that it does not import."""
@@ -80,13 +81,13 @@ def canonical(name: str) -> str:
     return PREFIX + short + VERSION
 
 
-def make_jax(name: str, obs: str) -> JaxEnv:
+def make_jax(name: str, obs: str, *, max_episode_steps: int | None = None) -> JaxEnv:
     """One world.
 
     Raises:
       MissingExtra: if navix is older than 4, or lacks something that it imports.
     """
-    return Navix(canonical(name))
+    return Navix(canonical(name), max_episode_steps)
 
 
 def load() -> ModuleType:

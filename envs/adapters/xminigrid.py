@@ -10,6 +10,7 @@ with XLand are left out: without the rule sets that XLand-MiniGrid downloads the
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import jax.numpy as jnp
@@ -18,8 +19,10 @@ from jax import Array
 from envs.adapters import UnknownTask, suggestion
 from envs.adapters.device import first, later, strong
 from envs.api import LOG_PREFIX, JaxEnv, Space, Spaces, Step
+from envs.arguments import NONE, replaced
 
 OBS = ("symbolic",)
+TAKES = ("kwargs", "max_episode_steps")
 
 PREFIX = "MiniGrid-"
 # Importing xminigrid takes most of a second, and so the names stand here.
@@ -52,9 +55,18 @@ def canonical(name: str) -> str:
     raise UnknownTask(f"XLand-MiniGrid has no task '{name}'{suggestion(short, TASKS)}")
 
 
-def make_jax(name: str, obs: str) -> JaxEnv:
-    """One world."""
-    return XMiniGrid(canonical(name))
+def make_jax(
+    name: str, obs: str, *, kwargs: Mapping[str, Any] = NONE, max_episode_steps: int | None = None
+) -> JaxEnv:
+    """One world.
+
+    Args:
+      kwargs: its parameters, as `height` and `width`.
+
+    Raises:
+      UnknownTask: for a parameter that it does not have.
+    """
+    return XMiniGrid(canonical(name), max_episode_steps, kwargs)
 
 
 class XMiniGrid:
@@ -62,14 +74,16 @@ class XMiniGrid:
 
     Args:
       max_steps: the time limit (None: that of the task).
+      kwargs: its parameters.
     """
 
-    def __init__(self, name: str, max_steps: int | None = None):
+    def __init__(self, name: str, max_steps: int | None = None, kwargs: Mapping[str, Any] = NONE):
         import xminigrid  # pyrefly: ignore
         from xminigrid.core.constants import NUM_COLORS, NUM_TILES  # pyrefly: ignore
 
         self.task = f"xminigrid:{name}"
-        self._env, self._params = xminigrid.make(name, **({"max_steps": max_steps} if max_steps else {}))
+        self._env, params = xminigrid.make(name, **({"max_steps": max_steps} if max_steps else {}))
+        self._params = replaced(self.task, params, kwargs, limit="max_steps")
         self._tells = name.removeprefix(PREFIX) not in WITHOUT_GOAL
         *view, _ = (int(n) for n in self._env.observation_shape(self._params))
         obs_space = {

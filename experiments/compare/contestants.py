@@ -23,9 +23,11 @@ from envs.adapters import suggestion
 from envs.api import LOG_PREFIX, Policy, VectorEnv
 from envs.draw import action_names
 from envs.rollout import Random
+from experiments import surroundings
 from experiments.agreement import agree, spaces
 from experiments.compare.options import CompareOptions
 from experiments.compare.play import Say, Seat
+from experiments.compare.worlds import Worlds, worlds_of
 
 ALONE = ("random", "scripted", "ppo")
 """Agents that are named by one word."""
@@ -96,12 +98,13 @@ class RandomPlayer:
     """Draws every action uniformly, from the seed of the episode."""
 
     name: str
+    worlds: Worlds = Worlds()
 
     def identity(self, task: str) -> dict[str, Any]:
-        return {}
+        return self.worlds.of(task)
 
     def seat(self, task: str) -> Seat:
-        make_env, names = _seated(task)
+        make_env, names = _seated(task, **self.worlds.of(task))
         return Seat(
             make_env,
             lambda env, seed, file: Random(env.act_space),
@@ -115,21 +118,22 @@ class Scripted:
     """The planner or bot of a task, which knows its rules."""
 
     name: str
+    worlds: Worlds = Worlds()
 
     def identity(self, task: str) -> dict[str, Any]:
         from experiments.baselines.scripted import scripted
 
-        env = envs.make(task, 1)
+        env = self.worlds.open(task)
         try:
             scripted(env)
         finally:
             env.close()
-        return {}
+        return self.worlds.of(task)
 
     def seat(self, task: str) -> Seat:
         from experiments.baselines.scripted import scripted
 
-        make_env, names = _seated(task)
+        make_env, names = _seated(task, **self.worlds.of(task))
         env = make_env()
         player = scripted(env)
         env.close()
@@ -155,6 +159,7 @@ class Run:
 
     name: str
     folder: Path
+    worlds: Worlds = Worlds()
 
     def identity(self, task: str) -> dict[str, Any]:
         import dreamer
@@ -166,15 +171,16 @@ class Run:
             agree(self.name, task, spaces(player.agent), env, more=True)
         finally:
             env.close()
-        return dict(player.counters)
+        if env.task == envs.canonical(player.config.task):
+            surroundings.notice(self.folder, player.config)
+        return dict(player.counters) | self.worlds.of(task)
 
-    @staticmethod
-    def _world(task: str, trained: Config) -> dict[str, Any]:
+    def _world(self, task: str, trained: Config) -> dict[str, Any]:
         """The world it was trained in; of another task of the same suite, the observation."""
         if envs.canonical(task) == envs.canonical(trained.task):
             return trained.env.world
         same = task.partition(":")[0] == trained.task.partition(":")[0]
-        return {"obs": trained.env.obs} if same else {}
+        return self.worlds.of(task) | ({"obs": trained.env.obs} if same else {})
 
     def seat(self, task: str) -> Seat:
         import jax
@@ -204,22 +210,24 @@ class Ppo:
     steps: int
     """Of its training; 0 as the preset says."""
     say: Say
+    worlds: Worlds = Worlds()
 
     def identity(self, task: str) -> dict[str, Any]:
         from experiments.baselines.ppo.presets import PRESETS, suited
 
         if self.trains:
             steps = {"steps": self.steps} if self.steps else {}
-            return {"preset": suited(task), **schema.to_dict(PRESETS[suited(task)]()), **steps}
+            preset = schema.to_dict(PRESETS[suited(task)]())
+            return {"preset": suited(task), **preset, **steps, **self.worlds.of(task)}
         from experiments.baselines.ppo.player import load
 
         player = load(self.folder)
-        env = envs.make(task, 1)
+        env = self.worlds.open(task)
         try:
             agree(self.name, task, spaces(player), env, more=True)
         finally:
             env.close()
-        return {"env_steps": player.env_steps}
+        return {"env_steps": player.env_steps, **self.worlds.of(task)}
 
     def seat(self, task: str) -> Seat:
         from experiments.baselines.ppo.player import load
@@ -227,11 +235,12 @@ class Ppo:
         from experiments.baselines.ppo.train import train
 
         folder = self.folder / task.replace("/", "_") if self.trains else self.folder
+        world = self.worlds.of(task)
         if self.trains:
-            train(task, folder, suited(task), steps=self.steps or None, say=self.say)
+            train(task, folder, suited(task), steps=self.steps or None, say=self.say, world=world)
         player = load(folder)
         learned = Learned(player.env_steps, player.task, player.num_params, player.seconds, "sampled")
-        return _learner(task, {}, player, player.obs_space, folder, learned)
+        return _learner(task, world, player, player.obs_space, folder, learned)
 
 
 def _learner(
@@ -274,22 +283,23 @@ def gathered(
       ConfigError: a name means nobody, or what it needs is not there.
     """
     named = [(name, *split(name)) for name in options.agents]  # all names before anything is opened
+    worlds = worlds_of({name: Path(rest) for name, kind, rest in named if kind == "run"}, options.task)
     endpoints = None
     if any(kind == "llm" for _, kind, _ in named):
         from experiments.compare.language import Endpoints
 
-        endpoints = Endpoints(options, out, stack, stop)
+        endpoints = Endpoints(options, out, stack, stop, worlds)
     found: list[Contestant] = []
     for name, kind, rest in named:
         if kind == "random":
-            found.append(RandomPlayer(name))
+            found.append(RandomPlayer(name, worlds))
         elif kind == "scripted":
-            found.append(Scripted(name))
+            found.append(Scripted(name, worlds))
         elif kind == "run":
-            found.append(Run(name, Path(rest)))
+            found.append(Run(name, Path(rest), worlds))
         elif kind == "ppo":
             folder = Path(rest) if rest else out / "agents" / "ppo"
-            found.append(Ppo(name, folder, not rest, options.ppo_steps, say))
+            found.append(Ppo(name, folder, not rest, options.ppo_steps, say, worlds))
         elif endpoints is not None:
             found.append(endpoints.player(name, rest))
     return found

@@ -21,6 +21,7 @@ from experiments.compare.options import CompareOptions
 from experiments.compare.play import Seat
 from experiments.compare.question import place
 from experiments.compare.transcript import Writer, read_all
+from experiments.compare.worlds import Worlds
 from experiments.llm import memory, prices, prompt
 from experiments.llm.budget import Budget
 from experiments.llm.cache import Cache
@@ -42,15 +43,21 @@ class Endpoints:
     Args:
       stack: closes what is opened.
       stop: wakes whoever waits for an endpoint.
+      worlds: how tasks are opened.
 
     Raises:
       ConfigError: the prices or the cache cannot be read, or the protocol cannot be.
     """
 
     def __init__(
-        self, options: CompareOptions, out: Path, stack: contextlib.ExitStack, stop: threading.Event
+        self,
+        options: CompareOptions,
+        out: Path,
+        stack: contextlib.ExitStack,
+        stop: threading.Event,
+        worlds: Worlds = Worlds(),
     ):
-        self.options, self.out = options, out
+        self.options, self.out, self.worlds = options, out, worlds
         self._stack, self._stop = stack, stop
         self.protocol = protocol_of(options)
         self.prices = prices.load(Path(options.prices) if options.prices else None)
@@ -136,6 +143,7 @@ class Speaker:
             "host": "this machine" if self.client.is_local else self.client.host,
             "text": world.version,
             "prompt": prompt.prompt_hash(world, self.shared.protocol, shots),
+            **self.shared.worlds.of(task),
         }
 
     def _world(self, task: str) -> tuple[TextWorld, list[Demonstration]]:
@@ -152,7 +160,8 @@ class Speaker:
             raise ConfigError(f"{self.name} cannot play {task}: {error}") from None
 
     def _env(self, task: str) -> VectorEnv:
-        return envs.make(task, 1, obs="privileged" if self.shared.options.llm_privileged else "")
+        obs = "privileged" if self.shared.options.llm_privileged else ""
+        return envs.make(task, 1, obs=obs, **self.shared.worlds.of(task))
 
     def seat(self, task: str) -> Seat:
         world, shots = self._world(task)

@@ -21,6 +21,7 @@ from pathlib import Path
 from typing import IO, NamedTuple
 
 from dreamer.schema import ConfigError
+from experiments import machine
 from experiments.serve import HOST, check
 
 ENGINE = "xllamacpp==2026.10.11549"
@@ -96,7 +97,7 @@ class LocalServer:
         # Here the native code writes its complaints; nobody but this object reads them.
         self._log: IO[bytes] = tempfile.TemporaryFile()  # noqa: SIM115
         self._process = subprocess.Popen(
-            [sys.executable, "-P", "-m", __name__, json.dumps(options)],
+            machine.command(__name__, json.dumps(options)),
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=self._log,

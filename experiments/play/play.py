@@ -10,7 +10,7 @@ from typing import Any
 
 import envs
 from envs.api import FIRST_TRAINING_SEED, EnvError
-from experiments import machine, serve
+from experiments import machine, serve, surroundings
 from experiments.agreement import agree, spaces
 from experiments.play.session import Session
 from experiments.serve import Refused, Reply
@@ -84,6 +84,7 @@ def play(run: Path, *, seed: int, port: int) -> int:
     cfg = player.config
     assert cfg is not None
     env = envs.make(cfg.task, 1, **cfg.env.world)
+    surroundings.notice(run, cfg)
     try:
         agree(str(run), cfg.task, spaces(player.agent), env)
         game = Game(Session(env, player, seed))

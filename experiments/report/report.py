@@ -28,7 +28,7 @@ from dreamer.player import MEMBERS, Player
 from dreamer.schema import ConfigError
 from envs.draw import action_names
 from envs.rollout import Episode
-from experiments import machine, statistics
+from experiments import machine, statistics, surroundings
 from experiments.agreement import agree, spaces
 from experiments.report import card as cards
 from experiments.report import figures, page, stories
@@ -184,7 +184,7 @@ def told(folder: Path) -> Told:
     """
     if not (folder / "config.toml").is_file():
         raise CheckpointError(f"{folder} is not a run folder (it has no config.toml).")
-    sessions = _read(above(folder) / "environment.json").get("sessions", [{}])
+    sessions = surroundings.sessions(above(folder)) or [{}]
     return Told(
         folder,
         load_toml(folder / "config.toml"),
@@ -413,6 +413,8 @@ def report(
     runs = [_changed(told(folder), changes or {}) for folder in expanded(folders)]
     path = Path(out) if out else (folders[0] if len(folders) == 1 else Path()) / PAGE
     _check_writable(path)
+    for run in runs:
+        surroundings.notice(run.folder, run.cfg)
     if follow:
         return _follow(runs, folders, path, port, say)
     began = time.perf_counter()

@@ -13,7 +13,6 @@ import queue
 import signal
 import socket
 import subprocess
-import sys
 import tempfile
 import threading
 import time
@@ -24,6 +23,7 @@ from typing import Any, NamedTuple, Protocol
 import envs
 from dreamer import schema
 from dreamer.schema import ConfigError
+from experiments import machine
 from experiments.session import write_atomically
 from experiments.sweep.spec import Spec
 from experiments.sweep.trial import Part, TrialFailed
@@ -172,7 +172,7 @@ class Apart:
 def train_apart(part: Part, ended: Callable[[], bool], lock: int) -> None:
     """Train in a process of its own."""
     config, log = _written(part), part.folder.parent / LOG
-    command = [sys.executable, "-m", "experiments.sweep.child"]
+    command = machine.command("experiments.sweep.child")
     with log.open("ab") as said:
         process = subprocess.Popen(
             [*command, str(os.getpid()), str(config), str(part.folder)],
@@ -250,7 +250,7 @@ class Abreast:
     def _start(self) -> None:
         self._socket, theirs = socket.socketpair()
         self._said = tempfile.TemporaryFile()  # noqa: SIM115  # closed with the process
-        command = [sys.executable, "-m", "experiments.sweep.seats", str(os.getpid()), str(theirs.fileno())]
+        command = machine.command("experiments.sweep.seats", str(os.getpid()), str(theirs.fileno()))
         self._process = subprocess.Popen(
             [*command, str(self._population), str(self._seeds)],
             stdin=subprocess.DEVNULL,

@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from dreamer.schema import ConfigError
+from experiments import machine
 from experiments.run import TrainingStopped
 from experiments.sweep.crew import tail
 from experiments.sweep.study import Study
@@ -50,7 +51,7 @@ Start = Callable[[int], Worker]
 def command(folder: Path, url: str) -> list[str]:
     """What starts a worker."""
     words = ["sweep", "worker", "--storage", url, "--out", str(folder.absolute())]
-    return [sys.executable, "-m", "experiments.cli", *words]
+    return machine.command("experiments.cli", *words)
 
 
 def run(words: Sequence[str], log: str) -> int:

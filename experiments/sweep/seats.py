@@ -51,7 +51,7 @@ class Seat:
         self.log: TextIO = self._open.enter_context((folder.parent / LOG).open("a"))
         try:
             resume = session.open_folder(folder, cfg, NUMBERS)
-            session.record_surroundings(folder)
+            session.record_surroundings(folder, cfg)
             self.run = Run(cfg, folder, shared, resume, Console(file=self.log), lambda: self.cpu_seconds)
             self._open.enter_context(self.run.opened())
         except BaseException:

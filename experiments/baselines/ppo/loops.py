@@ -6,6 +6,7 @@ updates. Worlds of the host are stepped in Python between two programs, one that
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from functools import partial
 from typing import Any, NamedTuple, Protocol
 
@@ -56,11 +57,11 @@ class Loop(Protocol):
     def close(self) -> None: ...
 
 
-def loop_of(task: str, cfg: PPOConfig, seed: int) -> Loop:
-    """The loop that suits a task."""
+def loop_of(task: str, cfg: PPOConfig, seed: int, world: Mapping[str, Any]) -> Loop:
+    """The loop that suits a task, which is made with the keywords `world`."""
     if envs.is_on_device(task):
-        return OnDevice(Batched(envs.make_jax(task), cfg.num_envs))
-    return OnHost(envs.make(task, cfg.num_envs, seed=seed))
+        return OnDevice(Batched(envs.make_jax(task, **world), cfg.num_envs))
+    return OnHost(envs.make(task, cfg.num_envs, seed=seed, **world))
 
 
 def _seen(step: Step) -> dict[str, Any]:

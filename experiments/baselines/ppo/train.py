@@ -10,9 +10,10 @@ from __future__ import annotations
 import math
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import partial
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 import jax
@@ -65,6 +66,7 @@ def train(
     steps: int | None = None,
     say: Callable[[str], None] = partial(print, file=sys.stderr),
     stop: Callable[[], bool] = lambda: False,
+    world: Mapping[str, Any] = MappingProxyType({}),
 ) -> Trained:
     """Train on a task, or go on where that was interrupted; returns at once if it is finished.
 
@@ -74,6 +76,7 @@ def train(
       steps: in place of the configuration's.
       say: shows a line to people.
       stop: asked after every iteration; once true, the run saves and returns.
+      world: keywords of `envs.make` for the task.
 
     Raises:
       ConfigError: the folder is something else, a run with another task, seed or configuration, or one that
@@ -86,7 +89,7 @@ def train(
     files.open_folder(folder, task, seed, cfg)
     if (folder / files.AGENT).is_file() and (stood := stands(folder)).finished:
         return stood
-    loop = loop_of(task, cfg, seed)
+    loop = loop_of(task, cfg, seed, world)
     try:
         if (folder / files.AGENT).is_file():
             agree(str(folder), task, files.spaces_of(files.manifest(folder)), loop)

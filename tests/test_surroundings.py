@@ -1,0 +1,79 @@
+"""environment.json says what a world was made with, and somebody is told when that has changed."""
+
+import json
+
+import pytest
+
+import envs
+from dreamer.config import Config, EnvConfig
+from experiments import session, surroundings
+
+CFG = Config("minigrid:DoorKey-5x5", 100)
+
+
+@pytest.fixture
+def here(monkeypatch):
+    """What the task is made of, to be changed."""
+    found = {"minigrid": "3.2.0", "gymnasium": "1.4.0"}
+    monkeypatch.setattr(envs, "made_of", lambda task, kwargs: dict(found))
+    return found
+
+
+def test_a_session_records_what_its_world_is_made_of(tmp_path, here):
+    here["brax backend"] = "spring"
+    session.record_surroundings(tmp_path, CFG)
+    session.record_surroundings(tmp_path, CFG)
+    sessions = surroundings.sessions(tmp_path)
+    assert len(sessions) == 2 and sessions[-1]["versions"].items() >= here.items()
+    assert {"jax", "numpy"} <= sessions[-1]["versions"].keys()
+
+
+def test_the_arguments_of_the_task_are_asked_about(monkeypatch):
+    monkeypatch.setattr(envs, "made_of", lambda task, kwargs: {"backend": kwargs["backend"]})
+    cfg = Config("brax:ant", 100, env=EnvConfig(kwargs='{"backend": "spring"}'))
+    assert surroundings.world_versions(cfg) == {"backend": "spring"}
+
+
+def test_a_task_that_is_not_there_any_more_is_made_of_nothing():
+    assert surroundings.world_versions(Config("gymnasium:absent:My-v0", 100)) == {}
+
+
+@pytest.mark.parametrize("place", ["", "members/003", "checkpoints/step-000000000100", "agent.safetensors"])
+def test_other_packages_are_said_in_one_sentence(tmp_path, here, capsys, place):
+    session.record_surroundings(tmp_path, CFG)
+    surroundings.notice(tmp_path / place, CFG)
+    assert capsys.readouterr().err == ""
+    here |= {"minigrid": "4.0.0", "new": "1.0"}
+    surroundings.notice(tmp_path / place, CFG)
+    assert capsys.readouterr().err == (
+        f"{tmp_path} was trained with minigrid 3.2.0 (here 4.0.0): the same actions may lead elsewhere in "
+        "minigrid:DoorKey-5x5\n"
+    )
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        *(
+            b"",
+            b"{",
+            b"\xff\xfe\x00",
+            b"[]",
+            b"7",
+            b'{"sessions": []}',
+            b'{"sessions": 3}',
+            b'{"sessions": [3]}',
+        ),
+        *(b'{"sessions": [{}]}', b'{"sessions": [{"versions": 3}]}', b'{"sessions": [{"versions": [1]}]}'),
+    ],
+)
+def test_a_damaged_file_is_no_error(tmp_path, here, content):
+    path = tmp_path / surroundings.FILE
+    path.write_bytes(content)
+    assert surroundings.changed(tmp_path, CFG) == ""
+    session.record_surroundings(tmp_path, CFG)
+    assert json.loads(path.read_text())["sessions"][-1]["versions"]["minigrid"] == "3.2.0"
+
+
+def test_no_file_is_no_error(tmp_path, here):
+    assert surroundings.changed(tmp_path / "nowhere", CFG) == ""
