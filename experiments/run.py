@@ -367,6 +367,8 @@ class Run:
             f"{cfg.task} after {progress.env_steps:,} steps and {self.logger.seconds:,.0f} s: "
             f"{told or 'not evaluated'}"
         )
+        if note := envs.note(cfg.task):
+            self._notice(note)
         self._notice(f"next: dreamer eval {self._playable()} --episodes 1000 --seed 1000")
         if cfg.report.episodes:
             self._notice(f"writing the report of {cfg.report.episodes} episodes")

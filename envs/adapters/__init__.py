@@ -1,6 +1,6 @@
 """Adapters: one module per suite, imported only when a task of that suite is asked for.
 
-An adapter is a module with four names, nothing else:
+An adapter is a module with four names:
 
     OBS                    the allowed values of `obs`; the first is the default
     ids()                  the tasks of the suite
@@ -8,6 +8,11 @@ An adapter is a module with four names, nothing else:
     make(name, obs)        one `gymnasium.Env`, whose spaces `envs.spaces` can flatten
 
 An adapter of a suite that runs on the device has `make_jax(name, obs)`, a `JaxEnv`, instead of the last.
+Where a task of a suite is not what its name makes one think, there is one more:
+
+    note(name)             what must be known to compare its scores with others', in a sentence; else empty
+
+What differs from the originals of ports is in PORTS.md, beside this file.
 """
 
 from __future__ import annotations

@@ -12,6 +12,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+import envs
 from dreamer.checkpoint import CheckpointError
 from dreamer.schema import ConfigError
 from experiments import machine
@@ -62,7 +63,7 @@ def compare(options: CompareOptions) -> int:
     from experiments.compare import page
 
     path = page.write(out / PAGE, asked, entries, found, timings, options)
-    for line in sentences(found["tasks"]):
+    for line in [*sentences(found["tasks"]), *filter(None, map(envs.note, asked.tasks))]:
         say(line)
     if stopped:
         say(f"not all is played: {stopped}; the same command goes on")
