@@ -89,7 +89,7 @@ def solvable(task, world):
     door, key = tile == Tiles.DOOR_LOCKED, tile == Tiles.KEY
     anywhere = reachable(tile != Tiles.WALL, agent)
     good = np.ones(len(tile), bool)
-    if "Key" in task or "Lock" in task:
+    if "key" in task.lower() or "lock" in task.lower():
         outside = reachable((tile != Tiles.WALL) & ~door, agent)
         good &= (door.sum((1, 2)) == 1) & (key.sum((1, 2)) == 1)
         good &= (key & outside).any((1, 2)) & (door & outside).any((1, 2))
@@ -112,19 +112,22 @@ def solvable(task, world):
     return good
 
 
-@pytest.mark.parametrize("task", adapter.TASKS)
+@pytest.mark.parametrize("task", [task for task in adapter.TASKS if task not in adapter.FLAWED])
 def test_every_world_has_what_it_takes(task):
     ours = envs.make_jax(f"xminigrid:{task}")
     draw = tiny.jit(jax.vmap(lambda key: ours.reset(key=key)[0].state))
-    assert solvable(task, draw(jax.random.split(jax.random.key(0), WORLDS))).all()
+    with jax.numpy_rank_promotion("allow"):
+        assert solvable(task, draw(jax.random.split(jax.random.key(0), WORLDS))).all()
 
 
-def test_flawed_worlds_are_drawn_again_and_others_are_as_they_were():
-    ours = envs.make_jax("xminigrid:BlockedUnlockPickUp")
+@pytest.mark.parametrize("task", adapter.FLAWED)
+def test_flawed_worlds_are_drawn_again_and_others_are_as_they_were(task):
+    ours = envs.make_jax(f"xminigrid:{task}")
     both = lambda key: (ours.reset(key=key)[0].state, ours._env.reset(ours._params, key).state)
     with jax.debug_key_reuse(False):
         mine, theirs = tiny.jit(jax.vmap(both))(jax.random.split(jax.random.key(1), WORLDS))
-    flawed = ~solvable("BlockedUnlockPickUp", theirs)
+    assert solvable(task, mine).all()
+    flawed = ~solvable(task, theirs)
     assert 0.04 * WORLDS < flawed.sum() < 0.16 * WORLDS  # expected: 0.0625 without a key and 0.033 with two
     same = (np.asarray(mine.grid) == np.asarray(theirs.grid)).all((1, 2, 3))
     np.testing.assert_array_equal(same, ~flawed)

@@ -77,7 +77,8 @@ def note(name: str) -> str:
     why = OTHERWISE.get(name)
     if why is None:
         return ""
-    return f"brax:{name} is not MuJoCo's {name}, so their scores do not compare: in Brax's default physics {why}."
+    others = f"brax:{name} is not MuJoCo's {name}, so their scores do not compare"
+    return f"{others}: in Brax's default physics {why}."
 
 
 def make_jax(name: str, obs: str) -> JaxEnv:
