@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Any
 from envs.adapters import MissingExtra, UnknownTask
 from envs.api import EnvError, JaxEnv, Policy, Space, Spaces, Step, UnsupportedSpace, VectorEnv
 from envs.check import Finding, check
-from envs.make import canonical, is_on_device, made_of, make, make_jax, suites
+from envs.make import canonical, is_on_device, made_of, make, make_jax, note, suites
 from envs.rollout import Episode, Random, rollout
 
 if TYPE_CHECKING:
@@ -32,6 +32,7 @@ __all__ = [
     "made_of",
     "make",
     "make_jax",
+    "note",
     "rollout",
     "suites",
 ]

@@ -215,6 +215,17 @@ def is_on_device(task: str) -> bool:
     return any(suite.on_device for suite in SUITES if suite.name == name)
 
 
+def note(task: str) -> str:
+    """What must be known to compare scores of a task with others', in a sentence; empty where nothing is.
+
+    It needs no package of the suite.
+    """
+    name, _, rest = task.partition(":")
+    suite = next((suite for suite in SUITES if suite.name == name), None)
+    adapter = importlib.import_module(suite.module) if suite is not None else None
+    return getattr(adapter, "note", lambda name: "")(rest)
+
+
 def make(
     task: str,
     num_envs: int = 1,

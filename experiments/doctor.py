@@ -118,6 +118,7 @@ def plan(task: str, cfg: Config) -> dict[str, Any]:
         "preset": cfg.preset,
         "replay_gib": round(needed / GIB, 2),
         "ends": ends,
+        "note": envs.note(env.task),
     }
 
 
@@ -197,5 +198,6 @@ def _lines(found: dict[str, Any]) -> list[str]:
             ("loop", f"{task['loop']}: {task['why']}"),
             ("replay", f"{task['replay_gib']} GiB when full, with the preset {task['preset']}"),
         ]
+        rows += [("note", task["note"])] if task["note"] else []
     rows += [("warning", text) for text in found["warnings"]] or [("warnings", "none")]
     return [f"{name:<10}{text}" for name, text in rows]

@@ -266,12 +266,15 @@ def evaluate(
             result |= generalisation(played, trained)
         if file is not None:
             file.writelines(jsonlib.dumps(record(episode)) + "\n" for episode in [*played, *trained])
+    note = envs.note(cfg.task)
     if json:
-        print(jsonlib.dumps(result))
+        print(jsonlib.dumps(result | ({"note": note} if note else {})))
     else:
         how = "sampled" if sampled else "greedy"
         print(f"{cfg.task}, {how} actions, seeds {seed} to {seed + episodes - 1}", file=sys.stderr)
         print(sentence(result))
+        if note:
+            print(note, file=sys.stderr)
     return 0
 
 

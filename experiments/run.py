@@ -447,6 +447,8 @@ class Run:
         )
         if text := self._verdict(evaluation):
             self._notice(text)
+        if note := envs.note(cfg.task):
+            self._notice(note)
         self._notice(f"next: dreamer eval {self._playable()} --episodes 1000 --seed 1000")
         if cfg.report.episodes:
             self._notice(f"writing the report of {cfg.report.episodes} episodes")

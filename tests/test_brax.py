@@ -1,5 +1,7 @@
 """brax: the same robots as Brax's own, with a time limit that is not terminal."""
 
+import inspect
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -29,6 +31,11 @@ def lenient():
 
 def test_the_tasks_are_those_of_the_package():
     assert {*adapter.TASKS, *adapter.LEFT_OUT} == set(brax._envs)
+
+
+def test_the_physics_is_the_one_of_which_the_notes_speak():
+    for task in adapter.TASKS:
+        assert inspect.signature(brax._envs[task].__init__).parameters["backend"].default == "generalized"
 
 
 @pytest.mark.parametrize("task", ["ant", "pusher"])

@@ -179,6 +179,16 @@ def test_asked_again_nothing_is_played_and_nothing_changes(made, capsys):
     assert json.loads(capsys.readouterr().out)["tasks"][TASK]["scripted"]["success_rate"] == 1.0
 
 
+def test_what_is_to_know_of_a_task_stands_beside_its_scores(made, monkeypatch, capsys):
+    out, _, _ = made
+    adapter = next(suite for suite in envs.suites() if TASK.startswith(suite.name + ":")).adapter()
+    monkeypatch.setattr(adapter, "note", lambda name: f"{name} is another game.", raising=False)
+    assert compare(options(out, "http://127.0.0.1:9/v1", prices=str(out.parent / "prices.toml"))) == 0
+    text = f"{TASK.partition(':')[2]} is another game."
+    assert text in capsys.readouterr().err.splitlines()
+    assert (out / "report.html").read_text().count(f'<p class="note">{text}</p>') == 1
+
+
 def test_other_seeds_in_the_same_folder_are_refused(made):
     with pytest.raises(ConfigError, match="seed was 0 and is 7"):
         compare(options(made[0], "http://127.0.0.1:9/v1", seed=7))

@@ -8,6 +8,7 @@ import pytest
 import dreamer
 import envs
 from dreamer.config import Config, EnvConfig, EvalConfig
+from envs import gridworld
 from envs.api import FIRST_TRAINING_SEED
 from envs.rollout import Episode, Random
 from experiments import cli, evaluate
@@ -170,6 +171,15 @@ def test_every_episode_is_a_line(run, tmp_path, capsys):
     assert [line["seed"] for line in lines] == list(range(3, 9))
     assert all(line["success"] == (line["return"] > 0) == (line["discount"] == 0) for line in lines)
     assert result["return_mean"] == pytest.approx(sum(line["return"] for line in lines) / 6)
+
+
+def test_what_is_to_know_of_a_task_stands_beside_its_scores(run, monkeypatch, capsys):
+    monkeypatch.setattr(gridworld, "note", lambda name: f"{name} is another game.", raising=False)
+    evaluated = run("grid:Catch")
+    assert evaluated("--episodes 2") == 0
+    assert capsys.readouterr().err.endswith("Catch is another game.\n")
+    assert evaluated("--episodes 2 --json") == 0
+    assert json.loads(capsys.readouterr().out)["note"] == "Catch is another game."
 
 
 @pytest.mark.parametrize(("episodes", "played"), [(2, 2), (5, 3)])

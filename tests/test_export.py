@@ -87,6 +87,18 @@ def test_half_of_the_bits_are_half_of_the_arrays_and_float32_again_when_read(dty
         np.testing.assert_array_equal(ours, np.asarray(theirs).astype(dtype).astype(np.float32))
 
 
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+def test_the_order_in_memory_does_not_survive(dtype, run, tmp_path):
+    """safetensors 0.8 writes an array as it lies in memory, and says nothing of its order."""
+    player = dreamer.load(run)
+    export.save(player, tmp_path / "rows", dtype=dtype)
+    player.everything |= jax.tree.map(np.asfortranarray, jax.device_get(player.everything))
+    assert not all(leaf.flags.c_contiguous for leaf in jax.tree.leaves(player.everything))
+    export.save(player, tmp_path / "columns", dtype=dtype)
+    assert (tmp_path / "columns").read_bytes() == (tmp_path / "rows").read_bytes()
+    dreamer.load(tmp_path / "columns")
+
+
 def test_a_number_that_half_of_the_bits_cannot_hold_is_refused(run, tmp_path):
     player = dreamer.load(run)
     player.everything["value"] = jax.tree.map(lambda x: x + 1e5, player.everything["value"])

@@ -4,11 +4,13 @@ import contextlib
 import importlib
 import importlib.metadata
 
+import gymnasium
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 import scanned
+import tiny
 
 import envs
 from envs.adapters import gymnax as adapter
@@ -97,6 +99,16 @@ def test_a_time_limit_is_not_terminal():
     assert not step.is_terminal.any()
 
 
+@pytest.mark.parametrize(("task", "limit"), [("Freeway-MinAtar", 2500), ("DiscountingChain-bsuite", 100)])
+def test_the_only_end_is_a_time_limit(task, limit):
+    env = envs.make_jax(f"gymnax:{task}")
+    state, _ = env.reset(key=jax.random.key(0))
+    step = tiny.jit(lambda state: env.step(state, {"action": 0}, key=jax.random.key(1)))
+    state, before = step(state.replace(time=jnp.int32(limit - 2)))
+    _, end = step(state)
+    assert not before.is_last and end.is_last and not end.is_terminal
+
+
 def test_an_end_at_the_time_limit_is_terminal():
     for terminal, limit in ((True, True), (True, False), (False, True), (False, False)):
         step = later({}, 1, terminal, limit)
@@ -109,6 +121,63 @@ def test_copies_in_a_scan_compile_once(task):
     # Different keys, different worlds.
     (array,) = step.obs.values()
     assert len({np.asarray(array[:, i]).tobytes() for i in range(5)}) == 5
+
+
+def balance(obs, rng):
+    """Keeps the pole up."""
+    return int(obs[2] + 0.5 * obs[3] + 0.05 * obs[0] + 0.1 * obs[1] > 0)
+
+
+def swing(obs, rng):
+    """Pushes the car the way it moves; 2 is right."""
+    return 2 if obs[1] >= 0 else 0
+
+
+def push(obs, rng):
+    """The same with all the force there is."""
+    return np.float32([1 if obs[1] >= 0 else -1])
+
+
+def draw(classes):
+    return lambda obs, rng: int(rng.integers(classes))
+
+
+CLASSIC = {
+    # the parts of a state in Gymnasium's order, a player, and the steps in which rounding stays small
+    "CartPole-v1": (("x", "x_dot", "theta", "theta_dot"), balance, 120),
+    "Acrobot-v1": (("joint_angle1", "joint_angle2", "velocity_1", "velocity_2"), draw(3), 500),
+    "MountainCar-v0": (("position", "velocity"), swing, 200),
+    "MountainCarContinuous-v0": (("position", "velocity"), push, 999),
+    "Pendulum-v1": (("theta", "theta_dot"), lambda obs, rng: np.float32(rng.uniform(-1, 1, 1)), 200),
+}
+
+
+@pytest.mark.parametrize("seed", [0, 1])
+@pytest.mark.parametrize("task", CLASSIC)
+def test_classic_control_is_gymnasiums(task, seed):
+    """From the same state, with the same actions: the same observations, rewards and ends."""
+    parts, player, steps = CLASSIC[task]
+    original, rng = gymnasium.make(task), np.random.default_rng(seed)
+    obs, _ = original.reset(seed=seed)
+    ours = envs.make_jax(f"gymnax:{task}")
+    state, _ = ours.reset(key=jax.random.key(0))
+    start = zip(parts, np.float32(original.unwrapped.state), strict=True)
+    state = state.replace(**{part: jnp.asarray(value) for part, value in start})
+    advance = jax.jit(lambda state, act: ours.step(state, {"action": act}, key=jax.random.key(1)))
+    high = original.action_space.high if task == "Pendulum-v1" else 1  # ours are all in [-1, 1]
+
+    for t in range(steps):
+        act = player(obs, rng)
+        obs, reward, terminated, truncated, _ = original.step(act * high)
+        state, step = advance(state, act)
+        np.testing.assert_allclose(step.obs["vector"], obs, rtol=1e-3, atol=2e-3, err_msg=f"step {t}")
+        np.testing.assert_allclose(step.reward, reward, rtol=1e-3, atol=2e-3)
+        assert (bool(step.is_terminal), bool(step.is_last)) == (terminated, terminated or truncated)
+        if step.is_last:
+            break
+    assert step.is_last or task == "CartPole-v1"
+    if task == "MountainCarContinuous-v0":  # from one wall to the other side
+        assert step.is_terminal and 100 < t < 120
 
 
 def test_actions_are_mapped_to_the_bounds():

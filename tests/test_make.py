@@ -127,6 +127,27 @@ def test_suites_list_what_can_be_made():
             assert "my_pkg" in task or task in suite.tasks()
 
 
+@pytest.mark.parametrize(
+    ("task", "other"),
+    [
+        ("craftax:Craftax-Classic", "Crafter"),
+        ("brax:ant", "MuJoCo"),
+        ("brax:halfcheetah", "MuJoCo"),
+        ("navix:Navix-DoorKey-5x5-v0", "MiniGrid"),
+    ],
+)
+def test_a_task_that_is_not_what_its_name_says_has_a_note(task, other):
+    text = envs.note(task)
+    assert other in text and "do not compare" in text and text.endswith(".") and "\n" not in text
+
+
+@pytest.mark.parametrize(
+    "task", ["craftax:Craftax", "brax:hopper", "minigrid:DoorKey-5x5", "grid:Catch", "nowhere:x", "x"]
+)
+def test_others_have_none(task):
+    assert envs.note(task) == ""
+
+
 def test_suite_that_is_not_installed():
     from envs.make import Suite
 

@@ -7,6 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 import scanned
+import tiny
 
 import envs
 from envs.adapters import navix as adapter
@@ -156,6 +157,74 @@ def test_the_mission_is_told(task, named):
         assert start.obs[key].shape == (COPIES, named)
         np.testing.assert_array_equal(step.obs[key], np.repeat(start.obs[key][:, None], LIMIT, 1))
         assert len(np.unique(start.obs["target_color"])) > 1
+
+
+FORWARD, PICKUP, DROP = 2, 3, 4
+
+
+def facing(env, kind, pocket=-1):
+    """A world in which the agent faces the first thing of a kind from the west, and NAVIX's own time step."""
+    state, _ = env.reset(key=jax.random.key(0))
+    world = state.time.state
+    there = world.entities[kind].position[0] - jnp.asarray([0, 1])
+    player = world.get_player().replace(position=there, direction=jnp.int32(0), pocket=jnp.int32(pocket))
+    return state._replace(time=state.time.replace(state=world.set_player(player)))
+
+
+@pytest.mark.parametrize(
+    ("task", "kind", "reward"),
+    [("DoorKey-5x5", "goal", 1), ("LavaGapS5", "lava", 0), ("Dynamic-Obstacles-5x5", "ball", 0)],
+)
+@pytest.mark.parametrize("pocket", [-1, 3])
+def test_a_drop_in_front_of_something_is_no_step_onto_it(task, kind, reward, pocket):
+    env = envs.make_jax(f"navix:{task}")
+    state = facing(env, kind, pocket)
+    # Balls stand still here, so that nothing else can end the episode.
+    env._env = env._env.replace(transitions_fn=navix.transitions.deterministic_transition)
+    act = tiny.jit(lambda action: env.step(state, {"action": action}, key=jax.random.key(1)))
+    after, step = act(DROP)
+    assert not step.is_last and step.reward == 0
+    same = jax.tree.map(np.array_equal, after.time.state.entities, state.time.state.entities)
+    assert all(jax.tree.leaves(same)), "nothing moved, and what was held still is"
+    assert act(FORWARD)[1].is_terminal
+
+    theirs = env._env.replace(action_set=navix.actions.MINIGRID_ACTION_SET)
+    keyed = state.time.replace(state=state.time.state.replace(key=jax.random.key(1)))
+    ended = tiny.jit(theirs._step)(keyed, DROP)
+    assert ended.is_termination() and ended.reward == reward, "NAVIX does what ours need not mend any more"
+
+
+def test_what_is_held_can_be_put_down():
+    env = envs.make_jax("navix:DoorKey-8x8")
+    act = tiny.jit(lambda state, action: env.step(state, {"action": action}, key=jax.random.key(1))[0])
+    before = facing(env, "key")
+    held = act(before, PICKUP)
+    after = act(held, DROP)
+    assert held.time.state.get_player().pocket == 3 and after.time.state.get_player().pocket == -1
+    np.testing.assert_array_equal(*(x.time.state.get_keys().position for x in (before, after)))
+
+
+WITHOUT_NAMESAKE = ("DoorKey-Random-", "Empty-Random-8x8", "Empty-Random-16x16", "FourRooms-")
+
+
+def test_time_limits_are_minigrids():
+    import gymnasium
+    import minigrid  # noqa: F401
+
+    for task in adapter.TASKS:
+        own = navix.make(adapter.canonical(task)).max_steps
+        limit = adapter.Navix(adapter.canonical(task))._env.max_steps
+        original = task.replace("DoorKey-Random", "DoorKey")
+        for size in ("5x5", "6x6"):
+            original = original.replace(f"Obstacles-{size}-Random", f"Obstacles-Random-{size}")
+        # v0 of this task has six rooms by mistake; NAVIX has the four of v1.
+        version = "-v1" if task == "MultiRoom-N4-S5" else "-v0"
+        spec = gymnasium.registry.get(f"MiniGrid-{original}{version}")
+        if spec is None:
+            assert task.startswith(WITHOUT_NAMESAKE) and limit == own, task
+        else:
+            assert limit == gymnasium.make(spec).unwrapped.max_steps, task
+            assert (task in adapter.LIMITS) == (limit != own), task
 
 
 def test_copies_in_a_scan_compile_once():

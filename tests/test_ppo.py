@@ -338,6 +338,14 @@ def test_a_damaged_agent_is_refused(straight, tmp_path):
         load(tmp_path)
 
 
+def test_the_order_in_memory_is_not_that_of_the_numbers(tmp_path):
+    """safetensors 0.8 writes an array as it lies in memory, and says nothing of its order."""
+    kernel = np.arange(6, dtype=np.float32).reshape(2, 3)
+    files.save(tmp_path, {"kernel": np.asfortranarray(kernel)}, (), {"finished": True})
+    arrays, _ = files.read(tmp_path)
+    np.testing.assert_array_equal(*arrays.values(), kernel)
+
+
 # --- Playing --------------------------------------------------------------------------------------
 
 

@@ -23,6 +23,7 @@ from dreamer import schema
 from dreamer.agent import Agent
 from dreamer.config import load_toml
 from dreamer.logger import read_rows
+from envs.adapters import minigrid
 from experiments import presets, run, statistics
 from experiments.cli import main
 from experiments.report import page, report
@@ -258,6 +259,15 @@ def test_a_run_is_named_after_its_folder(tmp_path, asked, monkeypatch):
     monkeypatch.chdir(untrained(tmp_path / "here"))
     assert main(["report", "."]) == 0
     assert "<title>here</title>" in Path("report.html").read_text()
+
+
+def test_what_is_to_know_of_a_task_stands_on_every_page(tmp_path, asked, monkeypatch):
+    folder = untrained(tmp_path / "run")
+    monkeypatch.setattr(minigrid, "note", lambda name: f"{name} & others", raising=False)
+    assert main(["report", str(folder)]) == 0
+    both = report.write_many([report.told(folder)] * 2, [{}] * 2, tmp_path / "both.html")
+    for path in (folder / "report.html", both):
+        assert path.read_text().count('<p class="note">MiniGrid-Empty-5x5-v0 &amp; others</p>') == 1
 
 
 # Several runs.

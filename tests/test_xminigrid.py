@@ -5,6 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 import scanned
+import tiny
 
 import envs
 from envs.adapters import xminigrid as adapter
@@ -12,7 +13,7 @@ from envs.wrappers import Batched
 
 xminigrid = pytest.importorskip("xminigrid")
 
-COPIES = 16
+COPIES, WORLDS = 16, 300
 
 
 def test_the_tasks_are_those_of_the_package_that_have_rules():
@@ -65,6 +66,71 @@ def test_it_is_the_world_of_the_package(task, limit):
     terminal = np.asarray(step.is_terminal)[np.arange(COPIES), end]
     assert (end[~terminal] == limit - 1).all()
     assert terminal.any() and not terminal.all()
+
+
+def reachable(free, starts):
+    """[n, h, w] cells one can walk to over free ones; those next to free ones count, whatever they are."""
+    seen = np.zeros_like(free)
+    seen[np.arange(len(free)), *starts.T] = True
+    while True:
+        wide = np.pad(seen & free, ((0, 0), (1, 1), (1, 1)))
+        beside = wide[:, 2:, 1:-1] | wide[:, :-2, 1:-1] | wide[:, 1:-1, 2:] | wide[:, 1:-1, :-2]
+        if (seen == (seen | beside)).all():
+            return seen
+        seen |= beside
+
+
+def solvable(task, world):
+    """[n] whether a world has what it takes, where it can be reached."""
+    from xminigrid.core.constants import Tiles
+
+    tile, color = np.moveaxis(np.asarray(world.grid), -1, 0)
+    every, agent = np.arange(len(tile)), np.asarray(world.agent.position)
+    door, key = tile == Tiles.DOOR_LOCKED, tile == Tiles.KEY
+    anywhere = reachable(tile != Tiles.WALL, agent)
+    good = np.ones(len(tile), bool)
+    if "key" in task.lower() or "lock" in task.lower():
+        outside = reachable((tile != Tiles.WALL) & ~door, agent)
+        good &= (door.sum((1, 2)) == 1) & (key.sum((1, 2)) == 1)
+        good &= (key & outside).any((1, 2)) & (door & outside).any((1, 2))
+        good &= (color * key).max((1, 2)) == (color * door).max((1, 2))
+    if "PickUp" in task:
+        wanted = np.asarray(world.goal_encoding)[:, 1:3, None, None]
+        thing = (tile == wanted[:, 0]) & (color == wanted[:, 1])
+        good &= (thing.sum((1, 2)) == 1) & (thing & anywhere & ~outside).any((1, 2))
+    elif task.startswith("Memory"):
+        right, wrong = world.carry.success_pos, world.carry.failure_pos
+        right, wrong = np.asarray(right), np.asarray(wrong)
+        above = lambda row: np.where(row == 2, 1, 5)  # the object is beyond the place
+        cue = tile[:, 2, 1]
+        good &= tile[every, above(right[:, 0]), right[:, 1]] == cue
+        good &= tile[every, above(wrong[:, 0]), wrong[:, 1]] != cue
+        good &= anywhere[every, *right.T] & (agent != right).any(1) & (agent != wrong).any(1)
+    elif task not in ("Unlock", "Playground"):
+        goal = tile == Tiles.GOAL
+        good &= (goal.sum((1, 2)) == 1) & (goal & anywhere).any((1, 2)) & ~goal[every, *agent.T]
+    return good
+
+
+@pytest.mark.parametrize("task", [task for task in adapter.TASKS if task not in adapter.FLAWED])
+def test_every_world_has_what_it_takes(task):
+    ours = envs.make_jax(f"xminigrid:{task}")
+    draw = tiny.jit(jax.vmap(lambda key: ours.reset(key=key)[0].state))
+    with jax.numpy_rank_promotion("allow"):
+        assert solvable(task, draw(jax.random.split(jax.random.key(0), WORLDS))).all()
+
+
+@pytest.mark.parametrize("task", adapter.FLAWED)
+def test_flawed_worlds_are_drawn_again_and_others_are_as_they_were(task):
+    ours = envs.make_jax(f"xminigrid:{task}")
+    both = lambda key: (ours.reset(key=key)[0].state, ours._env.reset(ours._params, key).state)
+    with jax.debug_key_reuse(False):
+        mine, theirs = tiny.jit(jax.vmap(both))(jax.random.split(jax.random.key(1), WORLDS))
+    assert solvable(task, mine).all()
+    flawed = ~solvable(task, theirs)
+    assert 0.04 * WORLDS < flawed.sum() < 0.16 * WORLDS  # expected: 0.0625 without a key and 0.033 with two
+    same = (np.asarray(mine.grid) == np.asarray(theirs.grid)).all((1, 2, 3))
+    np.testing.assert_array_equal(same, ~flawed)
 
 
 def test_copies_in_a_scan_compile_once():

@@ -16,6 +16,11 @@ One whose tasks can be made otherwise says so, and `make` or `make_jax` gets wha
 and what decides what a task does, beside the packages of the suite:
 
     made_of(name, kwargs)  {package: version}, and settings of a simulator
+Where a task of a suite is not what its name makes one think, there is one more:
+
+    note(name)             what must be known to compare its scores with others', in a sentence; else empty
+
+What differs from the originals of ports is in PORTS.md, beside this file.
 """
 
 from __future__ import annotations

@@ -6,6 +6,9 @@
 An episode ends by death, in Craftax also by victory; after 10,000 steps it ends without being terminal.
 Neither game has a success.
 
+Craftax-Classic has the actions and achievements of Crafter but is another game, easier in some respects, and
+so their scores do not compare (`note`, PORTS.md).
+
 A new world costs much more than a step, which is why `envs.wrappers.Batched` makes one only where an episode
 begins. Building an environment of pixels for the first time takes a minute, in which Craftax writes its
 textures into its own package folder.
@@ -45,6 +48,16 @@ def canonical(name: str) -> str:
     if name not in TASKS:
         raise UnknownTask(f"there is no task craftax:{name}{suggestion(name, TASKS)}")
     return name
+
+
+def note(name: str) -> str:
+    """That Craftax-Classic is not Crafter, whose scores are often put beside it."""
+    if name != "Craftax-Classic":
+        return ""
+    return (
+        "Craftax-Classic is not Crafter, so their scores do not compare: in Craftax a zombie's blow also "
+        "unlocks wake_up, every achievement of a step counts (in Crafter one), and zombies differ."
+    )
 
 
 def make_jax(

@@ -9,8 +9,13 @@ What becomes of an observation:
 A board is categorical, not a vector of numbers, because its cells are only ever 0 or 1: the decoder then
 predicts a probability for each, and a replay holds it in one byte per cell instead of four.
 
-A time limit ends an episode without being terminal. gymnax tells no success, so neither does this suite.
-`MNISTBandit-bsuite` is left out: it downloads its images.
+A time limit ends an episode without being terminal, also the only end of Freeway-MinAtar (2,500 steps) and
+DiscountingChain-bsuite (100 steps), which is terminal in MinAtar and bsuite. gymnax tells no success, so
+neither does this suite. `MNISTBandit-bsuite` is left out: it downloads its images.
+
+Classic control is Gymnasium's, step by step, but in float32: the same actions from the same state of
+CartPole-v1 give different episodes after 160 steps or more, where rounding has grown to what can be seen.
+MountainCarContinuous-v0 has no left wall in gymnax 1.0.1; here it has. PORTS.md has all that differs.
 """
 
 from __future__ import annotations
@@ -48,6 +53,19 @@ TASKS = (
 DOWNLOADS = ("MNISTBandit-bsuite",)
 BOARDS = ("-MinAtar", "Catch-bsuite", "DeepSea-bsuite", "Pong-misc")
 """Ends of the names of tasks whose observation is all zeros and ones (the declared boxes do not say so)."""
+
+
+def left_wall(state: Any, params: Any) -> Any:
+    """A car that runs into the left end of its track stops there, as Gymnasium's does.
+
+    gymnax 1.0.1 lets it keep its speed, so that it stays at the wall until its engine has used that up.
+    """
+    stopped = (state.position <= params.min_position) & (state.velocity < 0)
+    return state.replace(velocity=jnp.where(stopped, 0.0, state.velocity))
+
+
+MENDED: dict[str, Callable[[Any, Any], Any]] = {"MountainCarContinuous-v0": left_wall}
+"""What (state, parameters) become after a step of tasks whose rules lack something in gymnax 1.0.1."""
 
 
 def ids() -> list[str]:
@@ -107,7 +125,7 @@ class Gymnax:
 
     def __init__(self, name: str, env: Any, params: Any):
         self.task = f"gymnax:{name}"
-        self._env, self._params = env, params
+        self._env, self._params, self._mend = env, params, MENDED.get(name)
         key, space = observation(self.task, env.observation_space(params), board=name.endswith(BOARDS))
         self._key = key
         self.obs_space: Spaces = {key: space}
@@ -125,6 +143,9 @@ class Gymnax:
         raw, state, reward, terminated, _ = self._env.step_env(
             key, state, self._act(action["action"]), self._params
         )
+        if self._mend is not None:
+            state = self._mend(state, self._params)
+            raw = self._env.get_obs(state)
         truncated = self._env.is_truncated(state, self._params)
         return strong(state), later(self._observe(raw), reward, terminated, truncated)
 

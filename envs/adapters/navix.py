@@ -1,4 +1,26 @@
-"""navix:<id>: the tasks of NAVIX 4, which are MiniGrid's, as pure functions.
+"""navix:<id>: the tasks of NAVIX 4, which are made after MiniGrid's and have their names, as pure functions.
+
+Layouts are drawn otherwise than MiniGrid's and some rules differ, so scores are not MiniGrid's:
+
+    what                  NAVIX 4.0.0                                 MiniGrid 3.2.0
+    drop, goal ahead      the episode is won (here: nothing happens)  nothing happens
+    drop, lava ahead      the agent dies (here: nothing happens)      nothing happens
+    time limits           others in 23 tasks (here: MiniGrid's)       see LIMITS
+    a locked door         eats its key                                leaves it in the hand
+    an open door          stays open                                  can be closed
+    pickup, hand full     destroys what was held                      nothing happens
+    reward at the end     1 however long it took                      1 - 0.9 * steps / limit
+    KeyCorridor           is won on a goal tile                       is won by picking up the ball
+    GoToDoor              is won by facing the door                   is won by `done` beside the door
+    DoorKey               starts at one place; the door may be in     starts anywhere; the door is never in
+                          any row (DoorKey-Random: any start and      the lowest row; the goal is always in
+                          any goal)                                   the corner
+    RedBlueDoors          both doors in one wall                      one door on either side
+    Dynamic-Obstacles     seven actions; pickup of a ball is death;   three actions;
+                          a collision is worth 0                      a collision is worth -1
+    view                  through walls, without what is carried      stops at walls, with what is carried
+
+PORTS.md has the same for every suite, with what has been measured.
 
 The observation is that of MiniGrid, with its numbers: `object`, `color` and `state` of a view of [7, 7] cells
 (x, y), whose agent stands in the middle of the lower edge, and the `direction` it faces. But the agent sees
@@ -17,9 +39,11 @@ import importlib
 import importlib.metadata
 import platform
 import warnings
+from collections.abc import Callable
 from types import ModuleType
 from typing import Any, NamedTuple
 
+import jax
 import jax.numpy as jnp
 from jax import Array
 
@@ -60,6 +84,18 @@ TASKS = (
     *("PutNear-6x6-N2", "PutNear-8x8-N3", "RedBlueDoors-6x6", "RedBlueDoors-8x8", "Unlock", "UnlockPickup"),
 )
 WITHOUT_GOAL = ("Playground",)
+LIMITS = {
+    **{"DoorKey-5x5": 250, "DoorKey-6x6": 360, "DoorKey-8x8": 640, "DoorKey-16x16": 2560},
+    **{"DoorKey-Random-5x5": 250, "DoorKey-Random-6x6": 360},
+    **{"DoorKey-Random-8x8": 640, "DoorKey-Random-16x16": 2560},
+    **{"Fetch-5x5-N2": 125, "Fetch-6x6-N2": 180, "Fetch-8x8-N3": 320, "FourRooms": 100},
+    **{"GoToObject-6x6-N2": 180, "GoToObject-8x8-N2": 320, "PutNear-6x6-N2": 30, "PutNear-8x8-N3": 40},
+    **{"KeyCorridorS3R1": 270, "KeyCorridorS3R2": 270, "KeyCorridorS3R3": 270},
+    **{"KeyCorridorS4R3": 480, "KeyCorridorS5R3": 750, "KeyCorridorS6R3": 1080},
+    **{"RedBlueDoors-6x6": 720, "RedBlueDoors-8x8": 1280},
+    **{"Unlock": 288, "UnlockPickup": 288, "BlockedUnlockPickup": 576},
+}
+"""Time limits of MiniGrid's tasks where NAVIX has others; MiniGrid's DoorKey is always random."""
 TARGETS = ("Fetch", "GoTo", "PutNear", "ObstructedMaze")
 """How tasks begin whose mission names an object; that of Memory is a place, which the agent has to find."""
 
@@ -79,6 +115,14 @@ def canonical(name: str) -> str:
     if short not in TASKS:
         raise UnknownTask(f"NAVIX has no task '{name}'{suggestion(short, TASKS)}")
     return PREFIX + short + VERSION
+
+
+def note(name: str) -> str:
+    """That these tasks are not MiniGrid's, whose names they have."""
+    return (
+        "NAVIX's tasks are not MiniGrid's of the same name, so their scores do not compare: rules, layouts "
+        "and view differ, and success earns 1 however long it took."
+    )
 
 
 def make_jax(name: str, obs: str, *, max_episode_steps: int | None = None) -> JaxEnv:
@@ -110,6 +154,21 @@ def load() -> ModuleType:
         raise MissingExtra(f"navix tasks need {error.name} too: {INSTALL}") from None
 
 
+def careful(drop: Callable[[Any], Any], in_front: Callable[[Any], Array]) -> Callable[[Any], Any]:
+    """NAVIX's action to put down what is held, with MiniGrid's rule: only on an empty cell.
+
+    NAVIX 4.0.0 counts a drop as walking into whatever is ahead, even if nothing is held: at a goal the
+    episode is won, at lava or a moving ball the agent dies.
+    """
+
+    def put_down(world: Any) -> Any:
+        there = in_front(world)
+        taken = [jnp.all(kind.position == there, -1).any() for kind in world.entities.values()]
+        return jax.lax.cond(jnp.stack(taken).any(), lambda world: world, drop, world)
+
+    return put_down
+
+
 class NavixState(NamedTuple):
     """A world and what its mission names."""
 
@@ -123,16 +182,21 @@ class Navix:
     """A `JaxEnv`, whose chance comes from the caller alone.
 
     Args:
-      max_steps: the time limit (None: that of the task).
+      max_steps: the time limit (None: that of MiniGrid's task of this name, where there is one).
     """
 
     def __init__(self, name: str, max_steps: int | None = None):
         navix = load()
         self.task = f"navix:{name}"
         self._whole, self._view = navix.observations.symbolic, navix.observations.symbolic_first_person
-        limit = {"max_steps": max_steps} if max_steps else {}
-        self._env = navix.make(name, observation_fn=navix.observations.none, **limit)
         short = name.removeprefix(PREFIX).removesuffix(VERSION)
+        max_steps = max_steps or LIMITS.get(short)
+        limit = {"max_steps": max_steps} if max_steps else {}
+        env = navix.make(name, observation_fn=navix.observations.none, **limit)
+        ahead = lambda player: navix.grid.translate(player.position, player.direction)
+        drop = careful(navix.actions.drop, lambda world: ahead(world.get_player()))
+        actions = (drop if action is navix.actions.drop else action for action in env.action_set)
+        self._env = env.replace(action_set=tuple(actions))
         self._tells, self._has_target = short not in WITHOUT_GOAL, short.startswith(TARGETS)
         side = 2 * navix.observations.RADIUS + 1
         obs_space = {key: Space((side, side), "uint8", n) for key, n in CLASSES.items()}

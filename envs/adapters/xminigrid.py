@@ -2,7 +2,12 @@
 
 The observation is `tile` and `color`, both categorical and [7, 7] (Memory: [3, 3]), seen from the agent, who
 stands in the middle of the lower edge and sees through walls; what it carries is not shown. The tasks have
-the rules of MiniGrid's namesakes, but other numbers for what is in a cell.
+the rules and time limits of MiniGrid's namesakes, but other numbers for what is in a cell, and their worlds
+are drawn otherwise (PORTS.md).
+
+In XLand-MiniGrid 0.9.3 one in ten worlds of BlockedUnlockPickUp cannot be solved as it should be: the object
+that blocks the door lies where the key was (6%), or is just like the one to be fetched, and fetching it wins
+(3%). Such worlds are drawn again here, at most `DRAWS` times.
 
 An episode succeeds if it ends with a reward; `Playground` has no goal, and so no success. The ids that begin
 with XLand are left out: without the rule sets that XLand-MiniGrid downloads they have no goal either.
@@ -13,6 +18,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+import jax
 import jax.numpy as jnp
 from jax import Array
 
@@ -34,6 +40,10 @@ TASKS = (
     *("Playground", "Unlock", "UnlockPickUp"),
 )
 WITHOUT_GOAL = ("Playground",)
+FLAWED = ("BlockedUnlockPickUp",)
+"""Tasks of which some worlds lack something."""
+DRAWS = 16
+"""Worlds drawn for an episode at most: of one in ten all but one in 10^16 are found by then."""
 
 
 def ids() -> list[str]:
@@ -79,12 +89,14 @@ class XMiniGrid:
 
     def __init__(self, name: str, max_steps: int | None = None, kwargs: Mapping[str, Any] = NONE):
         import xminigrid  # pyrefly: ignore
-        from xminigrid.core.constants import NUM_COLORS, NUM_TILES  # pyrefly: ignore
+        from xminigrid.core.constants import NUM_COLORS, NUM_TILES, Tiles  # pyrefly: ignore
 
         self.task = f"xminigrid:{name}"
         self._env, params = xminigrid.make(name, **({"max_steps": max_steps} if max_steps else {}))
         self._params = replaced(self.task, params, kwargs, limit="max_steps")
-        self._tells = name.removeprefix(PREFIX) not in WITHOUT_GOAL
+        short = name.removeprefix(PREFIX)
+        self._tells, self._flawed = short not in WITHOUT_GOAL, short in FLAWED
+        self._key_tile = Tiles.KEY
         *view, _ = (int(n) for n in self._env.observation_shape(self._params))
         obs_space = {
             "tile": Space(tuple(view), "uint8", NUM_TILES),
@@ -97,10 +109,31 @@ class XMiniGrid:
 
     def reset(self, *, key: Array) -> tuple[Any, Step]:
         """A world chosen at random, and its first step."""
+        state = self._drawn(key) if self._flawed else self._draw(key)
+        return state, first(self._observe(state, jnp.nan))
+
+    def _draw(self, key: Array) -> Any:
         state = self._env.reset(self._params, key)
         # It keeps a key for wrappers that reset by themselves; here chance comes from the caller alone.
-        state = strong(state.replace(state=state.state.replace(key=None)))
-        return state, first(self._observe(state, jnp.nan))
+        return strong(state.replace(state=state.state.replace(key=None)))
+
+    def _drawn(self, key: Array) -> Any:
+        """The world of a key, or the first of those of further keys that can be solved as it should be."""
+
+        def lacking(drawn: tuple[Array, Any]) -> Array:
+            count, state = drawn
+            return (count < DRAWS) & ~self._is_whole(state.state)
+
+        def again(drawn: tuple[Array, Any]) -> tuple[Array, Any]:
+            count, _ = drawn
+            return count + 1, self._draw(jax.random.fold_in(key, count))
+
+        return jax.lax.while_loop(lacking, again, (jnp.int32(1), self._draw(key)))[1]
+
+    def _is_whole(self, world: Any) -> Array:
+        """Whether there is a key, and nothing else like what is to be held in the end."""
+        goal = world.goal_encoding[None, None, 1:3].astype(world.grid.dtype)
+        return (world.grid[..., 0] == self._key_tile).any() & ((world.grid == goal).all(-1).sum() == 1)
 
     def step(self, state: Any, action: dict[str, Array], *, key: Array) -> tuple[Any, Step]:
         """What the action leads to; chance plays no part, so the key is not used."""

@@ -12,6 +12,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+import envs
 from dreamer.checkpoint import CheckpointError
 from dreamer.schema import ConfigError
 from experiments import lock, machine
@@ -71,7 +72,8 @@ def _compare(options: CompareOptions, out: Path, say: Say) -> int:
     from experiments.compare import page
 
     path = page.write(out / PAGE, asked, entries, found, timings, options)
-    for line in [*sentences(found["tasks"]), *losses(timings["tasks"])]:
+    notes = filter(None, map(envs.note, asked.tasks))
+    for line in [*sentences(found["tasks"]), *losses(timings["tasks"]), *notes]:
         say(line)
     if stopped:
         say(f"not all is played: {stopped}" + ("" if _is_final(stopped) else "; the same command goes on"))

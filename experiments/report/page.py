@@ -15,6 +15,7 @@ from typing import Any
 import jinja2
 from markupsafe import Markup
 
+import envs
 from dreamer import schema
 from dreamer.config import Config
 from experiments import presets
@@ -36,6 +37,7 @@ def _environment() -> jinja2.Environment:
     made.filters["number"] = number
     made.filters["percent"] = lambda x: f"{x:.1%}"
     made.filters["svg"] = Markup
+    made.globals["note"] = envs.note
     return made
 
 
