@@ -13,8 +13,8 @@ from typing import Any, TextIO
 import numpy as np
 
 import envs
-from dreamer.schema import ConfigError
 from dreamer.logger import read_rows
+from dreamer.schema import ConfigError
 from envs.api import FIRST_TRAINING_SEED, Policy, Step, VectorEnv
 from envs.rollout import IDLE, LONGEST, Episode, OnStep, rollout
 from experiments import machine, statistics

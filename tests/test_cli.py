@@ -264,7 +264,7 @@ def test_envs_checks_a_task(capsys):
 
 
 def test_what_a_world_prints_stays_out_of_json():
-    command = "envs --check gymnasium:faulty_env:Prints-v0 --json".split()
+    command = ["envs", "--check", "gymnasium:faulty_env:Prints-v0", "--json"]
     path = os.pathsep.join([str(ROOT), str(ROOT / "tests")])
     run = [sys.executable, "-m", "experiments.cli", *command]
     done = subprocess.run(run, capture_output=True, text=True, env={**os.environ, "PYTHONPATH": path})
