@@ -9,6 +9,7 @@ import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 
 import jax
 import numpy as np
@@ -16,6 +17,7 @@ import pytest
 import tiny
 
 import dreamer
+import envs
 from dreamer import schema
 from dreamer.config import (
     CheckpointConfig,
@@ -27,8 +29,10 @@ from dreamer.config import (
     ReportConfig,
 )
 from dreamer.logger import read_rows
+from envs.rollout import Random
 from envs.wrappers import Levels
 from experiments import program, run
+from experiments.population import PopulationRun
 
 CFG = Config(
     task="probe:chosen",
@@ -267,3 +271,25 @@ def test_in_the_loop_of_the_device_a_killed_run_ends_bitwise_as_one_that_was_not
     assert len(ours) > 100
     for a, b in zip(ours, theirs, strict=True):
         np.testing.assert_array_equal(a, b)
+
+
+@pytest.mark.parametrize("kind", [run.Run, PopulationRun])
+def test_evaluations_are_cut_at_the_limit_of_the_run(kind):
+    """Neither trained nor built: only what an evaluation reads is there."""
+    env = envs.make("gymnasium:faulty_env:Endless-v0", 2)
+    player, notices = Random(env.act_space), []
+    own = object.__new__(kind)
+    own.cfg, own.members = change(eval__max_steps=0, eval__every=100, eval__during=3), [CFG]
+    own.logger = SimpleNamespace(longest_episode=3000, metrics=lambda row: None, notice=notices.append)
+    own.loggers = [own.logger]
+    own.program = SimpleNamespace(player=lambda *args, **rest: player, evaluation_world=lambda episodes: env)
+    progress = SimpleNamespace(env_steps=200, updates=1)
+    nothing = np.zeros(1)
+    own.loop = SimpleNamespace(state=SimpleNamespace(params=nothing), hyper=nothing, progress=progress)
+    assert own.step_limit == 30_000
+    own.cfg = change(eval__max_steps=20, eval__every=100, eval__during=3)
+    result = own._evaluate(3)
+    assert (result["truncated_by_limit"], result["step_limit"], result["length_mean"]) == (3, 20, 20)
+    own._next_eval, own._next_report, own._save_due = 100, 1000, lambda: False
+    own.between()
+    assert notices == ["evaluation at 200 steps: 3 episodes, 3 of them cut short after 20 steps"]
