@@ -302,7 +302,9 @@ def test_a_second_comparison_in_the_folder_is_refused_and_the_first_goes_on(tmp_
         until = time.monotonic() + 60
         while len(endpoint.bodies) < 2 and time.monotonic() < until:
             time.sleep(0.01)
-        with pytest.raises(ConfigError, match=rf"a comparison runs there since .* process {os.getpid()}; .*--out"):
+        with pytest.raises(
+            ConfigError, match=rf"a comparison runs there since .* process {os.getpid()}; .*--out"
+        ):
             compare(first)
         thread.join()
     assert codes == [0] and results(tmp_path)["llm:tiny"]["finished"] == 3
@@ -327,7 +329,9 @@ def test_fields_that_an_endpoint_refuses_are_changed_once_and_disclosed(tmp_path
     row = results(tmp_path)["llm:tiny"]
     assert (row["finished"], row["errored"], row["defaulted"]) == (4, 0, 0)
     assert row["unsent"] == ["temperature"] * ("temperature" in refuses)
-    assert ("without temperature, which the endpoint refuses" in capsys.readouterr().err) == bool(row["unsent"])
+    assert ("without temperature, which the endpoint refuses" in capsys.readouterr().err) == bool(
+        row["unsent"]
+    )
 
 
 def test_an_address_without_its_version_is_told_with_the_right_one(tmp_path, capsys):

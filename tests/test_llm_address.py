@@ -14,7 +14,13 @@ def hint(base, status=404, text="404 page not found", error=None, **headers):
 
 
 @pytest.mark.parametrize(
-    "given", ["http://h:1/v1", "http://h:1/v1/", "http://h:1/v1/chat/completions", " http://h:1/v1/chat/completions/ "]
+    "given",
+    [
+        "http://h:1/v1",
+        "http://h:1/v1/",
+        "http://h:1/v1/chat/completions",
+        " http://h:1/v1/chat/completions/ ",
+    ],
 )
 def test_the_path_of_requests_is_no_part_of_an_address(given):
     assert address.checked(given, PATH) == "http://h:1/v1"
@@ -41,7 +47,9 @@ def test_where_there_is_nothing_the_version_is_missing(base, better, status):
 
 def test_a_page_is_no_api():
     said = hint("http://h:1", 200, "<!DOCTYPE html><html>chat with me</html>")
-    assert "a web page at http://h:1/chat/completions" in said and said.endswith("--llm-base-url http://h:1/v1")
+    assert "a web page at http://h:1/chat/completions" in said and said.endswith(
+        "--llm-base-url http://h:1/v1"
+    )
 
 
 def test_where_no_better_address_is_known_none_is_named():

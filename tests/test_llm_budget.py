@@ -32,7 +32,9 @@ def test_dollars_count():
         budget.check()
 
 
-@pytest.mark.parametrize(("usage", "said"), [(None, "does not tell its tokens"), (Usage(1, 1), "no price is known")])
+@pytest.mark.parametrize(
+    ("usage", "said"), [(None, "does not tell its tokens"), (Usage(1, 1), "no price is known")]
+)
 def test_dollars_that_cannot_be_counted_cannot_be_limited(usage, said):
     budget = Budget(max_usd=0.5)
     budget.charge(usage, None)

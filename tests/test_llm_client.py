@@ -1,3 +1,6 @@
+import base64
+import gzip
+import json
 import logging
 import socket
 import sys
@@ -596,7 +599,9 @@ def test_a_key_is_not_shown_in_any_form_that_comes_back(endpoint, ask, monkeypat
     caplog.set_level(logging.DEBUG)
     monkeypatch.setenv("MY_KEY", KEY)
     shown = form.encode()
-    content = b'{"choices": [{"message": {"content": "your key %s"}}], "id": "%s", "model": "%s"}' % ((shown,) * 3)
+    content = b'{"choices": [{"message": {"content": "your key %s"}}], "id": "%s", "model": "%s"}' % (
+        (shown,) * 3
+    )
     error = b'{"error": {"message": "wrong key %s", "type": "%s"}}' % (shown, shown)
     headers = {"x-request-id": form, "Location": f"/{quote(form)}/v1/chat/completions"}
     endpoint.raw = (status, content if status == 200 else error, headers)
@@ -607,7 +612,9 @@ def test_a_key_is_not_shown_in_any_form_that_comes_back(endpoint, ask, monkeypat
         told = repr(caught)
     for text in (told, caplog.text):
         small = text.lower()
-        assert form.lower() not in small and not any(KEY[i : i + 12].lower() in small for i in range(len(KEY) - 12))
+        assert form.lower() not in small and not any(
+            KEY[i : i + 12].lower() in small for i in range(len(KEY) - 12)
+        )
         assert BASIC[8:24].lower() not in small
     assert "key" in told or status == 307
 
@@ -633,5 +640,3 @@ def test_a_key_is_sent_and_never_shown(endpoint, ask, monkeypatch, tmp_path, cap
     shown += [caplog.text, (tmp_path / "c").read_bytes().decode("latin-1")]
     for text in shown:
         assert KEY not in text and KEY[:12] not in text
-
-

@@ -186,7 +186,13 @@ def test_a_reply_that_was_cut_off_before_its_first_word_is_no_answer(content, en
     monkeypatch.setattr(FaultyEndpoint, "_complete", cut)
     _, (lines, _, _) = play(endpoint, max_steps=1)
     counts = tally(lines)
-    assert (counts.truncated, counts.empty, counts.reasked, counts.defaulted, counts.invalid) == (1, 1, 1, 1, 0)
+    assert (counts.truncated, counts.empty, counts.reasked, counts.defaulted, counts.invalid) == (
+        1,
+        1,
+        1,
+        1,
+        0,
+    )
     assert "cut off" in lines[0]["calls"][1]["asked"]
 
 

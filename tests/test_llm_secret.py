@@ -60,7 +60,9 @@ def test_a_key_is_hidden_in_every_form(form):
     assert not any(KEY[i : i + 8].lower() in shown.lower() for i in range(len(KEY) - 8))
 
 
-@pytest.mark.parametrize("form", [form for form in FORMS if "\\" not in FORMS[form] and "\n" not in FORMS[form]])
+@pytest.mark.parametrize(
+    "form", [form for form in FORMS if "\\" not in FORMS[form] and "\n" not in FORMS[form]]
+)
 def test_what_was_json_is_json_still(form):
     text = json.dumps({"error": f'the key "{FORMS[form]}" is\nnot valid', "code": json.dumps(FORMS[form])})
     value = json.loads(Secret(KEY).hide(text))
@@ -69,7 +71,11 @@ def test_what_was_json_is_json_still(form):
 
 def test_odd_keys_are_hidden_too():
     odd = Secret('sk-"odd\\key/with+signs')
-    for form in ('sk-"odd\\key/with+signs', json.dumps('sk-"odd\\key/with+signs'), quote('sk-"odd\\key/with+signs')):
+    for form in (
+        'sk-"odd\\key/with+signs',
+        json.dumps('sk-"odd\\key/with+signs'),
+        quote('sk-"odd\\key/with+signs'),
+    ):
         assert "signs" not in odd.hide(f"before {form} after") and "after" in odd.hide(f"{form} after")
 
 
@@ -116,17 +122,28 @@ def keys(monkeypatch):
     monkeypatch.setenv("OPENAI_API_KEY", KEY)
 
 
-@pytest.mark.parametrize("host", ["api.openai.com", "eu.api.openai.com", "localhost", "127.0.0.1", "::1", "0.0.0.0"])
+@pytest.mark.parametrize(
+    "host", ["api.openai.com", "eu.api.openai.com", "localhost", "127.0.0.1", "::1", "0.0.0.0"]
+)
 def test_the_usual_key_goes_to_its_provider_and_to_this_machine(host, keys):
     assert key_for("https", host, "", "OPENAI_API_KEY").told() == KEY
 
 
 @pytest.mark.parametrize(
     "host",
-    ["api.example.org", "api.openai.com.example.org", "notopenai.com", "x.openai.azure.com", "10.0.0.7", "localhost.x"],
+    [
+        "api.example.org",
+        "api.openai.com.example.org",
+        "notopenai.com",
+        "x.openai.azure.com",
+        "10.0.0.7",
+        "localhost.x",
+    ],
 )
 def test_the_usual_key_goes_to_nobody_else(host, keys):
-    with pytest.raises(ConfigError, match=f"OPENAI_API_KEY goes to openai.com and this machine only, not to {host}"):
+    with pytest.raises(
+        ConfigError, match=f"OPENAI_API_KEY goes to openai.com and this machine only, not to {host}"
+    ):
         key_for("https", host, "", "OPENAI_API_KEY")
     assert key_for("https", host, "OPENAI_API_KEY", "OPENAI_API_KEY").told() == KEY
     assert not key_for("https", host, "none", "OPENAI_API_KEY")
@@ -141,7 +158,9 @@ def test_other_providers_have_keys_of_their_own(keys, monkeypatch):
 
 def test_without_any_key_the_variable_is_asked_for(monkeypatch):
     monkeypatch.delenv("OPENAI_API_KEY", raising=False)
-    with pytest.raises(ConfigError, match="api.example.org needs a key: name the variable .*--llm-api-key-env"):
+    with pytest.raises(
+        ConfigError, match="api.example.org needs a key: name the variable .*--llm-api-key-env"
+    ):
         key_for("https", "api.example.org", "", "OPENAI_API_KEY")
     assert not key_for("http", "127.0.0.1", "", "OPENAI_API_KEY")
 
@@ -164,11 +183,15 @@ def test_a_key_in_place_of_its_variable_is_not_repeated(pasted):
     assert pasted not in str(refused.value) and "--llm-api-key-env" in str(refused.value)
 
 
-@pytest.mark.parametrize("host", ["127.0.0.1", "127.8.9.1", "localhost", "LOCALHOST", "localhost.", "::1", "a.localhost"])
+@pytest.mark.parametrize(
+    "host", ["127.0.0.1", "127.8.9.1", "localhost", "LOCALHOST", "localhost.", "::1", "a.localhost"]
+)
 def test_this_machine_has_many_names(host):
     assert is_loopback(host)
 
 
-@pytest.mark.parametrize("host", ["example.org", "10.0.0.1", "localhost.example.org", "", "127.0.0.1.example.org"])
+@pytest.mark.parametrize(
+    "host", ["example.org", "10.0.0.1", "localhost.example.org", "", "127.0.0.1.example.org"]
+)
 def test_others_are_not_this_machine(host):
     assert not is_loopback(host)

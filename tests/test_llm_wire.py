@@ -239,7 +239,9 @@ def test_thoughts_without_a_beginning_are_split_off():
     assert (reply.content, reply.reasoning) == ("go forward", "left or right")
 
 
-@pytest.mark.parametrize("reason", ["length", "max_tokens", "MAX_TOKENS", "max_output_tokens", "model_length"])
+@pytest.mark.parametrize(
+    "reason", ["length", "max_tokens", "MAX_TOKENS", "max_output_tokens", "model_length"]
+)
 def test_cut_short_has_one_name(reason):
     body = {"choices": [{"message": {"content": ""}, "finish_reason": reason}]}
     assert OPENAI.decode(body).finish_reason == "length"

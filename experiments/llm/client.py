@@ -187,7 +187,8 @@ class LLMClient:
         self._seen = _Seen()
         if self.budget.max_usd is not None and self.price is None and not free:
             raise ConfigError(
-                f"--max-usd needs a price for {model} at {host}: give one with --prices, or limit with --max-tokens"
+                f"--max-usd needs a price for {model} at {host}: give one with --prices, "
+                "or limit with --max-tokens"
             )
         replays = cache is not None and cache.replay_only
         self._secret = (

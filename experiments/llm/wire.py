@@ -217,7 +217,7 @@ def _reply(
     stopped: str | None,
     usage: Usage | None,
 ) -> Reply:
-    """A reply from its parts: what a tool was called with is the answer, and words beside it are a thought."""
+    """A reply from its parts: a tool's input is the answer, and words beside it are a thought."""
     # One line each: several calls name several actions, which is no answer.
     called = "\n".join(filter(None, calls))
     content, inside = (words, "") if words is None else without_thoughts(words)
