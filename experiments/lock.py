@@ -1,9 +1,9 @@
 """Locks of folders: one process writes into a folder, on whatever file system and machine.
 
-The holder's file says who it is and is touched every few seconds. On the same machine the system knows whether the
-holder lives, so what a killed process left is free at once. Of a process elsewhere only the file's time speaks: it is
-compared with that of another file written there now, so that clocks of machines need not agree, and a holder is taken
-for dead only if nothing changes while somebody watches.
+The holder's file says who it is and is touched every few seconds. On the same machine the system knows
+whether the holder lives, so what a killed process left is free at once. Of a process elsewhere only the
+file's time speaks: it is compared with that of another file written there now, so that clocks of machines need
+not agree, and a holder is taken for dead only if nothing changes while somebody watches.
 
 Reference: lockfiles of mail folders, as in Debian's liblockfile.
 """
@@ -94,9 +94,8 @@ def take(folder: Path, what: str, other: str = "another folder") -> Lock:
         if not _place(draft, path):
             _take_over(draft, path, folder, other)
     except OSError as error:
-        raise ConfigError(
-            f"{folder} cannot be written ({error.strerror or error}), but a {what} writes there: choose {other}"
-        ) from None
+        why = error.strerror or error
+        raise ConfigError(f"{folder} cannot be written ({why}); a {what} needs to: choose {other}") from None
     finally:
         with contextlib.suppress(OSError):
             draft.unlink()
@@ -233,6 +232,6 @@ def _refusal(folder: Path, holder: dict[str, Any] | None, what: str, other: str)
     if holder is None:
         return f"{folder} is in use by somebody whose {NAME} cannot be read: wait, or choose {other}"
     return (
-        f"{folder} is in use: a {holder['what']} runs there since {holder['since']} on {holder['host']}, process "
-        f"{holder['pid']}; wait until it has ended, or choose {other}"
+        f"{folder} is in use: a {holder['what']} runs there since {holder['since']} on {holder['host']}, "
+        f"process {holder['pid']}; wait until it has ended, or choose {other}"
     )

@@ -63,6 +63,8 @@ class FaultyEndpoint:
     usage: bool = True
     delay: float = 0.0
     retry_after: str = "0"
+    raw: tuple[int, bytes, dict[str, str]] | None = None
+    """Status, body and headers of every reply, instead of all else."""
     served: Counts = field(default_factory=Counts)
     lost: Counts = field(default_factory=Counts)
     faults: Counter = field(default_factory=Counter)
@@ -115,6 +117,10 @@ class FaultyEndpoint:
             fault = self._queue.popleft() if self._queue else self.fault(index, body)
             self.faults[fault] += fault is not None
         self._over.wait(self.delay)
+        if self.raw is not None:
+            return _send(handler, self.raw[0], self.raw[1], self.raw[2])
+        if not handler.path.startswith("/v1/"):
+            return _send(handler, 404, b'{"detail": "Not Found"}')
         if fault is None and (unknown := [name for name in self.refuses if name in body]):
             return _send(handler, 400, _error(f"unknown field {unknown[0]}"))
         self._reply(handler, body, fault, key)
@@ -210,7 +216,8 @@ def _send(
     length: int | None = None,
 ) -> None:
     handler.send_response(status)
-    handler.send_header("Content-Type", "application/json")
+    if "Content-Type" not in (headers or {}):
+        handler.send_header("Content-Type", "application/json")
     handler.send_header("Content-Length", str(len(data) if length is None else length))
     for name, value in (headers or {}).items():
         handler.send_header(name, value)

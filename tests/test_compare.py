@@ -5,6 +5,7 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 from dataclasses import replace
 from pathlib import Path
@@ -17,6 +18,7 @@ import envs
 from dreamer.schema import ConfigError
 from envs.api import Step
 from envs.rollout import Random
+from experiments import lock
 from experiments.compare import language
 from experiments.compare.compare import compare
 from experiments.compare.options import CompareOptions
@@ -213,13 +215,17 @@ def test_an_endpoint_that_fails_for_good_costs_only_its_episodes(tmp_path, capsy
 
 
 @pytest.mark.parametrize("fault", FAULTS)
-def test_a_server_that_only_fails_ends_every_episode_and_no_comparison(tmp_path, fault):
+def test_a_server_that_only_fails_ends_every_episode_and_no_comparison(tmp_path, fault, capsys):
     with FaultyEndpoint(wise, fault=lambda index, body: fault) as endpoint:
         wanted = options(tmp_path, endpoint.url, agents=("random", "llm:tiny"), episodes=1, max_steps=2)
-        assert compare(wanted) == 0
+        code = compare(wanted)
     rows = results(tmp_path)
     assert rows["random"]["finished"] == 1
     defaulted = fault in ("empty", "null", "long")  # the model's fault and not the server's
+    printed = capsys.readouterr().err
+    assert code == (0 if defaulted else 2)
+    assert ("all 1 episodes of llm:tiny" in printed) == (not defaulted)
+    assert ("2 of 2 answers without an action" in printed and "2 moved by default" in printed) == defaulted
     assert rows["llm:tiny"]["defaulted"] == 2 * defaulted
     assert (rows["llm:tiny"]["finished"], rows["llm:tiny"]["errored"]) == (defaulted, 1 - defaulted)
 
@@ -240,6 +246,110 @@ def test_a_spent_budget_stops_the_asking_and_a_larger_one_goes_on(tmp_path, caps
         assert rows["llm:tiny"]["tokens_in"] == endpoint.served.input < everything
         compare(replace(small, max_tokens=0))
         assert results(tmp_path / "b")["llm:tiny"]["tokens_in"] == endpoint.served.input == everything
+
+
+DEAR = 'date = "2026-11-01"\n[models]\n"tiny" = { input = 1000.0, output = 1000.0 }\n'
+
+
+@pytest.mark.parametrize("broken", [None, "truncated json", "cut", "junk"])
+def test_dollars_hold_for_many_calls_at_once_and_for_replies_that_were_lost(tmp_path, broken, capsys):
+    (tmp_path / "prices.toml").write_text(DEAR)
+    with FaultyEndpoint(wise, delay=0.02, fault=lambda i, body: broken if i % 3 == 2 else None) as endpoint:
+        asked = options(
+            tmp_path / "c",
+            endpoint.url,
+            agents=("llm:tiny",),
+            episodes=24,
+            concurrency=24,
+            max_usd=2.0,
+            max_steps=2,
+            prices=str(tmp_path / "prices.toml"),
+            llm_output_tokens=16,
+        )
+        assert compare(asked) == 0
+    billed = [endpoint.served.input + endpoint.served.output, endpoint.lost.input + endpoint.lost.output]
+    assert 0 < sum(billed) * 1000 / 1e6 <= 2.0 and len(endpoint.bodies) > 1
+    assert "not all is played: --max-usd 2.0 is spent" in capsys.readouterr().err
+
+
+def test_dollars_without_a_price_are_refused_before_anything_is_asked(tmp_path):
+    with FaultyEndpoint(wise) as endpoint:
+        asked = options(tmp_path / "c", endpoint.url, max_usd=1.0)
+        with pytest.raises(ConfigError, match="--max-usd needs a price for tiny .*--prices.*--max-tokens"):
+            compare(asked)
+        assert not endpoint.bodies
+    assert not list((tmp_path / "c").rglob("*.jsonl"))
+
+
+@pytest.mark.parametrize("limit", [{"max_usd": 1.0}, {"max_tokens": 100_000}])
+def test_a_limit_on_what_the_endpoint_does_not_tell_ends_it_at_once(tmp_path, limit, capsys):
+    (tmp_path / "prices.toml").write_text(PRICES)
+    with FaultyEndpoint(wise, usage=False) as endpoint:
+        asked = options(tmp_path / "c", endpoint.url, prices=str(tmp_path / "prices.toml"), **limit)
+        assert compare(asked) == 2
+    assert "cannot be kept: the endpoint does not tell its tokens" in capsys.readouterr().err
+    assert len(endpoint.bodies) <= asked.concurrency
+
+
+def test_hours_hold_for_an_endpoint_that_goes_on_and_on(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(language, "PATIENCE", Patience(timeout=60.0))
+    with FaultyEndpoint(wise, delay=30.0) as endpoint:
+        began = time.monotonic()
+        asked = options(tmp_path, endpoint.url, agents=("llm:tiny",), episodes=2, max_hours=0.5 / 3600)
+        assert compare(asked) == 0
+        assert time.monotonic() - began < 20
+    assert "--max-hours" in capsys.readouterr().err
+
+
+# --- a folder has one comparison -------------------------------------------------------------------
+
+
+def test_a_second_comparison_in_the_folder_is_refused_and_the_first_goes_on(tmp_path):
+    with FaultyEndpoint(wise, delay=0.05) as endpoint:
+        first = options(tmp_path, endpoint.url, agents=("llm:tiny",), episodes=3)
+        codes = []
+        thread = threading.Thread(target=lambda: codes.append(compare(first)))
+        thread.start()
+        until = time.monotonic() + 60
+        while len(endpoint.bodies) < 2 and time.monotonic() < until:
+            time.sleep(0.01)
+        with pytest.raises(
+            ConfigError, match=rf"a comparison runs there since .* process {os.getpid()}; .*--out"
+        ):
+            compare(first)
+        thread.join()
+    assert codes == [0] and results(tmp_path)["llm:tiny"]["finished"] == 3
+    assert not (tmp_path / lock.NAME).exists()
+
+
+def test_what_is_refused_leaves_no_folder(tmp_path):
+    with pytest.raises(ConfigError):
+        compare(options(tmp_path / "new" / "c", agents=("scripted",), task=("probe:continuous",)))
+    assert not (tmp_path / "new" / "c").exists()
+
+
+# --- endpoints of today ----------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("refuses", [["max_tokens"], ["temperature"], ["temperature", "max_tokens"]])
+def test_fields_that_an_endpoint_refuses_are_changed_once_and_disclosed(tmp_path, refuses, capsys):
+    with FaultyEndpoint(wise, refuses=refuses) as endpoint:
+        assert compare(options(tmp_path, endpoint.url, agents=("llm:tiny",))) == 0
+    refused = [body for body in endpoint.bodies if set(refuses) & set(body)]
+    assert len(refused) == len(refuses)  # each once, although two episodes are played at a time
+    row = results(tmp_path)["llm:tiny"]
+    assert (row["finished"], row["errored"], row["defaulted"]) == (4, 0, 0)
+    assert row["unsent"] == ["temperature"] * ("temperature" in refuses)
+    assert ("without temperature, which the endpoint refuses" in capsys.readouterr().err) == bool(
+        row["unsent"]
+    )
+
+
+def test_an_address_without_its_version_is_told_with_the_right_one(tmp_path, capsys):
+    with FaultyEndpoint(wise) as endpoint:
+        wrong = endpoint.url.removesuffix("/v1")
+        assert compare(options(tmp_path, wrong, agents=("llm:tiny",), episodes=2)) == 2
+    assert f"--llm-base-url {endpoint.url}" in capsys.readouterr().err.splitlines()[-1]
 
 
 def test_a_killed_comparison_goes_on_to_the_same_results(tmp_path):

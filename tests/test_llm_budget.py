@@ -1,8 +1,9 @@
 import threading
+import time
 
 import pytest
 
-from experiments.llm.budget import Budget, BudgetSpent
+from experiments.llm.budget import NOTHING, Budget, BudgetSpent, Cost, Estimate, Uncountable
 from experiments.llm.wire import Usage
 
 
@@ -22,14 +23,26 @@ def test_tokens_in_and_out_count():
         budget.check()
 
 
-def test_dollars_count_and_unknown_ones_do_not():
+def test_dollars_count():
     budget = Budget(max_usd=0.5)
     budget.charge(Usage(1, 1), 0.49)
-    budget.charge(Usage(10**6, 1), None)
     budget.check()
     budget.charge(Usage(1, 1), 0.01)
     with pytest.raises(BudgetSpent, match="--max-usd 0.5"):
         budget.check()
+
+
+@pytest.mark.parametrize(
+    ("usage", "said"), [(None, "does not tell its tokens"), (Usage(1, 1), "no price is known")]
+)
+def test_dollars_that_cannot_be_counted_cannot_be_limited(usage, said):
+    budget = Budget(max_usd=0.5)
+    budget.charge(usage, None)
+    with pytest.raises(Uncountable, match=f"--max-usd cannot be kept: .*{said}"):
+        budget.check()
+    without = Budget(max_tokens=9 if usage else None)
+    without.charge(usage, None)
+    without.check()
 
 
 def test_hours_count_from_the_start():
@@ -64,3 +77,95 @@ def test_many_threads_lose_no_token():
     for thread in threads:
         thread.join()
     assert (budget.tokens, budget.usd) == (8000, 2000.0)
+
+
+def costs(usd, most=None, likely=None):
+    make = lambda dollars: Cost(1, dollars)
+    return Estimate(make(usd), make(most or usd), likely and make(likely))
+
+
+def test_calls_under_way_count_ahead():
+    budget = Budget(max_usd=2.0)
+    spent, together, lock = [], [], threading.Lock()
+
+    def call():
+        try:
+            ahead = budget.reserve(costs(0.1, 0.6))
+        except BudgetSpent:
+            return
+        with lock:
+            together.append(1)
+            assert sum(together) * 0.5 + sum(spent) <= 2.0
+        time.sleep(0.01)
+        with lock:
+            together.append(-1)
+            spent.append(0.5)
+        budget.settle(ahead, (Usage(1, 1), 0.5))
+
+    threads = [threading.Thread(target=call) for _ in range(64)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert sum(spent) == budget.usd == 2.0 or sum(spent) == 1.5
+    assert budget.usd <= 2.0
+
+
+def test_a_call_that_does_not_fit_waits_for_others():
+    budget = Budget(max_usd=1.0)
+    ahead = budget.reserve(costs(0.1, 0.9))
+    began = threading.Event()
+
+    def second():
+        other = budget.reserve(costs(0.1, 0.9))
+        began.set()
+        budget.settle(other)
+
+    thread = threading.Thread(target=second)
+    thread.start()
+    assert not began.wait(0.1)
+    budget.settle(ahead, (Usage(1, 1), 0.05))
+    assert began.wait(10)
+    thread.join()
+
+
+def test_who_waits_is_woken_by_a_stop():
+    budget = Budget(max_usd=1.0)
+    budget.reserve(costs(0.1, 0.9))
+    with pytest.raises(BudgetSpent, match="stopped"):
+        budget.reserve(costs(0.1, 0.9), lambda: True)
+
+
+def test_alone_a_call_goes_by_what_is_likely():
+    budget = Budget(max_usd=1.0)
+    budget.settle(budget.reserve(costs(0.1, 5.0, 0.9)))
+    with pytest.raises(BudgetSpent, match="another call may exceed it"):
+        budget.reserve(costs(0.1, 5.0, 1.1))
+    budget.settle(budget.reserve(costs(0.1, 5.0)))  # nobody knows yet
+    with pytest.raises(BudgetSpent, match="--max-usd 1"):
+        budget.reserve(costs(1.1))
+
+
+def test_what_is_not_billed_costs_nothing():
+    budget = Budget(max_tokens=10)
+    for _ in range(20):
+        budget.settle(budget.reserve(Estimate(Cost(1), Cost(9))))
+    assert budget.tokens == 0
+
+
+def test_without_limits_nobody_waits():
+    budget = Budget()
+    for _ in range(100):
+        budget.reserve(NOTHING)
+    assert budget.seconds_left is None
+
+
+def test_the_hours_that_are_left():
+    now = [0.0]
+    budget = Budget(max_hours=1.0, clock=lambda: now[0])
+    now[0] = 3000.0
+    assert budget.seconds_left == 600.0
+    now[0] = 9000.0
+    assert budget.seconds_left == 0.0
+    with pytest.raises(BudgetSpent, match="--max-hours"):
+        budget.reserve(NOTHING)

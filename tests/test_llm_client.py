@@ -1,8 +1,13 @@
+import base64
+import gzip
+import json
 import logging
 import socket
 import sys
 import threading
+import time
 from datetime import UTC, datetime
+from urllib.parse import quote
 
 import pytest
 from faulty_endpoint import OF_THE_ENDPOINT, FaultyEndpoint
@@ -225,6 +230,120 @@ def test_a_real_server_refuses_what_is_too_long(real):
         assert not client.refused
 
 
+# What endpoints of today refuse, and where they lead
+
+
+SPOKEN = b'data: {"choices": [{"delta": {"content": "go"}}]}\n\ndata: [DONE]\n\n'
+
+
+def test_a_refused_name_is_changed_once_and_remembered(endpoint, ask):
+    endpoint.refuses = ["max_tokens"]
+    client = ask(endpoint)
+    for _ in range(3):
+        assert client.ask(REQUEST._replace(actions=ACTIONS)).constraint == "schema"
+    assert sum("max_tokens" in body for body in endpoint.bodies) == 1
+    assert endpoint.bodies[-1]["max_completion_tokens"] == 32 and client.changes == {
+        "max_tokens": "max_completion_tokens"
+    }
+
+
+def test_the_older_name_is_found_too(endpoint, ask):
+    endpoint.refuses = ["max_completion_tokens"]
+    ask(endpoint, tokens_field="max_completion_tokens").ask(REQUEST)
+    assert endpoint.bodies[-1]["max_tokens"] == 32
+
+
+@pytest.mark.parametrize("threads", [1, 8])
+def test_a_fixed_temperature_is_left_out_and_told(endpoint, ask, threads):
+    endpoint.refuses = ["temperature"]
+    client, replies = ask(endpoint), []
+    hot = REQUEST._replace(temperature=0.0, actions=ACTIONS)
+    work = [threading.Thread(target=lambda: replies.append(client.ask(hot))) for _ in range(threads)]
+    for thread in work:
+        thread.start()
+    for thread in work:
+        thread.join()
+    assert [reply.unsent for reply in replies] == [("temperature",)] * threads
+    assert sum("temperature" in body for body in endpoint.bodies) == 1  # however many there are
+    assert {reply.constraint for reply in replies} == {"schema"}
+
+
+def test_both_are_found_and_a_constraint_too(endpoint, ask):
+    endpoint.refuses = ["temperature", "max_tokens", "response_format", "grammar"]
+    client = ask(endpoint)
+    for _ in range(2):
+        assert client.ask(REQUEST._replace(temperature=0.0, actions=ACTIONS)).constraint is None
+    assert len(endpoint.bodies) == 4 + 2
+
+
+def test_what_is_not_refused_for_its_name_is_not_changed(endpoint, ask):
+    said = {"error": {"message": "max_tokens is too large: the maximum context length is 8 tokens"}}
+    endpoint.raw = (400, json.dumps(said).encode(), {})
+    with pytest.raises(LLMError, match="context length"):
+        ask(endpoint).ask(REQUEST)
+    assert len(endpoint.bodies) == 1
+
+
+def test_what_was_changed_is_replayed(endpoint, ask, tmp_path):
+    endpoint.refuses = ["max_tokens", "temperature"]
+    hot = REQUEST._replace(temperature=0.0)
+    with Cache(tmp_path / "c") as cache:
+        first = ask(endpoint, cache=cache).ask(hot)
+        asked = len(endpoint.bodies)
+        again = ask(endpoint, cache=cache).ask(hot)
+    assert again == first._replace(replayed=True) and len(endpoint.bodies) == asked
+
+
+@pytest.mark.parametrize("headers", [{}, {"Content-Type": "text/event-stream; charset=utf-8"}])
+def test_a_stream_is_asked_for_as_one_reply_once_and_said(endpoint, ask, headers):
+    endpoint.raw = (200, SPOKEN, headers)
+    with pytest.raises(LLMError, match="answers with a stream"):
+        ask(endpoint).ask(REQUEST)
+    assert [body.get("stream") for body in endpoint.bodies] == [None, False]
+
+
+@pytest.mark.parametrize(
+    ("status", "headers", "said"),
+    [
+        (404, {}, "--llm-base-url http://127.0.0.1:{port}/v1"),
+        (308, {"Location": "https://h.example/v1/chat/completions"}, "--llm-base-url https://h.example/v1"),
+        (302, {"Location": "/login"}, "leads on to http://127.0.0.1:{port}/login"),
+        (200, {"Content-Type": "text/html"}, "a web page"),
+    ],
+)
+def test_where_an_address_leads_elsewhere_the_right_one_is_named(endpoint, ask, status, headers, said):
+    endpoint.raw = (status, b"<html></html>", headers)
+    endpoint.url = endpoint.url.removesuffix("/v1")
+    with pytest.raises(LLMError) as caught:
+        ask(endpoint).ask(REQUEST)
+    assert said.format(port=endpoint.url.rpartition(":")[2]) in str(caught.value)
+    assert len(endpoint.bodies) == 1
+
+
+def test_a_reply_that_is_too_large_is_said_and_not_asked_again(endpoint, ask):
+    endpoint.raw = (200, gzip.compress(b" " * (9 * 2**20)), {"Content-Encoding": "gzip"})
+    with pytest.raises(LLMError, match="above 8 MB, which was cut off"):
+        ask(endpoint).ask(REQUEST)
+    assert len(endpoint.bodies) == 1
+
+
+def test_an_attempt_has_an_end(endpoint, ask):
+    endpoint.delay = 20.0
+    client = ask(endpoint, patience=Patience(timeout=60.0, longest=0.3, attempts=1))
+    began = time.monotonic()
+    with pytest.raises(LLMError, match="1 attempt, at last: timeout"):
+        client.ask(REQUEST)
+    assert time.monotonic() - began < 10
+
+
+def test_the_hours_of_a_budget_end_an_attempt(endpoint, ask):
+    endpoint.delay = 20.0
+    began = time.monotonic()
+    with pytest.raises(BudgetSpent, match="--max-hours"):
+        ask(endpoint, patience=Patience(timeout=60.0), budget=Budget(max_hours=0.3 / 3600)).ask(REQUEST)
+    assert time.monotonic() - began < 10
+
+
 # Cache, price, budget
 
 
@@ -317,6 +436,48 @@ def test_what_was_paid_for_is_charged_and_given_after_the_end_of_a_budget(endpoi
             client.ask(REQUEST, sample="new")
 
 
+@pytest.mark.parametrize("fault", ["truncated json", "cut", "junk", "timeout", "dropped"])
+def test_replies_that_were_lost_are_charged(endpoint, ask, fault):
+    table = {"tiny": prices.Price(input=1.0, output=10.0)}
+    budget = Budget(max_usd=1.0)
+    endpoint.inject(fault)
+    patience = Patience(timeout=0.5 if fault == "timeout" else 5.0)
+    reply = ask(endpoint, prices=table, budget=budget, patience=patience).ask(REQUEST)
+    lost = endpoint.lost.input + endpoint.lost.output
+    assert reply.lost.input + reply.lost.output >= max(lost, 1) and reply.lost_usd > 0
+    assert budget.usd == pytest.approx(reply.usd + reply.lost_usd)
+    assert budget.tokens == 12 + reply.lost.input + reply.lost.output
+
+
+@pytest.mark.parametrize("fault", ["429", "500"])
+def test_refusals_are_not_charged(endpoint, ask, fault):
+    budget = Budget(max_tokens=1000)
+    endpoint.inject(fault)
+    assert ask(endpoint, budget=budget).ask(REQUEST).lost is None and budget.tokens == 12
+
+
+def test_tokens_that_a_broken_reply_tells_are_charged_as_told(endpoint, ask):
+    endpoint.raw = (200, b'{"usage": {"prompt_tokens": 50, "completion_tokens": 5}, "choices": [', {})
+    budget = Budget(max_tokens=1000)
+    with pytest.raises(LLMError):
+        ask(endpoint, budget=budget, patience=Patience(attempts=3)).ask(REQUEST)
+    assert budget.tokens == 3 * 55
+
+
+def test_a_price_that_does_not_hold_for_the_size_ends_a_limit_in_dollars(endpoint, ask):
+    client = ask(endpoint, prices={"tiny": prices.Price(1.0, 1.0, up_to=5)}, budget=Budget(max_usd=1.0))
+    client.ask(REQUEST)
+    with pytest.raises(BudgetSpent, match="no price is known for requests of this size"):
+        client.ask(REQUEST)
+
+
+def test_a_server_of_ones_own_needs_no_price(endpoint, ask):
+    client = ask(endpoint, budget=Budget(max_usd=1.0), free=True)
+    assert client.ask(REQUEST).usd is None and client.ask(REQUEST).usd is None
+    with pytest.raises(ConfigError, match="--max-usd needs a price"):
+        ask(endpoint, budget=Budget(max_usd=1.0))
+
+
 def test_a_budget_in_dollars_needs_a_price(monkeypatch):
     monkeypatch.setenv("OPENAI_API_KEY", KEY)
     with pytest.raises(ConfigError, match="--max-usd needs a price for gpt-99 at api.openai.com"):
@@ -404,6 +565,58 @@ def test_what_cannot_be_a_key_is_not_repeated(key, monkeypatch):
     with pytest.raises(ConfigError, match="MY_KEY holds something that cannot be a key") as caught:
         LLMClient("https://h/v1", "m", api_key_env="MY_KEY")
     assert key not in str(caught.value)
+
+
+def test_the_usual_key_is_not_sent_to_another_company(monkeypatch):
+    monkeypatch.setenv("OPENAI_API_KEY", KEY)
+    for url in ("https://api.example.org/v1", "http://10.0.0.7:8000/v1"):
+        with pytest.raises(ConfigError, match="not to .*--llm-api-key-env") as refused:
+            LLMClient(url, "tiny")
+        assert KEY not in str(refused.value)
+    monkeypatch.setenv("OPENAI_BASE_URL", "https://api.example.org/v1")
+    with pytest.raises(ConfigError, match="not to api.example.org"):
+        LLMClient("", "tiny")
+    LLMClient("https://api.example.org/v1", "tiny", api_key_env="OPENAI_API_KEY").close()
+    with pytest.raises(ConfigError, match="in the clear"):
+        LLMClient("http://10.0.0.7/v1", "tiny", api_key_env="OPENAI_API_KEY")
+    LLMClient("http://10.0.0.7/v1", "tiny", api_key_env="OPENAI_API_KEY", plain_http=True).close()
+
+
+def test_a_key_in_the_path_of_an_address_is_refused_and_not_repeated(monkeypatch):
+    monkeypatch.setenv("OPENAI_API_KEY", KEY)
+    with pytest.raises(ConfigError, match="belongs in an environment variable") as refused:
+        LLMClient(f"http://127.0.0.1:1/{KEY}/v1", "tiny")
+    assert KEY not in str(refused.value)
+
+
+ESCAPED = "".join(f"\\u{ord(c):04x}" for c in KEY)
+BASIC = base64.b64encode(f"user:{KEY}".encode()).decode()
+
+
+@pytest.mark.parametrize("form", [ESCAPED, BASIC, KEY.upper(), quote(f"/keys/{KEY}/x", safe=""), KEY[4:24]])
+@pytest.mark.parametrize("status", [200, 400, 401, 404, 307])
+def test_a_key_is_not_shown_in_any_form_that_comes_back(endpoint, ask, monkeypatch, form, status, caplog):
+    caplog.set_level(logging.DEBUG)
+    monkeypatch.setenv("MY_KEY", KEY)
+    shown = form.encode()
+    content = b'{"choices": [{"message": {"content": "your key %s"}}], "id": "%s", "model": "%s"}' % (
+        (shown,) * 3
+    )
+    error = b'{"error": {"message": "wrong key %s", "type": "%s"}}' % (shown, shown)
+    headers = {"x-request-id": form, "Location": f"/{quote(form)}/v1/chat/completions"}
+    endpoint.raw = (status, content if status == 200 else error, headers)
+    client = ask(endpoint, api_key_env="MY_KEY")
+    try:
+        told = repr(client.ask(REQUEST))
+    except LLMError as caught:
+        told = repr(caught)
+    for text in (told, caplog.text):
+        small = text.lower()
+        assert form.lower() not in small and not any(
+            KEY[i : i + 12].lower() in small for i in range(len(KEY) - 12)
+        )
+        assert BASIC[8:24].lower() not in small
+    assert "key" in told or status == 307
 
 
 def test_a_key_is_sent_and_never_shown(endpoint, ask, monkeypatch, tmp_path, caplog):

@@ -3,7 +3,7 @@ import threading
 
 import numpy as np
 import pytest
-from faulty_endpoint import FaultyEndpoint
+from faulty_endpoint import FaultyEndpoint, _send
 
 import envs
 from dreamer.schema import ConfigError
@@ -174,6 +174,25 @@ def test_a_reply_that_was_cut_short_is_counted(endpoint, play):
     endpoint.inject("long")
     _, (lines, _, _) = play(endpoint, max_steps=1)
     assert lines[0]["truncated"] and lines[0]["reasked"] and not lines[0]["invalid"]
+    assert "cut off" in lines[0]["calls"][1]["asked"]
+
+
+@pytest.mark.parametrize("content", ["", None, " \n"])
+def test_a_reply_that_was_cut_off_before_its_first_word_is_no_answer(content, endpoint, play, monkeypatch):
+    def cut(self, handler, body, fault):
+        reply = {"choices": [{"message": {"content": content}, "finish_reason": "length"}]}
+        _send(handler, 200, json.dumps(reply).encode())
+
+    monkeypatch.setattr(FaultyEndpoint, "_complete", cut)
+    _, (lines, _, _) = play(endpoint, max_steps=1)
+    counts = tally(lines)
+    assert (counts.truncated, counts.empty, counts.reasked, counts.defaulted, counts.invalid) == (
+        1,
+        1,
+        1,
+        1,
+        0,
+    )
     assert "cut off" in lines[0]["calls"][1]["asked"]
 
 

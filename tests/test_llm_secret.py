@@ -55,12 +55,8 @@ FORMS = {
 def test_a_key_is_hidden_in_every_form(form):
     shown = Secret(KEY).hide(f'before "{FORMS[form]}" after')
     assert shown.startswith('before "') and shown.endswith('" after') and "***" in shown
-    left = shown.removeprefix('before "').removesuffix('" after')
-    assert (
-        len(left) < 25
-        and not any(FORMS[form][i : i + 8] in left for i in range(len(FORMS[form]) - 8))
-        or (form in ("in a path", "in an address"))
-    )
+    if form not in ("in a path", "in an address"):  # whose other parts are no secret
+        assert not any(FORMS[form][i : i + 8] in shown for i in range(len(FORMS[form]) - 8))
     assert not any(KEY[i : i + 8].lower() in shown.lower() for i in range(len(KEY) - 8))
 
 

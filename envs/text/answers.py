@@ -7,8 +7,8 @@ The ladder, from text alone; the first rung on which the reply names anything de
     phrase   the name of exactly one action stands in the reply as whole words
 
 An object or tag beats all names in the words around it. Of several that differ, the one that ends the reply
-decides if words set it apart from those before; a plain row of them names no single action. Case and whitespace
-do not matter. Thoughts are no part of the answer, whether or not their beginning is marked.
+decides if words set it apart from those before; a plain row of them names no single action. Case and
+whitespace do not matter. Thoughts are no part of the answer, whether or not their beginning is marked.
 """
 
 from __future__ import annotations

@@ -104,7 +104,7 @@ def fruitless(tasks: Mapping[str, Mapping[str, Mapping[str, Any]]]) -> list[str]
 def losses(timings: Mapping[str, Mapping[str, Mapping[str, Any]]]) -> list[str]:
     """A line for every agent of whose replies some were lost on their way."""
     return [
-        f"{task}  {agent}: replies to {lost['replies']} calls came broken or not at all and may be billed: at most "
+        f"{task}  {agent}: replies to {lost['replies']} calls were lost and may be billed: at most "
         f"{lost['tokens']:,} tokens" + (f", ${lost['usd']:.4f}" if lost["usd"] else "")
         for task, agents in timings.items()
         for agent, row in agents.items()

@@ -33,8 +33,8 @@ class CompareOptions(Section):
     llm_base_url: str = ""
     """Where the language model is, as http://localhost:8000/v1 (default: the variable OPENAI_BASE_URL)."""
     llm_api_key_env: str = ""
-    """Environment variable that holds the key; none for a server that needs none (default: the provider's own, as
-    OPENAI_API_KEY, which goes to that provider and to servers on this machine only)."""
+    """Environment variable that holds the key; none for a server that needs none (default: the provider's,
+    as OPENAI_API_KEY, which goes to that provider and to servers on this machine only)."""
     llm_plain_http: bool = False
     """Let the key go over plain http to another machine, where everybody on the way can read it."""
     llm_api: Literal["openai", "anthropic"] = "openai"

@@ -67,13 +67,14 @@ def hint(base: str, path: str, answer: Answer, error: str | None) -> str | None:
 def _moved(base: str, path: str, status: int, location: str) -> str:
     parts = urlsplit(urljoin(base + path, location))
     target = urlunsplit((parts.scheme, parts.netloc.rpartition("@")[2], parts.path, "", "")).rstrip("/")
-    if target.endswith(path) and target.removesuffix(path) != base:
-        return f"HTTP {status}, it has moved: the address that works is --llm-base-url {target.removesuffix(path)}"
+    better = target.removesuffix(path)
+    if better not in (target, base):
+        return f"HTTP {status}, it has moved: the address that works is --llm-base-url {better}"
     return f"HTTP {status}, {base}{path} leads on to {target}, where no such API is: check --llm-base-url"
 
 
 def _versioned(base: str) -> str | None:
-    """The address up to and with its version, with the usual one if it has none; None if it is that already."""
+    """The address up to and with its version, or the usual one; None if it is that already."""
     parts = urlsplit(base)
     version = VERSION.search(parts.path)
     path = parts.path[: version.end()] if version else f"{parts.path}/v1"

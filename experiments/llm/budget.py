@@ -50,8 +50,8 @@ class Budget:
     cost, and replies that are replayed from the cache are charged as they were the first time. Hours are of
     this process.
 
-    Calls under way are counted ahead with the most that each may take. Where that leaves no room for another one, it
-    waits for them to end, and then goes alone as long as its likely cost is within the limit.
+    Calls under way are counted ahead with the most that each may take. Where that leaves no room for another
+    one, it waits for them to end, and then goes alone as long as its likely cost is within the limit.
 
     Args:
       max_usd: US dollars by the price table.
@@ -111,12 +111,13 @@ class Budget:
         limited = [name for name, limit in limits.items() if limit is not None]
         if self.untold and limited:
             raise Uncountable(
-                f"{limited[0]} cannot be kept: the endpoint does not tell its tokens; leave it out (--max-hours holds)"
+                f"{limited[0]} cannot be kept: the endpoint does not tell its tokens; "
+                "leave it out (--max-hours holds)"
             )
         if self.unpriced and self.max_usd is not None:
             raise Uncountable(
-                "--max-usd cannot be kept: no price is known for requests of this size; give one with --prices, or "
-                "use --max-tokens instead"
+                "--max-usd cannot be kept: no price is known for requests of this size; "
+                "give one with --prices, or use --max-tokens instead"
             )
         for name, limit, spent, more, unit in (
             ("--max-usd", self.max_usd, self.usd, least.usd, "dollars"),

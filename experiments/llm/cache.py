@@ -94,5 +94,6 @@ def reply_to(reply: Reply) -> dict[str, Any]:
 def reply_from(told: dict[str, Any]) -> Reply:
     """The inverse of `reply_to`; what earlier versions did not write has its default."""
     usage, lost = (Usage(**u) if (u := told.get(name)) else None for name in ("usage", "lost"))
-    lists: dict[str, Any] = {"failures": tuple(told["failures"]), "unsent": tuple(told.get("unsent", ()))}
-    return Reply(**(told | {"usage": usage, "lost": lost} | lists))
+    failures, unsent = tuple(told["failures"]), tuple(told.get("unsent", ()))
+    fields: dict[str, Any] = {**told, "failures": failures, "unsent": unsent, "usage": usage, "lost": lost}
+    return Reply(**fields)

@@ -52,6 +52,7 @@ CHANGES: dict[str, str | bool | None] = {
     "stream": False,
 }
 """What becomes of a field that an endpoint refuses: another name, nothing, or a value that is said."""
+STREAMS = ("text/event-stream", "application/x-ndjson", "application/jsonl")
 TOO_LONG = re.compile(r"context|too (large|many|long)|exceed|at most|maximum", re.IGNORECASE)
 """A limit on the output is named, but not because of its name."""
 BYTES_PER_TOKEN = 2
@@ -187,7 +188,8 @@ class LLMClient:
         self._seen = _Seen()
         if self.budget.max_usd is not None and self.price is None and not free:
             raise ConfigError(
-                f"--max-usd needs a price for {model} at {host}: give one with --prices, or limit with --max-tokens"
+                f"--max-usd needs a price for {model} at {host}: give one with --prices, "
+                "or limit with --max-tokens"
             )
         replays = cache is not None and cache.replay_only
         self._secret = (
@@ -514,8 +516,8 @@ def _refused(value: Any, words: str) -> str | None:
 
 def _is_stream(headers: Mapping[str, str], text: str) -> bool:
     """Whether a reply comes in pieces, as servers write them for whoever reads along."""
-    kind = headers.get("content-type", "").lower().startswith("text/event-stream")
-    return kind or re.match(r"\s*(data|event|id|retry):", text) is not None
+    kind = headers.get("content-type", "").lower().startswith(STREAMS)
+    return kind or re.match(r"\s*(data|event|id|retry)?:", text) is not None
 
 
 def _bytes(body: Mapping[str, Any]) -> int:

@@ -1,7 +1,8 @@
 """API keys: a key that can be sent and not be shown, and who may be sent which.
 
-A variable that usually holds the key of one provider (OPENAI_API_KEY) is read for that provider and for servers on
-this machine only. Whoever asks another host names the variable, so that no key goes where it was not meant to go.
+A variable that usually holds the key of one provider (OPENAI_API_KEY) is read for that provider and servers
+on this machine only. Whoever asks another host names the variable, so that no key goes where it was not meant
+to go.
 """
 
 from __future__ import annotations
@@ -76,8 +77,8 @@ class Secret:
     def hide(self, text: str) -> str:
         """The text without the key, however it is written there, and without words that begin as it does.
 
-        Any `WINDOW` characters of it in a row are hidden: in other case, escaped for JSON, addresses or pages, and in
-        base64 or hexadecimal digits, also within something longer.
+        Any `WINDOW` characters of it in a row are hidden: in other case, escaped for JSON, addresses or
+        pages, and in base64 or hexadecimal digits, also within something longer.
         """
         if len(self._key) < SHORTEST:
             return text
@@ -109,7 +110,7 @@ class Secret:
         return self._beginning in plain or any(window in plain for window in self._windows)
 
     def _parts(self, plain: str) -> Iterator[tuple[int, int]]:
-        """Where parts of the key stand, each with the rest of its word: in base64 its ends depend on the rest."""
+        """Where parts of the key stand, each with the rest of its word: base64 mixes its ends with that."""
         for window in self._windows:
             end = 0
             while (start := plain.find(window, end)) >= 0:

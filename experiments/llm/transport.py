@@ -1,7 +1,7 @@
 """One request and its answer within limits that hold: seconds from its first to its last byte, and bytes.
 
-Requests run in an event loop of a thread of its own, where a deadline ends whatever is under way: a connection, a
-header that comes letter by letter, a body without an end.
+Requests run in an event loop of a thread of its own, where a deadline ends whatever is under way: a
+connection, a header that comes letter by letter, a body without an end.
 """
 
 from __future__ import annotations
@@ -68,7 +68,7 @@ class Connections:
             logging.getLogger(name).setLevel(logging.WARNING)
         self._httpx = httpx
         limits = httpx.Limits(max_connections=None, max_keepalive_connections=32)
-        # Reading all certificates takes long, and without https there are none to check; nobody is led on to it.
+        # Reading all certificates takes long, and without https, to which nobody is led on, none is checked.
         self._client = httpx.AsyncClient(
             timeout=silence, limits=limits, trust_env=not is_local, verify=encrypted, follow_redirects=False
         )

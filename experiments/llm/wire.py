@@ -75,8 +75,6 @@ class Reply(NamedTuple):
     """What it thought before, where the endpoint shows that."""
     finish_reason: str | None = None
     """`length` where it was cut short, in every format."""
-    unsent: tuple[str, ...] = ()
-    """Fields that were left out or called otherwise because the endpoint refuses them."""
     usage: Usage | None = None
     """None: the provider did not tell, which is not 0."""
     usd: float | None = None
@@ -91,14 +89,16 @@ class Reply(NamedTuple):
     """Seconds of the attempt that succeeded."""
     failures: tuple[str, ...] = ()
     """What went wrong in the attempts before."""
-    lost: Usage | None = None
-    """The most that attempts before may be billed for although no reply of theirs arrived whole."""
-    lost_usd: float | None = None
-    """What that costs at most by the price table (None: nothing was lost, or the price is unknown)."""
     replayed: bool = False
     """Whether it comes from the cache, so that nobody paid for it again."""
     repeated: bool = False
     """Whether it was given to an equal request of another step, so that this step cost nothing."""
+    unsent: tuple[str, ...] = ()
+    """Fields that were left out because the endpoint refuses them."""
+    lost: Usage | None = None
+    """The most that attempts before may be billed for although no reply of theirs arrived whole."""
+    lost_usd: float | None = None
+    """What that costs at most by the price table (None: nothing was lost, or the price is unknown)."""
 
 
 class Api(NamedTuple):
@@ -217,7 +217,7 @@ def _reply(
     stopped: str | None,
     usage: Usage | None,
 ) -> Reply:
-    """A reply from its parts: what a tool was called with is the answer, and words beside it are a thought."""
+    """A reply from its parts: a tool's input is the answer, and words beside it are a thought."""
     # One line each: several calls name several actions, which is no answer.
     called = "\n".join(filter(None, calls))
     content, inside = (words, "") if words is None else without_thoughts(words)

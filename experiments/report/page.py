@@ -37,7 +37,7 @@ def _environment() -> jinja2.Environment:
     made.filters["number"] = number
     made.filters["percent"] = lambda x: f"{x:.1%}"
     made.filters["svg"] = Markup
-    made.globals.update(note=envs.note)
+    made.globals["note"] = envs.note  # pyrefly: ignore
     return made
 
 
