@@ -120,7 +120,7 @@ def wrapped(task: str, env: gymnasium.Env, wrappers: Sequence[str | Wrap]) -> gy
     for wrapper in wrappers:
         name = wrapper if isinstance(wrapper, str) else getattr(wrapper, "__name__", repr(wrapper))
         wrap = attribute(wrapper) if isinstance(wrapper, str) else wrapper
-        with making(f"{task} in the wrapper {name}"):
+        with making(f"the wrapper {name} of {task}"):
             outer = wrap(env)
         if not isinstance(outer, gymnasium.Env):
             what = "nothing" if outer is None else f"a {type(outer).__name__}"

@@ -112,7 +112,7 @@ def test_wrappers_go_around_in_order():
             "Three-v0",
             {"wrappers": [f"{ME}:raises"]},
             envs.EnvError,
-            "raises cannot be built: it raised Val",
+            "cannot be built: it raised ValueError: no",
         ),
         (
             "Three-v0",

@@ -322,7 +322,7 @@ def test_envs_and_doctor_take_what_a_task_is_made_with(monkeypatch, capsys):
     )
     found = json.loads(capsys.readouterr().out.splitlines()[-1])
     assert found["task"]["observations"]["object"].startswith("uint8[5, 5]")
-    assert main(["doctor", "--task", "minigrid:Empty-5x5", "--kwargs", '{"sise": 5}']) == 2
+    assert main([*doctor, '{"sise": 5}']) == 2
     assert "takes no argument 'sise'; did you mean size" in capsys.readouterr().err
 
 
