@@ -24,6 +24,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from experiments import machine
+
 ENOUGH = 0.95
 
 
@@ -96,4 +98,5 @@ def main(words: Sequence[str]) -> int:
 
 
 if __name__ == "__main__":
+    machine.begin()  # with large pages, as the console script
     sys.exit(main(sys.argv[1:]))
