@@ -2,8 +2,8 @@
 
 The holder's file says who it is and is touched every few seconds. On the same machine the system knows
 whether the holder lives, so what a killed process left is free at once. Of a process elsewhere only the
-file's time speaks: it is compared with that of another file written there now, so that clocks of machines need
-not agree, and a holder is taken for dead only if nothing changes while somebody watches.
+file's time speaks: it is compared with that of another file written there now, so that clocks of machines
+need not agree, and a holder is taken for dead only if nothing changes while somebody watches.
 
 Reference: lockfiles of mail folders, as in Debian's liblockfile.
 """
