@@ -317,12 +317,11 @@ def test_envs_and_doctor_take_what_a_task_is_made_with(monkeypatch, capsys):
     assert main(["envs", "--check", "probe:constant", *words]) == 0
     made = {"kwargs": {"size": 8}, "max_episode_steps": 7, "wrappers": ("a:b", "c:d")}
     assert seen == {"task": "probe:constant", **made}
-    assert (
-        main(["doctor", "--task", "minigrid:Empty-5x5", "--kwargs", '{"agent_view_size": 5}', "--json"]) == 0
-    )
+    words = ["doctor", "--json", "--task", "minigrid:Empty-5x5", "--kwargs"]
+    assert main([*words, '{"agent_view_size": 5}']) == 0
     found = json.loads(capsys.readouterr().out.splitlines()[-1])
     assert found["task"]["observations"]["object"].startswith("uint8[5, 5]")
-    assert main([*doctor, '{"sise": 5}']) == 2
+    assert main([*words, '{"sise": 5}']) == 2
     assert "takes no argument 'sise'; did you mean size" in capsys.readouterr().err
 
 
