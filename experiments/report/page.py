@@ -37,7 +37,6 @@ def _environment() -> jinja2.Environment:
     made.filters["number"] = number
     made.filters["percent"] = lambda x: f"{x:.1%}"
     made.filters["svg"] = Markup
-    made.globals["note"] = envs.note  # pyrefly: ignore
     return made
 
 
@@ -56,7 +55,7 @@ def number(value: float | None) -> str:
 def write(path: Path, template: str, **content: Any) -> Path:
     """Render a template into one file."""
     page = _environment().get_template(template)
-    write_atomically(path, page.render(grades=grade, **content))
+    write_atomically(path, page.render(grades=grade, note=envs.note, **content))
     return path
 
 
