@@ -60,8 +60,9 @@ def summary(results: Sequence[dict[str, Any]]) -> str:
     lines = [
         f"{(rates >= ENOUGH).sum()} of {len(rates)} reach {ENOUGH:.0%} (sampled {(sampled >= ENOUGH).sum()})"
     ]
+    ends = [result.get("solved_at") or result for result in results]
     for key, unit in (("env_steps", "steps"), ("updates", "updates"), ("seconds", "s")):
-        values = [result[key] for result in results]
+        values = [end[key] for end in ends]
         lines.append(f"median {np.median(values):,.0f} {unit}, slowest {max(values):,.0f}")
     return "; ".join(lines)
 

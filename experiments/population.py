@@ -228,5 +228,5 @@ class PopulationRun(Run):
             sampled = {"sampled": result["sampled"]["members"][i]}
             row = {"run": str(self.folders[i]), **done, **own, **sampled, "diverged": self.failed.get(i)}
             if self.cfg.until:
-                row |= {"until": self.cfg.until, "solved": i in self.solved} | self.solved.get(i, {})
+                row |= {"until": self.cfg.until, "solved": i in self.solved, "solved_at": self.solved.get(i)}
             session.write_atomically(self.folders[i] / "result.json", jsonlib.dumps(row, indent=1))

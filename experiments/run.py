@@ -433,7 +433,7 @@ class Run:
         }
         told, evaluation = "not evaluated", {}
         if cfg.until:
-            result |= {"until": cfg.until, "solved": self.is_solved}
+            result |= {"until": cfg.until, "solved": self.is_solved, "solved_at": self.solved.get(0)}
         if cfg.eval.episodes:
             evaluation = self._evaluate(cfg.eval.episodes)
             sampled = self._evaluate(cfg.eval.episodes, greedy=False)

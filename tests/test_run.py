@@ -125,6 +125,7 @@ def test_a_run_that_reaches_its_goal_is_done_before_its_last_step(tmp_path, capf
     assert run.train(change(**easy), folder) == 0
     result = json.loads((folder / "result.json").read_text())
     assert result["solved"] and result["until"] == "return=-1000" and result["env_steps"] == 64
+    assert result["solved_at"]["env_steps"] == 64
     assert "solved: return=-1000 was reached after 64 steps" in capfd.readouterr().err
     checks = [row for row in read_rows(folder / "metrics.jsonl") if "until/return" in row]
     assert [row["env_steps"] for row in checks] == [64]
