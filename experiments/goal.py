@@ -41,7 +41,7 @@ def reached(
     for i in range(0, len(seeds), at_once):
         values += [_value(goal, e) for e in rollout(policy, env, seeds[i : i + at_once], max_steps=max_steps)]
         possible = sum(values) + len(seeds) - len(values)
-        if goal.metric == "success" and possible < goal.target * len(seeds):
+        if goal.metric == "success" and possible / len(seeds) < goal.target:
             break
     mean = float(np.mean(values))
     return len(values) == len(seeds) and mean >= goal.target, mean

@@ -42,6 +42,11 @@ def test_success_is_reached_at_the_rate_and_not_below_it(play):
     assert not goal.reached(wanted, None, ENV, range(100))[0]
 
 
+def test_a_rate_that_no_float_is_can_be_reached(play):
+    play.failing |= set(range(7, 100))
+    assert goal.reached(Goal.parse("success=0.07"), None, ENV, range(100))[0], "0.07 * 100 is above 7"
+
+
 def test_a_check_stops_with_the_round_of_the_failure_that_decides(play):
     play.failing |= set(range(100))
     assert goal.reached(Goal.parse("success=0.95"), None, ENV, range(100)) == (False, 0.0)
