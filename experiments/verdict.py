@@ -37,7 +37,7 @@ def verdict(
     if solved:
         return f"solved: {cfg.until} was reached after {progress.env_steps:,} steps"
     early = [row for row in episodes if row.get("env_steps", 0) <= progress.learning_since]
-    if evaluation and early and not _is_better(evaluation, early):
+    if evaluation and early and not _is_better(evaluation, early) and not _is_given(evaluation, episodes):
         what = "did not learn: no better than the random actions it began with"
     elif cfg.until and not reachable:
         return f"until {cfg.until} had no effect: the task does not say what success is (info['success'])"
@@ -56,6 +56,12 @@ def _is_better(evaluation: Mapping[str, Any], early: Sequence[Mapping[str, Any]]
         return evaluation["success_rate"] > high or evaluation["success_interval"][0] > sum(told) / len(told)
     returns = [row["return"] for row in early if row.get("return") is not None]
     return not returns or evaluation["return_interval"][0] > sum(returns) / len(returns)
+
+
+def _is_given(evaluation: Mapping[str, Any], episodes: Sequence[Mapping[str, Any]]) -> bool:
+    """Whether every episode earns the same, and something, whatever the actions."""
+    low, high = evaluation["return_interval"]
+    return low == high != 0 and all(row.get("return") in (None, low) for row in episodes)
 
 
 def advice(cfg: Config, run: str, progress: Any, episodes: Sequence[Mapping[str, Any]]) -> str:

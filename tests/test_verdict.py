@@ -55,6 +55,14 @@ def test_the_likeliest_cause_comes_first():
     assert "First try more updates" in said(progress=few)
 
 
+def test_where_all_actions_earn_the_same_there_was_nothing_to_learn():
+    same = [{"env_steps": 10 * i, "return": 4.0, "success": None} for i in range(1, 101)]
+    evaluation = summary([Episode(i, 4.0, 4, None, 0.0, 0.1) for i in range(100)])
+    words = dict(run="r", progress=PROGRESS, solved=False, evaluation=evaluation)
+    assert verdict(CFG, episodes=same, **words) == ""
+    assert "did not learn" in verdict(CFG, episodes=[*same, same[0] | {"return": 9.0}], **words)
+
+
 def test_until_is_reached_or_not():
     cfg = dataclasses.replace(CFG, until="success=0.95")
     assert said(cfg=cfg, successes=60).startswith(
