@@ -380,10 +380,8 @@ class Goal(NamedTuple):
           ConfigError: it is something else, or a success rate that cannot be.
         """
         name, _, value = text.partition("=")
-        try:
-            target = float(value)
-        except ValueError:
-            target = math.nan
+        number = schema.parse_text(float, value.strip())
+        target = number if isinstance(number, int | float) and schema.is_finite(number) else math.nan
         if name.strip() == "success" and 0 < target <= 1:
             return cls("success", target)
         if name.strip() == "return" and math.isfinite(target):
@@ -493,10 +491,10 @@ class PopulationConfig(Section):
                 raise ConfigError(
                     f"vary names '{name}', which no member can differ in; did you mean {close}?"
                 )
-            try:
-                found[name] = tuple(float(value) for value in text.split(","))
-            except ValueError:
-                raise ConfigError(f"vary needs entries like lr=1e-4,3e-4, but one is '{entry}'") from None
+            values = [schema.parse_text(float, value.strip()) for value in text.split(",")]
+            if not all(isinstance(value, int | float) and schema.is_finite(value) for value in values):
+                raise ConfigError(f"vary needs entries like lr=1e-4,3e-4, but one is {schema.shown(entry)}")
+            found[name] = tuple(map(float, values))
         return found
 
     @property

@@ -17,6 +17,7 @@ from typing import Annotated, Any
 from dreamer import schema
 from dreamer.config import Config
 from dreamer.schema import ConfigError
+from envs import trust
 from experiments import machine, presets
 from experiments.commands import COMMANDS, check_known
 from experiments.presets.sizes import SIZES
@@ -72,7 +73,8 @@ def _run(words: list[str]) -> int:
         raise ConfigError(f"dreamer {name} needs {what}, as in dreamer {name} {example}")
     options = schema.replace_paths(command.options(), {k: v for k, v in values.items() if k in kinds})
     alone = json_alone() if getattr(options, "json", False) else contextlib.nullcontext()
-    with alone:
+    trusted = getattr(options, "trust", False)
+    with alone, trust.guarding(rest, trusted=trusted):
         return command.call(positional, options, {k: v for k, v in values.items() if k not in kinds})
 
 
