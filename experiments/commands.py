@@ -3,6 +3,7 @@
 Commands import what they need when they run: help never imports JAX.
 """
 
+import contextlib
 import dataclasses
 import difflib
 import re
@@ -327,10 +328,27 @@ def resolve(preset: str, options: TrainOptions, changes: Mapping[str, Any]) -> P
     folder = Path(options.run) if options.run else default_folder(_over(base, options, changes), base)
     stored = folder / "config.toml"
     resumes = stored.is_file()
+    if options.run and not resumes and not (preset or options.config or "task" in changes):
+        raise _no_run(folder)
     if resumes:
         found = config.load_toml(stored)
         base = found if preset in ("", found.preset) else base
     return Plan(_over(base, options, changes), folder, resumes)
+
+
+def _no_run(folder: Path) -> ConfigError:
+    """What to say about a folder to go on with that holds no run."""
+    with contextlib.suppress(OSError):
+        places = {place for near in (folder.parent, Path("runs")) for place in near.glob("*/config.toml")}
+        runs = [str(place.parent) for place in sorted(places)]
+        named = {run: difflib.SequenceMatcher(None, Path(run).name, folder.name).ratio() for run in runs}
+        close = max(named, key=lambda run: named[run], default="")
+        hint = f"did you mean {close}? " if close else ""
+        return ConfigError(
+            f"there is no run {folder} to go on with; {hint}A new one says what it is of: "
+            f"dreamer train quickstart --run {folder}, or --task and --run"
+        )
+    return ConfigError(f"{folder} cannot be searched for a run")
 
 
 def _population(options: TrainOptions) -> dict[str, Any]:
