@@ -345,6 +345,10 @@ def _broken(text: str) -> str:
         Arguments.read(text)
     except json.JSONDecodeError as error:
         return f", which is no JSON: {error.msg} at character {error.pos + 1}"
+    except RecursionError:
+        return ", which is nested too deep"
+    except ValueError:
+        return ", which has a number of thousands of digits"
     return ""
 
 

@@ -24,6 +24,8 @@ from experiments.presets.sizes import SIZES
 
 STOPPED, MISTAKE, INTERRUPTED = 1, 2, 130
 """Exit codes: a run ended before its time, the command cannot be, somebody pressed Ctrl-C."""
+LONGEST = 2000
+"""Characters of a message."""
 NEEDED = {
     "RUN": ("the folder of a run", "runs/quickstart-seed0"),
     "SPEC.toml": ("a file that says what to try", "sweep.toml"),
@@ -221,6 +223,8 @@ def _exit_code(error: Exception) -> int | None:
 
 def _fail(sentence: str, code: int, words: Sequence[str]) -> int:
     sentence = " ".join(sentence.split())
+    if len(sentence) > LONGEST:  # it repeats what was written, and ends with what would be right
+        sentence = f"{sentence[: LONGEST // 2]} ... {sentence[-LONGEST // 2 :]}"
     print(f"dreamer: {sentence}", file=sys.stderr)
     if "--json" in words:
         print(json.dumps({"error": sentence}))

@@ -3,7 +3,6 @@
 Commands import what they need when they run: help never imports JAX.
 """
 
-import contextlib
 import dataclasses
 import difflib
 import re
@@ -338,17 +337,14 @@ def resolve(preset: str, options: TrainOptions, changes: Mapping[str, Any]) -> P
 
 def _no_run(folder: Path) -> ConfigError:
     """What to say about a folder to go on with that holds no run."""
-    with contextlib.suppress(OSError):
-        places = {place for near in (folder.parent, Path("runs")) for place in near.glob("*/config.toml")}
-        runs = [str(place.parent) for place in sorted(places)]
-        named = {run: difflib.SequenceMatcher(None, Path(run).name, folder.name).ratio() for run in runs}
-        close = max(named, key=lambda run: named[run], default="")
-        hint = f"did you mean {close}? " if close else ""
-        return ConfigError(
-            f"there is no run {folder} to go on with; {hint}A new one says what it is of: "
-            f"dreamer train quickstart --run {folder}, or --task and --run"
-        )
-    return ConfigError(f"{folder} cannot be searched for a run")
+    places = {place.parent for near in (folder.parent, Path("runs")) for place in near.glob("*/config.toml")}
+    likeness = lambda run: difflib.SequenceMatcher(None, run.name, folder.name).ratio()
+    close = max(sorted(places), key=likeness, default=None)
+    hint = "" if close is None else f"did you mean {close}? "
+    return ConfigError(
+        f"there is no run {folder} to go on with; {hint}A new one says what it learns, as in "
+        f"dreamer train quickstart --run {folder}"
+    )
 
 
 def _population(options: TrainOptions) -> dict[str, Any]:
