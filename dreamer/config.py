@@ -18,6 +18,8 @@ FIRST_TRAINING_SEED = 2**30
 Count = Annotated[int, Range(1)]
 Odd = Annotated[int, Range(1, odd=True)]
 Natural = Annotated[int, Range(0)]
+Layers = Annotated[int, Range(0, 1000)]
+SomeLayers = Annotated[int, Range(1, 1000)]
 Scale = Annotated[float, Range(0)]
 Positive = Annotated[float, Range(0, above=True)]
 Share = Annotated[float, Range(0, 1, below=True)]
@@ -28,11 +30,22 @@ Seed = Annotated[int, Range(0, FIRST_TRAINING_SEED, below=True)]
 """Of an episode that training never sees."""
 
 
+STAGES = 12
+"""Of a CNN at most: each halves the image."""
+
+
+def _check_stages(mults: tuple[int, ...]) -> None:
+    if not mults:
+        raise ConfigError("mults must have an entry for every stage, but it is empty")
+    if len(mults) > STAGES:
+        raise ConfigError(f"mults must have at most {STAGES} entries, one for every stage, but it has {len(mults)}")
+
+
 @dataclass(frozen=True)
 class EncoderConfig(Section):
     """Size of the encoder."""
 
-    layers: Natural = 3
+    layers: Layers = 3
     """Layers of the MLP for vectors and categories."""
     units: Count = 64
     """Width of each."""
@@ -45,15 +58,14 @@ class EncoderConfig(Section):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if not self.mults:
-            raise ConfigError("mults must have an entry for every stage, but it is empty")
+        _check_stages(self.mults)
 
 
 @dataclass(frozen=True)
 class DecoderConfig(Section):
     """Size of the decoder."""
 
-    layers: Natural = 3
+    layers: Layers = 3
     """Layers of the MLP for vectors and categories."""
     units: Count = 64
     """Width of each, and half the width of the layer from latent to image."""
@@ -68,8 +80,7 @@ class DecoderConfig(Section):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if not self.mults:
-            raise ConfigError("mults must have an entry for every stage, but it is empty")
+        _check_stages(self.mults)
 
 
 @dataclass(frozen=True)
@@ -86,11 +97,11 @@ class RSSMConfig(Section):
     """C, classes of each."""
     blocks: Count = 8
     """Independent blocks of the recurrence; must divide `deter`."""
-    core_layers: Count = 1
+    core_layers: SomeLayers = 1
     """Block layers before the gates."""
-    prior_layers: Natural = 2
+    prior_layers: Layers = 2
     """Layers from h to the prior."""
-    post_layers: Count = 1
+    post_layers: SomeLayers = 1
     """Layers from h and tokens to the posterior."""
 
     def __post_init__(self) -> None:
@@ -103,7 +114,7 @@ class RSSMConfig(Section):
 class HeadConfig(Section):
     """Size of one head."""
 
-    layers: Natural = 1
+    layers: Layers = 1
     """Hidden layers."""
     units: Count = 64
     """Width of each."""
@@ -380,10 +391,8 @@ class Goal(NamedTuple):
           ConfigError: it is something else, or a success rate that cannot be.
         """
         name, _, value = text.partition("=")
-        try:
-            target = float(value)
-        except ValueError:
-            target = math.nan
+        number = schema.parse_text(float, value.strip())
+        target = number if isinstance(number, int | float) and schema.is_finite(number) else math.nan
         if name.strip() == "success" and 0 < target <= 1:
             return cls("success", target)
         if name.strip() == "return" and math.isfinite(target):
@@ -493,10 +502,10 @@ class PopulationConfig(Section):
                 raise ConfigError(
                     f"vary names '{name}', which no member can differ in; did you mean {close}?"
                 )
-            try:
-                found[name] = tuple(float(value) for value in text.split(","))
-            except ValueError:
-                raise ConfigError(f"vary needs entries like lr=1e-4,3e-4, but one is '{entry}'") from None
+            values = [schema.parse_text(float, value.strip()) for value in text.split(",")]
+            if not all(isinstance(value, int | float) and schema.is_finite(value) for value in values):
+                raise ConfigError(f"vary needs entries like lr=1e-4,3e-4, but one is {schema.shown(entry)}")
+            found[name] = tuple(map(float, values))
         return found
 
     @property

@@ -127,12 +127,17 @@ def read(path: str | Path) -> Exported:
             raise CheckpointError(f"{path} is damaged: it does not have the digest it was written with")
         cfg = _config(path, meta)
         agent = Agent(spaces_from(meta["obs_space"]), spaces_from(meta["act_space"]), cfg.agent)
-        counters = {name: int(count) for name, count in meta["counters"].items()}
-    except (KeyError, TypeError, AttributeError) as error:
-        raise CheckpointError(f"{path} has an incomplete header ({type(error).__name__}: {error})") from None
-    expected = _expected(agent)
-    wanted = _flat(expected)
+        counters = {name: _count(count) for name, count in meta["counters"].items()}
+        expected = _expected(agent)
+        wanted = _flat(expected)
+    except CheckpointError:
+        raise
+    except Exception as error:  # anybody may have written the header, and anything
+        what = "an incomplete" if isinstance(error, KeyError) else "a wrong"
+        why = f"{type(error).__name__}: {str(error)[:300]}"
+        raise CheckpointError(f"{path} has {what} header ({why})") from None
     _check(arrays, wanted, str(path))
+    _check_finite(arrays, path)
     leaves = [jax.device_put(arrays[name].astype(np.float32)) for name in wanted]
     return Exported(agent, jax.tree.unflatten(jax.tree.structure(expected), leaves), cfg, counters)
 
@@ -153,7 +158,7 @@ def _opened(path: Path) -> tuple[dict[str, Any], list[tuple[str, dict[str, Any]]
         header = json.loads(content[8 : 8 + int.from_bytes(content[:8], "little")])
         meta = json.loads(header["__metadata__"][HEADER])
         ours, version = meta["format"] == FORMAT, meta["version"]
-    except (KeyError, TypeError, ValueError):
+    except (KeyError, TypeError, ValueError, RecursionError):
         ours, version, meta = False, 0, {}
     if not ours:
         raise CheckpointError(f"{path} is a safetensors file, but none that `dreamer export` wrote")
@@ -170,6 +175,20 @@ def _array(path: Path, name: str, entry: Mapping[str, Any]) -> np.ndarray:
         known = ", ".join(str(dtype) for dtype in DTYPES.values())
         raise CheckpointError(f"{path} holds {entry['dtype']} at '{name}', but parameters are {known}")
     return np.frombuffer(entry["data"], DTYPES[entry["dtype"]]).reshape(entry["shape"])
+
+
+def _count(value: Any) -> int:
+    if not isinstance(value, int) or not 0 <= value <= schema.LARGEST:
+        raise ValueError(f"a counter is {schema.shown(value)}")
+    return value
+
+
+def _check_finite(arrays: Mapping[str, np.ndarray], path: Path) -> None:
+    """Refuse an agent that has no numbers, whose actions would be anything."""
+    wrong = [name for name, array in arrays.items() if not np.isfinite(array).all()]
+    if wrong:
+        more = f" and {len(wrong) - 1} other parameters" if len(wrong) > 1 else ""
+        raise CheckpointError(f"{path} holds numbers that are not finite at '{wrong[0]}'{more}: export it again")
 
 
 def _config(path: Path, meta: Mapping[str, Any]) -> Config:

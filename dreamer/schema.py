@@ -9,11 +9,18 @@ import difflib
 import json
 import math
 import numbers
+import sys
 import tomllib
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import MISSING, dataclass, fields
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeGuard, TypeVar, get_args, get_origin
+
+
+LARGEST = 2**53
+"""No whole number is larger: up to here every one is a float too, as JSON and databases hold it."""
+DIGITS, LONGEST = 40, 400
+"""Of a wrong number, and of another wrong value, more characters are not shown."""
 
 
 class ConfigError(ValueError):
@@ -120,7 +127,7 @@ def build(cls: type[S], values: Mapping[str, Any], base: S | None = None, path: 
         kind, default = known[name].type, known[name].default
         if _is_section(kind):
             if not isinstance(value, Mapping):
-                raise ConfigError(f"{dotted(name)} must be a table of fields, but it is {_shown(value)}")
+                raise ConfigError(f"{dotted(name)} must be a table of fields, but it is {shown(value)}")
             inner = default if base is None else getattr(base, name)
             value = build(kind, value, None if inner is MISSING else inner, dotted(name))
         arguments[name] = value
@@ -220,14 +227,27 @@ def load_toml(cls: type[S], path: str | Path, base: S | None = None) -> S:
     Raises:
       ConfigError: naming the file, as in `build`, or if it cannot be read.
     """
+    content = read_toml(path)
     try:
-        return build(cls, tomllib.loads(Path(path).read_text("utf-8")), base)
-    except OSError as error:
-        raise ConfigError(f"{path} cannot be read: {error.strerror}") from None
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise ConfigError(f"{path} is not valid TOML: {error}") from None
+        return build(cls, content, base)
     except ConfigError as error:
         raise ConfigError(f"{path}: {error}") from None
+
+
+def read_toml(path: str | Path) -> dict[str, Any]:
+    """The tables of a TOML file, also of one that begins with a byte-order mark.
+
+    Raises:
+      ConfigError: naming the file, if it cannot be read or is something else.
+    """
+    try:
+        return tomllib.loads(Path(path).read_text("utf-8-sig"))
+    except OSError as error:
+        raise ConfigError(f"{path} cannot be read: {error.strerror}") from None
+    except RecursionError:
+        raise ConfigError(f"{path} is nested too deep to be a configuration") from None
+    except ValueError as error:  # of TOML, of UTF-8, or of a number with thousands of digits
+        raise ConfigError(f"{path} is not valid TOML: {error}") from None
 
 
 def dump_toml(cfg: Section) -> str:
@@ -265,7 +285,7 @@ def _checked(name: str, kind: Any, value: Any) -> Any:
     converted = _converted(kind, value)
     if converted is None:
         raise ConfigError(
-            f"{name} must be {_allowed(kind)}, but it is {_shown(value)}{_hint_of(kind, value)}"
+            f"{name} must be {_allowed(kind)}, but it is {shown(value)}{_hint_of(kind, value)}"
         )
     return converted
 
@@ -287,9 +307,11 @@ def _converted(kind: Any, value: Any) -> Any:
         return value if value in get_args(kind) else None
     if kind in (int, float):
         number: Any = value
-        if isinstance(value, bool) or not isinstance(value, numbers.Real) or not math.isfinite(number):
+        if isinstance(value, bool) or not isinstance(value, numbers.Real) or not is_finite(number):
             return None
-        return kind(number) if kind is float or int(number) == number else None
+        if kind is int and (int(number) != number or abs(number) > LARGEST):
+            return None
+        return kind(number)
     return value if isinstance(value, kind) else None
 
 
@@ -310,6 +332,8 @@ def _hint_of(kind: Any, value: Any) -> str:
     """The end of a message about a value that cannot be."""
     if get_origin(kind) is Annotated and isinstance(get_args(kind)[1], Arguments) and isinstance(value, str):
         return _broken(value)
+    if isinstance(value, int) and not isinstance(value, bool) and abs(value) > LARGEST:
+        return f"; no number of a configuration is above {LARGEST:,}"
     choices = get_args(kind) if get_origin(kind) is Literal else ()
     close = difflib.get_close_matches(str(value), choices, n=1)
     return f"; did you mean {close[0]}?" if close else ""
@@ -321,6 +345,10 @@ def _broken(text: str) -> str:
         Arguments.read(text)
     except json.JSONDecodeError as error:
         return f", which is no JSON: {error.msg} at character {error.pos + 1}"
+    except RecursionError:
+        return ", which is nested too deep"
+    except ValueError:
+        return ", which has a number of thousands of digits"
     return ""
 
 
@@ -347,6 +375,8 @@ def _is_section(kind: Any) -> TypeGuard[type[Section]]:
 
 
 def _number(text: str) -> Any:
+    if not text.isascii():  # Python reads digits of every script
+        return text
     for kind in (int, float):
         try:
             return kind(text)
@@ -359,5 +389,17 @@ def _plain(value: Any) -> Any:
     return list(value) if isinstance(value, tuple) else value
 
 
-def _shown(value: Any) -> str:
-    return str(value).lower() if isinstance(value, bool) else repr(_plain(value))
+def is_finite(number: Any) -> bool:
+    """Whether a number of any size is one that a float can be near."""
+    return abs(number) <= sys.float_info.max
+
+
+def shown(value: Any) -> str:
+    """A wrong value as a message has it, in one piece that fits a line."""
+    try:
+        text = str(value).lower() if isinstance(value, bool) else repr(_plain(value))
+    except ValueError:  # Python writes no number of so many digits
+        return "a number of thousands of digits"
+    if isinstance(value, int) and len(text) > DIGITS:
+        return f"a number of {len(text.lstrip('-'))} digits"
+    return text if len(text) <= LONGEST else f"{text[:LONGEST]}..."

@@ -17,6 +17,7 @@ The reward at t was received on *arriving* at t; the action at t is chosen after
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, NamedTuple, Protocol
@@ -25,6 +26,10 @@ import numpy as np
 
 LOG_PREFIX = "log/"
 """Observation keys with this prefix are for people (`log/success`); no agent sees them."""
+
+
+DTYPES = frozenset(np.dtype(code).name for code in "?bBhHiIlLqQefd")
+"""Of the arrays of a space: truth, whole numbers and floats."""
 
 
 class EnvError(Exception):
@@ -79,8 +84,24 @@ def spaces_to(spaces: Spaces) -> dict[str, dict[str, Any]]:
 
 
 def spaces_from(spaces: Mapping[str, Mapping[str, Any]]) -> dict[str, Space]:
-    """The inverse of `spaces_to`."""
-    return {k: Space(tuple(s["shape"]), s["dtype"], s["classes"]) for k, s in spaces.items()}
+    """The inverse of `spaces_to`.
+
+    Raises:
+      UnsupportedSpace: what was written is no space.
+    """
+    return {key: _space(key, s["shape"], s["dtype"], s["classes"]) for key, s in spaces.items()}
+
+
+def _space(key: str, shape: Any, dtype: Any, classes: Any) -> Space:
+    whole = lambda x: isinstance(x, int) and not isinstance(x, bool) and 0 <= x < 2**31
+    entries = isinstance(shape, list | tuple) and all(map(whole, shape)) and math.prod(shape) < 2**31
+    known = isinstance(dtype, str) and dtype in DTYPES
+    if not (entries and known and (classes is None or whole(classes))):
+        raise UnsupportedSpace(
+            f"'{key[:99]}' is written as shape {str(shape)[:99]}, dtype {str(dtype)[:99]} and classes "
+            f"{str(classes)[:99]}, which is no space: a shape is a list of whole numbers, and a dtype one of numpy"
+        )
+    return Space(tuple(shape), dtype, classes)
 
 
 class Step(NamedTuple):

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from types import ModuleType
 from typing import Any
 
+from envs import modules
 from envs.adapters import MissingExtra, UnknownTask, suggestion, versions_of
 from envs.api import FIRST_TRAINING_SEED, JaxEnv, UnsupportedSpace, VectorEnv
 
@@ -272,6 +273,9 @@ def make(
     from envs.vector import HostVector
 
     full, adapter, rest = _resolve(task, obs)
+    for wrap in wrappers:  # here, where it is known whose they are, and not first in a process of a copy
+        if isinstance(wrap, str):
+            modules.examine(wrap.partition(":")[0])
     taken = _taken(full, adapter, kwargs=kwargs, max_episode_steps=max_episode_steps, wrappers=wrappers)
     if is_on_device(task):
         from envs.device_copies import DeviceCopies

@@ -18,11 +18,14 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
+from envs import trust
 from envs.adapters import MissingExtra, UnknownTask, suggestion
 
 OURS = ("dreamer", "envs", "experiments")
 HERE = Path(__file__).resolve().parents[1]
 """The folder of our packages."""
+KNOWN = ("gymnasium", "minigrid", "ale_py", "shimmy")
+"""Packages of suites whose modules a task may name."""
 ALIAS = "working_folder"
 """The package in which a user's modules are whose names are taken."""
 
@@ -37,11 +40,9 @@ def import_module(module: str) -> ModuleType:
       UnknownTask: there is none, or importing it fails.
       MissingExtra: it needs a package that is not installed.
     """
-    if "/" in module or module.endswith(".py"):
-        dotted = module.removesuffix(".py").strip("./").replace("/", ".")
-        raise UnknownTask(f"'{module}' is a file, but a module is named with dots; did you mean {dotted}?")
+    examine(module)
     # A console script lacks the working directory on its path, where one's own module often is.
-    if os.getcwd() not in sys.path and "" not in sys.path:
+    if os.getcwd() not in sys.path and "" not in sys.path and trust.allows(os.getcwd()):
         sys.path.append(os.getcwd())
     try:
         return _imported(module)
@@ -51,6 +52,28 @@ def import_module(module: str) -> ModuleType:
         raise MissingExtra(f"the module '{module}' needs a missing package: {error}") from None
     except (Exception, SystemExit) as error:  # the module is a user's
         raise UnknownTask(f"importing the module '{module}' failed with {described(error)}") from None
+
+
+def examine(module: str) -> None:
+    """See that a module may be imported, of which no file runs before that.
+
+    Raises:
+      UnknownTask: it is not named as modules are, or it is `trust.Untrusted`.
+    """
+    if "/" in module or module.endswith(".py"):
+        dotted = module.removesuffix(".py").strip("./").replace("/", ".")
+        raise UnknownTask(f"'{module}' is a file, but a module is named with dots; did you mean {dotted}?")
+    if trust.guard() is not None:
+        trust.check(module, _files(module), (*OURS, *KNOWN))
+
+
+def _files(module: str) -> list[Path]:
+    """Those that importing it may run, as `_imported` goes about it."""
+    here = os.getcwd()
+    places = [entry or here for entry in sys.path]
+    files, whole = trust.files_of(module, [*places, here]) if not is_taken(module) else ([], False)
+    place = None if whole else _place(module)
+    return files if place is None else files + trust.files_of(module, [place])[0]
 
 
 def attribute(name: str) -> Callable[..., Any]:

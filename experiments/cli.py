@@ -17,12 +17,15 @@ from typing import Annotated, Any
 from dreamer import schema
 from dreamer.config import Config
 from dreamer.schema import ConfigError
+from envs import trust
 from experiments import machine, presets
 from experiments.commands import COMMANDS, check_known
 from experiments.presets.sizes import SIZES
 
 STOPPED, MISTAKE, INTERRUPTED = 1, 2, 130
 """Exit codes: a run ended before its time, the command cannot be, somebody pressed Ctrl-C."""
+LONGEST = 2000
+"""Characters of a message."""
 NEEDED = {
     "RUN": ("the folder of a run", "runs/quickstart-seed0"),
     "SPEC.toml": ("a file that says what to try", "sweep.toml"),
@@ -72,7 +75,8 @@ def _run(words: list[str]) -> int:
         raise ConfigError(f"dreamer {name} needs {what}, as in dreamer {name} {example}")
     options = schema.replace_paths(command.options(), {k: v for k, v in values.items() if k in kinds})
     alone = json_alone() if getattr(options, "json", False) else contextlib.nullcontext()
-    with alone:
+    trusted = getattr(options, "trust", False)
+    with alone, trust.guarding(rest, trusted=trusted):
         return command.call(positional, options, {k: v for k, v in values.items() if k not in kinds})
 
 
@@ -219,6 +223,8 @@ def _exit_code(error: Exception) -> int | None:
 
 def _fail(sentence: str, code: int, words: Sequence[str]) -> int:
     sentence = " ".join(sentence.split())
+    if len(sentence) > LONGEST:  # it repeats what was written, and ends with what would be right
+        sentence = f"{sentence[: LONGEST // 2]} ... {sentence[-LONGEST // 2 :]}"
     print(f"dreamer: {sentence}", file=sys.stderr)
     if "--json" in words:
         print(json.dumps({"error": sentence}))

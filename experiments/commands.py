@@ -39,6 +39,8 @@ class TrainOptions(Section):
     """Train an agent for every combination of these numbers, as in lr=1e-4,3e-4 seeds=4."""
     force: tuple[str, ...] = ()
     """Fields in which a resumed run may differ from what it was."""
+    trust: bool = False
+    """Run code that lies in the folder of a run or a sweep, where its files ask for it."""
     json: bool = False
     """Print one JSON object at the end, and nothing else on standard output."""
 
@@ -59,6 +61,8 @@ class EvalOptions(Section):
     """Longer episodes are cut there; 0 as the run has it (eval.max_steps)."""
     out: str = ""
     """File that gets a line of JSON for every episode; empty for none."""
+    trust: bool = False
+    """Run code that lies in the folder of a run or a sweep, where its files ask for it."""
     json: bool = False
     """Print one JSON object, and nothing else on standard output."""
 
@@ -75,6 +79,8 @@ class ExportOptions(Section):
     """Of the stored parameters; those of 16 bits make half the file, and round."""
     force: bool = False
     """Replace a file that is there."""
+    trust: bool = False
+    """Run code that lies in the folder of a run or a sweep, where its files ask for it."""
     json: bool = False
     """Print one JSON object, and nothing else on standard output."""
 
@@ -91,6 +97,8 @@ class ReportOptions(Section):
     """Serve the page on this machine and make it anew whenever the run saves."""
     port: Port = 8420
     """Where, with --watch."""
+    trust: bool = False
+    """Run code that lies in the folder of a run or a sweep, where its files ask for it."""
     json: bool = False
     """Print one JSON object, and nothing else on standard output."""
 
@@ -103,6 +111,8 @@ class PlayOptions(Section):
     """Seed of the first episode."""
     port: Port = 8421
     """Where the page is served; 0 takes any free port."""
+    trust: bool = False
+    """Run code that lies in the folder of a run or a sweep, where its files ask for it."""
 
 
 @dataclass(frozen=True)
@@ -141,6 +151,8 @@ class BenchOptions(Section):
     """Measure this task alone instead, with random actions."""
     copies: tuple[Count, ...] = (1, 16, 1024)
     """With --task: numbers of copies that are stepped together."""
+    trust: bool = False
+    """Run code that lies in the folder of a run or a sweep, where its files ask for it."""
     json: bool = False
     """Print one JSON object, and nothing else on standard output."""
 
@@ -153,6 +165,8 @@ class EnvsOptions(Section):
     """Play this task, as suite:name, and say which promises it keeps; exit code 1 if it breaks one."""
     env: EnvConfig = EnvConfig()
     """How it is made."""
+    trust: bool = False
+    """Run code that lies in the folder of a run or a sweep, where its files ask for it."""
     json: bool = False
     """Print one JSON object, and nothing else on standard output."""
 
@@ -165,6 +179,8 @@ class DoctorOptions(Section):
     """Also say how training on this task would run."""
     env: EnvConfig = EnvConfig()
     """How it is made."""
+    trust: bool = False
+    """Run code that lies in the folder of a run or a sweep, where its files ask for it."""
     json: bool = False
     """Print one JSON object, and nothing else on standard output."""
 
@@ -311,10 +327,24 @@ def resolve(preset: str, options: TrainOptions, changes: Mapping[str, Any]) -> P
     folder = Path(options.run) if options.run else default_folder(_over(base, options, changes), base)
     stored = folder / "config.toml"
     resumes = stored.is_file()
+    if options.run and not resumes and not (preset or options.config or "task" in changes):
+        raise _no_run(folder)
     if resumes:
         found = config.load_toml(stored)
         base = found if preset in ("", found.preset) else base
     return Plan(_over(base, options, changes), folder, resumes)
+
+
+def _no_run(folder: Path) -> ConfigError:
+    """What to say about a folder to go on with that holds no run."""
+    places = {place.parent for near in (folder.parent, Path("runs")) for place in near.glob("*/config.toml")}
+    likeness = lambda run: difflib.SequenceMatcher(None, run.name, folder.name).ratio()
+    close = max(sorted(places), key=likeness, default=None)
+    hint = "" if close is None else f"did you mean {close}? "
+    return ConfigError(
+        f"there is no run {folder} to go on with; {hint}A new one says what it learns, as in "
+        f"dreamer train quickstart --run {folder}"
+    )
 
 
 def _population(options: TrainOptions) -> dict[str, Any]:

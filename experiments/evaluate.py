@@ -18,7 +18,7 @@ from dreamer.logger import read_rows
 from dreamer.schema import ConfigError
 from envs.api import FIRST_TRAINING_SEED, Policy, Step, VectorEnv
 from envs.rollout import IDLE, LONGEST, Episode, OnStep, rollout
-from experiments import machine, statistics, surroundings
+from experiments import machine, memory, statistics, surroundings
 from experiments.agreement import agree, spaces
 
 HOST_COPIES, DEVICE_COPIES = 16, 256
@@ -250,6 +250,7 @@ def evaluate(
     cfg = player.config
     assert cfg is not None
     num_envs = num_envs or (DEVICE_COPIES if envs.is_on_device(cfg.task) else HOST_COPIES)
+    memory.check_copies(min(num_envs, episodes), cfg.env.parallel, "--num-envs")
     with contextlib.ExitStack() as stack:
         file = stack.enter_context(_opened(out)) if out else None
         env = envs.make(cfg.task, min(num_envs, episodes), parallel=cfg.env.parallel, **cfg.env.world)

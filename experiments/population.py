@@ -166,7 +166,7 @@ class PopulationRun(Run):
             for episode in turn.episodes:
                 logger.episode(episode_row(episode))
                 self.logger.episode({**episode_row(episode), "member": i})
-                self._tells_success |= episode.success is not None
+                self._heed(episode)
 
     def _metrics(self, pending: list[list[Turn]]) -> None:
         """A row for every member, and their mean for all together."""

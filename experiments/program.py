@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import envs
 from dreamer import schema
 from dreamer.config import HYPER, Config
+from experiments import memory
 
 if TYPE_CHECKING:
     from dreamer.agent import Params
@@ -32,6 +33,7 @@ def opened(cfg: Config, seats: int = 1) -> Iterator[Program]:
     Raises:
       ConfigError: the task cannot be trained that way.
     """
+    memory.check(cfg, on_device=envs.is_on_device(cfg.task))
     with _world(cfg) as env:
         program = Program(cfg, env, seats)
         try:

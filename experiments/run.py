@@ -121,6 +121,8 @@ class Run:
         """{member: how far it was when it reached `until`}; a run of one agent is member 0."""
         rows = read_rows(folder / "episodes.jsonl") if resume else []
         self._tells_success = any(row.get("success") is not None for row in rows)
+        self._is_beyond = False
+        """Whether a return was larger than any number that can be predicted."""
         self.saved_at = progress.env_steps if resume else -1
         self._cpu_clock, self._cpu_before = cpu_clock, progress.cpu_seconds
         self._begin()
@@ -298,10 +300,23 @@ class Run:
         self.logger.tick(progress.env_steps, progress.updates, turn.running_since)
         for episode in turn.episodes:
             self.logger.episode(episode_row(episode))
-            self._tells_success |= episode.success is not None
+            self._heed(episode)
         self._pending += turn.metrics
         if self._pending and self._log_due():
             self._log()
+
+    def _heed(self, episode: Finished) -> None:
+        """Note what an episode says about its task: whether it tells success, and once if it pays too much."""
+        from dreamer.ops.dists import REACH
+
+        self._tells_success |= episode.success is not None
+        most = math.expm1(REACH)
+        if abs(episode.return_) > most and not self._is_beyond:
+            self._is_beyond = True
+            self._notice(
+                f"an episode had the return {episode.return_:.4g}, but rewards and values are learned only up to "
+                f"{most:,.0f}: what lies beyond counts as that, so divide the rewards (env.wrappers)"
+            )
 
     def _log(self) -> None:
         """A row of metrics of all updates since the last one."""

@@ -68,7 +68,7 @@ def test_ones_own_prices_come_first(tmp_path):
 @pytest.mark.parametrize(
     ("text", "wrong"),
     [
-        ("not toml", "is not TOML"),
+        ("not toml", "is not valid TOML"),
         ('date = "2030-01-02"', "needs date"),
         ("[models]", "needs date"),
         ('date = "2030-01-02"\n[models]\nm = { input = 1 }', "must be like"),

@@ -87,6 +87,10 @@ def categorical_entropy(logp: Array) -> Array:
     return -(jnp.exp(logp) * logp).sum(-1)
 
 
+REACH = 20.0
+"""Up to which symlog bins reach: they stand for numbers up to symexp(20) = 485,165,194."""
+
+
 def symexp_bins(num_bins: int) -> Array:
     """Exponentially spaced values for `twohot`, exactly symmetric around zero.
 
@@ -94,7 +98,7 @@ def symexp_bins(num_bins: int) -> Array:
     zero, an even number has it twice.
     """
     odd = num_bins % 2
-    half = symexp(jnp.linspace(-20.0, 0.0, num_bins // 2 + odd, dtype=jnp.float32))
+    half = symexp(jnp.linspace(-REACH, 0.0, num_bins // 2 + odd, dtype=jnp.float32))
     return jnp.concatenate([half, -half[: num_bins // 2][::-1]])
 
 

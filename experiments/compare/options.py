@@ -67,6 +67,8 @@ class CompareOptions(Section):
     """Of this machine while it plays and trains, for an estimate of energy; 0: none."""
     usd_per_hour: Amount = 0.0
     """Price of this machine, for what training costs; 0: not computed."""
+    trust: bool = False
+    """Run code that lies in the folder of a run or a sweep, where its files ask for it."""
     json: bool = False
     """Print the results as one JSON object, and nothing else on standard output."""
 

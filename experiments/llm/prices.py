@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import re
-import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from dreamer.schema import ConfigError
+from dreamer.schema import ConfigError, read_toml
 from experiments.llm.wire import Usage
 
 TABLE = Path(__file__).with_name("prices.toml")
@@ -71,11 +70,9 @@ def load(own: Path | None = None) -> dict[str, Price]:
 
 def _read(path: Path) -> dict[str, Price]:
     try:
-        table = tomllib.loads(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise ConfigError(f"prices {path} cannot be read: {error.strerror}") from None
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise ConfigError(f"prices {path} is not TOML: {error}") from None
+        table = read_toml(path)
+    except ConfigError as error:
+        raise ConfigError(f"prices {error}") from None
     date, models = table.get("date"), table.get("models")
     if date is None or not isinstance(models, dict):
         raise ConfigError(f'prices {path} needs date = "YYYY-MM-DD" and a table [models]')

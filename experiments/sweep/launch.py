@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import importlib
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -20,6 +21,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from dreamer.schema import ConfigError
+from envs import trust
 from experiments import machine
 from experiments.run import TrainingStopped
 from experiments.sweep.crew import tail
@@ -51,6 +53,8 @@ Start = Callable[[int], Worker]
 def command(folder: Path, url: str) -> list[str]:
     """What starts a worker."""
     words = ["sweep", "worker", "--storage", url, "--out", str(folder.absolute())]
+    standing = trust.guard()  # a job of another system does not see our environment
+    words += ["--trust"] if standing is not None and standing.trusted else []
     return machine.command("experiments.cli", *words)
 
 
@@ -171,7 +175,7 @@ def _pair(entry: str) -> tuple[str, Any]:
     name, equals, value = entry.partition("=")
     if not equals or not name.isidentifier():
         raise ConfigError(f"slurm needs entries like timeout_min=240, but one is '{entry}'")
-    return name, int(value) if value.lstrip("-").isdigit() else value
+    return name, int(value) if re.fullmatch(r"-?[0-9]{1,18}", value) else value
 
 
 class _Task:

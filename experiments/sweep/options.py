@@ -23,6 +23,8 @@ class SweepOptions(Section):
     """Parameters of the job, with submitit, as timeout_min=240 slurm_partition=gpu gpus_per_node=1."""
     dry_run: bool = False
     """Only list what would be tried, and estimate what it costs from a short run."""
+    trust: bool = False
+    """Run code that lies in the folder of a run or a sweep, where its files ask for it."""
     json: bool = False
     """Print one JSON object at the end, and nothing else on standard output."""
 
@@ -35,6 +37,8 @@ class WorkerOptions(Section):
     """Where the sweep is stored (default: as its folder says)."""
     out: str = ""
     """Folder of the sweep, which all workers share."""
+    trust: bool = False
+    """Run code that lies in the folder of a run or a sweep, where its files ask for it."""
 
 
 @dataclass(frozen=True)
@@ -47,5 +51,7 @@ class SweepReportOptions(Section):
     """Train so many of the best trials anew, on seeds that nobody chose them by; 0 shows what there is."""
     seeds: Natural = 0
     """Fresh seeds of each of them; 0 as many as the sweep has."""
+    trust: bool = False
+    """Run code that lies in the folder of a run or a sweep, where its files ask for it."""
     json: bool = False
     """Print one JSON object, and nothing else on standard output."""

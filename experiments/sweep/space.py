@@ -6,7 +6,6 @@ depends on nothing but the seed of the sweep and the trial's number.
 
 from __future__ import annotations
 
-import itertools
 import json
 import math
 from collections.abc import Mapping
@@ -15,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
-from dreamer.schema import ConfigError
+from dreamer.schema import LARGEST, ConfigError, is_finite, shown
 
 if TYPE_CHECKING:
     from optuna.distributions import BaseDistribution
@@ -40,17 +39,21 @@ class Dimension:
     def _typed(self, value: float) -> float | int:
         return int(value) if self.kind == "int" else value
 
-    def all(self) -> tuple[Any, ...] | None:
-        """Every value, where they can be counted."""
+    @property
+    def count(self) -> int | None:
+        """How many values there are, None where they cannot be counted; a range is never listed."""
         if self.kind == "int":
-            return tuple(range(int(self.low), int(self.high) + 1))
-        return self.choices or None
+            return int(self.high) - int(self.low) + 1
+        return len(self.choices) or None
+
+    def nth(self, index: int) -> Any:
+        """A value by its place, where they can be counted."""
+        return int(self.low) + index if self.kind == "int" else self.choices[index]
 
     def at(self, unit: float) -> Any:
         """The value at a place in [0, 1)."""
-        countable = self.all()
-        if countable is not None:
-            return countable[int(unit * len(countable))]
+        if self.count is not None:
+            return self.nth(min(int(unit * self.count), self.count - 1))
         if self.kind == "log":
             value = math.exp(math.log(self.low) + unit * (math.log(self.high) - math.log(self.low)))
         else:
@@ -59,11 +62,10 @@ class Dimension:
 
     def holds(self, value: Any) -> bool:
         """Whether it is one of the values."""
-        countable = self.all()
-        if countable is not None:
-            return value in countable
+        if self.choices:
+            return value in self.choices
         number = isinstance(value, int | float) and not isinstance(value, bool)
-        return number and self.low <= value <= self.high
+        return number and self.low <= value <= self.high and (self.kind != "int" or value == int(value))
 
     def varied(self, value: Any, chance: np.random.Generator) -> Any:
         """A value near another one: a fifth less or a quarter more; of choices a neighbour."""
@@ -113,27 +115,29 @@ def dimension(path: str, table: Mapping[str, Any]) -> Dimension:
     if len(table) != 1 or next(iter(table)) not in KINDS:
         raise ConfigError(
             f"space.{path} must be one of {{log = [low, high]}}, {{uniform = [low, high]}}, "
-            f"{{int = [low, high]}} and {{choice = [...]}}, but it is {dict(table)}"
+            f"{{int = [low, high]}} and {{choice = [...]}}, but it is {shown(dict(table))}"
         )
     entry: Any = next(iter(table.items()))
     kind, values = entry
     if kind == "choice":
         if not isinstance(values, list) or not values:
-            raise ConfigError(f"space.{path}: choice must be a list of values, but it is {values!r}")
+            raise ConfigError(f"space.{path}: choice must be a list of values, but it is {shown(values)}")
         double = next((x for i, x in enumerate(values) if x in values[:i]), None)
         if double is not None:
-            raise ConfigError(f"space.{path}: choice has {double!r} twice; once is enough")
+            raise ConfigError(f"space.{path}: choice has {shown(double)} twice; once is enough")
         return Dimension("choice", choices=tuple(values))
-    numbers = isinstance(values, list) and [type(x) in (int, float) and math.isfinite(x) for x in values]
+    numbers = isinstance(values, list) and [type(x) in (int, float) and is_finite(x) for x in values]
     if numbers != [True, True] or not values[0] < values[1]:
         raise ConfigError(
-            f"space.{path}: {kind} must be [low, high] with low below high, but it is {values!r}"
+            f"space.{path}: {kind} must be [low, high] with low below high, but it is {shown(values)}"
         )
     low, high = values
     if kind == "log" and low <= 0:
-        raise ConfigError(f"space.{path}: log needs numbers above 0, but it begins at {low}")
-    if kind == "int" and (low != int(low) or high != int(high)):
-        raise ConfigError(f"space.{path}: int needs whole numbers, but it is {values!r}")
+        raise ConfigError(f"space.{path}: log needs numbers above 0, but it begins at {shown(low)}")
+    if kind == "int" and any(x != int(x) or abs(x) > LARGEST for x in values):
+        raise ConfigError(
+            f"space.{path}: int needs whole numbers of at most {LARGEST}, but it is {shown(values)}"
+        )
     return Dimension(kind, float(low), float(high))
 
 
@@ -143,14 +147,18 @@ Space = Mapping[str, Dimension]
 
 def size(space: Space) -> int | None:
     """How many points a grid over it has; None where a dimension cannot be counted."""
-    counts = [d.all() for d in space.values()]
-    return None if None in counts else math.prod(len(c) for c in counts if c is not None)
+    counts = [d.count for d in space.values()]
+    return None if None in counts else math.prod(c for c in counts if c is not None)
 
 
 def grid_point(space: Space, number: int) -> dict[str, Any]:
     """The point of a grid by its number; the last dimension changes fastest."""
-    columns = [d.all() or () for d in space.values()]
-    return dict(zip(space, next(itertools.islice(itertools.product(*columns), number, None)), strict=True))
+    point: dict[str, Any] = {}
+    for path, d in reversed(space.items()):
+        assert d.count is not None, "a grid has only dimensions that can be counted"
+        number, index = divmod(number, d.count)
+        point[path] = d.nth(index)
+    return {path: point[path] for path in space}
 
 
 def random_point(space: Space, seed: int, number: int) -> dict[str, Any]:

@@ -15,7 +15,6 @@ Fields are named by dotted path, as on the command line.
 """
 
 import dataclasses
-import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -125,12 +124,9 @@ def load(path: Path) -> Spec:
     Raises:
       ConfigError: naming the file and what is wrong with it.
     """
+    content = schema.read_toml(path)
     try:
-        return read(tomllib.loads(path.read_text("utf-8")))
-    except OSError as error:
-        raise ConfigError(f"{path} cannot be read: {error.strerror}") from None
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise ConfigError(f"{path} is not valid TOML: {error}") from None
+        return read(content)
     except (ConfigError, envs.UnknownTask) as error:
         raise ConfigError(f"{path}: {error}") from None
 
@@ -280,7 +276,7 @@ def _trials(sweep: SweepConfig, space: Mapping[str, Dimension], queue: Any) -> i
         return sweep.trials
     points = spaces.size(space)
     if points is None:
-        path = next(path for path, d in space.items() if d.all() is None)
+        path = next(path for path, d in space.items() if d.count is None)
         raise ConfigError(f"a grid needs values that can be counted: make space.{path} a choice")
     points += len(queue)
     if sweep.trials > points:

@@ -13,13 +13,18 @@ takes it.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import math
 import secrets
+import shutil
+import sqlite3
+import tempfile
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
+from urllib.parse import quote
 
 from dreamer.schema import ConfigError
 from experiments.session import write_atomically
@@ -29,6 +34,8 @@ from experiments.sweep.spec import Spec
 DEATHS = 10
 """A trial whose worker died so often is failed: it takes its worker with it."""
 SPEC, WHERE, LOCK = "sweep.toml", "storage.json", "lock"
+FILES = ("sqlite", "journal")
+"""Kinds of storage that are a file."""
 FINISHED, PRUNED, FAILED, RUNNING, WAITING = "finished", "pruned", "failed", "running", "waiting"
 ENDED = (FINISHED, PRUNED, FAILED)
 
@@ -86,8 +93,12 @@ class Counts(NamedTuple):
 class Study:
     """A sweep: its folder, which all workers share, and its storage."""
 
-    def __init__(self, folder: Path, url: str = ""):
+    def __init__(self, folder: Path, url: str = "", *, reading: bool = False):
         """Open what `prepare` made.
+
+        Args:
+          url: where the sweep is stored; empty for what the folder says.
+          reading: open a copy, as the database that somebody's folder names is not ours to write to.
 
         Raises:
           ConfigError: there is no sweep in the folder, or its storage cannot be reached.
@@ -97,26 +108,46 @@ class Study:
             raise ConfigError(
                 f"{folder} holds no sweep: start one with dreamer sweep SPEC.toml --out {folder}"
             )
-        stored = json.loads(where.read_text())
+        stored = _stored(where)
         self.folder = folder
-        self.url = url or stored["url"]
+        self.url = url or resolved(folder, stored["url"])
         self._text = ""
+        self._copies = contextlib.ExitStack()
         self._refresh()
         self._claiming = folder / LOCK
-        optuna = _optuna()
         with lock.held(self._claiming):
-            self._storage = _open_storage(self.url)
-            self._study = optuna.create_study(
-                storage=self._storage,
-                study_name=stored["name"],
-                direction=self.spec.sweep.direction,
-                pruner=_pruner(self.spec),
-                load_if_exists=True,
-            )
+            if reading:
+                self._storage, self._study = self._read(stored["name"], is_given=bool(url))
+            else:
+                self._storage = _open_storage(self.url)
+                self._study = _optuna().create_study(
+                    storage=self._storage,
+                    study_name=stored["name"],
+                    direction=self.spec.sweep.direction,
+                    pruner=_pruner(self.spec),
+                    load_if_exists=True,
+                )
         self._id = self._storage.get_study_id_from_name(stored["name"])
+
+    def _read(self, name: str, *, is_given: bool) -> tuple[Any, Any]:
+        """Storage and study for one who only looks."""
+        file = _file_of(self.url)
+        if file is None and not is_given:
+            raise ConfigError(
+                f"{self.folder} says that it is stored at {without_password(self.url)}: if that is yours, "
+                "name it with --storage"
+            )
+        url = self.url if file is None else _copied(self.url, file, self._copies)
+        storage = _open_storage(url)
+        try:
+            study = _optuna().load_study(study_name=name, storage=storage, pruner=_pruner(self.spec))
+        except KeyError:
+            raise ConfigError(f"{without_password(self.url)} does not hold the sweep of {self.folder}") from None
+        return storage, study
 
     def close(self) -> None:
         """Let go of the storage's connections."""
+        self._copies.close()
         self._study = None
         if hasattr(self._storage, "remove_session"):
             self._storage.remove_session()
@@ -326,15 +357,14 @@ def prepare(path: Path, folder: Path, url: str, *, shared: bool) -> Study:
     with lock.held(folder / LOCK):
         if where.is_file() and (folder / SPEC).is_file():
             spec.check_same(spec.load(folder / SPEC), new, folder)
-            stored = json.loads(where.read_text())["url"]
+            stored = resolved(folder, _stored(where)["url"])
             shown = without_password(url)
             if url and shown != stored:
                 raise ConfigError(f"{folder} is stored at {stored}, not at {shown}: choose another --out")
         else:
-            inside = folder.absolute() / "sweep"
-            url = url or (f"journal:///{inside}.journal" if shared else f"sqlite:///{inside}.db")
+            inside = "journal:///sweep.journal" if shared else "sqlite:///sweep.db"
             name = f"sweep-{secrets.token_hex(6)}"
-            write_atomically(where, json.dumps({"url": without_password(url), "name": name}) + "\n")
+            write_atomically(where, json.dumps({"url": without_password(url) or inside, "name": name}) + "\n")
         write_atomically(folder / SPEC, path.read_text("utf-8"))
     return Study(folder, url)
 
@@ -342,7 +372,53 @@ def prepare(path: Path, folder: Path, url: str, *, shared: bool) -> Study:
 def absolute(url: str) -> str:
     """The address of a file wherever it is read: `sqlite:///FILE` is relative to where one stands."""
     scheme, slashes, rest = url.partition(":///")
-    return f"{scheme}{slashes}{Path(rest).absolute()}" if scheme in ("sqlite", "journal") and rest else url
+    return f"{scheme}{slashes}{Path(rest).absolute()}" if scheme in FILES and rest else url
+
+
+def resolved(folder: Path, url: str) -> str:
+    """The address that the folder of a sweep names, wherever the folder is now: its own file is inside it."""
+    file = _file_of(url)
+    if file is None:
+        return url
+    own = folder.absolute() / file.name
+    place = own if own.is_file() or not file.is_absolute() else file
+    return f"{url.partition(':///')[0]}:///{place}"
+
+
+def _file_of(url: str) -> Path | None:
+    """The file that an address names, None for a server."""
+    scheme, slashes, rest = url.partition(":///")
+    return Path(rest) if slashes and scheme in FILES else None
+
+
+def _copied(url: str, file: Path, copies: contextlib.ExitStack) -> str:
+    """The address of a copy of what is stored in a file, which is gone when `copies` is closed."""
+    if not file.is_file():
+        raise ConfigError(f"{file} is missing, where the sweep is stored: name the file with --storage")
+    place = Path(copies.enter_context(tempfile.TemporaryDirectory(prefix="dreamer-sweep-"))) / file.name
+    scheme = url.partition(":///")[0]
+    try:
+        if scheme == "sqlite":
+            readable = f"file:{quote(str(file.absolute()))}?mode=ro"
+            with (
+                contextlib.closing(sqlite3.connect(readable, uri=True, timeout=120)) as source,
+                contextlib.closing(sqlite3.connect(place)) as target,
+            ):
+                source.backup(target)
+        else:
+            shutil.copyfile(file, place)
+    except (sqlite3.Error, OSError) as error:
+        raise ConfigError(f"{file} cannot be read: {error}") from None
+    return f"{scheme}:///{place}"
+
+
+def _stored(where: Path) -> dict[str, str]:
+    """Name and address of the storage, as the folder of a sweep says."""
+    try:
+        found = json.loads(where.read_text("utf-8"))
+        return {key: str(found[key]) for key in ("url", "name")}
+    except (ValueError, KeyError, TypeError, RecursionError) as error:
+        raise ConfigError(f"{where} does not say where the sweep is stored: {error}") from None
 
 
 def without_password(url: str) -> str:
@@ -377,7 +453,7 @@ def _open_storage(url: str) -> Any:
             f"{scheme} needs its driver: pip install 'psycopg[binary]', and postgresql+psycopg://HOST/NAME"
         ) from None
     except Exception as error:
-        cause = str(error.__cause__ or error).strip().splitlines()[0]
+        cause = (str(error.__cause__ or error).strip().splitlines() or [type(error).__name__])[0]
         raise ConfigError(f"{without_password(url)} cannot be opened: {cause}") from None
     raise ConfigError(
         f"{without_password(url)} is no storage; use sqlite:///FILE, journal:///FILE or postgresql://HOST/NAME"

@@ -132,7 +132,7 @@ def report(folder: Path, options: SweepReportOptions, *, trainer: Trainer | None
     """
     from experiments.sweep import fresh, page
 
-    made = Study(folder, options.storage)
+    made = Study(folder, options.storage, reading=True)
     say = lambda text: print(text, file=sys.stderr)
     try:
         answer.write(made)
