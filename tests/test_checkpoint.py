@@ -55,7 +55,7 @@ def notices():
 
 @pytest.fixture
 def store(tmp_path, notices):
-    return CheckpointStore(tmp_path / "checkpoints", notice=notices.append)
+    return CheckpointStore(tmp_path / "checkpoints", notice=notices.append, owner=True)
 
 
 def saved(store, *steps, **kwargs):
