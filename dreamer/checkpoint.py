@@ -263,8 +263,8 @@ class CheckpointStore:
         if learner := self._learner(step):
             number, why = learner
             return CheckpointError(
-                f"of checkpoint {number} in {self.folder} the learner is whole but the replay is not ({why}): "
-                "go on without the replay (dreamer train --without-replay), or restore that file"
+                f"of checkpoint {number} in {self.folder} the learner is whole but the replay is not "
+                f"({why}): go on without the replay (dreamer train --without-replay), or restore that file"
             )
         if step is not None:
             is_damaged = any(isinstance(error, _Damaged) for error in faults.values())
@@ -445,8 +445,8 @@ def check_name(folder: Path) -> None:
     else:
         return
     raise CheckpointError(
-        f"{folder} cannot hold checkpoints: Orbax cannot read them back from a folder with {what} in its name; "
-        "choose another name"
+        f"{folder} cannot hold checkpoints: Orbax cannot read them back from a folder with {what} in its "
+        "name; choose another name"
     )
 
 

@@ -221,7 +221,7 @@ def load_toml(cls: type[S], path: str | Path, base: S | None = None) -> S:
       ConfigError: naming the file, as in `build`, or if it cannot be read.
     """
     try:
-        return build(cls, tomllib.loads(Path(path).read_text("utf-8")), base)
+        return build(cls, tomllib.loads(Path(path).read_text("utf-8-sig")), base)
     except OSError as error:
         raise ConfigError(f"{path} cannot be read: {error.strerror}") from None
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:

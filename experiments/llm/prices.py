@@ -71,7 +71,7 @@ def load(own: Path | None = None) -> dict[str, Price]:
 
 def _read(path: Path) -> dict[str, Price]:
     try:
-        table = tomllib.loads(path.read_text(encoding="utf-8"))
+        table = tomllib.loads(path.read_text(encoding="utf-8-sig"))
     except OSError as error:
         raise ConfigError(f"prices {path} cannot be read: {error.strerror}") from None
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:

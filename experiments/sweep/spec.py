@@ -126,7 +126,7 @@ def load(path: Path) -> Spec:
       ConfigError: naming the file and what is wrong with it.
     """
     try:
-        return read(tomllib.loads(path.read_text("utf-8")))
+        return read(tomllib.loads(path.read_text("utf-8-sig")))
     except OSError as error:
         raise ConfigError(f"{path} cannot be read: {error.strerror}") from None
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
