@@ -221,7 +221,7 @@ class Logger:
         self._marks.clear()
         self._forget()
         for row in read_rows(self._episodes.path, "env_steps"):
-            self._remember({k: v for k, v in row.items() if _is_number(v) or isinstance(v, str)})
+            self._remember({k: v for k, v in row.items() if _is_number(v) or k == "kind"})
 
     def status(self) -> Status:
         """How the run stands."""

@@ -55,8 +55,8 @@ def train(
       without_replay: go on with the learner alone, and fill the replay anew.
 
     Raises:
-      ConfigError: the folder holds a run of another configuration or one that cannot go on, somebody trains in
-        it, or the task cannot be trained that way.
+      ConfigError: the folder holds a run of another configuration or one that cannot go on, somebody trains
+        in it, or the task cannot be trained that way.
       TrainingStopped: the environment failed or a loss became NaN; what was saved is safe.
     """
     machine.prepare()
@@ -221,7 +221,8 @@ class Run:
         """Raises a ConfigError if it was to go without the replay, which here is part of the checkpoint."""
         if self._without_replay:
             raise schema.ConfigError(
-                f"--without-replay is for tasks of the host: {self.cfg.task} has its replay in the checkpoint itself"
+                f"--without-replay is for tasks of the host, but {self.cfg.task} is compiled in: its replay "
+                "is part of the checkpoint"
             )
 
     def _load(self, like: Any) -> tuple[int, Any, dict[str, Any]]:
@@ -362,7 +363,7 @@ class Run:
         )
 
     def _save_first(self) -> None:
-        """Save before the first row about an update, so that a log of updates means there was a checkpoint."""
+        """Save before the first row about an update: a log of updates means that there was a checkpoint."""
         if self._is_first_due and self.loop.progress.updates:
             self._is_first_due = False
             self.save()
@@ -536,7 +537,7 @@ class Run:
 
     def _verdict(self, evaluation: dict[str, Any]) -> str:
         """Whether it is solved or learned nothing, and what to try then."""
-        episodes = read_rows(self.folder / "episodes.jsonl")
+        episodes = read_rows(self.folder / "episodes.jsonl", "env_steps", "return")
         return verdict(
             self.cfg,
             run=str(self.folder),

@@ -81,8 +81,8 @@ def check_folder(folder: Path, cfg: Config, force: tuple[str, ...]) -> bool:
     """See that a folder can hold this run, without writing anything; True if it is a resume.
 
     Raises:
-      ConfigError: the folder is something else, the configuration changed in what must not change, or there is
-        a history and no checkpoint to go on from.
+      ConfigError: the folder is something else, the configuration changed in what must not change, or there
+        is a history and no checkpoint to go on from.
       CheckpointError: no checkpoint can be kept in a folder of that name.
     """
     if not (folder / CONFIG).is_file():
@@ -192,9 +192,9 @@ def check_length(cfg: Config) -> None:
     needed = (loop.batch_length + 1) * loop.num_envs
     if needed > cfg.steps:
         raise ConfigError(
-            f"loop.batch_length is {loop.batch_length}, which with {loop.num_envs} environments takes {needed} "
-            f"steps before anything can be learned, but the run has {cfg.steps} steps: take shorter sequences "
-            "or more steps"
+            f"loop.batch_length is {loop.batch_length}, which with {loop.num_envs} environments takes "
+            f"{needed} steps before anything can be learned, but the run has {cfg.steps} steps: take shorter "
+            "sequences or more steps"
         )
 
 
@@ -210,8 +210,8 @@ def _check_changes(
     never = [change for change in fixed if begun and change[0].startswith(NEVER_CHANGE)]
     if never:
         raise ConfigError(
-            f"{folder} was trained with another configuration: {_listed(never)}. What was learned does not fit "
-            "that: train it as another run, with another --run."
+            f"{folder} was trained with another configuration: {_listed(never)}. What was learned does not "
+            "fit that: train it as another run, with another --run."
         )
     fixed = [change for change in fixed if change[0] not in force]
     if fixed:

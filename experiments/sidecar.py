@@ -10,7 +10,7 @@ from typing import Any
 
 
 def read(path: Path) -> dict[str, Any]:
-    """What a file says; empty where there is none, or (with a line on standard error) none that can be read."""
+    """What a file says; empty where there is none, or (said on standard error) none that can be read."""
     found = _read(path)
     if found is None:
         print(f"{path} is damaged and not read (no JSON object)", file=sys.stderr)

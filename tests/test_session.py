@@ -13,7 +13,7 @@ from dreamer.config import Config
 from dreamer.schema import ConfigError
 from experiments import session
 
-CFG = Config(task="probe:chosen", steps=100)
+CFG = Config(task="probe:chosen", steps=2000)
 
 
 def test_a_new_folder_is_made_and_reopened(tmp_path):
@@ -41,7 +41,7 @@ def test_steps_evaluation_logs_and_checkpoints_may_change(tmp_path):
     session.open_folder(tmp_path, CFG, ())
     free = dataclasses.replace(
         CFG,
-        steps=200,
+        steps=3000,
         eval=dataclasses.replace(CFG.eval, episodes=7),
         log=dataclasses.replace(CFG.log, every=1.0),
         checkpoint=dataclasses.replace(CFG.checkpoint, every=9.0),

@@ -160,7 +160,8 @@ class Told:
     def curve(self, key: str) -> tuple[list[float], list[float]]:
         """Environment steps and a metric, or the running mean of `return` and `success` over episodes."""
         if key in ("return", "success"):
-            return smooth([(e["env_steps"], float(e[key])) for e in self.episodes if _is_number(e.get(key))])
+            rows = [e for e in self.episodes if isinstance(e.get(key), int | float)]
+            return smooth([(e["env_steps"], float(e[key])) for e in rows])
         rows = [(row["env_steps"], row[key]) for row in self.metrics if isinstance(row.get(key), int | float)]
         return [float(x) for x, _ in rows], [float(y) for _, y in rows]
 
