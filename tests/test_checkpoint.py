@@ -193,9 +193,7 @@ def test_without_a_valid_one_there_is_one_sentence(store, notices, tmp_path):
     with pytest.raises(CheckpointError, match="checkpoint 2 in .* is damaged: .*is missing"):
         store.load(learner(), step=2)
     for _ in (1, 2):  # nothing takes their place, so both stay where they are
-        with pytest.raises(
-            NoCheckpoint, match="no checkpoint in .* can be used .*2: arrays.*1: manifest"
-        ):
+        with pytest.raises(NoCheckpoint, match="no checkpoint in .* can be used .*2: arrays.*1: manifest"):
             store.load(learner())
     assert not notices and not (store.folder / "quarantine").exists()
     assert list(store.faults()) == ["step-000000000001"]
