@@ -9,6 +9,9 @@ A checkpoint is written under a temporary name and renamed when complete, so a p
 moment leaves the earlier ones as they were. Orbax alone neither notices a flipped byte nor refuses
 another dtype; both are checked here, before anything reaches the learner.
 
+Looking changes nothing: only the process that owns a run sets a checkpoint aside, and only one whose bytes
+are verifiably not those that were written. Links are followed, and what cannot be read now is left alone.
+
 JAX and Orbax are imported where arrays are touched: listing checkpoints and their meta needs neither.
 """
 
@@ -24,7 +27,7 @@ import shutil
 import warnings
 from collections.abc import Callable, Iterator
 from concurrent import futures
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 import numpy as np
@@ -36,14 +39,28 @@ LOOP = "loop/"
 """Leaves that only the loop needs to go on, not who plays with the agent."""
 MARGIN = 2**22
 """Bytes that a checkpoint needs beside its arrays, generously."""
+LOOKS = 10
+"""How often a reader lists the folder anew where what it found was deleted meanwhile."""
 
 
 class CheckpointError(ValueError):
     """A checkpoint cannot be written or read; the message says why and what would be right."""
 
 
-class _Damaged(Exception):
-    """A checkpoint is not what its manifest promises."""
+class NoCheckpoint(CheckpointError):
+    """Nothing in the folder can be used; what is there was left as it is."""
+
+
+class _Unusable(Exception):
+    """A checkpoint cannot be used."""
+
+
+class _Damaged(_Unusable):
+    """It is not what its manifest promises."""
+
+
+class _Unreadable(_Unusable):
+    """It cannot be read now, as without permission; nothing says that it is damaged."""
 
 
 class CheckpointStore:
@@ -57,13 +74,21 @@ class CheckpointStore:
       keep: newest checkpoints kept.
       notice: told, in the caller's thread, what went wrong without stopping anything (a damaged
         checkpoint that was put aside, a failed save that nobody waited for). Default: a warning.
+      owner: whether this process trains the run. Then a damaged checkpoint is moved to `quarantine/` when an
+        earlier one takes its place, and one that cannot be read now is an error; a reader moves nothing.
     """
 
     def __init__(
-        self, folder: str | Path, keep: int = 2, notice: Callable[[str], None] | None = None
+        self,
+        folder: str | Path,
+        keep: int = 2,
+        notice: Callable[[str], None] | None = None,
+        *,
+        owner: bool = False,
     ) -> None:
         self.folder = Path(folder).absolute()
         self.keep = keep
+        self.owner = owner
         self._notice = notice or (lambda text: warnings.warn(text, stacklevel=3))
         self._thread = futures.ThreadPoolExecutor(1, "checkpoint")
         self._pending: futures.Future[None] | None = None
@@ -131,6 +156,19 @@ class CheckpointStore:
         """Steps with a complete checkpoint, oldest first."""
         return sorted({_step(path) for path, _ in self._complete()})
 
+    def faults(self) -> dict[str, str]:
+        """{name: why} of whatever has a checkpoint's name and no manifest that can be read and trusted."""
+        return {path.name: str(error) for path, error in self._faults().items()}
+
+    def _faults(self) -> dict[Path, _Unusable]:
+        found = {}
+        for path in self._candidates():
+            try:
+                _read_manifest(path)
+            except _Unusable as error:
+                found[path] = error
+        return found
+
     def meta(self, step: int | str | None = None) -> dict[str, Any]:
         """What was said beside a state (default: the newest), without reading arrays."""
         return self._find(step)["meta"]
@@ -149,8 +187,8 @@ class CheckpointStore:
     ) -> tuple[int, Any, dict[str, Any]]:
         """Verify and read a checkpoint: by default the newest that is whole.
 
-        A damaged one is moved to `quarantine/` with a notice, and the one before it is used; a
-        damaged one that was asked for by its step raises instead.
+        Where the newest is damaged the one before it is used, with a notice; whoever owns the run moves the
+        damaged one to `quarantine/`. One that was asked for by its step raises instead.
 
         Args:
           like: the same pytree, without `loop` if that is not needed, of arrays or
@@ -164,55 +202,108 @@ class CheckpointStore:
           step, state and meta.
 
         Raises:
-          CheckpointError: nothing valid there, or it does not fit `like` (says which leaf).
+          NoCheckpoint: nothing there can be used.
+          CheckpointError: it does not fit `like` (says which leaf), or its owner cannot read the newest now.
         """
-        damage: list[tuple[Path, str]] = []
-        learner: tuple[int, str] | None = None
+        check_name(self.folder)
+        for _ in range(LOOKS):
+            faults: dict[Path, _Unusable] = {}
+            found = self._whole(step, faults, replay)
+            if found is None and not self._vanished(faults):
+                raise self._no_use(step, faults)
+            if found is None:
+                continue
+            path, manifest = found
+            try:
+                state = _restore(path, manifest, like, member)
+            except CheckpointError:
+                if _is_there(path):
+                    raise
+                continue  # it was old, and the process that saves deleted it meanwhile
+            if step is None:
+                self._pass_over(faults)
+            return _step(path), state, manifest["meta"]
+        raise CheckpointError(f"the checkpoints in {self.folder} are replaced faster than they can be read")
+
+    def _whole(
+        self, step: int | str | None, faults: dict[Path, _Unusable], replay: bool
+    ) -> tuple[Path, dict[str, Any]] | None:
+        """The newest checkpoint that is whole, and its manifest; `faults` gets those that are not.
+
+        Raises:
+          CheckpointError: this process owns the run and cannot read the newest now.
+        """
         for path in self._candidates():
             if not _is(path, step):
                 continue
             try:
                 manifest = _read_manifest(path)
                 self._verify(path, manifest["files"])
-            except _Damaged as error:
-                if path.exists():  # else it was old, and the process that saves deleted it
-                    damage.append((path, str(error)))
-                continue
-            try:
                 self._verify(self.replay_folder, manifest["replay"] if replay else {})
+                return path, manifest
+            except _Unreadable as error:
+                faults[path] = error
+                if self.owner and _is_there(path):
+                    raise CheckpointError(
+                        f"{path} cannot be read now: {error}; see that it can be, as what was learned since "
+                        "the one before would be lost"
+                    ) from None
             except _Damaged as error:
-                damage.append((path, str(error)))
-                learner = learner or (_step(path), str(error))
-                continue
-            if step is None:
-                self._put_aside(damage)
-            return _step(path), _restore(path, manifest, like, member), manifest["meta"]
-        if learner is not None:
-            raise CheckpointError(
-                f"of checkpoint {learner[0]} in {self.folder} the learner is whole but the replay "
-                f"is not ({learner[1]}): load it without the replay, or restore that file"
+                faults[path] = error
+        return None
+
+    def _vanished(self, faults: dict[Path, _Unusable]) -> bool:
+        """Whether one that was looked at is gone: it was old, and newer ones have taken its place."""
+        return any(not _is_there(path) for path in faults)
+
+    def _no_use(self, step: int | str | None, faults: dict[Path, _Unusable]) -> CheckpointError:
+        """Why nothing can be used."""
+        if not faults:
+            return self._nothing(step)
+        if learner := self._learner(step):
+            number, why = learner
+            return CheckpointError(
+                f"of checkpoint {number} in {self.folder} the learner is whole but the replay is not "
+                f"({why}): go on without the replay (dreamer train --without-replay), or restore that file"
             )
-        if damage and step is not None:
-            raise CheckpointError(f"checkpoint {step} in {self.folder} is damaged: {damage[0][1]}")
-        self._put_aside(damage)
-        raise self._nothing(step)
+        if step is not None:
+            is_damaged = any(isinstance(error, _Damaged) for error in faults.values())
+            fate = "is damaged" if is_damaged else "cannot be read now"
+            return NoCheckpoint(f"checkpoint {step} in {self.folder} {fate}: {next(iter(faults.values()))}")
+        listed = "; ".join(f"{path.name}: {error}" for path, error in faults.items())
+        return NoCheckpoint(f"no checkpoint in {self.folder} can be used ({listed})")
+
+    def _learner(self, step: int | str | None) -> tuple[int, str] | None:
+        """Step of the newest checkpoint that is whole but for the replay, and what is wrong with that."""
+        found = self._whole(step, {}, replay=False)
+        if found is None:
+            return None
+        try:
+            self._verify(self.replay_folder, found[1]["replay"])
+        except _Unusable as error:
+            return _step(found[0]), str(error)
+        return None
 
     def _find(self, step: int | str | None) -> dict[str, Any]:
-        for path, manifest in self._complete():
-            if _is(path, step):
-                return manifest
-        raise self._nothing(step)
+        for _ in range(LOOKS):
+            looked = [path for path in self._candidates() if _is(path, step)]
+            for path, manifest in self._complete():
+                if _is(path, step):
+                    return manifest
+            if all(_is_there(path) for path in looked):  # else newer ones have taken their place
+                break
+        raise self._no_use(step, {path: error for path, error in self._faults().items() if _is(path, step)})
 
     def _nothing(self, step: int | str | None) -> CheckpointError:
         steps = self.steps()
         if steps:
             there = ", ".join(map(str, steps))
-            return CheckpointError(f"there is no checkpoint {step} in {self.folder}; there is {there}")
+            return NoCheckpoint(f"there is no checkpoint {step} in {self.folder}; there is {there}")
         if not self.folder.is_dir():
-            return CheckpointError(f"there is no checkpoint folder {self.folder}")
+            return NoCheckpoint(f"there is no checkpoint folder {self.folder}")
         if (self.folder / "quarantine").is_dir():
-            return CheckpointError(f"every checkpoint in {self.folder} was damaged: see quarantine/")
-        return CheckpointError(f"{self.folder} holds no checkpoint of dreamer-toolkit")
+            return NoCheckpoint(f"every checkpoint in {self.folder} was damaged: see quarantine/")
+        return NoCheckpoint(f"{self.folder} holds no checkpoint of dreamer-toolkit")
 
     def _candidates(self) -> list[Path]:
         """Whatever has a checkpoint's name, newest first."""
@@ -224,7 +315,7 @@ class CheckpointStore:
     def _complete(self) -> Iterator[tuple[Path, dict[str, Any]]]:
         """Checkpoints with an intact manifest, newest first."""
         for path in self._candidates():
-            with contextlib.suppress(_Damaged):
+            with contextlib.suppress(_Unusable):
                 yield path, _read_manifest(path)
 
     def _twice(self, step: int, attempt: Callable[[], Any]) -> Any:
@@ -287,14 +378,21 @@ class CheckpointStore:
                     self._digests.pop(file.name, None)
 
     def _verify(self, folder: Path, files: dict[str, dict[str, Any]]) -> None:
+        """Compare files with what was promised of them.
+
+        Raises:
+          _Damaged: one is another, or is missing.
+          _Unreadable: one cannot be read now.
+        """
         for name, promised in files.items():
-            file = folder / name
-            if not file.resolve().is_relative_to(folder.resolve()):
+            parts = PurePosixPath(name)
+            if parts.is_absolute() or ".." in parts.parts:
                 raise _Damaged(f"{name} lies outside the checkpoint")
+            file = folder / name
             try:
                 found = self._shared_digest(name) if folder == self.replay_folder else _digest(file)
             except OSError as error:
-                raise _Damaged(f"{name} cannot be read ({error.strerror})") from None
+                raise _fault(file, name, error) from None
             if found != promised:
                 raise _Damaged(f"{name} does not have the digest it was written with")
 
@@ -306,18 +404,50 @@ class CheckpointStore:
             self._digests[name] = (version, _digest(self.replay_folder / name))
         return self._digests[name][1]
 
-    def _put_aside(self, damage: list[tuple[Path, str]]) -> None:
-        for path, why in damage:
-            target = self.folder / "quarantine" / path.name
-            while target.exists():
-                target = target.with_name(f"{target.name}x")
-            try:
-                target.parent.mkdir(exist_ok=True)
-                os.rename(path, target)
-                fate = f"it was moved to {target}"
-            except OSError as error:
-                fate = f"it could not be moved to {target.parent} ({error.strerror})"
-            self._notice(f"checkpoint {path.name} is damaged and not used: {why}; {fate}")
+    def _pass_over(self, faults: dict[Path, _Unusable]) -> None:
+        """Say which checkpoints are not used; the owner of the run moves those that are damaged."""
+        for path, why in faults.items():
+            if not _is_there(path):  # it was old, and the process that saves deleted it
+                continue
+            if not isinstance(why, _Damaged):
+                self._notice(f"checkpoint {path.name} cannot be read now and an older one is used: {why}")
+            elif self.owner:
+                self._notice(f"checkpoint {path.name} is damaged and not used: {why}; {self._moved(path)}")
+            else:
+                self._notice(f"checkpoint {path.name} is damaged and an older one is used: {why}")
+
+    def _moved(self, path: Path) -> str:
+        """Move a checkpoint to the quarantine; what became of it."""
+        target = self.folder / "quarantine" / path.name
+        while target.exists():
+            target = target.with_name(f"{target.name}x")
+        try:
+            target.parent.mkdir(exist_ok=True)
+            os.rename(path, target)
+            return f"it was moved to {target}"
+        except OSError as error:
+            return f"it could not be moved to {target.parent} ({error.strerror})"
+
+
+def check_name(folder: Path) -> None:
+    """See that Orbax can keep something below a folder of this name.
+
+    Raises:
+      CheckpointError: it cannot; says what is in the way.
+    """
+    text = str(folder.absolute())
+    if any("\ud800" <= character <= "\udfff" for character in text):
+        what = "bytes that are no text"
+    elif "\\" in text:
+        what = "a backslash"
+    elif any(re.search(r"\[.+\]", part) for part in folder.absolute().parts):
+        what = "brackets"
+    else:
+        return
+    raise CheckpointError(
+        f"{folder} cannot hold checkpoints: Orbax cannot read them back from a folder with {what} in its "
+        "name; choose another name"
+    )
 
 
 def _leaves(state: Any) -> dict[str, Any]:
@@ -356,13 +486,22 @@ def _save_arrays(path: Path, arrays: dict[str, np.ndarray]) -> None:
     from orbax.checkpoint import v1
 
     orbax: Any = v1
-    log = logging.getLogger("absl")  # it repeats every error over hundreds of lines
-    level = log.level
-    log.setLevel(logging.CRITICAL)
-    try:  # Orbax refuses arrays without entries; their shape says all about them
+    with _quiet():  # Orbax refuses arrays without entries; their shape says all about them
         orbax.save(path, {name: array for name, array in arrays.items() if array.size})
+
+
+@contextlib.contextmanager
+def _quiet() -> Iterator[None]:
+    """Within it Orbax and its event loop do not repeat every error over hundreds of lines."""
+    logs = [logging.getLogger(name) for name in ("absl", "asyncio")]
+    levels = [log.level for log in logs]
+    for log in logs:
+        log.setLevel(logging.CRITICAL + 1)
+    try:
+        yield
     finally:
-        log.setLevel(level)
+        for log, level in zip(logs, levels, strict=True):
+            log.setLevel(level)
 
 
 def _restore(path: Path, manifest: dict[str, Any], like: Any, member: int | None) -> Any:
@@ -398,7 +537,8 @@ def _load_arrays(path: Path, stored: dict[str, str]) -> dict[str, np.ndarray]:
 
     orbax: Any = v1
     try:
-        arrays = orbax.load(path)
+        with _quiet():
+            arrays = orbax.load(path)
     except Exception as error:  # whatever the cause, the digests say that the files are whole
         raise CheckpointError(
             f"{path} is whole, but this version of Orbax cannot read it: {_reason(error)}"
@@ -427,9 +567,9 @@ def _read_manifest(path: Path) -> dict[str, Any]:
         manifest = json.loads((path / "manifest.json").read_bytes())
         if manifest.pop("seal") != _seal(manifest):
             raise _Damaged("manifest.json was changed after it was written")
-    except FileNotFoundError:
-        raise _Damaged("manifest.json is missing") from None
-    except (OSError, ValueError, KeyError, AttributeError, TypeError) as error:
+    except OSError as error:
+        raise _fault(path / "manifest.json", "manifest.json", error) from None
+    except (ValueError, KeyError, AttributeError, TypeError) as error:
         raise _Damaged(f"manifest.json cannot be read ({_reason(error)})") from None
     if manifest["format"] != FORMAT or manifest["version"] > VERSION:
         raise CheckpointError(
@@ -447,6 +587,23 @@ def _digest(file: Path) -> dict[str, Any]:
     with open(file, "rb") as opened:
         digest = hashlib.file_digest(opened, "sha256").hexdigest()
         return {"sha256": digest, "bytes": os.fstat(opened.fileno()).st_size}
+
+
+def _fault(file: Path, name: str, error: OSError) -> _Unusable:
+    """What an error in reading a file of a checkpoint says about that."""
+    gone = isinstance(error, FileNotFoundError | NotADirectoryError | IsADirectoryError)
+    link = next((p for p in (file, *file.parents) if os.path.islink(p) and not os.path.exists(p)), None)
+    if gone and link is not None:
+        return _Unreadable(f"{name} is behind the link {link}, which leads to nothing now")
+    if isinstance(error, FileNotFoundError):
+        return _Damaged(f"{name} is missing")
+    reason = f"{name} cannot be read ({error.strerror})"
+    return _Damaged(reason) if gone else _Unreadable(reason)
+
+
+def _is_there(path: Path) -> bool:
+    """Whether a folder has this entry, be it a link that leads to nothing."""
+    return os.path.lexists(path)
 
 
 def _order(path: Path) -> tuple[int, int]:

@@ -40,14 +40,18 @@ class LoggerError(ValueError):
     """Something cannot be logged; the message says what."""
 
 
-def read_rows(path: str | Path) -> list[dict[str, Any]]:
-    """The rows of a `.jsonl` file; a line torn by a crash is left out, as is a missing file."""
+def read_rows(path: str | Path, *numbers: str) -> list[dict[str, Any]]:
+    """The rows of a `.jsonl` file; a line torn by a crash is left out, as is a missing file.
+
+    Args:
+      numbers: fields without which a row says nothing; those in which one is not a number are left out too.
+    """
     rows = []
     with contextlib.suppress(FileNotFoundError):
         for line in Path(path).read_bytes().splitlines():
             with contextlib.suppress(ValueError):
                 rows.append(json.loads(line))
-    return [row for row in rows if isinstance(row, dict)]
+    return [row for row in rows if isinstance(row, dict) and all(_is_number(row.get(k)) for k in numbers)]
 
 
 class Logger:
@@ -210,14 +214,14 @@ class Logger:
     def rewind(self, env_steps: int) -> None:
         """Go back to a checkpoint: drop what was logged after `env_steps`, remember what was before."""
         for lines in (self._metrics, self._episodes):
-            lines.keep(lambda row: row.get("env_steps", 0) <= env_steps)
+            lines.keep(lambda row: not _is_number(row.get("env_steps")) or row["env_steps"] <= env_steps)
         if self._tensorboard is not None:
             self._tensorboard.rewind(env_steps)
         self.env_steps = env_steps
         self._marks.clear()
         self._forget()
-        for row in read_rows(self._episodes.path):
-            self._remember(row)
+        for row in read_rows(self._episodes.path, "env_steps"):
+            self._remember({k: v for k, v in row.items() if _is_number(v) or k == "kind"})
 
     def status(self) -> Status:
         """How the run stands."""

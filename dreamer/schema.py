@@ -16,7 +16,6 @@ from dataclasses import MISSING, dataclass, fields
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeGuard, TypeVar, get_args, get_origin
 
-
 LARGEST = 2**53
 """No whole number is larger: up to here every one is a float too, as JSON and databases hold it."""
 DIGITS, LONGEST = 40, 400
@@ -284,9 +283,7 @@ def _checked(name: str, kind: Any, value: Any) -> Any:
     """The value as the type of its field has it, or a ConfigError that says what is allowed."""
     converted = _converted(kind, value)
     if converted is None:
-        raise ConfigError(
-            f"{name} must be {_allowed(kind)}, but it is {shown(value)}{_hint_of(kind, value)}"
-        )
+        raise ConfigError(f"{name} must be {_allowed(kind)}, but it is {shown(value)}{_hint_of(kind, value)}")
     return converted
 
 

@@ -41,6 +41,10 @@ class TrainOptions(Section):
     """Fields in which a resumed run may differ from what it was."""
     trust: bool = False
     """Run code that lies in the folder of a run or a sweep, where its files ask for it."""
+    fresh: bool = False
+    """Begin anew where the folder holds a run, which is kept beside it as RUN.before-TIME."""
+    without_replay: bool = False
+    """Go on with the learner where the files of the replay are damaged; the replay is filled anew."""
     json: bool = False
     """Print one JSON object at the end, and nothing else on standard output."""
 
@@ -187,11 +191,18 @@ class DoctorOptions(Section):
 
 def train(words: Sequence[str], options: TrainOptions, changes: Mapping[str, Any]) -> int:
     plan = resolve(words[0] if words else "", options, changes)
-    if plan.resumes and not options.run:
+    if plan.resumes and not options.run and not options.fresh:
         print(f"{plan.folder} holds a run: going on with it (--run names another folder)", file=sys.stderr)
     from experiments import run
 
-    return run.train(plan.cfg, plan.folder, json=options.json, force=options.force)
+    return run.train(
+        plan.cfg,
+        plan.folder,
+        json=options.json,
+        force=options.force,
+        fresh=options.fresh,
+        without_replay=options.without_replay,
+    )
 
 
 def evaluate(words: Sequence[str], options: EvalOptions, changes: Mapping[str, Any]) -> int:

@@ -104,6 +104,18 @@ def take(folder: Path, what: str, other: str = "another folder") -> Lock:
     return lock
 
 
+def forget(folder: Path, what: str) -> None:
+    """Remove the lock of a process on another machine: for whoever knows otherwise that it has ended.
+
+    Args:
+      what: only of one that did this.
+    """
+    holder = _read(folder / NAME)
+    if holder is not None and holder["what"] == what and holder["machine"] != _machine():
+        with contextlib.suppress(OSError):
+            (folder / NAME).unlink()
+
+
 def _place(draft: Path, path: Path) -> bool:
     """Make the draft the lock if there is none, whole at once; whether it is."""
     try:

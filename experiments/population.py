@@ -20,7 +20,7 @@ import numpy as np
 
 from dreamer import schema
 from dreamer.config import HYPER, Config, PopulationConfig
-from experiments import evaluate, session
+from experiments import evaluate, session, sidecar
 from experiments.run import Run, TrainingStopped, episode_row, means
 
 if TYPE_CHECKING:
@@ -55,14 +55,22 @@ def _whole(value: float) -> int | float:
 class PopulationRun(Run):
     """A run of many members, saved, resumed and stopped as one."""
 
-    def __init__(self, cfg: Config, folder: Path, program: Program, resume: bool, console: Any = None):
+    def __init__(
+        self,
+        cfg: Config,
+        folder: Path,
+        program: Program,
+        resume: bool,
+        console: Any = None,
+        without_replay: bool = False,
+    ):
         from rich.console import Console
 
         from dreamer.logger import Logger
         from dreamer.player import MEMBERS
 
         self.members = members(cfg)
-        super().__init__(cfg, folder, program, resume, console)
+        super().__init__(cfg, folder, program, resume, console, without_replay=without_replay)
         progress = self.loop.progress
         self.failed: dict[int, str] = {}
         self.loop.rest(self.solved)
@@ -70,7 +78,7 @@ class PopulationRun(Run):
         self.loggers = []
         for own, place in zip(self.members, self.folders, strict=True):
             place.mkdir(parents=True, exist_ok=True)
-            session.write_atomically(place / "config.toml", schema.dump_toml(own))
+            session.write_config(place, own)
             logger = Logger(
                 place,
                 total_steps=cfg.steps,
@@ -89,6 +97,7 @@ class PopulationRun(Run):
         from dreamer.loops.fused import FusedLoop, Programs
         from dreamer.loops.population import InTurns, Together, fitting
 
+        self._check_replay_kept()
         count = len(self.members)
         devices, on_cpu = fitting(self.program.devices(count), count), jax.default_backend() == "cpu"
         memories = 1 if on_cpu else len(devices)
@@ -118,6 +127,7 @@ class PopulationRun(Run):
         loop, pending = self.loop, []
         while not (loop.done or self.is_solved or stop):
             pending.append(loop.advance())
+            self._save_first()
             self._report_failures()
             self._episodes(pending[-1])
             if self._log_due():
@@ -229,4 +239,5 @@ class PopulationRun(Run):
             row = {"run": str(self.folders[i]), **done, **own, **sampled, "diverged": self.failed.get(i)}
             if self.cfg.until:
                 row |= {"until": self.cfg.until, "solved": i in self.solved, "solved_at": self.solved.get(i)}
+            sidecar.keep_damaged(self.folders[i] / "result.json")
             session.write_atomically(self.folders[i] / "result.json", jsonlib.dumps(row, indent=1))

@@ -19,7 +19,7 @@ from dreamer import schema
 from dreamer.config import Config
 from dreamer.logger import read_rows
 from envs.api import EnvError, spaces_from, spaces_to
-from experiments import evaluate, machine, program, session, surroundings
+from experiments import evaluate, machine, program, session, sidecar, surroundings
 from experiments.agreement import agree
 from experiments.goal import reached, seeds
 from experiments.verdict import verdict
@@ -36,27 +36,48 @@ class TrainingStopped(Exception):
     """A run ended before its time; the message says why and what is safe."""
 
 
-def train(cfg: Config, folder: Path, *, json: bool = False, force: tuple[str, ...] = ()) -> int:
+def train(
+    cfg: Config,
+    folder: Path,
+    *,
+    json: bool = False,
+    force: tuple[str, ...] = (),
+    fresh: bool = False,
+    without_replay: bool = False,
+) -> int:
     """Train, or go on training, in a run folder; the exit code.
 
+    What is refused is refused before anything is written.
+
+    Args:
+      force: fields in which the run may differ from what it was.
+      fresh: begin anew; what is in the folder is kept beside it.
+      without_replay: go on with the learner alone, and fill the replay anew.
+
     Raises:
-      ConfigError: the folder holds a run of another configuration, or the task cannot be trained that way.
+      ConfigError: the folder holds a run of another configuration or one that cannot go on, somebody trains
+        in it, or the task cannot be trained that way.
       TrainingStopped: the environment failed or a loss became NaN; what was saved is safe.
     """
     machine.prepare()
     cfg = dataclasses.replace(cfg, task=envs.canonical(cfg.task))
-    with program.opened(cfg) as opened:
-        build = Run
-        if not cfg.population.is_one:
-            from experiments.population import PopulationRun, members
+    build = Run
+    if not cfg.population.is_one:
+        from experiments.population import PopulationRun, members
 
-            members(cfg)  # a value that cannot be is told before there is a folder
-            build = PopulationRun
-        resume = session.open_folder(folder, cfg, force)
+        members(cfg)  # a value that cannot be is told before there is a folder
+        build = PopulationRun
+    with (
+        _claimed(folder, cfg, force, fresh) as resume,
+        program.opened(cfg) as opened,
+        session.gentle_signals() as stop,
+    ):
+        if fresh:
+            session.set_aside(folder)
+        run = build(cfg, folder, opened, resume, without_replay=without_replay)
         surroundings.notice(folder, cfg)
         session.record_surroundings(folder, cfg)
-        with session.gentle_signals() as stop:
-            result = build(cfg, folder, opened, resume).train(stop)
+        result = run.train(stop)
     if stop:
         assert stop.signal is not None
         print(f"Stopped and saved; go on with: dreamer train --run {folder}", file=sys.stderr)
@@ -68,12 +89,28 @@ def train(cfg: Config, folder: Path, *, json: bool = False, force: tuple[str, ..
     return 0
 
 
+@contextlib.contextmanager
+def _claimed(folder: Path, cfg: Config, force: tuple[str, ...], fresh: bool) -> Iterator[bool]:
+    """Within it the folder is this process's; gives whether it holds a run to go on with."""
+    check = session.check_fresh if fresh else session.check_folder
+    check(folder, cfg, force)
+    made = not folder.exists()
+    folder.mkdir(parents=True, exist_ok=True)
+    try:
+        with session.claimed(folder):
+            yield check(folder, cfg, force)  # again, as somebody may have ended just now
+    finally:
+        if made and not any(folder.iterdir()):
+            folder.rmdir()
+
+
 class Run:
     """Everything of one run, built; `train` goes on until its steps are done or somebody asks to stop.
 
     Args:
       program: what is compiled; runs of one structure may share it.
       resume: whether the folder has held this run before.
+      without_replay: go on with the learner alone (tasks of the host).
       console: where progress is shown; standard error by default.
       cpu_clock: CPU seconds spent on this run.
     """
@@ -86,13 +123,16 @@ class Run:
         resume: bool,
         console: Any = None,
         cpu_clock: Callable[[], float] = time.process_time,
+        without_replay: bool = False,
     ):
         from dreamer.checkpoint import CheckpointStore
         from dreamer.logger import Logger
         from dreamer.loops.clocks import Progress
 
         self.cfg, self.folder, self.program = cfg, folder, program
-        self.store = CheckpointStore(folder / "checkpoints", cfg.checkpoint.keep, self._notice)
+        keep = cfg.checkpoint.keep
+        self.store = CheckpointStore(folder / "checkpoints", keep, self._notice, owner=True)
+        self._without_replay = without_replay
         self.notices: list[str] = []
         self.logger: Logger | None = None
         resume = resume and bool(self.store.steps())
@@ -110,6 +150,7 @@ class Run:
             every=cfg.log.every,
             console=console,
         )
+        session.write_config(folder, cfg)  # nothing can be refused any more
         self.logger.rewind(progress.env_steps)
         for text in self.notices:
             self.logger.notice(text)
@@ -124,6 +165,7 @@ class Run:
         self._is_beyond = False
         """Whether a return was larger than any number that can be predicted."""
         self.saved_at = progress.env_steps if resume else -1
+        self._is_first_due = not resume
         self._cpu_clock, self._cpu_before = cpu_clock, progress.cpu_seconds
         self._begin()
 
@@ -144,6 +186,7 @@ class Run:
         import jax
 
         from dreamer.hyper import Hyper
+        from dreamer.loops.clocks import count_anew
         from dreamer.loops.host import HostLoop
         from dreamer.replay.host import HostReplay
 
@@ -151,9 +194,15 @@ class Run:
         replay = HostReplay(*self.program.replay_shape(), online=cfg.replay.online)
         if resume:
             like = jax.eval_shape(agent.init, jax.random.key(0))
-            step, state, meta = self.store.load(like)
+            step, state, meta = self._load(like)
             progress = dataclasses.replace(progress, **meta["progress"])
-            replay.load(self.store.replay_folder, self.store.replay_files(step), meta["replay"])
+            if self._without_replay:
+                self._notice(f"going on without the replay of step {step:,}: it is filled anew")
+                count_anew(progress)
+            else:
+                replay.load(self.store.replay_folder, self.store.replay_files(step), meta["replay"])
+            if _ratio(meta["config"]) != _ratio(schema.to_dict(cfg)):
+                count_anew(progress)
             self.program.env.episodes[:] = meta["episodes"]
         else:
             state = jax.jit(agent.init)(jax.random.key(cfg.seed))
@@ -164,10 +213,32 @@ class Run:
         from dreamer.hyper import Hyper
         from dreamer.loops.fused import FusedLoop
 
+        self._check_replay_kept()
         cfg, programs = self.cfg, self.program.alone(self._capacity(resume))
         init = programs.fused.init
         state, progress = self._restored(init, cfg.seed, progress) if resume else (None, progress)
         return FusedLoop(programs, Hyper.of(cfg.agent), cfg.seed, cfg.steps, progress, state, self._pauses)
+
+    def _check_replay_kept(self) -> None:
+        """Raises a ConfigError if it was to go without the replay, which here is part of the checkpoint."""
+        if self._without_replay:
+            raise schema.ConfigError(
+                f"--without-replay is for tasks of the host, but {self.cfg.task} is compiled in: its replay "
+                "is part of the checkpoint"
+            )
+
+    def _load(self, like: Any) -> tuple[int, Any, dict[str, Any]]:
+        """The newest checkpoint that is whole.
+
+        Raises:
+          ConfigError: none is; says what can be done.
+        """
+        from dreamer.checkpoint import NoCheckpoint
+
+        try:
+            return self.store.load(like, replay=not self._without_replay)
+        except NoCheckpoint as error:
+            raise schema.ConfigError(session.no_way_on(self.folder, f"cannot go on: {error}")) from None
 
     @property
     def _pauses(self) -> int:
@@ -186,7 +257,7 @@ class Run:
 
         like = jax.eval_shape(init, seed)
         tree = {**like.learner._asdict(), "loop": like.acting}
-        _, found, meta = self.store.load(tree)
+        _, found, meta = self._load(tree)
         acting = found.pop("loop")
         return FusedState(type(like.learner)(**found), acting), dataclasses.replace(
             progress, **meta["progress"]
@@ -293,9 +364,16 @@ class Run:
             next_multiple(begun, unit) for unit in (cfg.eval.every, cfg.report.every, self._pauses)
         )
 
+    def _save_first(self) -> None:
+        """Save before the first row about an update: a log of updates means that there was a checkpoint."""
+        if self._is_first_due and self.loop.progress.updates:
+            self._is_first_due = False
+            self.save()
+
     def take(self, turn: Turn) -> None:
         """Log what happened in a turn of the loop."""
         assert self.logger is not None
+        self._save_first()
         progress = self.loop.progress
         self.logger.tick(progress.env_steps, progress.updates, turn.running_since)
         for episode in turn.episodes:
@@ -355,7 +433,7 @@ class Run:
         self.cfg, self.saved_at = cfg, -1
         self.loop.become(leader.loop, Hyper.of(cfg.agent))
         self._begin()
-        session.write_atomically(self.folder / "config.toml", schema.dump_toml(cfg))
+        session.write_config(self.folder, cfg)
         self._notice(f"going on from {leader.folder} at {self.loop.progress.env_steps:,} environment steps")
         self.save()
 
@@ -474,7 +552,7 @@ class Run:
 
     def _verdict(self, evaluation: dict[str, Any]) -> str:
         """Whether it is solved or learned nothing, and what to try then."""
-        episodes = read_rows(self.folder / "episodes.jsonl")
+        episodes = read_rows(self.folder / "episodes.jsonl", "env_steps", "return")
         return verdict(
             self.cfg,
             run=str(self.folder),
@@ -486,6 +564,7 @@ class Run:
         )
 
     def _write_result(self, result: dict[str, Any]) -> None:
+        sidecar.keep_damaged(self.folder / "result.json")
         session.write_atomically(self.folder / "result.json", jsonlib.dumps(result, indent=1))
 
     def _try_report(self) -> Path | None:
@@ -536,6 +615,11 @@ def episode_row(episode: Finished) -> dict[str, Any]:
 def means(rows: Sequence[dict[str, float]]) -> dict[str, float]:
     """The mean of every metric over rows that all have the same."""
     return {k: sum(row[k] for row in rows) / len(rows) for k in rows[0]}
+
+
+def _ratio(cfg: dict[str, Any]) -> list[Any]:
+    """What decides how many updates are due for a step, of a configuration in dictionaries."""
+    return [cfg["loop"].get(name) for name in ("train_ratio", "batch_size", "batch_length")]
 
 
 def next_multiple(value: int, unit: int) -> float:

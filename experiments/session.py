@@ -12,21 +12,37 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from importlib import metadata
 from pathlib import Path
 from typing import Any
 
 from dreamer import schema
+from dreamer.checkpoint import CheckpointStore, check_name
 from dreamer.config import Config, load_toml
+from dreamer.logger import read_rows
 from dreamer.schema import ConfigError
-from experiments import surroundings
+from experiments import lock, sidecar, surroundings
 
 MAY_CHANGE = (
     *("steps", "until", "preset", "env.parallel", "loop.devices"),
     *("eval.", "report.", "log.", "checkpoint."),
 )
 """Fields that a run may change when it is resumed; the learner does not depend on them."""
+
+NEVER_CHANGE = (
+    *("task", "env.obs", "env.pixels", "env.categories", "loop.num_envs", "population."),
+    *("agent.encoder.", "agent.rssm.", "agent.decoder.", "agent.reward.", "agent.cont.", "agent.value."),
+    *("agent.policy.layers", "agent.policy.units"),
+)
+"""Fields that decide which arrays there are: a run that has a checkpoint cannot change them at all."""
+
+LENGTHS = ("loop.prefill", "loop.batch_length", "loop.num_envs")
+"""Fields that a run must be long enough for."""
+
+CONFIG = "config.toml"
+TRAINER = "trainer"
+"""Who holds the folder of a run."""
 
 GRACE = 15.0
 """Seconds until a process that is too deep in a compilation to notice a signal is ended."""
@@ -48,32 +64,166 @@ def open_folder(folder: Path, cfg: Config, force: tuple[str, ...]) -> bool:
     """Make or reopen a run folder and write the resolved configuration; True if it is a resume.
 
     Raises:
-      ConfigError: the folder is something else, or the configuration changed in what must not change.
+      ConfigError: as `check_folder`.
     """
-    stored = folder / "config.toml"
-    resume = stored.is_file()
-    if resume:
-        _check_changes(load_toml(stored), cfg, folder, force)
-    elif folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
-        raise ConfigError(f"{folder} exists but is not a run (it has no config.toml): choose another --run.")
+    resume = check_folder(folder, cfg, force)
     folder.mkdir(parents=True, exist_ok=True)
-    write_atomically(stored, schema.dump_toml(cfg))
+    write_config(folder, cfg)
     return resume
 
 
-def _check_changes(old: Config, new: Config, folder: Path, force: tuple[str, ...]) -> None:
-    fixed = [
-        (path, was, now)
-        for path, was, now in schema.diff(old, new)
-        if not path.startswith(MAY_CHANGE) and path not in force
-    ]
+def write_config(folder: Path, cfg: Config) -> None:
+    """Write the resolved configuration of a run."""
+    write_atomically(folder / CONFIG, schema.dump_toml(cfg))
+
+
+def check_folder(folder: Path, cfg: Config, force: tuple[str, ...]) -> bool:
+    """See that a folder can hold this run, without writing anything; True if it is a resume.
+
+    Raises:
+      ConfigError: the folder is something else, the configuration changed in what must not change, or there
+        is a history and no checkpoint to go on from.
+      CheckpointError: no checkpoint can be kept in a folder of that name.
+    """
+    if not (folder / CONFIG).is_file():
+        return check_fresh(folder, cfg)
+    check_name(folder)
+    unknown = [name for name in force if name not in schema.paths(Config)]
+    if unknown:
+        close = (
+            " or ".join(schema.closest(unknown[0], schema.paths(Config))) or "a field of the configuration"
+        )
+        raise ConfigError(f"--force names {unknown[0]}, which is no field; did you mean {close}?")
+    old, store = load_toml(folder / CONFIG), CheckpointStore(folder / "checkpoints")
+    begun = bool(store.steps())
+    if not begun and (found := history(folder, store)):
+        raise ConfigError(no_way_on(folder, f"holds {', '.join(found)}, but no checkpoint to go on from"))
+    changed = schema.diff(old, cfg)
+    _check_changes(changed, folder, force, begun)
+    if not begun or any(path in LENGTHS for path, _, _ in changed):
+        check_length(cfg)
+    return True
+
+
+def check_fresh(folder: Path, cfg: Config, force: tuple[str, ...] = ()) -> bool:
+    """See that this run can begin in a folder, which may hold another one; False, as it is no resume.
+
+    Raises:
+      ConfigError: the folder is something else, or the run is too short for what it is to learn from.
+      CheckpointError: no checkpoint can be kept in a folder of that name.
+    """
+    check_name(folder)
+    is_run = (folder / CONFIG).is_file()
+    if not is_run and folder.exists() and (not folder.is_dir() or any(map(_is_foreign, folder.iterdir()))):
+        raise ConfigError(f"{folder} exists but is not a run (it has no config.toml): choose another --run.")
+    check_length(cfg)
+    return False
+
+
+def history(folder: Path, store: CheckpointStore) -> list[str]:
+    """What a folder has of a run that saved at least once, in words; nothing of one that was only begun.
+
+    The first checkpoint is written before the first row about an update.
+    """
+    rows = read_rows(folder / "metrics.jsonl")
+    updates = max((row["updates"] for row in rows if isinstance(row.get("updates"), int)), default=0)
+    episodes = len(read_rows(folder / "episodes.jsonl")) if updates else 0
+    found = [f"a log of {updates:,} updates"] if updates else []
+    found += [f"a log of {episodes:,} episodes"] if episodes else []
+    found += [name for name in ("result.json", "report.html", "card.json") if (folder / name).exists()]
+    found += [f"checkpoints/{name} ({why})" for name, why in store.faults().items()]
+    aside = folder / "checkpoints" / "quarantine"
+    return found + (["checkpoints/quarantine/"] if aside.is_dir() else [])
+
+
+def no_way_on(folder: Path, why: str) -> str:
+    """Why a run cannot go on, and what can be done."""
+    return (
+        f"{folder} {why}. Nothing was changed. Put its checkpoints back, choose another --run, or begin anew "
+        "with --fresh, which keeps the old folder beside the new one"
+    )
+
+
+def set_aside(folder: Path) -> None:
+    """Move all of a run to a folder beside it, so that another one can begin; says so.
+
+    Raises:
+      ConfigError: there cannot be such a folder.
+    """
+    entries = [path for path in folder.iterdir() if _is_foreign(path)]
+    if not entries:
+        return
+    before = f"{folder.name}.before-{time.strftime('%Y%m%d-%H%M%S', time.gmtime())}"
+    names = [before, *(f"{before}-{n}" for n in range(2, 1000))]
+    place = folder.absolute().parent
+    old = next(place / name for name in names if not os.path.lexists(place / name))
+    try:
+        old.mkdir()
+        for path in sorted(entries, key=lambda path: path.name == CONFIG):  # last what makes it a run
+            path.rename(old / path.name)
+    except OSError as error:
+        raise ConfigError(
+            f"{folder} cannot be moved to {old} ({error.strerror}): choose another --run instead of --fresh"
+        ) from None
+    print(f"{folder} begins anew; {old} keeps what was there", file=sys.stderr)
+
+
+def claimed(folder: Path) -> contextlib.AbstractContextManager[Any]:
+    """Within it no other process trains in this folder.
+
+    Raises:
+      ConfigError: somebody does; the message says who, where and since when.
+    """
+    return lock.held(folder, what=TRAINER, other="another --run")
+
+
+def check_length(cfg: Config) -> None:
+    """See that a run is long enough for what it is to learn from.
+
+    Raises:
+      ConfigError: it is not; names the field.
+    """
+    loop = cfg.loop
+    if loop.prefill > cfg.steps:
+        raise ConfigError(
+            f"loop.prefill must be at most the steps of the run ({cfg.steps}), but it is {loop.prefill}: "
+            "nothing would be learned"
+        )
+    needed = (loop.batch_length + 1) * loop.num_envs
+    if needed > cfg.steps:
+        raise ConfigError(
+            f"loop.batch_length is {loop.batch_length}, which with {loop.num_envs} environments takes "
+            f"{needed} steps before anything can be learned, but the run has {cfg.steps} steps: take shorter "
+            "sequences or more steps"
+        )
+
+
+def _is_foreign(path: Path) -> bool:
+    """Whether this is not of a run that ended before it began."""
+    return not path.name.startswith((lock.NAME, f"{CONFIG}.tmp"))
+
+
+def _check_changes(
+    changed: Sequence[tuple[str, Any, Any]], folder: Path, force: tuple[str, ...], begun: bool
+) -> None:
+    fixed = [change for change in changed if not change[0].startswith(MAY_CHANGE)]
+    never = [change for change in fixed if begun and change[0].startswith(NEVER_CHANGE)]
+    if never:
+        raise ConfigError(
+            f"{folder} was trained with another configuration: {_listed(never)}. What was learned does not "
+            "fit that: train it as another run, with another --run."
+        )
+    fixed = [change for change in fixed if change[0] not in force]
     if fixed:
-        listed = "; ".join(f"{path} was {was!r}, now {now!r}" for path, was, now in fixed)
         names = " ".join(path for path, _, _ in fixed)
         raise ConfigError(
-            f"{folder} was trained with another configuration: {listed}. Use another --run, "
+            f"{folder} was trained with another configuration: {_listed(fixed)}. Use another --run, "
             f"or accept the change with --force {names}."
         )
+
+
+def _listed(changed: Sequence[tuple[str, Any, Any]]) -> str:
+    return "; ".join(f"{path} was {was!r}, now {now!r}" for path, was, now in changed)
 
 
 def write_atomically(path: Path, text: str) -> None:
@@ -108,6 +258,7 @@ def record_surroundings(folder: Path, cfg: Config) -> None:
         "versions": versions,
         "commit": commit(),
     }
+    sidecar.keep_damaged(path)
     write_atomically(path, json.dumps({"sessions": [*sessions, session]}, indent=1))
 
 

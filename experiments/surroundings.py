@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import contextlib
-import json
 import sys
 from pathlib import Path
 from typing import Any
 
 import envs
 from dreamer.config import Config
+from experiments import sidecar
 
 FILE = "environment.json"
 
@@ -23,10 +23,7 @@ def world_versions(cfg: Config) -> dict[str, str]:
 
 def sessions(folder: Path) -> list[dict[str, Any]]:
     """Every session of a run, the last one at the end; none where nothing readable says so."""
-    try:
-        found = json.loads((folder / FILE).read_text("utf-8"))["sessions"]
-    except (OSError, ValueError, KeyError, TypeError):
-        return []
+    found = sidecar.read(folder / FILE).get("sessions")
     return [session for session in found if isinstance(session, dict)] if isinstance(found, list) else []
 
 

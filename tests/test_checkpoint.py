@@ -17,7 +17,7 @@ import numpy as np
 import pytest
 
 from dreamer import checkpoint
-from dreamer.checkpoint import CheckpointError, CheckpointStore
+from dreamer.checkpoint import CheckpointError, CheckpointStore, NoCheckpoint
 
 
 class Learner(NamedTuple):
@@ -55,7 +55,7 @@ def notices():
 
 @pytest.fixture
 def store(tmp_path, notices):
-    return CheckpointStore(tmp_path / "checkpoints", notice=notices.append)
+    return CheckpointStore(tmp_path / "checkpoints", notice=notices.append, owner=True)
 
 
 def saved(store, *steps, **kwargs):
@@ -190,20 +190,86 @@ def test_without_a_valid_one_there_is_one_sentence(store, notices, tmp_path):
     saved(store, 1, 2)
     damage_file(folder_of(store, 1) / "manifest.json", "flip")
     next((folder_of(store, 2) / "arrays").rglob("_METADATA")).unlink()
-    with pytest.raises(CheckpointError, match="checkpoint 2 in .* is damaged: .*cannot be read"):
+    with pytest.raises(CheckpointError, match="checkpoint 2 in .* is damaged: .*is missing"):
         store.load(learner(), step=2)
-    with pytest.raises(CheckpointError, match="every checkpoint in .* was damaged"):
-        store.load(learner())
-    assert len(notices) == 2
-    assert len(list((store.folder / "quarantine").iterdir())) == 2
+    for _ in (1, 2):  # nothing takes their place, so both stay where they are
+        with pytest.raises(NoCheckpoint, match="no checkpoint in .* can be used .*2: arrays.*1: manifest"):
+            store.load(learner())
+    assert not notices and not (store.folder / "quarantine").exists()
+    assert list(store.faults()) == ["step-000000000001"]
     with pytest.raises(CheckpointError, match="no checkpoint folder"):
         CheckpointStore(tmp_path / "nowhere").load(learner())
+
+
+def kept(folder):
+    return {path.relative_to(folder) for path in folder.rglob("*")}
+
+
+def test_a_reader_follows_links_and_moves_nothing(store, notices, tmp_path):
+    """As hub caches and DVC keep large files: in a store of their own, with links to them."""
+    saved(store, 1, 2)
+    (tmp_path / "store").mkdir()
+    for number, file in enumerate(path for path in store.folder.rglob("*") if path.is_file()):
+        shutil.move(file, tmp_path / "store" / str(number))
+        file.symlink_to(tmp_path / "store" / str(number))
+    before, reader = kept(store.folder), CheckpointStore(store.folder, notice=notices.append)
+    assert reader.load(learner())[0] == 2 and not notices
+    files = [path for path in folder_of(store, 2).rglob("*") if path.is_file()]
+    array = max(files, key=lambda path: path.stat().st_size)
+    damage_file(array, "flip")  # what the link leads to
+    assert reader.load(learner())[0] == 1 and "is damaged and an older one is used" in notices.pop()
+    os.rename(tmp_path / "store", tmp_path / "away")
+    with pytest.raises(NoCheckpoint, match="can be used .*behind the link"):
+        reader.load(learner())
+    with pytest.raises(CheckpointError, match="cannot be read now: .*behind the link"):
+        store.load(learner())
+    assert kept(store.folder) == before and not notices
+
+
+def test_without_permission_a_reader_takes_an_older_one_and_its_owner_waits(store, notices, monkeypatch):
+    saved(store, 1, 2)
+    digest, before = checkpoint._digest, kept(store.folder)
+
+    def refused(file):
+        if folder_of(store, 2) in file.parents:
+            raise PermissionError(13, "Permission denied")
+        return digest(file)
+
+    monkeypatch.setattr(checkpoint, "_digest", refused)
+    assert CheckpointStore(store.folder, notice=notices.append).load(learner())[0] == 1
+    assert "step-000000000002 cannot be read now and an older one is used" in notices.pop()
+    with pytest.raises(CheckpointError, match=r"step-000000000002 cannot be read now: .*Permission denied"):
+        store.load(learner())
+    assert kept(store.folder) == before and not notices
+
+
+def test_a_reader_takes_a_newer_one_where_that_it_read_was_deleted(store, notices, monkeypatch, capfd):
+    """The process that trains deletes old ones at any moment, also in the middle of being read."""
+    saved(store, 1)
+    reader, restore = CheckpointStore(store.folder, notice=notices.append), checkpoint._restore
+
+    def overtaken(path, *rest):
+        if path == folder_of(store, 1):
+            saved(store, 2)
+            shutil.rmtree(path)
+        return restore(path, *rest)
+
+    monkeypatch.setattr(checkpoint, "_restore", overtaken)
+    assert reader.load(learner())[0] == 2 and not notices
+    assert "Traceback" not in capfd.readouterr().err
+
+
+@pytest.mark.parametrize("name", ["a[b]", "back\\slash", os.fsdecode(b"no\xfftext")])
+def test_a_name_that_orbax_cannot_read_back_is_refused(tmp_path, name):
+    with pytest.raises(CheckpointError, match="choose another name"):
+        checkpoint.check_name(tmp_path / name / "checkpoints")
+    checkpoint.check_name(tmp_path / "plain, (ü?) [ *")
 
 
 def test_without_a_listener_damage_is_a_warning(tmp_path):
     store = saved(CheckpointStore(tmp_path), 1, 2)
     (folder_of(store, 2) / "manifest.json").unlink()
-    with pytest.warns(UserWarning, match="is damaged and not used: manifest.json is missing"):
+    with pytest.warns(UserWarning, match="is damaged and an older one is used: manifest.json is missing"):
         assert store.load(learner())[0] == 1
 
 
@@ -269,7 +335,7 @@ def test_a_damaged_replay_file_of_the_newest_alone_falls_back(store, notices):
     store.wait()
     (store.replay_folder / "replay-2").unlink()
     assert CheckpointStore(store.folder, notice=notices.append).load(learner())[0] == 1
-    assert "replay-2 cannot be read (No such file" in notices[0]
+    assert "replay-2 is missing" in notices[0]
 
 
 def test_a_name_that_leaves_the_folder_is_refused(store):

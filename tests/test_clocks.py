@@ -43,6 +43,29 @@ def test_however_steps_arrive_the_ratio_is_kept(arrivals, ratio, per_update, sin
     assert wanted - per_update <= replayed + 1e-6 and replayed <= wanted + 1e-6
 
 
+def test_what_is_due_after_a_change_counts_from_there_on():
+    """At ratio 8 until step 1500, then at 128, in batches of 64 steps: 80 for the next 40 steps, no more."""
+    progress = Progress(env_steps=1500, updates=175, learning_since=100)
+    clocks.count_anew(progress)
+    assert updates_due(progress, 128.0, 64) == 0  # as long as the replay cannot be sampled
+    clocks.begin(progress)
+    assert updates_due(progress, 128.0, 64) == 0
+    progress.env_steps = 1540
+    assert updates_due(progress, 128.0, 64) == 80
+    assert updates_due(progress, 1.0, 64) == 0
+    progress.env_steps = 2500
+    assert updates_due(progress, 1.0, 64) == 15
+    assert progress.learning_since == 100  # where the random actions ended
+
+
+def test_before_learning_there_is_nothing_to_count_anew():
+    progress = Progress(env_steps=50)
+    clocks.count_anew(progress)
+    assert progress == Progress(env_steps=50)
+    clocks.begin(progress)
+    assert progress == Progress(env_steps=50, learning_since=50)
+
+
 def test_every_so_many_seconds(monkeypatch):
     times = [100, 100, 105, 110, 111, 119, 120, 155, 156, 165]
     monkeypatch.setattr(clocks.time, "monotonic", iter(times).__next__)

@@ -1,7 +1,9 @@
 """Run folders are reopened only for the same run; signals end it gently, or at once."""
 
 import dataclasses
+import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -9,11 +11,13 @@ import time
 
 import pytest
 
+from dreamer import schema
+from dreamer.checkpoint import FORMAT, CheckpointError, _seal
 from dreamer.config import Config
 from dreamer.schema import ConfigError
-from experiments import session
+from experiments import lock, session
 
-CFG = Config(task="probe:chosen", steps=100)
+CFG = Config(task="probe:chosen", steps=2000)
 
 
 def test_a_new_folder_is_made_and_reopened(tmp_path):
@@ -37,11 +41,135 @@ def test_what_the_learner_depends_on_must_not_change_unless_forced(tmp_path):
     assert session.open_folder(tmp_path, other, ("seed",)) is True
 
 
+def test_a_field_that_does_not_exist_cannot_be_forced(tmp_path):
+    session.open_folder(tmp_path, CFG, ())
+    with pytest.raises(ConfigError, match=r"--force names loop.ratio, which is no field.*loop.train_ratio"):
+        session.check_folder(tmp_path, CFG, ("loop.ratio",))
+
+
+def checkpoint(folder):
+    """What `steps` takes for a checkpoint, without its arrays."""
+    path = folder / "checkpoints" / "step-000000000160"
+    path.mkdir(parents=True)
+    manifest = {"format": FORMAT, "version": 1, "step": 160, "files": {}, "replay": {}, "meta": {}}
+    (path / "manifest.json").write_text(json.dumps({**manifest, "seal": _seal(manifest)}))
+    return path
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"loop.num_envs": 8},
+        {"agent.rssm.deter": 1024},
+        {"task": "probe:random"},
+        {"env.obs": "pixels"},
+        {"agent.policy.units": 32},
+    ],
+)
+def test_what_cannot_be_in_place_is_refused_even_if_forced_and_nothing_is_written(tmp_path, changes):
+    session.open_folder(tmp_path, CFG, ())
+    checkpoint(tmp_path)
+    before = (tmp_path / "config.toml").read_bytes()
+    other = schema.replace_paths(CFG, changes)
+    for force in ((), tuple(changes)):
+        with pytest.raises(ConfigError, match=rf"{next(iter(changes))} was .*another --run") as refused:
+            session.open_folder(tmp_path, other, force)
+        assert "--force" not in str(refused.value)
+    assert (tmp_path / "config.toml").read_bytes() == before
+
+
+def history(folder):
+    session.open_folder(folder, CFG, ())
+    (folder / "metrics.jsonl").write_text('{"env_steps": 1500, "updates": 30, "seconds": 9}\n')
+    (folder / "episodes.jsonl").write_text('{"env_steps": 9, "return": 1}\n' * 7)
+    return checkpoint(folder)
+
+
+@pytest.mark.parametrize("damage", ["empty", "missing", "deleted"])
+def test_a_history_without_a_checkpoint_is_refused_each_time_with_what_can_be_done(tmp_path, damage):
+    path = history(tmp_path)
+    assert session.check_folder(tmp_path, CFG, ()) is True
+    if damage == "empty":
+        (path / "manifest.json").write_bytes(b"")
+    elif damage == "missing":
+        (path / "manifest.json").unlink()
+    else:
+        shutil.rmtree(path.parent)
+    before = sorted(tmp_path.rglob("*"))
+    for _ in (1, 2):
+        with pytest.raises(ConfigError, match=r"30 updates, a log of 7 episodes.*--fresh") as refused:
+            session.open_folder(tmp_path, CFG, ())
+        assert damage == "deleted" or "manifest.json" in str(refused.value)
+    assert sorted(tmp_path.rglob("*")) == before
+
+
+@pytest.mark.parametrize("logs", [{}, {"metrics.jsonl": "", "episodes.jsonl": '{"env_steps": 9}\n'}])
+def test_a_run_that_ended_before_its_first_update_simply_starts(tmp_path, logs):
+    session.open_folder(tmp_path, CFG, ())
+    for name, text in logs.items():
+        (tmp_path / name).write_text(text)
+    (tmp_path / lock.NAME).write_text("of a process that was killed")
+    assert session.check_folder(tmp_path, CFG, ()) is True
+
+
+def test_a_lock_alone_is_no_run(tmp_path):
+    (tmp_path / lock.NAME).write_text("of a process that was killed")
+    assert session.check_folder(tmp_path, CFG, ()) is False
+
+
+def test_a_fresh_start_keeps_the_old_run_beside_it(tmp_path, capsys):
+    folder = tmp_path / "run"
+    history(folder)
+    before = {path.relative_to(folder) for path in folder.rglob("*")}
+    with session.claimed(folder):
+        assert session.check_fresh(folder, CFG) is False
+        session.set_aside(folder)
+        assert [path.name for path in folder.iterdir()] == [lock.NAME]
+    (old,) = (path for path in tmp_path.iterdir() if path != folder)
+    assert old.name.startswith("run.before-") and str(old) in capsys.readouterr().err
+    assert {path.relative_to(old) for path in old.rglob("*")} == before
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"loop.batch_length": 500}, r"loop.batch_length is 500.* takes 8016 steps .* has 2000 steps"),
+        ({"loop.prefill": 2001}, r"loop.prefill must be at most the steps of the run \(2000\)"),
+    ],
+)
+def test_a_run_too_short_to_learn_from_is_refused_before_there_is_a_folder(tmp_path, changes, words):
+    cfg = schema.replace_paths(CFG, changes)
+    with pytest.raises(ConfigError, match=words):
+        session.open_folder(tmp_path / "run", cfg, ())
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_name_that_holds_no_checkpoint_is_refused_before_there_is_a_folder(tmp_path):
+    with pytest.raises(CheckpointError, match="brackets"):
+        session.open_folder(tmp_path / "run[1]", CFG, ())
+    assert not list(tmp_path.iterdir())
+
+
+def test_one_trainer_at_a_time(tmp_path):
+    refused = pytest.raises(ConfigError, match=f"a trainer .* process {os.getpid()};")
+    with session.claimed(tmp_path), refused, session.claimed(tmp_path):
+        pass
+
+
+@pytest.mark.parametrize("content", [b"", b"{", b"\xff\xfe\x00", b"[]"])
+def test_a_damaged_record_of_surroundings_is_begun_anew_and_kept(tmp_path, content, capsys):
+    (tmp_path / "environment.json").write_bytes(content)
+    session.record_surroundings(tmp_path, CFG)
+    assert len(json.loads((tmp_path / "environment.json").read_text())["sessions"]) == 1
+    assert (tmp_path / "environment.json.damaged").read_bytes() == content
+    assert "environment.json was damaged" in capsys.readouterr().err
+
+
 def test_steps_evaluation_logs_and_checkpoints_may_change(tmp_path):
     session.open_folder(tmp_path, CFG, ())
     free = dataclasses.replace(
         CFG,
-        steps=200,
+        steps=3000,
         eval=dataclasses.replace(CFG.eval, episodes=7),
         log=dataclasses.replace(CFG.log, every=1.0),
         checkpoint=dataclasses.replace(CFG.checkpoint, every=9.0),

@@ -19,6 +19,11 @@ class Progress:
     """Calls of the vector environment."""
     learning_since: int = -1
     """Environment steps at which learning started; -1 before."""
+    counted_since: int | None = None
+    """Environment steps from which on updates are due, where that is not since learning started; -1 until the
+    replay can be sampled again."""
+    counted_updates: int = 0
+    """Gradient steps taken before that."""
     seconds: float = 0.0
     """Wall-clock spent training, over all resumes."""
     cpu_seconds: float = 0.0
@@ -28,12 +33,27 @@ class Progress:
 def updates_due(progress: Progress, train_ratio: float, steps_per_update: int) -> int:
     """How many updates are still missing for `train_ratio` replayed steps per environment step.
 
-    Steps taken before learning started are not caught up.
+    Steps taken before learning started, or before counting began anew, are not caught up.
     """
-    if progress.learning_since < 0:
+    since = progress.learning_since if progress.counted_since is None else progress.counted_since
+    if progress.learning_since < 0 or since < 0:
         return 0
-    learned_from = progress.env_steps - progress.learning_since
-    return math.floor(learned_from * train_ratio / steps_per_update) - progress.updates
+    done = progress.updates - progress.counted_updates
+    return math.floor((progress.env_steps - since) * train_ratio / steps_per_update) - done
+
+
+def count_anew(progress: Progress) -> None:
+    """Have updates be due for the steps from now on only, as after a change of what is due for a step."""
+    if progress.learning_since >= 0:
+        progress.counted_since = -1
+
+
+def begin(progress: Progress) -> None:
+    """Begin to count, where that waited until the replay can be sampled."""
+    if progress.learning_since < 0:
+        progress.learning_since = progress.env_steps
+    elif progress.counted_since == -1:
+        progress.counted_since, progress.counted_updates = progress.env_steps, progress.updates
 
 
 class Every:

@@ -311,7 +311,8 @@ class FusedLoop:
         cfg, E = fused.cfg, fused.env.num_envs
         slots, _ = fused.round
         possible = cfg.batch_length + 1 + -(-cfg.batch_size // E)
-        self.prefill = max(-(-cfg.prefill // E), possible)
+        begun = progress.learning_since // E if progress.learning_since >= 0 else -(-cfg.prefill // E)
+        self.prefill = max(begun, possible)  # of a run that learns already it stays what it was
         self.total = self.prefill + -(-max(-(-steps // E) - self.prefill, 0) // slots) * slots
         self._most = {False: SLOTS, True: max(SLOTS // slots, 1)}
         self._next = {False: SLOTS // 8, True: 1}

@@ -19,6 +19,7 @@ import numpy as np
 from dreamer.agent import ACTING, Agent, Carry, Gradient, TrainState
 from dreamer.config import LoopConfig
 from dreamer.hyper import Hyper
+from dreamer.loops import clocks
 from dreamer.loops.clocks import Progress, updates_due
 from dreamer.loops.turn import Diverged, Finished, Turn, diverged
 from dreamer.records import Batch, PackedLatent
@@ -150,9 +151,10 @@ class HostLoop:
 
     def _due(self) -> int:
         cfg, progress = self.cfg, self.progress
-        waiting = progress.learning_since < 0 and progress.env_steps >= cfg.prefill
+        waiting = progress.counted_since == -1
+        waiting |= progress.learning_since < 0 and progress.env_steps >= cfg.prefill
         if waiting and self.replay.can_sample(cfg.batch_size, cfg.batch_length):
-            progress.learning_since = progress.env_steps
+            clocks.begin(progress)
         return updates_due(progress, cfg.train_ratio, cfg.batch_size * cfg.batch_length)
 
     def _update(self) -> list[dict[str, float]]:

@@ -115,7 +115,7 @@ def _curve(entry: Entry, score: str) -> list[Curve]:
     if path is None or not path.is_file():
         return []
     key = "success" if score == "success_rate" else "return"
-    episodes = read_rows(path)
+    episodes = read_rows(path, "env_steps")
     points = [(e["env_steps"], float(e[key])) for e in episodes if e.get(key) is not None]
     if len(points) <= FEW:
         return []

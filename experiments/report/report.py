@@ -28,7 +28,7 @@ from dreamer.player import MEMBERS, Player
 from dreamer.schema import ConfigError
 from envs.draw import action_names
 from envs.rollout import Episode
-from experiments import machine, statistics, surroundings
+from experiments import machine, sidecar, statistics, surroundings
 from experiments.agreement import agree, spaces
 from experiments.report import card as cards
 from experiments.report import figures, page, stories
@@ -160,7 +160,8 @@ class Told:
     def curve(self, key: str) -> tuple[list[float], list[float]]:
         """Environment steps and a metric, or the running mean of `return` and `success` over episodes."""
         if key in ("return", "success"):
-            return smooth([(e["env_steps"], float(e[key])) for e in self.episodes if e.get(key) is not None])
+            rows = [e for e in self.episodes if isinstance(e.get(key), int | float)]
+            return smooth([(e["env_steps"], float(e[key])) for e in rows])
         rows = [(row["env_steps"], row[key]) for row in self.metrics if isinstance(row.get(key), int | float)]
         return [float(x) for x, _ in rows], [float(y) for _, y in rows]
 
@@ -190,17 +191,13 @@ def told(folder: Path) -> Told:
         load_toml(folder / "config.toml"),
         _rows(folder / "metrics.jsonl"),
         _rows(folder / "episodes.jsonl"),
-        _read(folder / "result.json"),
+        sidecar.read(folder / "result.json"),
         sessions[-1],
     )
 
 
-def _read(path: Path) -> dict[str, Any]:
-    return jsonlib.loads(path.read_text()) if path.is_file() else {}
-
-
 def _rows(path: Path) -> list[dict[str, Any]]:
-    return read_rows(path) if path.is_file() else []
+    return read_rows(path, "env_steps") if path.is_file() else []
 
 
 def write_run(run: Told, found: Examination, player: Player, out: Path | None = None) -> Path:
@@ -260,7 +257,7 @@ def numbers_of(runs: Sequence[Told], say: Say) -> list[dict[str, float | None]]:
     try:
         for run in runs:
             progress = CheckpointStore(above(run.folder) / "checkpoints").meta()["progress"]
-            stored = _read(run.folder / "card.json")
+            stored = sidecar.read(run.folder / "card.json")
             wanted = {k: progress[k] for k in ("env_steps", "updates")}
             wanted |= {"episodes": run.cfg.report.episodes, "meaning": MEANING}
             if wanted.items() <= {k: v for k, v in stored.items() if k != "numbers"}.items():
@@ -422,7 +419,9 @@ def report(
         measured: Any = {"numbers": _one(runs[0], path, say)}
     else:
         write_many(runs, numbers_of(runs, say), path)
-        measured = {"runs": [{"run": str(run.folder)} | _read(run.folder / "card.json") for run in runs]}
+        measured = {
+            "runs": [{"run": str(run.folder)} | sidecar.read(run.folder / "card.json") for run in runs]
+        }
     say(f"{path} ({path.stat().st_size / 2**20:.1f} MB, {time.perf_counter() - began:.0f} s)")
     if json:
         print(jsonlib.dumps({"report": str(path), **measured}))

@@ -10,6 +10,7 @@ import ctypes
 import os
 import signal
 import sys
+from pathlib import Path
 
 PR_SET_PDEATHSIG = 1
 
@@ -25,8 +26,9 @@ def end_with_parent(parent: int) -> None:
 def main(words: list[str]) -> int:
     parent, config, run = words
     end_with_parent(int(parent))
-    from experiments import cli
+    from experiments import cli, lock, session
 
+    lock.forget(Path(run), session.TRAINER)  # the trial is ours, so who had it is gone
     return cli.main(["train", "--config", config, "--run", run])
 
 

@@ -121,7 +121,8 @@ class _Enough:
 def _learning(part: Part) -> tuple[int, float]:
     """Environment steps and seconds between the first and the last row of metrics after the prefill."""
     path = part.folder / "metrics.jsonl"
-    rows = [r for r in read_rows(path) if r["env_steps"] > part.cfg.loop.prefill] if path.is_file() else []
+    rows = read_rows(path, "env_steps", "seconds")
+    rows = [row for row in rows if row["env_steps"] > part.cfg.loop.prefill]
     rows = [row for row in rows if not any(key.startswith("eval/") for key in row)]
     if len(rows) < 2:
         return 0, 0.0

@@ -23,6 +23,7 @@ from typing import TextIO
 from dreamer.config import HYPER, Config, load_toml
 from dreamer.loops import abreast
 from dreamer.loops.turn import Diverged, Turn
+from experiments import lock as lock_of_folder
 from experiments import machine, program, session
 from experiments.program import Program
 from experiments.run import Run, TrainingStopped
@@ -50,6 +51,9 @@ class Seat:
         self._open.callback(os.close, lock)
         self.log: TextIO = self._open.enter_context((folder.parent / LOG).open("a"))
         try:
+            folder.mkdir(parents=True, exist_ok=True)
+            lock_of_folder.forget(folder, session.TRAINER)  # the trial is ours, so who had it is gone
+            self._open.enter_context(session.claimed(folder))
             resume = session.open_folder(folder, cfg, NUMBERS)
             session.record_surroundings(folder, cfg)
             self.run = Run(cfg, folder, shared, resume, Console(file=self.log), lambda: self.cpu_seconds)

@@ -19,7 +19,7 @@ import envs
 from dreamer.config import Config
 from dreamer.logger import read_rows
 from dreamer.schema import ConfigError
-from experiments import statistics
+from experiments import sidecar, statistics
 from experiments.sweep.spec import Spec
 
 
@@ -69,11 +69,8 @@ def parts(spec: Spec, params: Mapping[str, Any], folder: Path, seeds: range | No
 
 def result_of(part: Part) -> dict[str, Any] | None:
     """The result of a run that is done; None if it is not."""
-    path = part.folder / "result.json"
-    if not path.is_file():
-        return None
-    found = json.loads(path.read_text())
-    return found if found.get("solved") or found["env_steps"] >= part.cfg.steps else None
+    found = sidecar.read(part.folder / "result.json")
+    return found if found.get("solved") or found.get("env_steps", -1) >= part.cfg.steps else None
 
 
 def score(spec: Spec, done: Sequence[Part]) -> Score:
@@ -112,7 +109,7 @@ def judged(spec: Spec, folder: Path) -> list[tuple[int, float]]:
     if not path.is_file():
         return []
     found = []
-    for row in read_rows(path):
+    for row in read_rows(path, "env_steps"):
         wanted = ("success_rate", "return_mean") if spec.sweep.metric == "auto" else (spec.sweep.metric,)
         value = next((row[f"eval/{key}"] for key in wanted if row.get(f"eval/{key}") is not None), None)
         if value is not None:

@@ -196,10 +196,9 @@ def stands(folder: Path) -> Trained:
       ConfigError: nothing was saved, or the file is damaged.
     """
     counters = files.read(folder)[1]
-    rows = [r for r in read_rows(folder / "episodes.jsonl") if r["env_steps"] <= counters["env_steps"]][
-        -RECENT:
-    ]
-    told = [row["success"] for row in rows if row["success"] is not None]
+    rows = read_rows(folder / "episodes.jsonl", "env_steps", "return")
+    rows = [row for row in rows if row["env_steps"] <= counters["env_steps"]][-RECENT:]
+    told = [row["success"] for row in rows if row.get("success") is not None]
     return Trained(
         folder,
         finished=counters["finished"],
