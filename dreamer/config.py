@@ -328,12 +328,19 @@ class EnvConfig(Section):
     """Every episode is cut after so many steps, which is no end of the task; 0 leaves it to the task."""
     wrappers: tuple[str, ...] = ()
     """Callables env -> env that go around it one after the other, as my_module:wrap."""
+    timeout: Scale = 0.0
+    """Seconds in which a copy must answer to a step or reset, else the run ends; 0: any (tasks of the host)."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
         for name in self.wrappers:
             if not all(name.partition(":")):
                 raise ConfigError(f"wrappers must be named as my_module:wrap, but one is '{name}'")
+
+    @property
+    def copies(self) -> dict[str, Any]:
+        """How its copies are stepped on the host: keywords of `envs.make`."""
+        return {"parallel": self.parallel, "timeout": self.timeout}
 
     @property
     def world(self) -> dict[str, Any]:

@@ -7,26 +7,32 @@ copies then knows nothing about episodes.
 
 from __future__ import annotations
 
+import contextlib
 import dis
 import functools
 import multiprocessing
 import os
 import re
+import select
 import signal
 import sys
+import time
 import traceback
 import warnings
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from multiprocessing.process import BaseProcess
 from typing import Any, NoReturn, Protocol
 
 import gymnasium
 import numpy as np
 from gymnasium import spaces as gym
 from gymnasium.vector import AsyncVectorEnv, AutoresetMode
+from gymnasium.vector.async_vector_env import AsyncState
 
 from envs.api import LOG_PREFIX, EnvError, Space, Spaces
 from envs.modules import ours_first
 from envs.spaces import box, flatten_action, flatten_observation
+from envs.watchdog import Interrupted, Watchdog, building, end_with_parent
 
 SUCCESS = LOG_PREFIX + "success"
 GO_ON = -1
@@ -36,6 +42,8 @@ FLAGS = ("is_first", "is_last", "is_terminal")
 
 SAID = {"true": 1.0, "yes": 1.0, "1": 1.0, "false": 0.0, "no": 0.0, "0": 0.0}
 """What success may be in words."""
+CLOSING, LATE = 10.0, 1.0
+"""Seconds that processes have to close their copies, and to do so while one of them does not answer."""
 PARTS = "observation, reward, terminated, truncated, info"
 
 Batched = tuple[tuple, dict[int, str]]
@@ -102,7 +110,7 @@ class Slot(gymnasium.Env):
             seed = int(action["seed"])
             slot = self._advance(action["action"]) if seed == GO_ON else self._start(seed)
         except BaseException as error:  # whatever a user's environment may raise, sys.exit included
-            if _is_ctrl_c(error):
+            if _is_for_us(error):
                 raise
             return self._blank, 0.0, False, False, {"error": _describe(error)}
         return slot, 0.0, False, False, {}
@@ -117,7 +125,7 @@ class Slot(gymnasium.Env):
         try:
             self._env.close()
         except BaseException as error:
-            if _is_ctrl_c(error):
+            if _is_for_us(error):
                 raise
             warnings.warn(f"closing an environment failed: {_describe(error)}", stacklevel=2)
 
@@ -177,9 +185,12 @@ class Serial:
         *,
         pixels: Sequence[str] = (),
         categories: Sequence[str] = (),
+        timeout: float = 0.0,
     ):
         make = functools.partial(_built, task, make_env)
-        self._slots = [Slot(make, pixels, categories) for _ in range(num_envs)]
+        self._watchdog = Watchdog(task, timeout)
+        with building(task):
+            self._slots = [Slot(make, pixels, categories) for _ in range(num_envs)]
         first = self._slots[0]
         if any((s.obs_space, s.act_space) != (first.obs_space, first.act_space) for s in self._slots):
             raise EnvError(f"{task}: its copies differ in their observation or action spaces")
@@ -192,12 +203,14 @@ class Serial:
 
     def step(self, action: Mapping[str, np.ndarray], seeds: np.ndarray) -> Batched:
         slots, errors = [], {}
-        for i, (slot, seed) in enumerate(zip(self._slots, seeds.tolist(), strict=True)):
-            told = {"action": {k: v[i] for k, v in action.items()}, "seed": seed}
-            result, _, _, _, info = slot.step(told)
-            slots.append(result)
-            if info:
-                errors[i] = info["error"]
+        with self._watchdog as watchdog:
+            for i, (slot, seed) in enumerate(zip(self._slots, seeds.tolist(), strict=True)):
+                watchdog.next(i)
+                told = {"action": {k: v[i] for k, v in action.items()}, "seed": seed}
+                result, _, _, _, info = slot.step(told)
+                slots.append(result)
+                if info:
+                    errors[i] = info["error"]
         obs = {k: np.stack([s["obs"][k] for s in slots]) for k in slots[0]["obs"]}
         reward = np.array([s["reward"] for s in slots], np.float32)
         flags = [np.array([s[name] for s in slots], bool) for name in FLAGS]
@@ -207,6 +220,7 @@ class Serial:
         return [slot.world for slot in self._slots]
 
     def close(self) -> None:
+        self._watchdog.close()
         for slot in self._slots:
             slot.close()
         self._slots = []
@@ -215,12 +229,13 @@ class Serial:
 def _slot_for(
     make_env: MakeEnv, parent: int, path: Sequence[str], pixels: Sequence[str], categories: Sequence[str]
 ) -> Slot:
-    """A slot that leaves Ctrl-C, which reaches every process of a terminal, to the parent.
+    """A slot that ends with the parent, and leaves Ctrl-C, which reaches every process of a terminal, to it.
 
     Args:
       path: where the parent's modules are.
     """
     if os.getpid() != parent:
+        end_with_parent()
         signal.signal(signal.SIGINT, signal.SIG_IGN)
         sys.path[:] = path
     return Slot(make_env, pixels, categories)
@@ -240,15 +255,18 @@ class Processes:
         *,
         pixels: Sequence[str] = (),
         categories: Sequence[str] = (),
+        timeout: float = 0.0,
     ):
-        self._task = task
+        self._task, self._watchdog = task, Watchdog(task, timeout)
         # A forked child of a process that runs JAX may deadlock, so workers come from a clean
         # process.
         make_env = functools.partial(_built, task, make_env)
         clean = "forkserver" if "forkserver" in multiprocessing.get_all_start_methods() else "spawn"
-        make_slot = functools.partial(_slot_for, make_env, os.getpid(), tuple(sys.path))
+        place = os.getpid(), tuple(sys.path)
+        make_slot = functools.partial(_slot_for, make_env, *place, tuple(pixels), tuple(categories))
+        others = set(multiprocessing.active_children())
         try:
-            with ours_first():
+            with ours_first(), building(task):
                 self._vector = AsyncVectorEnv(
                     [make_slot] * num_envs,
                     copy=False,
@@ -259,6 +277,12 @@ class Processes:
             if "spaces" not in str(error):
                 raise
             raise EnvError(f"{task}: its copies differ in their spaces") from None
+        except Interrupted:
+            _end(set(multiprocessing.active_children()) - others, 0.0)
+            raise
+        self._answers = [select.poll() for _ in range(num_envs)]
+        for answer, pipe in zip(self._answers, self._vector.parent_pipes, strict=True):
+            answer.register(pipe.fileno(), select.POLLIN)
 
     def spaces(self) -> tuple[Spaces, Spaces]:
         return self._vector.get_attr("obs_space")[0], self._vector.get_attr("act_space")[0]
@@ -268,7 +292,13 @@ class Processes:
 
     def step(self, action: Mapping[str, np.ndarray], seeds: np.ndarray) -> Batched:
         try:
-            slot, _, _, _, info = self._vector.step({"action": action, "seed": seeds})
+            self._vector.step_async({"action": action, "seed": seeds})
+            with self._watchdog as watchdog:
+                try:
+                    self._await_answers(watchdog)
+                except EnvError as error:
+                    return (), {watchdog.copy or 0: str(error)}
+            slot, _, _, _, info = self._vector.step_wait()
         except (EOFError, ConnectionError) as error:
             raise EnvError(f"{self._task}: the process of a copy died ({error!r})") from None
         obs = {key: value.copy() for key, value in slot["obs"].items()}
@@ -279,16 +309,36 @@ class Processes:
     def worlds(self) -> NoReturn:
         raise EnvError(f"{self._task}: copies in processes do not show their worlds; leave out parallel")
 
+    def _await_answers(self, watchdog: Watchdog) -> None:
+        """Return when all copies have answered; the watchdog knows which one is waited for."""
+        for i, answer in enumerate(self._answers):
+            watchdog.copy = i
+            answer.poll()
+
     def close(self) -> None:
-        with warnings.catch_warnings():
-            # After an interrupted step Gymnasium warns that an answer was pending.
-            warnings.simplefilter("ignore")
-            try:
-                self._vector.close()
-            except (OSError, EOFError, AttributeError):  # a worker is gone
-                for process in self._vector.processes:
-                    process.terminate()
-                self._vector.closed = True
+        """End the processes: each closes its copy and ends, and one that does not is killed."""
+        if self._vector.closed:
+            return
+        self._watchdog.close()
+        is_late = self._vector._state is not AsyncState.DEFAULT
+        self._vector.closed = True
+        for pipe in self._vector.parent_pipes:
+            with contextlib.suppress(OSError, AttributeError):  # its process has ended
+                pipe.send(("close", None))
+        _end(self._vector.processes, LATE if is_late else CLOSING)
+        for pipe in self._vector.parent_pipes:
+            if pipe is not None:
+                pipe.close()
+
+
+def _end(processes: Iterable[BaseProcess], seconds: float) -> None:
+    """Wait for processes to end, and kill those that have not after so many seconds."""
+    until = time.monotonic() + seconds
+    for process in processes:
+        process.join(max(until - time.monotonic(), 0.0))
+        if process.is_alive():
+            process.kill()
+            process.join(1.0)
 
 
 # What environments of users give and raise.
@@ -299,7 +349,7 @@ def _built(task: str, make_env: MakeEnv) -> gymnasium.Env:
     try:
         return make_env()
     except BaseException as error:
-        if isinstance(error, Exception) or _is_ctrl_c(error):
+        if isinstance(error, Exception) or _is_for_us(error):
             raise
         raise EnvError(f"{task} cannot be built: {_describe(error)}") from None
 
@@ -360,10 +410,10 @@ def _shown(value: Any) -> str:
     return text if len(text) <= 60 else f"{text[:57]}..."
 
 
-def _is_ctrl_c(error: BaseException) -> bool:
-    """Whether somebody pressed Ctrl-C, and no code raised a KeyboardInterrupt of its own."""
+def _is_for_us(error: BaseException) -> bool:
+    """Whether somebody wants to stop, and no code raised a KeyboardInterrupt of its own."""
     if not isinstance(error, KeyboardInterrupt):
-        return False
+        return isinstance(error, Interrupted)
     last = error.__traceback__
     while last is not None and last.tb_next is not None:
         last = last.tb_next

@@ -240,6 +240,7 @@ def make(
     kwargs: Mapping[str, Any] | None = None,
     max_episode_steps: int = 0,
     wrappers: Sequence[str | Callable[[Any], Any]] = (),
+    timeout: float = 0.0,
 ) -> VectorEnv:
     """Make copies of a task that are stepped together.
 
@@ -259,6 +260,8 @@ def make(
       kwargs: arguments of the environment, where the suite takes some.
       max_episode_steps: its time limit, which ends an episode without being terminal (0: its own).
       wrappers: callables env -> env, or where they are (`my_module:wrap`), the first one innermost.
+      timeout: seconds in which a copy of an environment of the host must answer, else that is an `EnvError`
+        (0: any).
 
     Raises:
       UnknownTask: for a suite, task, observation or argument that is not there, with close matches.
@@ -293,7 +296,7 @@ def make(
     else:
         make_env = functools.partial(adapter.make, rest, obs or adapter.OBS[0], **taken)
         kind = Processes if parallel else Serial
-        copies = kind(full, make_env, num_envs, pixels=pixels, categories=categories)
+        copies = kind(full, make_env, num_envs, pixels=pixels, categories=categories, timeout=timeout)
     return HostVector(full, copies, num_envs, seed=seed, levels=levels)
 
 

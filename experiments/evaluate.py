@@ -253,7 +253,7 @@ def evaluate(
     memory.check_copies(min(num_envs, episodes), cfg.env.parallel, "--num-envs")
     with contextlib.ExitStack() as stack:
         file = stack.enter_context(_opened(out)) if out else None
-        env = envs.make(cfg.task, min(num_envs, episodes), parallel=cfg.env.parallel, **cfg.env.world)
+        env = envs.make(cfg.task, min(num_envs, episodes), **cfg.env.copies, **cfg.env.world)
         stack.callback(env.close)
         agree(str(run), cfg.task, spaces(player.agent), env)
         surroundings.notice(run, cfg)

@@ -46,8 +46,10 @@ def opened(cfg: Config, seats: int = 1) -> Iterator[Program]:
 def _world(cfg: Config) -> Iterator[Any]:
     """The task: copies of it on the host, or its pure functions for the loop of the device."""
     if envs.is_on_device(cfg.task):
-        if cfg.env.parallel:
-            raise schema.ConfigError(f"env.parallel is for tasks of the host, but {cfg.task} is compiled in")
+        if hosted := [name for name, value in cfg.env.copies.items() if value]:
+            raise schema.ConfigError(
+                f"env.{hosted[0]} is for tasks of the host, but {cfg.task} is compiled in: leave it out"
+            )
         yield envs.make_jax(cfg.task, levels=cfg.env.levels, **cfg.env.world)
         return
     if not cfg.population.is_one:
@@ -55,7 +57,7 @@ def _world(cfg: Config) -> Iterator[Any]:
             f"a population is one program, but {cfg.task} runs on the host: train its members one after the "
             "other, or take a task of the device, such as grid:DoorKey-5x5"
         )
-    how: dict[str, Any] = {"parallel": cfg.env.parallel, "levels": cfg.env.levels, **cfg.env.world}
+    how: dict[str, Any] = {"levels": cfg.env.levels, **cfg.env.copies, **cfg.env.world}
     env = envs.make(cfg.task, cfg.loop.num_envs, seed=cfg.seed, **how)
     try:
         yield env
@@ -167,7 +169,7 @@ class Program:
         """Copies of the task to be judged in, kept open for the next time."""
         cfg, num_envs = self.cfg, min(episodes, max(self.cfg.loop.num_envs, 16))
         if num_envs not in self._worlds:
-            env = envs.make(cfg.task, num_envs, parallel=cfg.env.parallel, **cfg.env.world)
+            env = envs.make(cfg.task, num_envs, **cfg.env.copies, **cfg.env.world)
             self._kept.callback(env.close)
             self._worlds[num_envs] = env
         return self._worlds[num_envs]

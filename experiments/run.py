@@ -19,6 +19,7 @@ from dreamer import schema
 from dreamer.config import Config
 from dreamer.logger import read_rows
 from envs.api import EnvError, spaces_from, spaces_to
+from envs.watchdog import Interrupted
 from experiments import evaluate, machine, program, session, sidecar, surroundings
 from experiments.agreement import agree
 from experiments.goal import reached, seeds
@@ -30,6 +31,10 @@ if TYPE_CHECKING:
     from dreamer.loops.turn import Finished, Turn
     from dreamer.player import Player
     from experiments.program import Program
+
+
+LONG = 1.0
+"""Seconds of an evaluation or report between turns from which on the run is saved before the next one."""
 
 
 class TrainingStopped(Exception):
@@ -61,32 +66,45 @@ def train(
     """
     machine.prepare()
     cfg = dataclasses.replace(cfg, task=envs.canonical(cfg.task))
-    build = Run
-    if not cfg.population.is_one:
-        from experiments.population import PopulationRun, members
-
-        members(cfg)  # a value that cannot be is told before there is a folder
-        build = PopulationRun
-    with (
-        _claimed(folder, cfg, force, fresh) as resume,
-        program.opened(cfg) as opened,
-        session.gentle_signals() as stop,
-    ):
-        if fresh:
-            session.set_aside(folder)
-        run = build(cfg, folder, opened, resume, without_replay=without_replay)
-        surroundings.notice(folder, cfg)
-        session.record_surroundings(folder, cfg)
-        result = run.train(stop)
+    with session.gentle_signals(session.stop_at_once()) as stop:
+        result, go_on = None, f"dreamer train --run {folder}"
+        stop.last_words = f"stopped in the middle of a computation; go on from what was saved with: {go_on}"
+        with contextlib.suppress(Interrupted):
+            result = _train(cfg, folder, stop, force, fresh=fresh, without_replay=without_replay)
     if stop:
         assert stop.signal is not None
-        print(f"Stopped and saved; go on with: dreamer train --run {folder}", file=sys.stderr)
+        print(f"Stopped and saved; go on with: {go_on}", file=sys.stderr)
         if json:
             print(jsonlib.dumps({"run": str(folder), "stopped_by": signal.Signals(stop.signal).name}))
         return 128 + stop.signal
     if json:
         print(jsonlib.dumps(result))
     return 0
+
+
+def _train(
+    cfg: Config,
+    folder: Path,
+    stop: session.Stop,
+    force: tuple[str, ...],
+    *,
+    fresh: bool,
+    without_replay: bool,
+) -> dict[str, Any] | None:
+    """The result of a run; None where it was asked to stop."""
+    build = Run
+    if not cfg.population.is_one:
+        from experiments.population import PopulationRun, members
+
+        members(cfg)  # a value that cannot be is told before there is a folder
+        build = PopulationRun
+    with _claimed(folder, cfg, force, fresh) as resume, program.opened(cfg) as opened:
+        if fresh:
+            session.set_aside(folder)
+        run = build(cfg, folder, opened, resume, without_replay=without_replay)
+        surroundings.notice(folder, cfg)
+        session.record_surroundings(folder, cfg)
+        return run.train(stop)
 
 
 @contextlib.contextmanager
@@ -166,6 +184,9 @@ class Run:
         """Whether a return was larger than any number that can be predicted."""
         self.saved_at = progress.env_steps if resume else -1
         self._is_first_due = not resume
+        self.stop = session.Stop()
+        """Whether somebody wants the run to end."""
+        self._aside_seconds = math.inf
         self._cpu_clock, self._cpu_before = cpu_clock, progress.cpu_seconds
         self._begin()
 
@@ -288,11 +309,20 @@ class Run:
             self.logger.notice(text)
 
     def train(self, stop: session.Stop) -> dict[str, Any] | None:
-        """Go on until the steps are done (then evaluate) or until asked to stop; saves in both cases."""
-        with self.opened(), self.guarded():
-            self._train(stop)
+        """Go on until the steps are done (then evaluate) or until asked to stop; saves in both cases.
+
+        Raises:
+          Interrupted: asked to stop after everything was saved.
+        """
+        self.stop = stop
+        with self.opened(), stop.held(), self.guarded():
+            with contextlib.suppress(Interrupted):
+                self._train(stop)
             self.end()
-            return None if stop else self.finish()
+            if stop:
+                return None
+            with stop.released():
+                return self.finish()
 
     @contextlib.contextmanager
     def opened(self) -> Iterator[None]:
@@ -342,7 +372,7 @@ class Run:
         return {int(member): counts for member, counts in stored["members"].items()} if same else {}
 
     def _train(self, stop: session.Stop) -> None:
-        if self.done:
+        if self.done or stop:
             return
         for turn in self.loop.turns():
             self.take(turn)
@@ -409,8 +439,21 @@ class Run:
         self.save(wait=True)
 
     def between(self) -> None:
-        """Check, evaluate, report and save if one of them is due."""
-        cfg, now = self.cfg, self.loop.progress.env_steps
+        """Check, evaluate, report and save if one of them is due.
+
+        Raises:
+          Interrupted: somebody asked to stop meanwhile.
+        """
+        now, due = self.loop.progress.env_steps, (self._next_check, self._next_eval, self._next_report)
+        if now >= min(due):
+            with self._aside():
+                self._look_at(now)
+        if self._save_due():
+            self.save()
+
+    def _look_at(self, now: int) -> None:
+        """Check, evaluate and report if it is due."""
+        cfg = self.cfg
         if now >= self._next_check:
             self._next_check = next_multiple(now, cfg.eval.until_every)
             if self.loop.progress.updates and self._can_be_reached():
@@ -422,8 +465,21 @@ class Run:
         if now >= self._next_report:
             self._next_report = next_multiple(now, cfg.report.every)
             self._try_report()
-        if self._save_due():
+
+    @contextlib.contextmanager
+    def _aside(self) -> Iterator[None]:
+        """Around what changes nothing of the run, which a signal may therefore interrupt wherever it is.
+
+        Only a computation cannot be interrupted, for which the process is ended, so what may take long begins
+        with a save.
+        """
+        if self._aside_seconds > LONG:
             self.save()
+            self._wait()
+        began = time.monotonic()
+        with self.stop.released():
+            yield
+        self._aside_seconds = time.monotonic() - began
 
     def become(self, leader: Run, cfg: Config) -> None:
         """Go on from where another run of the same program is, with other numbers of `Hyper`; saved."""
@@ -439,6 +495,10 @@ class Run:
 
     def save(self, wait: bool = False) -> None:
         """Checkpoint learner, counters and replay; one that fails is reported and the run goes on."""
+        with self.stop.unhurried():
+            self._save(wait)
+
+    def _save(self, wait: bool) -> None:
         from dreamer.checkpoint import CheckpointError
 
         assert self.logger is not None

@@ -6,6 +6,7 @@ import contextlib
 import json
 import os
 import platform
+import select
 import signal
 import socket
 import subprocess
@@ -22,10 +23,12 @@ from dreamer.checkpoint import CheckpointStore, check_name
 from dreamer.config import Config, load_toml
 from dreamer.logger import read_rows
 from dreamer.schema import ConfigError
+from envs import watchdog
+from envs.watchdog import Interrupted
 from experiments import lock, sidecar, surroundings
 
 MAY_CHANGE = (
-    *("steps", "until", "preset", "env.parallel", "loop.devices"),
+    *("steps", "until", "preset", "env.parallel", "loop.devices", "env.timeout"),
     *("eval.", "report.", "log.", "checkpoint."),
 )
 """Fields that a run may change when it is resumed; the learner does not depend on them."""
@@ -44,8 +47,12 @@ CONFIG = "config.toml"
 TRAINER = "trainer"
 """Who holds the folder of a run."""
 
-GRACE = 15.0
-"""Seconds until a process that is too deep in a compilation to notice a signal is ended."""
+GRACE = 8.0
+"""Seconds until a process that does not heed a signal is ended; those in which it saves do not count."""
+PATIENCE = 2.0
+"""Seconds that an environment has to answer after a signal."""
+TICK = 0.2
+"""Seconds between two looks at whether a process heeds a signal."""
 
 PACKAGES = (
     "dreamer-toolkit",
@@ -273,54 +280,113 @@ def commit() -> str | None:
 
 
 class Stop:
-    """Whether somebody asked the run to end; true as a condition once they did."""
+    """Whether somebody asked the process to end; true as a condition once they did."""
 
     def __init__(self) -> None:
         self.signal: int | None = None
+        self.is_held = True
+        """Whether a signal only sets this; else it also raises `Interrupted` wherever the main thread is."""
+        self.takes_its_time = True
+        """Whether a process that knows of a signal may take as long as it needs."""
+        self.last_words = "ended before it could stop by itself; what was saved is as it was"
+        """What a process says that has to be ended."""
 
     def __bool__(self) -> bool:
         return self.signal is not None
 
+    @contextlib.contextmanager
+    def held(self) -> Iterator[None]:
+        """Within it a signal only sets this, because something is not saved."""
+        with self._as(is_held=True):
+            yield
+
+    @contextlib.contextmanager
+    def released(self) -> Iterator[None]:
+        """Within it a signal raises `Interrupted`, because nothing is lost by that.
+
+        Raises:
+          Interrupted: there was one before.
+        """
+        with self._as(is_held=False):
+            if self:
+                raise Interrupted
+            yield
+
+    @contextlib.contextmanager
+    def unhurried(self) -> Iterator[None]:
+        """Within it what is done takes as long as it needs, such as to save."""
+        with self._as(takes_its_time=True):
+            yield
+
+    @contextlib.contextmanager
+    def _as(self, **fields: bool) -> Iterator[None]:
+        before = {name: getattr(self, name) for name in fields}
+        vars(self).update(fields)
+        try:
+            yield
+        finally:
+            vars(self).update(before)
+
+
+def stop_at_once() -> Stop:
+    """A `Stop` for `gentle_signals` by which a signal ends the process soon, whatever it does."""
+    stop = Stop()
+    stop.is_held = stop.takes_its_time = False
+    return stop
+
 
 @contextlib.contextmanager
-def gentle_signals() -> Iterator[Stop]:
-    """Within it the first SIGINT or SIGTERM only sets the `Stop`; a second one ends the process at once.
+def gentle_signals(stop: Stop | None = None) -> Iterator[Stop]:
+    """Within it the first SIGINT or SIGTERM asks to stop, and a second one ends the process at once.
 
     Python runs signal handlers between its own instructions, so one that arrives during a long compilation
-    would wait for it. A thread that the C handler wakes sees it at once and gives Python `GRACE` seconds to
-    notice; ending the process then loses nothing that was saved, because saves are atomic.
+    would wait for it. A thread that the C handler wakes sees it at once. It reminds the main thread where it
+    may be interrupted, and ends the process if it has not stopped in `GRACE` seconds; that loses nothing that
+    was saved, because saves are atomic.
     """
-    stop, noticed, done = Stop(), threading.Event(), threading.Event()
+    stop = Stop() if stop is None else stop
+    signals = (signal.SIGINT, signal.SIGTERM)
     reader, writer = socket.socketpair()
     writer.setblocking(False)
-
-    def watch() -> None:
-        first = reader.recv(1)
-        if not first:
-            return
-        noticed.wait(GRACE)
-        if noticed.is_set():
-            reader.recv(1)
-        if not done.is_set():
-            os._exit(128 + first[0])
+    watchdog.listen()
 
     def note(number: int, frame: Any) -> None:
-        stop.signal = number
-        noticed.set()
+        stop.signal = stop.signal or number
+        if not stop.is_held:
+            raise Interrupted
 
-    signals = (signal.SIGINT, signal.SIGTERM)
     previous = {number: signal.signal(number, note) for number in signals}
     old_writer = signal.set_wakeup_fd(writer.fileno(), warn_on_full_buffer=False)
-    thread = threading.Thread(target=watch, daemon=True, name="signals")
+    thread = threading.Thread(target=_watch, args=(reader, stop, signals), daemon=True, name="signals")
     thread.start()
     try:
         yield stop
     finally:
-        done.set()
-        noticed.set()
         signal.set_wakeup_fd(old_writer)
         for number, handler in previous.items():
             signal.signal(number, handler)
         writer.close()
         thread.join(1.0)
         reader.close()
+
+
+def _watch(reader: socket.socket, stop: Stop, signals: Sequence[int]) -> None:
+    """See to it that a process ends after a signal, until the other end of `reader` is closed."""
+    first, left, patience = 0, GRACE, PATIENCE
+    while True:
+        there = select.select([reader], [], [], TICK if first else None)[0]
+        received = reader.recv(64) if there else b""
+        if there and not received:
+            return
+        asked = [number for number in received if number in signals]
+        if first and asked:
+            watchdog.leave(128 + first, stop.last_words)
+        first = first or next(iter(asked), 0)
+        if not first or (stop and stop.takes_its_time):
+            continue
+        left, patience = left - TICK, patience - TICK
+        if left <= 0:
+            watchdog.leave(128 + first, stop.last_words)
+        if patience <= 0:
+            patience = 1.0
+            watchdog.interrupt(Interrupted(), lambda: not stop.is_held)

@@ -65,7 +65,7 @@ class Examiner:
     def __init__(self, cfg: Config):
         self.cfg = cfg
         num_envs = min(cfg.report.episodes, 16)
-        self.env = envs.make(cfg.task, num_envs, parallel=cfg.env.parallel, **cfg.env.world)
+        self.env = envs.make(cfg.task, num_envs, **cfg.env.copies, **cfg.env.world)
         self._player: Player | None = None
         self._inspector: Inspector | None = None
 

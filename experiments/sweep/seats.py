@@ -23,6 +23,7 @@ from typing import TextIO
 from dreamer.config import HYPER, Config, load_toml
 from dreamer.loops import abreast
 from dreamer.loops.turn import Diverged, Turn
+from envs.watchdog import Interrupted
 from experiments import lock as lock_of_folder
 from experiments import machine, program, session
 from experiments.program import Program
@@ -42,7 +43,7 @@ NUMBERS = tuple(f"agent.{path}" for path in HYPER.values())
 class Seat:
     """A run that goes on, its log and the lock of its trial."""
 
-    def __init__(self, cfg: Config, folder: Path, shared: Program, lock: int):
+    def __init__(self, cfg: Config, folder: Path, shared: Program, lock: int, stop: session.Stop):
         from rich.console import Console
 
         self.cpu_seconds = 0.0
@@ -57,6 +58,7 @@ class Seat:
             resume = session.open_folder(folder, cfg, NUMBERS)
             session.record_surroundings(folder, cfg)
             self.run = Run(cfg, folder, shared, resume, Console(file=self.log), lambda: self.cpu_seconds)
+            self.run.stop = stop
             self._open.enter_context(self.run.opened())
         except BaseException:
             self._open.close()
@@ -69,14 +71,18 @@ class Seat:
             if run.loop.failures:
                 raise Diverged(run.loop.failures[0])
             run.take(turn)
-            if not run.done:
-                run.between()
-            return run.done and self.finish()
+            try:
+                if not run.done:
+                    run.between()
+                return run.done and self.finish()
+            except Interrupted:  # whoever wants the process to end has all runs saved
+                return False
 
     def finish(self) -> bool:
         """Save and evaluate; true."""
         self.run.end()
-        self.run.finish()
+        with self.run.stop.released():
+            self.run.finish()
         return True
 
     def close(self) -> None:
@@ -95,6 +101,7 @@ class Company:
 
     def __init__(self, line: socket.socket, seats: int, batch: int):
         self._line, self._count, self._batch = line, seats, batch
+        self._stop = session.Stop()
         self._text, self._locks = b"", list[int]()
         self._seats: dict[str, Seat] = {}
         self._following: dict[str, tuple[str, str]] = {}
@@ -103,6 +110,7 @@ class Company:
 
     def go_on(self, stop: session.Stop) -> None:
         """Train what is asked for, until nobody asks any more; then all are saved."""
+        self._stop = stop
         while not stop and self._listen(wait=not self._seats):
             if self._seats:
                 self._advance()
@@ -135,9 +143,10 @@ class Company:
             cfg = _read(config)
             shared = self._program(cfg)
             until_seated.pop_all()
-            seat = self._seats[folder] = Seat(cfg, Path(folder), shared, lock)
-            if seat.run.done and seat.finish():
-                self._tell(folder)
+            seat = self._seats[folder] = Seat(cfg, Path(folder), shared, lock, self._stop)
+            with contextlib.suppress(Interrupted):
+                if seat.run.done and seat.finish():
+                    self._tell(folder)
 
     def _program(self, cfg: Config) -> Program:
         """That of the structure of a run; a new one may take the place of one that nobody uses."""
