@@ -209,7 +209,7 @@ def test_a_wrong_path_is_answered_with_the_right_one(path, meant):
         ("env.kwargs.is_slippery", ["env.kwargs"]),
         ("kwargs", ["env.kwargs"]),
         ("batch", ["loop.batch_size", "loop.batch_length"]),
-        ("env.max_steps", ["env.max_episode_steps", "report.max_steps"]),
+        ("env.max_steps", ["env.max_episode_steps", "eval.max_steps"]),
         ("agent.policy.lr", ["agent.optim.lr"]),
         *((path, []) for path in ("foo", "learning_rate", "epoch", "time_limit", "resume", "env.foo", "gpu")),
     ],
