@@ -1,6 +1,7 @@
 """Presets build, sizes have the published number of parameters, and every field is read by something."""
 
 import ast
+import inspect
 import math
 from pathlib import Path
 
@@ -8,10 +9,11 @@ import jax
 import pytest
 
 import dreamer
+import envs
 import experiments
 from dreamer import schema
 from dreamer.agent import Agent
-from dreamer.config import HYPER, AgentConfig, Config
+from dreamer.config import HYPER, AgentConfig, Config, EnvConfig
 from envs.api import Space
 from experiments import presets
 from experiments.presets.sizes import SIZES
@@ -114,7 +116,9 @@ def attributes_read() -> set[str]:
                 continue
             nodes = ast.walk(ast.parse(path.read_text()))
             read |= {n.attr for n in nodes if isinstance(n, ast.Attribute) and isinstance(n.ctx, ast.Load)}
-    return read | {field.rpartition(".")[2] for field in HYPER.values()} | {"vary"}  # by `grid` next to it
+    read |= {field.rpartition(".")[2] for field in HYPER.values()}
+    read |= set(EnvConfig().world) & set(inspect.signature(envs.make).parameters)  # handed on by name
+    return read | {"vary"}  # by `grid` next to it
 
 
 def test_every_field_is_read_by_something():
