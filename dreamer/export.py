@@ -188,7 +188,9 @@ def _check_finite(arrays: Mapping[str, np.ndarray], path: Path) -> None:
     wrong = [name for name, array in arrays.items() if not np.isfinite(array).all()]
     if wrong:
         more = f" and {len(wrong) - 1} other parameters" if len(wrong) > 1 else ""
-        raise CheckpointError(f"{path} holds numbers that are not finite at '{wrong[0]}'{more}: export it again")
+        raise CheckpointError(
+            f"{path} holds numbers that are not finite at '{wrong[0]}'{more}: export it again"
+        )
 
 
 def _config(path: Path, meta: Mapping[str, Any]) -> Config:

@@ -46,7 +46,9 @@ def check_learner(agent: AgentConfig, batch: int, length: int) -> None:
 
 def check_copies(count: int, parallel: bool, field: str) -> None:
     """Refuse more copies of an environment on the host than there is memory for; raises as `check`."""
-    _check({field: count * (PROCESS if parallel else COPY)}, _host_memory(), f"a run with {count:,} environments")
+    _check(
+        {field: count * (PROCESS if parallel else COPY)}, _host_memory(), f"a run with {count:,} environments"
+    )
 
 
 def members(population: PopulationConfig) -> int:
@@ -65,7 +67,8 @@ def learner(agent: AgentConfig, batch: int, length: int) -> dict[str, int]:
     starts = batch * min(agent.behavior.imag_last or length, length)
     steps = {
         "batches (agent.rssm, loop.batch_size, loop.batch_length)": batch * length,
-        "dreams (agent.behavior.imag_length, agent.rssm, loop.batch_size)": starts * agent.behavior.imag_length,
+        "dreams (agent.behavior.imag_length, agent.rssm, loop.batch_size)": starts
+        * agent.behavior.imag_length,
     }
     return parts | {name: count * features(agent) * PER_FEATURE for name, count in steps.items()}
 

@@ -268,7 +268,10 @@ def test_bad_files_are_named(tmp_path):
         (b"a = " + b"[" * 3000 + b"]" * 3000, "is nested too deep"),
         (b"steps = " + b"9" * 6000, "is not valid TOML"),
         (bytes(range(256)), "is not valid TOML"),
-        (b"steps = " + b"9" * 310, "steps must be a whole number of at least 1, but it is a number of 310 digits"),
+        (
+            b"steps = " + b"9" * 310,
+            "steps must be a whole number of at least 1, but it is a number of 310 digits",
+        ),
         (b"steps = nan", "but it is nan"),
     ],
 )
@@ -285,7 +288,19 @@ def test_a_byte_order_mark_is_no_part_of_a_file(tmp_path):
     assert config.load_toml(tmp_path / "bom.toml", CFG).steps == 7
 
 
-ODD = ["9" * 309, "9" * 310, "-" + "9" * 5000, "1e309", "nan", "-inf", "\uff11\uff12", "\u0663", "\u00b2", "1e30", ""]
+ODD = [
+    "9" * 309,
+    "9" * 310,
+    "-" + "9" * 5000,
+    "1e309",
+    "nan",
+    "-inf",
+    "\uff11\uff12",
+    "\u0663",
+    "\u00b2",
+    "1e30",
+    "",
+]
 """Numbers that no field can have, in digits of other scripts and without end."""
 
 
@@ -314,7 +329,9 @@ def test_no_goal_is_what_is_no_number(until):
         schema.replace_path(CFG, "until", until)
 
 
-@given(value=st.one_of(st.integers(), st.floats(), st.text(), st.lists(st.integers()), st.booleans(), st.none()))
+@given(
+    value=st.one_of(st.integers(), st.floats(), st.text(), st.lists(st.integers()), st.booleans(), st.none())
+)
 def test_any_value_of_any_field_is_right_or_a_mistake(value):
     for path in ("steps", "agent.optim.lr", "env.kwargs", "agent.encoder.mults", "population.vary", "until"):
         with contextlib.suppress(ConfigError):

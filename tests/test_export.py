@@ -227,7 +227,10 @@ NAME = "policy.out.move.kernel"
         (lambda meta, arrays: meta["obs_space"]["vector"].update(shape=[10**400]), "a wrong header"),
         (lambda meta, arrays: meta["obs_space"]["vector"].update(shape=[2**20] * 3), "a wrong header"),
         (lambda meta, arrays: meta["obs_space"]["vector"].update(dtype="<U9"), "a wrong header"),
-        (lambda meta, arrays: meta["config"]["agent"]["rssm"].update(deter=10**400), "a number of 401 digits"),
+        (
+            lambda meta, arrays: meta["config"]["agent"]["rssm"].update(deter=10**400),
+            "a number of 401 digits",
+        ),
         (lambda meta, arrays: meta["counters"].update(env_steps="many"), "a wrong header"),
         (lambda meta, arrays: meta["counters"].update(env_steps=10**400), "a wrong header"),
         (

@@ -115,7 +115,9 @@ def test_a_wide_range_is_not_listed(sampler):
     found = read(sweep__sampler=sampler, sweep__enqueue=[{"replay.capacity": 123_456_789}], space=space)
     assert found.point(0)["replay.capacity"] == 123_456_789
     assert all(found.space[path].holds(value) for path, value in found.point(7).items())
-    assert not found.space["replay.capacity"].holds(2e9) and not found.space["replay.capacity"].holds(2e5 + 0.5)
+    assert not found.space["replay.capacity"].holds(2e9) and not found.space["replay.capacity"].holds(
+        2e5 + 0.5
+    )
     assert tracemalloc.get_traced_memory()[1] < 2**24
     tracemalloc.stop()
     if sampler == "grid":

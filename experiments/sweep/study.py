@@ -142,7 +142,9 @@ class Study:
         try:
             study = _optuna().load_study(study_name=name, storage=storage, pruner=_pruner(self.spec))
         except KeyError:
-            raise ConfigError(f"{without_password(self.url)} does not hold the sweep of {self.folder}") from None
+            raise ConfigError(
+                f"{without_password(self.url)} does not hold the sweep of {self.folder}"
+            ) from None
         return storage, study
 
     def close(self) -> None:
