@@ -16,7 +16,6 @@ from dataclasses import MISSING, dataclass, fields
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeGuard, TypeVar, get_args, get_origin
 
-
 LARGEST = 2**53
 """No whole number is larger: up to here every one is a float too, as JSON and databases hold it."""
 DIGITS, LONGEST = 40, 400

@@ -1,8 +1,8 @@
 """memory: what a configuration takes at least, known from its numbers before anything is built.
 
-It is less than what is needed, so that nothing that works is refused: the parameters that do not depend on the
-task, one gradient of them and what the optimiser keeps, the dreams of a batch, and copies of an environment as
-small as they come. The replay knows itself exactly what it needs (`dreamer.replay.layout`).
+It is less than what is needed, so that nothing that works is refused: the parameters that do not depend on
+the task, one gradient of them and what the optimiser keeps, the dreams of a batch, and copies of an
+environment as small as they come. The replay knows itself exactly what it needs (`dreamer.replay.layout`).
 """
 
 from __future__ import annotations

@@ -270,7 +270,7 @@ def test_bad_files_are_named(tmp_path):
         (bytes(range(256)), "is not valid TOML"),
         (
             b"steps = " + b"9" * 310,
-            "steps must be a whole number of at least 1, but it is a number of 310 digits",
+            "steps must be a whole number .* it is a number of 310 digits",
         ),
         (b"steps = nan", "but it is nan"),
     ],
@@ -307,11 +307,7 @@ ODD = [
 @pytest.mark.parametrize("text", ODD)
 @pytest.mark.parametrize("path", ["steps", "agent.rssm.prior_layers", "agent.optim.lr", "replay.capacity"])
 def test_numbers_that_cannot_be_are_one_sentence(text, path):
-    value = schema.parse_text(KINDS[path].type, text)
-    if path == "agent.optim.lr" and text in ("9" * 309, "1e30"):
-        return  # a number after all
-    if path == "agent.optim.lr" and isinstance(value, int) and schema.is_finite(value):
-        return
+    value = schema.parse_text(schema.paths(Config)[path].type, text)
     with pytest.raises(ConfigError, match=f"^{path} must be ") as error:
         schema.replace_path(CFG, path, value)
     assert len(str(error.value)) < 300
