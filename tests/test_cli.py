@@ -101,7 +101,7 @@ def test_preset_then_size_then_file_then_flags():
 )
 def test_a_run_is_named_after_its_preset_or_task(preset, changes, folder):
     assert asked(preset, changes).folder == Path(folder)
-    assert asked(preset, changes, run="x").folder == Path("x")
+    assert asked(preset or "quickstart", changes, run="x").folder == Path("x")
 
 
 @pytest.mark.parametrize(
