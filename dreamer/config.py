@@ -38,9 +38,7 @@ def _check_stages(mults: tuple[int, ...]) -> None:
     if not mults:
         raise ConfigError("mults must have an entry for every stage, but it is empty")
     if len(mults) > STAGES:
-        raise ConfigError(
-            f"mults must have at most {STAGES} entries, one for every stage, but it has {len(mults)}"
-        )
+        raise ConfigError(f"mults must have at most {STAGES} entries, but it has {len(mults)}")
 
 
 @dataclass(frozen=True)

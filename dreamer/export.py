@@ -187,10 +187,8 @@ def _check_finite(arrays: Mapping[str, np.ndarray], path: Path) -> None:
     """Refuse an agent that has no numbers, whose actions would be anything."""
     wrong = [name for name, array in arrays.items() if not np.isfinite(array).all()]
     if wrong:
-        more = f" and {len(wrong) - 1} other parameters" if len(wrong) > 1 else ""
-        raise CheckpointError(
-            f"{path} holds numbers that are not finite at '{wrong[0]}'{more}: export it again"
-        )
+        more = f" and {len(wrong) - 1} others" if len(wrong) > 1 else ""
+        raise CheckpointError(f"{path} holds numbers that are not finite at '{wrong[0]}'{more}")
 
 
 def _config(path: Path, meta: Mapping[str, Any]) -> Config:

@@ -329,8 +329,9 @@ def _hint_of(kind: Any, value: Any) -> str:
     """The end of a message about a value that cannot be."""
     if get_origin(kind) is Annotated and isinstance(get_args(kind)[1], Arguments) and isinstance(value, str):
         return _broken(value)
-    if isinstance(value, int) and not isinstance(value, bool) and abs(value) > LARGEST:
-        return f"; no number of a configuration is above {LARGEST:,}"
+    plain = get_args(kind)[0] if get_origin(kind) is Annotated else kind
+    if plain is int and isinstance(value, int | float) and abs(value) > LARGEST:
+        return f"; no whole number of a configuration is above {LARGEST:,}"
     choices = get_args(kind) if get_origin(kind) is Literal else ()
     close = difflib.get_close_matches(str(value), choices, n=1)
     return f"; did you mean {close[0]}?" if close else ""

@@ -99,7 +99,7 @@ def _space(key: str, shape: Any, dtype: Any, classes: Any) -> Space:
     if not (entries and known and (classes is None or whole(classes))):
         raise UnsupportedSpace(
             f"'{key[:99]}' is written as shape {str(shape)[:99]}, dtype {str(dtype)[:99]} and classes "
-            f"{str(classes)[:99]}, which is no space: a shape is a list of whole numbers, and a dtype one of numpy"
+            f"{str(classes)[:99]}, which is no space: a shape is a list of whole numbers"
         )
     return Space(tuple(shape), dtype, classes)
 

@@ -1,4 +1,4 @@
-"""trust: whose modules run. One in the folder of a run or a sweep, which somebody may have sent, never does unasked.
+"""trust: whose modules run; those in the folder of a run or a sweep, which may be a stranger's, only if asked to.
 
 Such a folder names its task as `suite:module:name`, and its wrappers as `module:name`. A command stands under
 a `Guard` while it works (`guarding`); `envs.modules` shows it every module before any file of it runs. The

@@ -1,8 +1,8 @@
 """memory: what a configuration takes at least, known from its numbers before anything is built.
 
-It is less than what is needed, so that nothing that works is refused: the parameters that do not depend on the
-task, one gradient of them and what the optimiser keeps, the dreams of a batch, and copies of an environment as
-small as they come. The replay knows itself exactly what it needs (`dreamer.replay.layout`).
+It is less than what is needed, so that nothing that works is refused: the parameters that do not depend on
+the task, one gradient of them and what the optimiser keeps, the dreams of a batch, and copies of an
+environment as small as they come. The replay knows itself exactly what it needs (`dreamer.replay.layout`).
 """
 
 from __future__ import annotations
@@ -46,7 +46,9 @@ def check_learner(agent: AgentConfig, batch: int, length: int) -> None:
 
 def check_copies(count: int, parallel: bool, field: str) -> None:
     """Refuse more copies of an environment on the host than there is memory for; raises as `check`."""
-    _check({field: count * (PROCESS if parallel else COPY)}, _host_memory(), f"{count:,} environments")
+    _check(
+        {field: count * (PROCESS if parallel else COPY)}, _host_memory(), f"a run with {count:,} environments"
+    )
 
 
 def members(population: PopulationConfig) -> int:
@@ -60,12 +62,13 @@ def features(agent: AgentConfig) -> int:
 
 
 def learner(agent: AgentConfig, batch: int, length: int) -> dict[str, int]:
-    """{field: bytes at least} of learning from batches of so many sequences of so many steps."""
+    """{what: bytes at least} of learning from batches of so many sequences of so many steps."""
     parts = {f"agent.{name}": count * PER_PARAMETER for name, count in parameters(agent).items()}
     starts = batch * min(agent.behavior.imag_last or length, length)
     steps = {
-        "loop.batch_size and loop.batch_length": batch * length,
-        "agent.behavior.imag_length": starts * agent.behavior.imag_length,
+        "batches (agent.rssm, loop.batch_size, loop.batch_length)": batch * length,
+        "dreams (agent.behavior.imag_length, agent.rssm, loop.batch_size)": starts
+        * agent.behavior.imag_length,
     }
     return parts | {name: count * features(agent) * PER_FEATURE for name, count in steps.items()}
 
@@ -133,5 +136,5 @@ def _check(parts: dict[str, int], available: int | None, what: str) -> None:
     largest = max(parts, key=lambda name: parts[name])
     raise ConfigError(
         f"{what} needs at least {needed:,} bytes ({needed / 2**30:,.1f} GiB) of memory, most of it for "
-        f"{largest}, but {available / 2**30:,.1f} GiB are available: make {largest} smaller"
+        f"{largest}, but {available / 2**30:,.1f} GiB are available: make that smaller"
     )

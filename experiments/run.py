@@ -414,7 +414,7 @@ class Run:
             self._log()
 
     def _heed(self, episode: Finished) -> None:
-        """Note what an episode says about its task: whether it tells success, and once if it pays too much."""
+        """Note what an episode says of its task: whether it tells success, and once if it pays too much."""
         from dreamer.ops.dists import REACH
 
         self._tells_success |= episode.success is not None
@@ -422,8 +422,8 @@ class Run:
         if abs(episode.return_) > most and not self._is_beyond:
             self._is_beyond = True
             self._notice(
-                f"an episode had the return {episode.return_:.4g}, but rewards and values are learned only up to "
-                f"{most:,.0f}: what lies beyond counts as that, so divide the rewards (env.wrappers)"
+                f"an episode had the return {episode.return_:.4g}, but rewards and values are learned only "
+                f"up to {most:,.0f}: what lies beyond counts as that, so divide the rewards (env.wrappers)"
             )
 
     def _log(self) -> None:

@@ -101,7 +101,7 @@ def test_preset_then_size_then_file_then_flags():
 )
 def test_a_run_is_named_after_its_preset_or_task(preset, changes, folder):
     assert asked(preset, changes).folder == Path(folder)
-    assert asked(preset, changes, run="x").folder == Path("x")
+    assert asked(preset or "quickstart", changes, run="x").folder == Path("x")
 
 
 @pytest.mark.parametrize(
@@ -133,7 +133,7 @@ def test_another_preset_does_not_pass_for_the_run_in_the_folder():
 
 
 def test_values_only_have_to_fit_the_run_in_the_folder():
-    store(asked(run="x", changes={"agent.rssm.blocks": 3, "agent.rssm.deter": 9}))
+    store(asked("quickstart", run="x", changes={"agent.rssm.blocks": 3, "agent.rssm.deter": 9}))
     assert asked(run="x", changes={"agent.rssm.deter": 12}).cfg.agent.rssm.deter == 12
     with pytest.raises(ConfigError, match="multiple of blocks"):
         asked(changes={"agent.rssm.deter": 12})
@@ -197,6 +197,28 @@ def test_a_mistake_is_one_sentence(words, sentence, capsys):
     assert (out, err) == ("", f"dreamer: {sentence}\n")
     assert main([*words.split(), "--json"]) == 2
     assert json.loads(capsys.readouterr().out) == {"error": sentence}
+
+
+def test_a_run_that_is_not_there_starts_none(capsys):
+    store(asked("quickstart", run="runs/mine-seed0"))
+    for words, near in (("runs/mine-sed0", "runs/mine-seed0"), ("mine", "runs/mine-seed0")):
+        assert main(["train", "--run", words]) == 2
+        err = capsys.readouterr().err
+        assert f"there is no run {words} to go on with; did you mean {near}?" in err
+        assert f"dreamer train quickstart --run {words}" in err and not Path(words).exists()
+
+
+def test_a_new_run_says_what_it_is_of(tmp_path):
+    (tmp_path / "some.toml").write_text("steps = 5")
+    assert asked("quickstart", run="new").folder == Path("new")
+    assert asked(run="new", changes={"task": "probe:chosen"}).cfg.task == "probe:chosen"
+    assert asked(run="new", config="some.toml").cfg.steps == 5
+
+
+def test_a_message_is_not_as_long_as_what_was_written(capsys):
+    assert main(["train", "a" * 10_000]) == 2
+    err = capsys.readouterr().err
+    assert len(err) < 2500 and "there are quickstart" in err
 
 
 def test_an_unknown_task_is_answered_with_close_ones(capsys):

@@ -1,6 +1,7 @@
 """A configuration can be written, read, compared and changed by path; a wrong one says what is allowed."""
 
 import ast
+import contextlib
 import dataclasses
 import tomllib
 from pathlib import Path
@@ -260,6 +261,84 @@ def test_bad_files_are_named(tmp_path):
         with pytest.raises(ConfigError, match=why) as error:
             config.load_toml(path, CFG)
         assert str(path) in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("content", "why"),
+    [
+        (b"a = " + b"[" * 3000 + b"]" * 3000, "is nested too deep"),
+        (b"steps = " + b"9" * 6000, "is not valid TOML"),
+        (bytes(range(256)), "is not valid TOML"),
+        (
+            b"steps = " + b"9" * 310,
+            "steps must be a whole number .* it is a number of 310 digits",
+        ),
+        (b"steps = nan", "but it is nan"),
+    ],
+)
+def test_odd_files_are_one_sentence(content, why, tmp_path):
+    file = tmp_path / "odd.toml"
+    file.write_bytes(content)
+    with pytest.raises(ConfigError, match=why) as error:
+        config.load_toml(file, CFG)
+    assert str(file) in str(error.value) and len(str(error.value)) < 500
+
+
+def test_a_byte_order_mark_is_no_part_of_a_file(tmp_path):
+    (tmp_path / "bom.toml").write_bytes(b"\xef\xbb\xbfsteps = 7\n")
+    assert config.load_toml(tmp_path / "bom.toml", CFG).steps == 7
+
+
+ODD = [
+    "9" * 309,
+    "9" * 310,
+    "-" + "9" * 5000,
+    "1e309",
+    "nan",
+    "-inf",
+    "\uff11\uff12",
+    "\u0663",
+    "\u00b2",
+    "1e30",
+    "",
+]
+"""Numbers that no field can have, in digits of other scripts and without end."""
+
+
+@pytest.mark.parametrize("text", ODD)
+@pytest.mark.parametrize("path", ["steps", "agent.rssm.prior_layers", "agent.optim.lr", "replay.capacity"])
+def test_numbers_that_cannot_be_are_one_sentence(text, path):
+    value = schema.parse_text(schema.paths(Config)[path].type, text)
+    with pytest.raises(ConfigError, match=f"^{path} must be ") as error:
+        schema.replace_path(CFG, path, value)
+    assert len(str(error.value)) < 300
+
+
+@pytest.mark.parametrize("text", ["nan", "inf", "1e400", "9" * 400, "\uff11", "1,,2", ""])
+def test_no_member_of_a_population_has_what_is_no_number(text):
+    with pytest.raises(ConfigError, match="vary needs entries like lr=1e-4,3e-4"):
+        config.PopulationConfig(vary=(f"lr={text}",))
+
+
+@pytest.mark.parametrize("until", ["return=nan", "return=1e400", "return=" + "9" * 400, "success=\uff10.5"])
+def test_no_goal_is_what_is_no_number(until):
+    with pytest.raises(ConfigError, match="until must be"):
+        schema.replace_path(CFG, "until", until)
+
+
+@given(
+    value=st.one_of(st.integers(), st.floats(), st.text(), st.lists(st.integers()), st.booleans(), st.none())
+)
+def test_any_value_of_any_field_is_right_or_a_mistake(value):
+    for path in ("steps", "agent.optim.lr", "env.kwargs", "agent.encoder.mults", "population.vary", "until"):
+        with contextlib.suppress(ConfigError):
+            schema.dump_toml(schema.replace_path(CFG, path, value))
+
+
+def test_arguments_without_end_are_one_sentence():
+    for text in ('{"a":' * 3000, '{"a": ' + "9" * 6000 + "}"):
+        with pytest.raises(ConfigError, match="which (is nested too deep|has a number of thousands)"):
+            schema.replace_path(CFG, "env.kwargs", text)
 
 
 def test_a_section_checks_itself_when_made_in_python():

@@ -223,6 +223,20 @@ NAME = "policy.out.move.kernel"
         ),
         (lambda meta, arrays: meta["act_space"]["move"].pop("classes"), "incomplete header"),
         (lambda meta, arrays: meta.pop("config"), "has an incomplete header (KeyError: 'config')"),
+        (lambda meta, arrays: meta["obs_space"]["vector"].update(shape="wide"), "a wrong header"),
+        (lambda meta, arrays: meta["obs_space"]["vector"].update(shape=[10**400]), "a wrong header"),
+        (lambda meta, arrays: meta["obs_space"]["vector"].update(shape=[2**20] * 3), "a wrong header"),
+        (lambda meta, arrays: meta["obs_space"]["vector"].update(dtype="<U9"), "a wrong header"),
+        (
+            lambda meta, arrays: meta["config"]["agent"]["rssm"].update(deter=10**400),
+            "a number of 401 digits",
+        ),
+        (lambda meta, arrays: meta["counters"].update(env_steps="many"), "a wrong header"),
+        (lambda meta, arrays: meta["counters"].update(env_steps=10**400), "a wrong header"),
+        (
+            lambda meta, arrays: arrays.update({NAME: arrays[NAME] * np.nan}),
+            f"holds numbers that are not finite at '{NAME}'",
+        ),
     ],
 )
 def test_a_file_that_does_not_fit(change, sentence, file):

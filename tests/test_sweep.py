@@ -7,6 +7,7 @@ import os
 import random
 import shutil
 import signal
+import sqlite3
 import subprocess
 import sys
 import threading
@@ -671,6 +672,46 @@ def test_a_report_needs_a_sweep_that_has_begun(tmp_path, made):
         sweep.report(tmp_path, SweepReportOptions())
     folder = made().folder
     with pytest.raises(ConfigError, match="no trial .* has ended yet"):
+        sweep.report(folder, SweepReportOptions())
+
+
+@pytest.mark.parametrize("kind", ["sqlite", "journal"])
+def test_a_sweep_that_was_moved_is_still_its_own(kind, tmp_path):
+    shared = kind == "journal"
+    one = study.prepare(write(tmp_path), tmp_path / "here", "", shared=shared)
+    claim = one.claim()
+    one.prune(claim, "enough")
+    one.release(claim, seconds=1, asked=False)
+    one.close()
+    moved = (tmp_path / "here").rename(tmp_path / "there")
+    for reading in (True, False):
+        found = Study(moved, reading=reading)
+        assert [row.reason for row in found.rows()] == ["enough"] and str(tmp_path / "here") not in found.url
+        found.close()
+    again = study.prepare(write(tmp_path), moved, "", shared=shared)
+    assert len(again.rows()) == 1
+    again.close()
+
+
+def test_a_report_writes_into_no_database_that_a_folder_names(tmp_path, made):
+    folder = made().folder
+    for name, store in (("theirs.db", "sqlite"), ("theirs.journal", "journal")):
+        theirs = tmp_path / name
+        if store == "sqlite":
+            with contextlib.closing(sqlite3.connect(theirs)) as base, base:
+                base.execute("create table mine (x)")
+        else:
+            theirs.write_text("")
+        before = theirs.read_bytes()
+        (folder / "storage.json").write_text(json.dumps({"url": f"{store}:///{theirs}", "name": "sweep-1"}))
+        with pytest.raises(ConfigError, match="does not hold the sweep of"):
+            sweep.report(folder, SweepReportOptions())
+        assert theirs.read_bytes() == before
+    (folder / "storage.json").write_text('{"url": "postgresql://host/x", "name": "sweep-1"}')
+    with pytest.raises(ConfigError, match="name it with --storage"):
+        sweep.report(folder, SweepReportOptions())
+    (folder / "storage.json").write_text("[]")
+    with pytest.raises(ConfigError, match="does not say where the sweep is stored"):
         sweep.report(folder, SweepReportOptions())
 
 

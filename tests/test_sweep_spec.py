@@ -2,6 +2,7 @@
 
 import math
 import tomllib
+import tracemalloc
 
 import pytest
 
@@ -104,6 +105,31 @@ def test_sobol_points_are_spread_evenly():
     points = [spaces.even_point(space, 0, i) for i in range(16)]
     for name in space:  # one in each sixteenth of every axis
         assert sorted(int(p[name] * 16) for p in points) == list(range(16))
+
+
+@pytest.mark.parametrize("sampler", ["grid", "random", "qmc"])
+def test_a_wide_range_is_not_listed(sampler):
+    wide = {"int": [1_100, 1_000_000_000]}
+    space = {"replay.capacity": wide, "agent.behavior.imag_length": {"int": [1, 10**9]}}
+    tracemalloc.start()
+    found = read(sweep__sampler=sampler, sweep__enqueue=[{"replay.capacity": 123_456_789}], space=space)
+    assert found.point(0)["replay.capacity"] == 123_456_789
+    assert all(found.space[path].holds(value) for path, value in found.point(7).items())
+    assert not found.space["replay.capacity"].holds(2e9) and not found.space["replay.capacity"].holds(
+        2e5 + 0.5
+    )
+    assert tracemalloc.get_traced_memory()[1] < 2**24
+    tracemalloc.stop()
+    if sampler == "grid":
+        assert spaces.size(found.space) == (10**9 - 1_099) * 10**9
+        assert list(spaces.grid_point(found.space, 10**9 + 4).values()) == [1_101, 5]
+
+
+@pytest.mark.parametrize("values", ["[1, 1e400]", "[1, " + "9" * 400 + "]", "[nan, 3]", "[-1e17, 1e17]"])
+def test_ends_that_cannot_be_are_one_sentence(values):
+    table = tomllib.loads(f"int = {values}")
+    with pytest.raises(ConfigError, match="space.x: int (must be|needs)"):
+        dimension("x", table)
 
 
 @pytest.mark.parametrize("choices", [[1e-3, 1e-4], ["linear", "const"], [True, False], [[2, 3], [2, 4]]])
