@@ -24,6 +24,7 @@ import logging
 import os
 import re
 import shutil
+import tempfile
 import warnings
 from collections.abc import Callable, Iterator
 from concurrent import futures
@@ -205,7 +206,6 @@ class CheckpointStore:
           NoCheckpoint: nothing there can be used.
           CheckpointError: it does not fit `like` (says which leaf), or its owner cannot read the newest now.
         """
-        check_name(self.folder)
         for _ in range(LOOKS):
             faults: dict[Path, _Unusable] = {}
             found = self._whole(step, faults, replay)
@@ -537,8 +537,8 @@ def _load_arrays(path: Path, stored: dict[str, str]) -> dict[str, np.ndarray]:
 
     orbax: Any = v1
     try:
-        with _quiet():
-            arrays = orbax.load(path)
+        with _quiet(), _kept_open(path) as place:
+            arrays = orbax.load(place)
     except Exception as error:  # whatever the cause, the digests say that the files are whole
         raise CheckpointError(
             f"{path} is whole, but this version of Orbax cannot read it: {_reason(error)}"
@@ -550,6 +550,27 @@ def _load_arrays(path: Path, stored: dict[str, str]) -> dict[str, np.ndarray]:
         if name not in arrays or _kind(arrays[name]) != kind:
             raise CheckpointError(f"{path} contradicts its manifest at {name!r}")
     return arrays
+
+
+@contextlib.contextmanager
+def _kept_open(path: Path) -> Iterator[Path]:
+    """The same files at another path, where they stay until they are read, whoever deletes them meanwhile.
+
+    Half a checkpoint would have threads of Orbax print a traceback for every array. Where the system does not
+    give the open files of a process a name (all but Linux), it is the folder itself.
+    """
+    if not Path("/proc/self/fd").is_dir():
+        yield path
+        return
+    with tempfile.TemporaryDirectory(prefix="checkpoint-") as place, contextlib.ExitStack() as stack:
+        for file in sorted(path.rglob("*")):
+            link = Path(place) / file.relative_to(path)
+            if file.is_dir():
+                link.mkdir()
+            else:
+                opened = stack.enter_context(file.open("rb"))
+                link.symlink_to(f"/proc/self/fd/{opened.fileno()}")
+        yield Path(place)
 
 
 def _placed(array: np.ndarray, leaf: Any) -> Any:
