@@ -151,7 +151,9 @@ class Run:
             console=console,
         )
         session.write_config(folder, cfg)  # nothing can be refused any more
-        self.logger.rewind(progress.env_steps)
+        if dropped := self.logger.rewind(progress.env_steps):
+            since = f"after the checkpoint at {progress.env_steps:,} steps" if resume else "before any"
+            self.notices.append(f"{dropped:,} rows that were logged {since} are dropped and come again")
         for text in self.notices:
             self.logger.notice(text)
         if resume:
