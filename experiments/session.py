@@ -139,8 +139,8 @@ def history(folder: Path, store: CheckpointStore) -> list[str]:
 def no_way_on(folder: Path, why: str) -> str:
     """Why a run cannot go on, and what can be done."""
     return (
-        f"{folder} {why}. Nothing was changed. Put its checkpoints back (or make them readable), choose another "
-        "--run, or begin anew with --fresh, which keeps what is there in a folder beside it"
+        f"{folder} {why}. Nothing was changed. Put its checkpoints back (or make them readable), choose "
+        "another --run, or begin anew with --fresh, which keeps what is there in a folder beside it"
     )
 
 
