@@ -92,13 +92,13 @@ def train(
 @contextlib.contextmanager
 def _claimed(folder: Path, cfg: Config, force: tuple[str, ...], fresh: bool) -> Iterator[bool]:
     """Within it the folder is this process's; gives whether it holds a run to go on with."""
-    check = session.check_fresh if fresh else session.check_folder
-    check(folder, cfg, force)
+    session.check_place(folder)
     made = not folder.exists()
     folder.mkdir(parents=True, exist_ok=True)
     try:
         with session.claimed(folder):
-            yield check(folder, cfg, force)  # again, as somebody may have ended just now
+            check = session.check_fresh if fresh else session.check_folder
+            yield check(folder, cfg, force)
     finally:
         if made and not any(folder.iterdir()):
             folder.rmdir()

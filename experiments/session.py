@@ -88,11 +88,8 @@ def check_folder(folder: Path, cfg: Config, force: tuple[str, ...]) -> bool:
     if not (folder / CONFIG).is_file():
         return check_fresh(folder, cfg)
     check_name(folder)
-    unknown = [name for name in force if name not in schema.paths(Config)]
-    if unknown:
-        close = (
-            " or ".join(schema.closest(unknown[0], schema.paths(Config))) or "a field of the configuration"
-        )
+    if unknown := [name for name in force if name not in schema.paths(Config)]:
+        close = " or ".join(schema.closest(unknown[0], schema.paths(Config))) or "another one"
         raise ConfigError(f"--force names {unknown[0]}, which is no field; did you mean {close}?")
     old, store = load_toml(folder / CONFIG), CheckpointStore(folder / "checkpoints")
     begun = bool(store.steps())
@@ -112,12 +109,22 @@ def check_fresh(folder: Path, cfg: Config, force: tuple[str, ...] = ()) -> bool:
       ConfigError: the folder is something else, or the run is too short for what it is to learn from.
       CheckpointError: no checkpoint can be kept in a folder of that name.
     """
+    check_place(folder)
+    check_length(cfg)
+    return False
+
+
+def check_place(folder: Path) -> None:
+    """See that a folder is none, is empty or holds a run.
+
+    Raises:
+      ConfigError: it is something else.
+      CheckpointError: no checkpoint can be kept in a folder of that name.
+    """
     check_name(folder)
     is_run = (folder / CONFIG).is_file()
     if not is_run and folder.exists() and (not folder.is_dir() or any(map(_is_foreign, folder.iterdir()))):
         raise ConfigError(f"{folder} exists but is not a run (it has no config.toml): choose another --run.")
-    check_length(cfg)
-    return False
 
 
 def history(folder: Path, store: CheckpointStore) -> list[str]:
