@@ -196,13 +196,18 @@ def check_length(cfg: Config) -> None:
             f"loop.prefill must be at most the steps of the run ({cfg.steps}), but it is {loop.prefill}: "
             "nothing would be learned"
         )
-    needed = (loop.batch_length + 1) * loop.num_envs
+    needed = least_steps(cfg)
     if needed > cfg.steps:
         raise ConfigError(
             f"loop.batch_length is {loop.batch_length}, which with {loop.num_envs} environments takes "
             f"{needed} steps before anything can be learned, but the run has {cfg.steps} steps: take shorter "
             "sequences or more steps"
         )
+
+
+def least_steps(cfg: Config) -> int:
+    """Environment steps until the replay holds a sequence, and the step before it, of every environment."""
+    return (cfg.loop.batch_length + 1) * cfg.loop.num_envs
 
 
 def _is_foreign(path: Path) -> bool:
