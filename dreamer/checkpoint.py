@@ -369,7 +369,10 @@ class CheckpointStore:
         for path, _ in complete[self.keep :]:
             trash = self.folder / f".tmp-{path.name}-old"
             os.rename(path, trash)  # at once, so that half of one is never seen
-            shutil.rmtree(trash)
+            if trash.is_symlink():
+                trash.unlink()
+            else:
+                shutil.rmtree(trash)
         listed = {name for _, manifest in complete[: self.keep] for name in manifest["replay"]}
         if self.replay_folder.is_dir():
             for file in self.replay_folder.iterdir():
@@ -557,20 +560,28 @@ def _kept_open(path: Path) -> Iterator[Path]:
     """The same files at another path, where they stay until they are read, whoever deletes them meanwhile.
 
     Half a checkpoint would have threads of Orbax print a traceback for every array. Where the system does not
-    give the open files of a process a name (all but Linux), it is the folder itself.
+    give the open files of a process a name (all but Linux), or nothing temporary can be written, it is the folder itself.
     """
-    if not Path("/proc/self/fd").is_dir():
-        yield path
-        return
-    with tempfile.TemporaryDirectory(prefix="checkpoint-") as place, contextlib.ExitStack() as stack:
-        for file in sorted(path.rglob("*")):
-            link = Path(place) / file.relative_to(path)
-            if file.is_dir():
-                link.mkdir()
-            else:
-                opened = stack.enter_context(file.open("rb"))
-                link.symlink_to(f"/proc/self/fd/{opened.fileno()}")
+    with contextlib.ExitStack() as stack:
+        try:
+            place = stack.enter_context(tempfile.TemporaryDirectory(prefix="checkpoint-"))
+        except OSError:
+            place = None
+        if place is None or not Path("/proc/self/fd").is_dir():
+            yield path
+            return
+        for folder, folders, files in os.walk(path, onerror=_raise, followlinks=True):
+            own = Path(place, os.path.relpath(folder, path))
+            for name in folders:
+                (own / name).mkdir()
+            for name in files:
+                opened = stack.enter_context(open(Path(folder, name), "rb"))
+                (own / name).symlink_to(f"/proc/self/fd/{opened.fileno()}")
         yield Path(place)
+
+
+def _raise(error: OSError) -> None:
+    raise error
 
 
 def _placed(array: np.ndarray, leaf: Any) -> Any:
