@@ -560,7 +560,7 @@ def _kept_open(path: Path) -> Iterator[Path]:
     """The same files at another path, where they stay until they are read, whoever deletes them meanwhile.
 
     Half a checkpoint would have threads of Orbax print a traceback for every array. Where the system does not
-    give the open files of a process a name (all but Linux), or nothing temporary can be written, it is the folder itself.
+    give the open files of a process a name (all but Linux), or no temporary folder, it is the folder itself.
     """
     with contextlib.ExitStack() as stack:
         try:
