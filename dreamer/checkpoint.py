@@ -24,6 +24,7 @@ import logging
 import os
 import re
 import shutil
+import tempfile
 import warnings
 from collections.abc import Callable, Iterator
 from concurrent import futures
@@ -205,7 +206,6 @@ class CheckpointStore:
           NoCheckpoint: nothing there can be used.
           CheckpointError: it does not fit `like` (says which leaf), or its owner cannot read the newest now.
         """
-        check_name(self.folder)
         for _ in range(LOOKS):
             faults: dict[Path, _Unusable] = {}
             found = self._whole(step, faults, replay)
@@ -369,7 +369,10 @@ class CheckpointStore:
         for path, _ in complete[self.keep :]:
             trash = self.folder / f".tmp-{path.name}-old"
             os.rename(path, trash)  # at once, so that half of one is never seen
-            shutil.rmtree(trash)
+            if trash.is_symlink():
+                trash.unlink()
+            else:
+                shutil.rmtree(trash)
         listed = {name for _, manifest in complete[: self.keep] for name in manifest["replay"]}
         if self.replay_folder.is_dir():
             for file in self.replay_folder.iterdir():
@@ -537,8 +540,8 @@ def _load_arrays(path: Path, stored: dict[str, str]) -> dict[str, np.ndarray]:
 
     orbax: Any = v1
     try:
-        with _quiet():
-            arrays = orbax.load(path)
+        with _quiet(), _kept_open(path) as place:
+            arrays = orbax.load(place)
     except Exception as error:  # whatever the cause, the digests say that the files are whole
         raise CheckpointError(
             f"{path} is whole, but this version of Orbax cannot read it: {_reason(error)}"
@@ -550,6 +553,35 @@ def _load_arrays(path: Path, stored: dict[str, str]) -> dict[str, np.ndarray]:
         if name not in arrays or _kind(arrays[name]) != kind:
             raise CheckpointError(f"{path} contradicts its manifest at {name!r}")
     return arrays
+
+
+@contextlib.contextmanager
+def _kept_open(path: Path) -> Iterator[Path]:
+    """The same files at another path, where they stay until they are read, whoever deletes them meanwhile.
+
+    Half a checkpoint would have threads of Orbax print a traceback for every array. Where the system does not
+    give the open files of a process a name (all but Linux), or no temporary folder, it is the folder itself.
+    """
+    with contextlib.ExitStack() as stack:
+        try:
+            place = stack.enter_context(tempfile.TemporaryDirectory(prefix="checkpoint-"))
+        except OSError:
+            place = None
+        if place is None or not Path("/proc/self/fd").is_dir():
+            yield path
+            return
+        for folder, folders, files in os.walk(path, onerror=_raise, followlinks=True):
+            own = Path(place, os.path.relpath(folder, path))
+            for name in folders:
+                (own / name).mkdir()
+            for name in files:
+                opened = stack.enter_context(open(Path(folder, name), "rb"))
+                (own / name).symlink_to(f"/proc/self/fd/{opened.fileno()}")
+        yield Path(place)
+
+
+def _raise(error: OSError) -> None:
+    raise error
 
 
 def _placed(array: np.ndarray, leaf: Any) -> Any:

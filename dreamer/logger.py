@@ -211,10 +211,17 @@ class Logger:
         """A line for the person who watches; above the panel where there is one."""
         self._say(text)
 
-    def rewind(self, env_steps: int) -> None:
-        """Go back to a checkpoint: drop what was logged after `env_steps`, remember what was before."""
+    def rewind(self, env_steps: int) -> int:
+        """Go back to a checkpoint: drop what was logged after `env_steps`, remember what was before.
+
+        Returns:
+          How many rows were dropped.
+        """
+        dropped = 0
         for lines in (self._metrics, self._episodes):
-            lines.keep(lambda row: not _is_number(row.get("env_steps")) or row["env_steps"] <= env_steps)
+            dropped += lines.keep(
+                lambda row: not _is_number(row.get("env_steps")) or row["env_steps"] <= env_steps
+            )
         if self._tensorboard is not None:
             self._tensorboard.rewind(env_steps)
         self.env_steps = env_steps
@@ -222,6 +229,7 @@ class Logger:
         self._forget()
         for row in read_rows(self._episodes.path, "env_steps"):
             self._remember({k: v for k, v in row.items() if _is_number(v) or k == "kind"})
+        return dropped
 
     def status(self) -> Status:
         """How the run stands."""
@@ -333,10 +341,11 @@ class _Lines:
             self._file = open(self.path, "ab", buffering=0)  # noqa: SIM115
         self._file.write(json.dumps(row, allow_nan=False).encode() + b"\n")
 
-    def keep(self, wanted: Callable[[dict[str, Any]], bool]) -> None:
-        """Rewrite the file with the wanted rows, if that changes anything."""
+    def keep(self, wanted: Callable[[dict[str, Any]], bool]) -> int:
+        """Rewrite the file with the wanted rows, if that changes anything; how many others there were."""
         self.close()
-        rows = [row for row in read_rows(self.path) if wanted(row)]
+        found = read_rows(self.path)
+        rows = [row for row in found if wanted(row)]
         content = b"".join(json.dumps(row).encode() + b"\n" for row in rows)
         if self.path.exists() and self.path.read_bytes() != content:
             temporary = self.path.with_name(f".{self.path.name}")
@@ -345,6 +354,7 @@ class _Lines:
                 file.flush()
                 os.fsync(file.fileno())
             os.replace(temporary, self.path)
+        return len(found) - len(rows)
 
     def close(self) -> None:
         if self._file is not None:

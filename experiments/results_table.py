@@ -35,7 +35,7 @@ def record(name: str, runs: list[Path]) -> Path:
             result = json.loads((run / "result.json").read_text())
             session = json.loads((told / "environment.json").read_text())["sessions"][-1]
             episodes = [json.loads(line) for line in (run / "episodes.jsonl").read_text().splitlines()]
-        except (OSError, ValueError, KeyError) as error:
+        except (OSError, ValueError, KeyError, IndexError, TypeError) as error:
             sys.exit(f"{run} is not a finished run: {error}")
         about = {k: session[k] for k in ("time", "command", "cpus", "devices", "versions", "commit")}
         rows.append(result | {"curve": curve(episodes, result["env_steps"])} | about)

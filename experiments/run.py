@@ -110,13 +110,13 @@ def _train(
 @contextlib.contextmanager
 def _claimed(folder: Path, cfg: Config, force: tuple[str, ...], fresh: bool) -> Iterator[bool]:
     """Within it the folder is this process's; gives whether it holds a run to go on with."""
-    check = session.check_fresh if fresh else session.check_folder
-    check(folder, cfg, force)
+    session.check_place(folder)
     made = not folder.exists()
     folder.mkdir(parents=True, exist_ok=True)
     try:
         with session.claimed(folder):
-            yield check(folder, cfg, force)  # again, as somebody may have ended just now
+            check = session.check_fresh if fresh else session.check_folder
+            yield check(folder, cfg, force)
     finally:
         if made and not any(folder.iterdir()):
             folder.rmdir()
@@ -169,7 +169,9 @@ class Run:
             console=console,
         )
         session.write_config(folder, cfg)  # nothing can be refused any more
-        self.logger.rewind(progress.env_steps)
+        if dropped := self.logger.rewind(progress.env_steps):
+            since = f"after the checkpoint at {progress.env_steps:,} steps" if resume else "before any"
+            self.notices.append(f"{dropped:,} rows that were logged {since} are dropped and come again")
         for text in self.notices:
             self.logger.notice(text)
         if resume:

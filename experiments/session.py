@@ -95,11 +95,8 @@ def check_folder(folder: Path, cfg: Config, force: tuple[str, ...]) -> bool:
     if not (folder / CONFIG).is_file():
         return check_fresh(folder, cfg)
     check_name(folder)
-    unknown = [name for name in force if name not in schema.paths(Config)]
-    if unknown:
-        close = (
-            " or ".join(schema.closest(unknown[0], schema.paths(Config))) or "a field of the configuration"
-        )
+    if unknown := [name for name in force if name not in schema.paths(Config)]:
+        close = " or ".join(schema.closest(unknown[0], schema.paths(Config))) or "another one"
         raise ConfigError(f"--force names {unknown[0]}, which is no field; did you mean {close}?")
     old, store = load_toml(folder / CONFIG), CheckpointStore(folder / "checkpoints")
     begun = bool(store.steps())
@@ -119,12 +116,22 @@ def check_fresh(folder: Path, cfg: Config, force: tuple[str, ...] = ()) -> bool:
       ConfigError: the folder is something else, or the run is too short for what it is to learn from.
       CheckpointError: no checkpoint can be kept in a folder of that name.
     """
+    check_place(folder)
+    check_length(cfg)
+    return False
+
+
+def check_place(folder: Path) -> None:
+    """See that a folder is none, is empty or holds a run.
+
+    Raises:
+      ConfigError: it is something else.
+      CheckpointError: no checkpoint can be kept in a folder of that name.
+    """
     check_name(folder)
     is_run = (folder / CONFIG).is_file()
     if not is_run and folder.exists() and (not folder.is_dir() or any(map(_is_foreign, folder.iterdir()))):
         raise ConfigError(f"{folder} exists but is not a run (it has no config.toml): choose another --run.")
-    check_length(cfg)
-    return False
 
 
 def history(folder: Path, store: CheckpointStore) -> list[str]:
@@ -146,8 +153,8 @@ def history(folder: Path, store: CheckpointStore) -> list[str]:
 def no_way_on(folder: Path, why: str) -> str:
     """Why a run cannot go on, and what can be done."""
     return (
-        f"{folder} {why}. Nothing was changed. Put its checkpoints back, choose another --run, or begin anew "
-        "with --fresh, which keeps the old folder beside the new one"
+        f"{folder} {why}. Nothing was changed. Put its checkpoints back (or make them readable), choose "
+        "another --run, or begin anew with --fresh, which keeps what is there in a folder beside it"
     )
 
 
@@ -196,13 +203,18 @@ def check_length(cfg: Config) -> None:
             f"loop.prefill must be at most the steps of the run ({cfg.steps}), but it is {loop.prefill}: "
             "nothing would be learned"
         )
-    needed = (loop.batch_length + 1) * loop.num_envs
+    needed = least_steps(cfg)
     if needed > cfg.steps:
         raise ConfigError(
             f"loop.batch_length is {loop.batch_length}, which with {loop.num_envs} environments takes "
             f"{needed} steps before anything can be learned, but the run has {cfg.steps} steps: take shorter "
             "sequences or more steps"
         )
+
+
+def least_steps(cfg: Config) -> int:
+    """Environment steps until the replay holds a sequence, and the step before it, of every environment."""
+    return (cfg.loop.batch_length + 1) * cfg.loop.num_envs
 
 
 def _is_foreign(path: Path) -> bool:

@@ -1,11 +1,16 @@
 """Updates follow environment steps, logs and checkpoints follow the clock on the wall."""
 
+import dataclasses
+from types import SimpleNamespace
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from dreamer.config import LoopConfig
 from dreamer.loops import clocks
 from dreamer.loops.clocks import Every, Progress, updates_due
+from dreamer.loops.host import HostLoop
 
 
 @pytest.mark.parametrize(
@@ -56,6 +61,21 @@ def test_what_is_due_after_a_change_counts_from_there_on():
     progress.env_steps = 2500
     assert updates_due(progress, 1.0, 64) == 15
     assert progress.learning_since == 100  # where the random actions ended
+
+
+def test_after_a_change_the_loop_waits_for_a_replay_that_can_be_sampled():
+    """As a resume without the replay does; nothing of the loop is built but its counters."""
+    loop, possible = object.__new__(HostLoop), [0]
+    loop.cfg = LoopConfig(num_envs=4, batch_size=8, batch_length=8, train_ratio=32.0, prefill=40)
+    loop.replay = SimpleNamespace(can_sample=lambda batch, length: possible[0])
+    loop.progress = Progress(env_steps=10_000, updates=100, learning_since=40)
+    clocks.count_anew(loop.progress)
+    assert loop._due() == 0
+    loop.progress.env_steps, possible[0] = 10_100, 8
+    assert loop._due() == 0
+    loop.progress.env_steps = 10_110
+    assert loop._due() == 5
+    assert Progress(**dataclasses.asdict(loop.progress)) == loop.progress  # as a checkpoint has it
 
 
 def test_before_learning_there_is_nothing_to_count_anew():

@@ -61,6 +61,12 @@ def configs(draw) -> Config:
         raise
 
 
+def test_a_byte_order_mark_is_no_part_of_a_file(tmp_path):
+    path = tmp_path / "x.toml"
+    path.write_bytes(b"\xef\xbb\xbfsteps = 160\n")
+    assert config.load_toml(path, CFG).steps == 160
+
+
 @given(configs())
 def test_toml_and_back(cfg):
     assert config.from_dict(tomllib.loads(schema.dump_toml(cfg))) == cfg

@@ -2,6 +2,7 @@
 
 import dataclasses
 import re
+from types import SimpleNamespace
 
 import jax
 import jax.numpy as jnp
@@ -15,6 +16,7 @@ from dreamer.config import LoopConfig
 from dreamer.hyper import Hyper
 from dreamer.loops.clocks import Progress
 from dreamer.loops.fused import Fused, FusedLoop, Programs, Round
+from dreamer.loops.population import Alone
 from dreamer.loops.turn import Diverged
 from dreamer.replay.device import DeviceReplay
 from envs.wrappers import Batched
@@ -106,6 +108,16 @@ def test_how_much_a_dispatch_takes_does_not_matter(finished):
         small._next = {False: 3, True: 1}
         small.advance()
     assert same(small.full, finished[0].full)
+
+
+def test_a_run_that_learns_goes_on_learning_whatever_the_prefill_is_now():
+    """Only what plans is there; a round of the new ratio follows, and updates count from here on."""
+    cfg = dataclasses.replace(CFG, prefill=4000, train_ratio=4)
+    fused = SimpleNamespace(cfg=cfg, env=SimpleNamespace(num_envs=4), round=Round.of(cfg))
+    stored = Progress(env_steps=80, slots=20, updates=5, learning_since=40)
+    resumed = FusedLoop(SimpleNamespace(fused=fused, spread=Alone()), None, 0, 160, stored, state={})
+    assert resumed.plan() == (True, 1) and resumed.total == 40
+    assert FusedLoop(resumed.programs, None, 0, 160, Progress(), state={}).plan() == (False, 32)
 
 
 def test_a_dispatch_ends_at_every_pause_however_long_it_is():

@@ -141,6 +141,29 @@ def test_an_episode_that_never_ends_does_not_hold_back_the_others_for_ever():
     assert list(recent.returns) == [float(i) for i in range(50)]
 
 
+@pytest.mark.parametrize(
+    "row",
+    [
+        '{"return": 1}',
+        '{"env_steps": null, "return": 1}',
+        '{"env_steps": "x"}',
+        '{"env_steps": 7}',
+        "[7]",
+        "7",
+    ],
+)
+def test_a_row_without_its_fields_stops_no_resume(tmp_path, clock, row):
+    path = tmp_path / "episodes.jsonl"
+    whole = '{"env_steps": 5, "return": 2.0, "length": 3, "success": null}'
+    path.write_text(f"{row}\n{whole}\n" + whole.replace("5", "50", 1) + "\n")
+    with quiet(tmp_path, clock) as log:
+        assert log.rewind(10) == 1
+        assert (log.longest_episode, log.status().returns) == (3, (2.0,))
+    assert read_rows(path, "env_steps", "return") == [
+        {"env_steps": 5, "return": 2.0, "length": 3, "success": None}
+    ]
+
+
 def test_a_torn_line_neither_swallows_the_next_nor_is_read(tmp_path, clock):
     path = tmp_path / "metrics.jsonl"
     path.write_bytes(b'{"env_steps": 1}\n{"env_steps": 2, "lo')

@@ -3,6 +3,7 @@
 import json
 import random
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -19,6 +20,7 @@ import tiny
 import dreamer
 import envs
 from dreamer import schema
+from dreamer.checkpoint import CheckpointError
 from dreamer.config import (
     CheckpointConfig,
     Config,
@@ -31,7 +33,7 @@ from dreamer.config import (
 from dreamer.logger import read_rows
 from envs.rollout import Random
 from envs.wrappers import Levels
-from experiments import program, run
+from experiments import program, run, session
 from experiments.population import PopulationRun
 
 CFG = Config(
@@ -156,6 +158,72 @@ def test_an_episode_is_logged_with_when_it_began(finished):
 def test_a_changed_configuration_is_refused_with_the_difference(finished):
     with pytest.raises(schema.ConfigError, match=r"agent.optim.lr was 0.01, now 0.5"):
         run.train(change(agent__optim__lr=0.5), finished)
+
+
+def test_what_is_refused_leaves_no_trace(finished, tmp_path):
+    """A trainer that is there, one too many, a run too short and a folder that is new."""
+    before = {path: path.read_bytes() for path in finished.rglob("*") if path.is_file()}
+    with session.claimed(finished), pytest.raises(schema.ConfigError, match="in use: a trainer runs there"):
+        run.train(CFG, finished)
+    with pytest.raises(schema.ConfigError, match="--without-replay is for tasks of the host"):
+        run.train(change(task="grid:Catch"), tmp_path / "new", without_replay=True)
+    with pytest.raises(schema.ConfigError, match=r"task was .*another --run"):
+        run.train(change(task="probe:random"), finished, force=("task",))
+    with pytest.raises(schema.ConfigError, match=r"loop.prefill must"):
+        run.train(change(loop__prefill=161), finished, fresh=True)
+    assert {path: path.read_bytes() for path in finished.rglob("*") if path.is_file()} == before
+    assert list(finished.parent.iterdir()) == [finished] and not list(tmp_path.iterdir())
+
+
+def test_a_log_of_updates_means_that_there_was_a_checkpoint(finished, monkeypatch):
+    """What a kill at any moment leaves can be told from a run whose checkpoints are gone."""
+    with program.opened(CFG) as opened:
+        begun = run.Run(CFG, finished, opened, resume=True)
+    saved = []
+    monkeypatch.setattr(begun, "save", lambda: saved.append(begun.loop.progress.updates))
+    begun._save_first()
+    assert not saved, "it has one"
+    begun._is_first_due = True
+    begun._save_first()
+    begun._save_first()
+    assert len(saved) == 1
+
+
+@pytest.mark.parametrize("name", ["manifest.json", "_METADATA"])
+def test_without_a_whole_checkpoint_nothing_changes_at_any_attempt(finished, tmp_path, name):
+    folder = tmp_path / "run"
+    shutil.copytree(finished, folder)
+    for file in (folder / "checkpoints").rglob(name):
+        file.write_bytes(file.read_bytes()[:-1])
+    before = {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+    for _ in (1, 2):
+        with pytest.raises(schema.ConfigError, match="--fresh"):
+            run.train(change(steps=240), folder)
+    assert {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()} == before
+
+
+def test_a_learner_goes_on_without_a_damaged_replay_if_asked(finished, tmp_path):
+    folder = tmp_path / "run"
+    shutil.copytree(finished, folder)
+    for file in (folder / "checkpoints" / "replay").iterdir():
+        file.write_bytes(file.read_bytes()[:-1])
+    with program.opened(CFG) as opened:
+        with pytest.raises(CheckpointError, match="go on without the replay .*--without-replay"):
+            run.Run(CFG, folder, opened, resume=True)
+        resumed = run.Run(CFG, folder, opened, resume=True, without_replay=True)
+    progress = resumed.loop.progress
+    assert (progress.env_steps, progress.updates, len(resumed.loop.replay)) == (160, 30, 0)
+    assert progress.counted_since == -1 and resumed.loop._due() == 0
+
+
+@pytest.mark.parametrize(
+    ("fields", "anew"), [({}, None), ({"loop__train_ratio": 64}, -1), ({"loop__batch_size": 2}, -1)]
+)
+def test_a_changed_ratio_counts_from_the_resume_on(finished, tmp_path, fields, anew):
+    shutil.copytree(finished, tmp_path / "run")
+    with program.opened(change(**fields)) as opened:
+        resumed = run.Run(change(**fields), tmp_path / "run", opened, resume=True)
+        assert resumed.loop.progress.counted_since == anew
 
 
 def test_numbers_that_are_not_finite_stop_the_run_and_keep_the_good_checkpoint(finished, tmp_path):

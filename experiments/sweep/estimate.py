@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 from dreamer import schema
 from dreamer.logger import read_rows
 from dreamer.status import span
+from experiments import session
 from experiments.run import TrainingStopped
 from experiments.sweep import lock, trial
 from experiments.sweep.crew import Apart, RunDied, crew_of, train_apart
@@ -100,7 +101,7 @@ def measure(spec: Spec, workers: int) -> Cost:
 
 def _beginning(part: Part) -> Part:
     cfg = part.cfg
-    steps = min(cfg.steps, cfg.loop.prefill + ENOUGH)
+    steps = min(cfg.steps, max(cfg.loop.prefill, session.least_steps(cfg)) + ENOUGH)
     short: dict[str, Any] = {"steps": steps, "log.every": 0.5, "report.episodes": 0, "eval.every": 0}
     return Part(schema.replace_paths(cfg, short), part.folder)
 
