@@ -84,13 +84,24 @@ def _check_changes(old: Config, new: Config, folder: Path, force: tuple[str, ...
 
 
 def write_atomically(path: Path, text: str) -> None:
-    """Write a file so that a crash leaves the old one or the new one."""
+    """Write a file so that a crash leaves the old one or the new one.
+
+    Raises:
+      OSError: naming the file; nothing is left of the new one.
+    """
     temporary = path.with_suffix(path.suffix + ".tmp")
-    with temporary.open("w") as file:
-        file.write(text)
-        file.flush()
-        os.fsync(file.fileno())
-    temporary.replace(path)
+    try:
+        with temporary.open("w") as file:
+            file.write(text)
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.replace(path)
+    except BaseException as error:
+        with contextlib.suppress(OSError):
+            temporary.unlink()
+        if isinstance(error, OSError):
+            error.filename = str(path)
+        raise
 
 
 def record_surroundings(folder: Path, cfg: Config) -> None:
@@ -189,7 +200,7 @@ def gentle_signals(stop: Stop | None = None) -> Iterator[Stop]:
     """Within it the first SIGINT or SIGTERM asks to stop, and a second one ends the process at once.
 
     Python runs signal handlers between its own instructions, so one that arrives during a long compilation
-    would wait for it. A thread that the C handler wakes sees it at once. It reminds the main thread where that
+    would wait for it. A thread that the C handler wakes sees it at once. It reminds the main thread where it
     may be interrupted, and ends the process if it has not stopped in `GRACE` seconds; that loses nothing that
     was saved, because saves are atomic.
     """
