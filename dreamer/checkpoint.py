@@ -1,6 +1,7 @@
 """Checkpoints that are whole or absent: Orbax holds the arrays, a manifest of digests the promise.
 
     <folder>/step-000000020000/arrays/         one Orbax checkpoint of the state's leaves
+    <folder>/step-000000020000/loop/           another one of those that only the loop needs, if any
     <folder>/step-000000020000/manifest.json   sha256 of every file, leaves, meta; written last
     <folder>/replay/                           files that never change, shared by checkpoints
     <folder>/quarantine/                       checkpoints that turned out to be damaged
@@ -30,10 +31,12 @@ from typing import Any
 import numpy as np
 
 FORMAT = "dreamer-checkpoint"
-VERSION = 1
+VERSION = 2
+"""Of the format; in the first one the leaves of the loop were among the others."""
 NAME = re.compile(r"step-(\d{12})(?:-(\d+))?")
 LOOP = "loop/"
-"""Leaves that only the loop needs to go on, not who plays with the agent."""
+"""Leaves (and their files) that only the loop needs to go on, not who plays with the agent."""
+LOOP_FOLDER = LOOP.rstrip("/")
 MARGIN = 2**22
 """Bytes that a checkpoint needs beside its arrays, generously."""
 
@@ -167,13 +170,15 @@ class CheckpointStore:
           CheckpointError: nothing valid there, or it does not fit `like` (says which leaf).
         """
         damage: list[tuple[Path, str]] = []
+        whole = any(name.startswith(LOOP) for name in _leaves(like))
         learner: tuple[int, str] | None = None
         for path in self._candidates():
             if not _is(path, step):
                 continue
             try:
                 manifest = _read_manifest(path)
-                self._verify(path, manifest["files"])
+                needed = {n: d for n, d in manifest["files"].items() if whole or not n.startswith(LOOP)}
+                self._verify(path, needed)
             except _Damaged as error:
                 if path.exists():  # else it was old, and the process that saves deleted it
                     damage.append((path, str(error)))
@@ -247,7 +252,8 @@ class CheckpointStore:
         path = self._free_name(step)
         temporary = self.folder / f".tmp-{path.name}"
         try:
-            _save_arrays(temporary / "arrays", arrays)
+            for place, part in _parts(arrays).items():
+                _save_arrays(temporary / place, part)
             written = sorted(file for file in temporary.rglob("*") if file.is_file())
             manifest = {
                 "format": FORMAT,
@@ -352,6 +358,14 @@ def _copy(leaves: dict[str, Any]) -> dict[str, np.ndarray]:
     return {name: np.array(leaf) for name, leaf in jax.device_get(leaves).items()}
 
 
+def _parts(leaves: dict[str, Any]) -> dict[str, dict[str, Any]]:
+    """{folder: leaves} of a checkpoint: those of the loop, often much larger, apart from the others."""
+    parts: dict[str, dict[str, Any]] = {"arrays": {}}
+    for name, leaf in leaves.items():
+        parts.setdefault(LOOP_FOLDER if name.startswith(LOOP) else "arrays", {})[name] = leaf
+    return parts
+
+
 def _save_arrays(path: Path, arrays: dict[str, np.ndarray]) -> None:
     from orbax.checkpoint import v1
 
@@ -381,7 +395,11 @@ def _restore(path: Path, manifest: dict[str, Any], like: Any, member: int | None
                 f"checkpoint {manifest['step']} holds {was} at {name!r}, but {now} is expected "
                 "there: it was written with another configuration or version"
             )
-    arrays = _load_arrays(path / "arrays", stored)
+    if manifest["version"] == 1:
+        arrays = _load_arrays(path / "arrays", stored)
+    else:
+        parts = {place: part for place, part in _parts(stored).items() if whole or place != LOOP_FOLDER}
+        arrays = {k: v for place, part in parts.items() for k, v in _load_arrays(path / place, part).items()}
     own = lambda array: array if member is None else array[member]
     leaves = [_placed(own(arrays[name]), leaf) for name, leaf in wanted.items()]
     return jax.tree.unflatten(jax.tree.structure(like), leaves)

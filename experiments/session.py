@@ -233,18 +233,22 @@ def gentle_signals(stop: Stop | None = None) -> Iterator[Stop]:
 def _watch(reader: socket.socket, stop: Stop, signals: Sequence[int]) -> None:
     """See to it that a process ends after a signal, until the other end of `reader` is closed."""
     first, left, patience = 0, GRACE, PATIENCE
+    looked = time.monotonic()
     while True:
         there = select.select([reader], [], [], TICK if first else None)[0]
         received = reader.recv(64) if there else b""
         if there and not received:
             return
+        before, looked = looked, time.monotonic()
         asked = [number for number in received if number in signals]
         if first and asked:
             watchdog.leave(128 + first, stop.last_words)
-        first = first or next(iter(asked), 0)
-        if not first or (stop and stop.takes_its_time):
+        if not first:
+            first = next(iter(asked), 0)
             continue
-        left, patience = left - TICK, patience - TICK
+        if stop and stop.takes_its_time:
+            continue
+        left, patience = left - (looked - before), patience - (looked - before)
         if left <= 0:
             watchdog.leave(128 + first, stop.last_words)
         if patience <= 0:
