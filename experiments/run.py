@@ -105,7 +105,9 @@ class Run:
         from dreamer.loops.clocks import Progress
 
         self.cfg, self.folder, self.program = cfg, folder, program
-        self.store = CheckpointStore(folder / "checkpoints", cfg.checkpoint.keep, self._notice)
+        self.store = CheckpointStore(
+            folder / "checkpoints", cfg.checkpoint.keep, self._notice, machine.release_memory
+        )
         self.notices: list[str] = []
         self.logger: Logger | None = None
         resume = resume and bool(self.store.steps())

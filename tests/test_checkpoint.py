@@ -114,6 +114,13 @@ def test_the_newest_are_kept_and_meta_is_cheap(store):
     assert {path.name for path in store.folder.iterdir()} == {folder_of(store, step).name for step in (2, 3)}
 
 
+def test_whoever_wants_to_hears_of_every_save(tmp_path):
+    heard = []
+    store = CheckpointStore(tmp_path, written=lambda: heard.append(store.steps()))
+    saved(store, 1)
+    assert heard == [[1]]
+
+
 def test_a_second_checkpoint_of_a_step_wins(store):
     saved(store, 5)
     store.save(5, learner(6), {})
