@@ -1,6 +1,7 @@
 """Checkpoints that are whole or absent: Orbax holds the arrays, a manifest of digests the promise.
 
     <folder>/step-000000020000/arrays/         one Orbax checkpoint of the state's leaves
+    <folder>/step-000000020000/loop/           another one of those that only the loop needs, if any
     <folder>/step-000000020000/manifest.json   sha256 of every file, leaves, meta; written last
     <folder>/replay/                           files that never change, shared by checkpoints
     <folder>/quarantine/                       checkpoints that turned out to be damaged
@@ -34,10 +35,12 @@ from typing import Any
 import numpy as np
 
 FORMAT = "dreamer-checkpoint"
-VERSION = 1
+VERSION = 2
+"""Of the format; in the first one the leaves of the loop were among the others."""
 NAME = re.compile(r"step-(\d{12})(?:-(\d+))?")
 LOOP = "loop/"
-"""Leaves that only the loop needs to go on, not who plays with the agent."""
+"""Leaves (and their files) that only the loop needs to go on, not who plays with the agent."""
+LOOP_FOLDER = LOOP.rstrip("/")
 MARGIN = 2**22
 """Bytes that a checkpoint needs beside its arrays, generously."""
 LOOKS = 10
@@ -77,6 +80,8 @@ class CheckpointStore:
         checkpoint that was put aside, a failed save that nobody waited for). Default: a warning.
       owner: whether this process trains the run. Then a damaged checkpoint is moved to `quarantine/` when an
         earlier one takes its place, and one that cannot be read now is an error; a reader moves nothing.
+      written: called after every save in the thread that wrote it, as to hand back the memory that Orbax and
+        its threads leave scattered over the arenas of the C library, some 100 KB of every save.
     """
 
     def __init__(
@@ -86,11 +91,13 @@ class CheckpointStore:
         notice: Callable[[str], None] | None = None,
         *,
         owner: bool = False,
+        written: Callable[[], None] = lambda: None,
     ) -> None:
         self.folder = Path(folder).absolute()
         self.keep = keep
         self.owner = owner
         self._notice = notice or (lambda text: warnings.warn(text, stacklevel=3))
+        self._written = written
         self._thread = futures.ThreadPoolExecutor(1, "checkpoint")
         self._pending: futures.Future[None] | None = None
         self._digests: dict[str, tuple[tuple[int, int], dict[str, Any]]] = {}
@@ -138,6 +145,7 @@ class CheckpointStore:
             self._twice(step, lambda: self._write(step, arrays, json.loads(text), files))
             with contextlib.suppress(OSError):  # the checkpoint stands; the next one tries again
                 self._collect()
+            self._written()
 
         files = self._twice(step, prepare)
         self._pending = self._thread.submit(write)
@@ -206,9 +214,10 @@ class CheckpointStore:
           NoCheckpoint: nothing there can be used.
           CheckpointError: it does not fit `like` (says which leaf), or its owner cannot read the newest now.
         """
+        loop = any(name.startswith(LOOP) for name in _leaves(like))
         for _ in range(LOOKS):
             faults: dict[Path, _Unusable] = {}
-            found = self._whole(step, faults, replay)
+            found = self._whole(step, faults, replay, loop)
             if found is None and not self._vanished(faults):
                 raise self._no_use(step, faults)
             if found is None:
@@ -226,9 +235,12 @@ class CheckpointStore:
         raise CheckpointError(f"the checkpoints in {self.folder} are replaced faster than they can be read")
 
     def _whole(
-        self, step: int | str | None, faults: dict[Path, _Unusable], replay: bool
+        self, step: int | str | None, faults: dict[Path, _Unusable], replay: bool, loop: bool
     ) -> tuple[Path, dict[str, Any]] | None:
         """The newest checkpoint that is whole, and its manifest; `faults` gets those that are not.
+
+        Args:
+          replay, loop: whether the files of the replay and the leaves of the loop must be whole, too.
 
         Raises:
           CheckpointError: this process owns the run and cannot read the newest now.
@@ -238,7 +250,8 @@ class CheckpointStore:
                 continue
             try:
                 manifest = _read_manifest(path)
-                self._verify(path, manifest["files"])
+                needed = {n: d for n, d in manifest["files"].items() if loop or not n.startswith(LOOP)}
+                self._verify(path, needed)
                 self._verify(self.replay_folder, manifest["replay"] if replay else {})
                 return path, manifest
             except _Unreadable as error:
@@ -275,7 +288,7 @@ class CheckpointStore:
 
     def _learner(self, step: int | str | None) -> tuple[int, str] | None:
         """Step of the newest checkpoint that is whole but for the replay, and what is wrong with that."""
-        found = self._whole(step, {}, replay=False)
+        found = self._whole(step, {}, replay=False, loop=True)
         if found is None:
             return None
         try:
@@ -338,7 +351,8 @@ class CheckpointStore:
         path = self._free_name(step)
         temporary = self.folder / f".tmp-{path.name}"
         try:
-            _save_arrays(temporary / "arrays", arrays)
+            for place, part in _parts(arrays).items():
+                _save_arrays(temporary / place, part)
             written = sorted(file for file in temporary.rglob("*") if file.is_file())
             manifest = {
                 "format": FORMAT,
@@ -485,6 +499,14 @@ def _copy(leaves: dict[str, Any]) -> dict[str, np.ndarray]:
     return {name: np.array(leaf) for name, leaf in jax.device_get(leaves).items()}
 
 
+def _parts(leaves: dict[str, Any]) -> dict[str, dict[str, Any]]:
+    """{folder: leaves} of a checkpoint: those of the loop, often much larger, apart from the others."""
+    parts: dict[str, dict[str, Any]] = {"arrays": {}}
+    for name, leaf in leaves.items():
+        parts.setdefault(LOOP_FOLDER if name.startswith(LOOP) else "arrays", {})[name] = leaf
+    return parts
+
+
 def _save_arrays(path: Path, arrays: dict[str, np.ndarray]) -> None:
     from orbax.checkpoint import v1
 
@@ -523,7 +545,11 @@ def _restore(path: Path, manifest: dict[str, Any], like: Any, member: int | None
                 f"checkpoint {manifest['step']} holds {was} at {name!r}, but {now} is expected "
                 "there: it was written with another configuration or version"
             )
-    arrays = _load_arrays(path / "arrays", stored)
+    if manifest["version"] == 1:
+        arrays = _load_arrays(path / "arrays", stored)
+    else:
+        parts = {place: part for place, part in _parts(stored).items() if whole or place != LOOP_FOLDER}
+        arrays = {k: v for place, part in parts.items() for k, v in _load_arrays(path / place, part).items()}
     own = lambda array: array if member is None else array[member]
     leaves = [_placed(own(arrays[name]), leaf) for name, leaf in wanted.items()]
     return jax.tree.unflatten(jax.tree.structure(like), leaves)

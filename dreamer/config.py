@@ -327,7 +327,7 @@ class EnvConfig(Section):
     wrappers: tuple[str, ...] = ()
     """Callables env -> env that go around it one after the other, as my_module:wrap."""
     timeout: Scale = 0.0
-    """Seconds in which a copy must answer to a step or reset, else the run ends; 0: any (tasks of the host)."""
+    """Seconds that a copy may take for a step or reset, else the run ends; 0: any (tasks of the host)."""
 
     def __post_init__(self) -> None:
         super().__post_init__()

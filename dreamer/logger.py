@@ -10,17 +10,19 @@ JSON lines at every moment. Progress goes to standard error: standard output bel
 from __future__ import annotations
 
 import contextlib
+import errno
 import heapq
 import json
 import math
 import os
 import resource
 import secrets
+import socket
 import sys
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -34,6 +36,10 @@ WAITING = 100
 
 RATE_SECONDS = 30.0
 """Speeds are means over this long."""
+
+
+FLUSH_SECONDS = 30.0
+"""TensorBoard sees what was written so long ago."""
 
 
 class LoggerError(ValueError):
@@ -68,8 +74,10 @@ class Logger:
       console: where progress goes; a `rich.console.Console`, by default of standard error.
       clock: seconds that never go back.
 
+    TensorBoard or W&B that fails is dropped with a sentence.
+
     Raises:
-      LoggerError: W&B was asked for and is not installed.
+      LoggerError: W&B was asked for and is not installed, or a file cannot be written.
     """
 
     def __init__(
@@ -97,12 +105,17 @@ class Logger:
         self._title = title
         self._every = every
         self._console = console or Console(stderr=True)
+        self._console.on_broken_pipe = self._mute  # else Rich would end the program
         self._clock = clock
         self._offset, self._start = seconds, clock()
         self._metrics = _Lines(self.folder / "metrics.jsonl")
         self._episodes = _Lines(self.folder / "episodes.jsonl")
-        self._tensorboard = _TensorBoard(self.folder / "tensorboard") if tensorboard else None
-        self._wandb = _open_wandb(self.folder, wandb) if wandb else None
+        self._sinks: list[Any] = []
+        if tensorboard:
+            self._sinks.append(_TensorBoard(self.folder / "tensorboard"))
+        if wandb:
+            with self._dropping(_Wandb):
+                self._sinks.append(_Wandb(self.folder, wandb))
         self._lock = threading.Lock()  # the panel is drawn by a thread of its own
         self._losses: tuple[tuple[str, float], ...] = ()
         self._checkpoint: float | None = None
@@ -142,11 +155,10 @@ class Logger:
         self._said = math.inf
         self._metrics.close()
         self._episodes.close()
-        if self._tensorboard is not None:
-            self._tensorboard.close()
-        if self._wandb is not None:
-            self._wandb.finish()
-            self._wandb = None
+        sinks, self._sinks = self._sinks, []
+        for sink in sinks:
+            with self._dropping(sink):
+                sink.close()
 
     def tick(self, env_steps: int, updates: int, running_since: int | None = None) -> None:
         """Tell how far the run is; rows carry these numbers. Cheap enough for every step.
@@ -222,8 +234,7 @@ class Logger:
             dropped += lines.keep(
                 lambda row: not _is_number(row.get("env_steps")) or row["env_steps"] <= env_steps
             )
-        if self._tensorboard is not None:
-            self._tensorboard.rewind(env_steps)
+        self._all(lambda sink: sink.rewind(env_steps))
         self.env_steps = env_steps
         self._marks.clear()
         self._forget()
@@ -256,7 +267,14 @@ class Logger:
         return status_panel(self.status(), self._title, min(self._console.width, 100))
 
     def _say(self, text: str) -> None:
-        self._console.print(text, markup=False, highlight=False, soft_wrap=True)
+        try:
+            self._console.print(text, markup=False, highlight=False, soft_wrap=True)
+        except OSError:  # where it goes is full
+            self._mute()
+
+    def _mute(self) -> None:
+        """Show nothing more: a run is worth more than its progress."""
+        self._console.quiet = True
 
     def _clocks(self) -> dict[str, Any]:
         return {
@@ -284,10 +302,29 @@ class Logger:
 
     def _events(self, row: Mapping[str, Any]) -> None:
         numbers = {key: float(value) for key, value in row.items() if _is_number(value)}
-        if self._tensorboard is not None:
-            self._tensorboard.write(numbers, self.env_steps)
-        if self._wandb is not None:
-            self._wandb.log({**self._clocks(), **numbers})
+        clocks = self._clocks()
+        self._all(lambda sink: sink.write(numbers, clocks))
+
+    def _all(self, call: Callable[[Any], None]) -> None:
+        """Do something with TensorBoard and W&B."""
+        for sink in list(self._sinks):
+            with self._dropping(sink):
+                call(sink)
+
+    @contextlib.contextmanager
+    def _dropping(self, sink: Any) -> Iterator[None]:
+        """Around what TensorBoard or W&B does: one that fails is dropped with a sentence, as rows go on."""
+        try:
+            yield
+        except LoggerError:
+            raise
+        except Exception as error:
+            if sink in self._sinks:
+                self._sinks.remove(sink)
+                with contextlib.suppress(Exception):
+                    sink.abandon()
+            why = " ".join(str(error).split()) or type(error).__name__
+            self._say(f"{sink.name} failed and gets nothing more of this run: {why}")
 
 
 class Recent:
@@ -336,24 +373,45 @@ class _Lines:
         self._file: BinaryIO | None = None
 
     def append(self, row: Mapping[str, Any]) -> None:
+        """Add a row.
+
+        Raises:
+          LoggerError: it cannot be written, and the file is as it was.
+        """
+        line = json.dumps(row, allow_nan=False).encode() + b"\n"
         if self._file is None:
             self.keep(lambda row: True)  # a torn last line must not swallow this one
-            self._file = open(self.path, "ab", buffering=0)  # noqa: SIM115
-        self._file.write(json.dumps(row, allow_nan=False).encode() + b"\n")
+        try:
+            if self._file is None:
+                self._file = open(self.path, "ab", buffering=0)  # noqa: SIM115
+            before = os.fstat(self._file.fileno()).st_size
+            if self._file.write(line) < len(line):  # as much as there was room for
+                os.truncate(self._file.fileno(), before)
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        except OSError as error:
+            raise _unwritable(self.path, error) from None
 
     def keep(self, wanted: Callable[[dict[str, Any]], bool]) -> int:
-        """Rewrite the file with the wanted rows, if that changes anything; how many others there were."""
+        """Rewrite the file with the wanted rows, if that changes anything; how many others there were.
+
+        Raises:
+          LoggerError: it cannot be written, and the file is as it was.
+        """
         self.close()
         found = read_rows(self.path)
         rows = [row for row in found if wanted(row)]
         content = b"".join(json.dumps(row).encode() + b"\n" for row in rows)
         if self.path.exists() and self.path.read_bytes() != content:
             temporary = self.path.with_name(f".{self.path.name}")
-            with open(temporary, "wb") as file:
-                file.write(content)
-                file.flush()
-                os.fsync(file.fileno())
-            os.replace(temporary, self.path)
+            try:
+                with open(temporary, "wb") as file:
+                    file.write(content)
+                    file.flush()
+                    os.fsync(file.fileno())
+                os.replace(temporary, self.path)
+            except OSError as error:
+                temporary.unlink(missing_ok=True)
+                raise _unwritable(self.path, error) from None
         return len(found) - len(rows)
 
     def close(self) -> None:
@@ -362,50 +420,95 @@ class _Lines:
             self._file = None
 
 
+def _unwritable(path: Path, error: OSError) -> LoggerError:
+    return LoggerError(f"{path} cannot be written ({error.strerror})")
+
+
 class _TensorBoard:
-    """Event files, begun with the first number."""
+    """Event files, begun with the first number and written by whoever calls: a thread of its own that fails
+    would leave a queue behind that nobody empties."""
+
+    name = "TensorBoard"
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
         self._writer: Any = None
         self._purge: int | None = None
+        self._flushed = 0.0
 
     def rewind(self, env_steps: int) -> None:
         """Have TensorBoard hide what was written after `env_steps`."""
         self.close()
         self._purge = env_steps + 1
 
-    def write(self, numbers: Mapping[str, float], env_steps: int) -> None:
-        if self._writer is None:
-            from tensorboardX import SummaryWriter
+    def write(self, numbers: Mapping[str, float], clocks: Mapping[str, Any]) -> None:
+        """Add what was measured after so many `env_steps`."""
+        from tensorboardX.summary import scalar
 
-            self._writer = SummaryWriter(
-                str(self._folder),
-                purge_step=self._purge,
-                flush_secs=30,
-                filename_suffix=f".{secrets.token_hex(4)}",  # its names have seconds only
-            )
+        if self._writer is None:
+            self._begin()
+        writer: Any = self._writer
         for key, value in numbers.items():
-            self._writer.add_scalar(key, value, env_steps)
+            self._add(step=clocks["env_steps"], summary=scalar(key, value))
+        if time.monotonic() - self._flushed > FLUSH_SECONDS:
+            writer.flush()
+            self._flushed = time.monotonic()
 
     def close(self) -> None:
         if self._writer is not None:
-            self._writer.close()
-            self._writer = None
+            writer, self._writer = self._writer, None
+            writer.close()
+
+    abandon = close
+
+    def _begin(self) -> None:
+        from tensorboardX.proto.event_pb2 import SessionLog  # pyrefly: ignore
+        from tensorboardX.record_writer import RecordWriter
+
+        self._folder.mkdir(parents=True, exist_ok=True)
+        name = f"events.out.tfevents.{int(time.time())}.{socket.gethostname()}.{secrets.token_hex(4)}"
+        self._writer, self._flushed = RecordWriter(str(self._folder / name)), time.monotonic()
+        self._add(file_version="brain.Event:2")
+        if self._purge is not None:
+            self._add(step=self._purge, session_log=SessionLog(status=SessionLog.START))
+
+    def _add(self, **fields: Any) -> None:
+        from tensorboardX.proto.event_pb2 import Event  # pyrefly: ignore
+
+        self._writer.write(Event(wall_time=time.time(), **fields).SerializeToString())
 
 
-def _open_wandb(folder: Path, project: str) -> Any:
-    """A W&B run that a resumed run continues: its id is kept in the folder."""
-    try:
-        import wandb  # pyrefly: ignore[missing-import]
-    except ImportError:
-        raise LoggerError("Weights & Biases is not installed: pip install 'dreamer-toolkit[wandb]'") from None
-    path = folder / "wandb_id"
-    if not path.exists():
-        path.write_text(secrets.token_hex(8))
-    run = wandb.init(project=project, name=folder.name, id=path.read_text(), resume="allow", dir=str(folder))
-    run.define_metric("*", step_metric="env_steps")
-    return run
+class _Wandb:
+    """A run of Weights & Biases that a resumed run continues: its id is kept in the folder."""
+
+    name = "Weights & Biases"
+
+    def __init__(self, folder: Path, project: str) -> None:
+        try:
+            import wandb  # pyrefly: ignore[missing-import]
+        except ImportError:
+            raise LoggerError(
+                "Weights & Biases is not installed: pip install 'dreamer-toolkit[wandb]'"
+            ) from None
+        path = folder / "wandb_id"
+        if not path.exists():
+            path.write_text(secrets.token_hex(8))
+        self._run: Any = wandb.init(
+            project=project, name=folder.name, id=path.read_text(), resume="allow", dir=str(folder)
+        )
+        self._run.define_metric("*", step_metric="env_steps")
+
+    def rewind(self, env_steps: int) -> None:
+        """Nothing: it shows numbers over `env_steps`, the newest ones last."""
+
+    def write(self, numbers: Mapping[str, float], clocks: Mapping[str, Any]) -> None:
+        self._run.log({**clocks, **numbers})
+
+    def close(self) -> None:
+        self._run.finish()
+
+    def abandon(self) -> None:
+        """Nothing: to finish may take as long as what failed."""
 
 
 def memory_used() -> int:

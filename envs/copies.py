@@ -27,7 +27,7 @@ import gymnasium
 import numpy as np
 from gymnasium import spaces as gym
 from gymnasium.vector import AsyncVectorEnv, AutoresetMode
-from gymnasium.vector.async_vector_env import AsyncState
+from gymnasium.vector.async_vector_env import AsyncState, _async_worker
 
 from envs.api import LOG_PREFIX, EnvError, Space, Spaces
 from envs.modules import ours_first
@@ -241,6 +241,12 @@ def _slot_for(
     return Slot(make_env, pixels, categories)
 
 
+def _work(*given: Any) -> None:
+    """What a process of a copy does, without a word where its parent has gone."""
+    with contextlib.suppress(EOFError, ConnectionError):
+        _async_worker(*given)
+
+
 class Processes:
     """Copies in a process each, which hand over their observations in shared memory.
 
@@ -272,6 +278,7 @@ class Processes:
                     copy=False,
                     context=clean,
                     autoreset_mode=AutoresetMode.DISABLED,
+                    worker=_work,
                 )
         except RuntimeError as error:
             if "spaces" not in str(error):

@@ -1,4 +1,4 @@
-"""trust: whose modules run; those in the folder of a run or a sweep, which may be a stranger's, only if asked to.
+"""trust: whose modules run; those in the folder of a run or a sweep, maybe a stranger's, only if asked to.
 
 Such a folder names its task as `suite:module:name`, and its wrappers as `module:name`. A command stands under
 a `Guard` while it works (`guarding`); `envs.modules` shows it every module before any file of it runs. The
@@ -19,6 +19,7 @@ import tomllib
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from envs.adapters import UnknownTask
 
@@ -65,7 +66,8 @@ def guard() -> Guard | None:
     if not text:
         return None
     fields = json.loads(text)
-    return Guard(**{name: tuple(v) if isinstance(v, list) else v for name, v in fields.items()})
+    plain: dict[str, Any] = {name: tuple(v) if isinstance(v, list) else v for name, v in fields.items()}
+    return Guard(**plain)
 
 
 @contextlib.contextmanager

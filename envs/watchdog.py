@@ -78,7 +78,7 @@ def leave(code: int, sentence: str) -> NoReturn:
 
 
 def end_with_parent(seconds: float = 3.0) -> None:
-    """In a process of `multiprocessing`: end some seconds after the one that started it, whatever happens here."""
+    """In a process of `multiprocessing`: end some seconds after the one that started it, in any case."""
     parent = multiprocessing.parent_process()
     assert parent is not None
 

@@ -38,7 +38,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run one command line (without the program's name) and give its exit code."""
     if argv is None:
         machine.begin()
-    words = list(sys.argv[1:] if argv is None else argv)
+        return machine.end(_main(sys.argv[1:]))
+    return _main(list(argv))
+
+
+def _main(words: list[str]) -> int:
     try:
         return _run(words)
     except KeyboardInterrupt:

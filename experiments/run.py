@@ -148,8 +148,13 @@ class Run:
         from dreamer.loops.clocks import Progress
 
         self.cfg, self.folder, self.program = cfg, folder, program
-        keep = cfg.checkpoint.keep
-        self.store = CheckpointStore(folder / "checkpoints", keep, self._notice, owner=True)
+        self.store = CheckpointStore(
+            folder / "checkpoints",
+            cfg.checkpoint.keep,
+            self._notice,
+            owner=True,
+            written=machine.release_memory,
+        )
         self._without_replay = without_replay
         self.notices: list[str] = []
         self.logger: Logger | None = None
@@ -338,8 +343,9 @@ class Run:
         """Around training: what goes wrong in it ends the run with what is safe.
 
         Raises:
-          TrainingStopped: a loss is not finite, or the environment failed.
+          TrainingStopped: a loss is not finite, the environment failed, or a row cannot be logged.
         """
+        from dreamer.logger import LoggerError
         from dreamer.loops.turn import Diverged
 
         try:
@@ -351,6 +357,10 @@ class Run:
             raise TrainingStopped(
                 f"{error}; {kept}. A lower agent.optim.lr or larger agent.optim.warmup often helps."
             ) from None
+        except LoggerError as error:
+            self.save(wait=True)
+            at = f"saved at {self.loop.progress.env_steps:,} steps in {self.folder}"
+            raise TrainingStopped(f"{error} ({at}; the same command goes on)") from None
         except EnvError as error:
             self.save(wait=True)
             raise TrainingStopped(

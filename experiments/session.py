@@ -246,13 +246,24 @@ def _listed(changed: Sequence[tuple[str, Any, Any]]) -> str:
 
 
 def write_atomically(path: Path, text: str) -> None:
-    """Write a file so that a crash leaves the old one or the new one."""
+    """Write a file so that a crash leaves the old one or the new one.
+
+    Raises:
+      OSError: naming the file; nothing is left of the new one.
+    """
     temporary = path.with_suffix(path.suffix + ".tmp")
-    with temporary.open("w") as file:
-        file.write(text)
-        file.flush()
-        os.fsync(file.fileno())
-    temporary.replace(path)
+    try:
+        with temporary.open("w") as file:
+            file.write(text)
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.replace(path)
+    except BaseException as error:
+        with contextlib.suppress(OSError):
+            temporary.unlink()
+        if isinstance(error, OSError):
+            error.filename = str(path)
+        raise
 
 
 def record_surroundings(folder: Path, cfg: Config) -> None:
@@ -385,18 +396,22 @@ def gentle_signals(stop: Stop | None = None) -> Iterator[Stop]:
 def _watch(reader: socket.socket, stop: Stop, signals: Sequence[int]) -> None:
     """See to it that a process ends after a signal, until the other end of `reader` is closed."""
     first, left, patience = 0, GRACE, PATIENCE
+    looked = time.monotonic()
     while True:
         there = select.select([reader], [], [], TICK if first else None)[0]
         received = reader.recv(64) if there else b""
         if there and not received:
             return
+        before, looked = looked, time.monotonic()
         asked = [number for number in received if number in signals]
         if first and asked:
             watchdog.leave(128 + first, stop.last_words)
-        first = first or next(iter(asked), 0)
-        if not first or (stop and stop.takes_its_time):
+        if not first:
+            first = next(iter(asked), 0)
             continue
-        left, patience = left - TICK, patience - TICK
+        if stop and stop.takes_its_time:
+            continue
+        left, patience = left - (looked - before), patience - (looked - before)
         if left <= 0:
             watchdog.leave(128 + first, stop.last_words)
         if patience <= 0:

@@ -167,6 +167,20 @@ class IsInterrupted(Sound):
         signal.raise_signal(signal.SIGINT)
 
 
+class Stuck(Sound):
+    """Waits for what never comes, if the action is 1."""
+
+    def step(self, action):
+        if action == 1:
+            self.wait()
+        return super().step(action)
+
+    def wait(self):
+        import time
+
+        time.sleep(1000)
+
+
 class OldReset(Sound):
     """Two numbers, which would pass for a pair."""
 
@@ -278,7 +292,7 @@ class ByHash(Sound):
         return {"count": self.count, "offset": np.array([place, self.offset[0]], np.float32)}
 
 
-FAULTS = [env for env in Sound.__subclasses__() if env is not IsInterrupted]
+FAULTS = [env for env in Sound.__subclasses__() if env not in (IsInterrupted, Stuck)]
 
 
 # What is odd, but says all that is needed.
@@ -323,8 +337,8 @@ class FailsToClose(Sound):
         raise SystemExit("the server is gone")
 
 
-ODD = [env for env in Sound.__subclasses__() if env not in (*FAULTS, IsInterrupted)]
+ODD = [env for env in Sound.__subclasses__() if env not in (*FAULTS, IsInterrupted, Stuck)]
 
-for env in (Sound, *FAULTS, *ODD, ByAddressOnce, IsInterrupted):
+for env in (Sound, *FAULTS, *ODD, ByAddressOnce, IsInterrupted, Stuck):
     gymnasium.register(f"{env.__name__}-v0", entry_point=env)
 gymnasium.register("OldStepWithLimit-v0", entry_point=OldStepWithLimit, max_episode_steps=50)

@@ -114,6 +114,13 @@ def test_the_newest_are_kept_and_meta_is_cheap(store):
     assert {path.name for path in store.folder.iterdir()} == {folder_of(store, step).name for step in (2, 3)}
 
 
+def test_whoever_wants_to_hears_of_every_save(tmp_path):
+    heard = []
+    store = CheckpointStore(tmp_path, written=lambda: heard.append(store.steps()))
+    saved(store, 1)
+    assert heard == [[1]]
+
+
 def test_a_second_checkpoint_of_a_step_wins(store):
     saved(store, 5)
     store.save(5, learner(6), {})
@@ -184,6 +191,45 @@ def test_any_damage_to_any_file_is_seen_and_the_one_before_is_used(store, notice
             assert len(notices) == 1 and "step-000000000002 is damaged" in notices.pop()
             shutil.rmtree(store.folder)
             shutil.copytree(tmp_path / "sound", store.folder)
+
+
+def with_loop():
+    return {"params": {"w": np.ones(3)}, "loop": {"ring": np.arange(1000.0)}}
+
+
+def test_of_what_only_the_loop_needs_nothing_is_read_for_who_does_not_want_it(store, notices, monkeypatch):
+    store.save(1, with_loop(), {})
+    store.wait()
+    read, load = [], checkpoint._load_arrays
+    monkeypatch.setattr(
+        checkpoint, "_digest", lambda f, digest=checkpoint._digest: read.append(f) or digest(f)
+    )
+    monkeypatch.setattr(
+        checkpoint, "_load_arrays", lambda path, kinds: read.append(path) or load(path, kinds)
+    )
+    _, found, _ = store.load({"params": with_loop()["params"]})
+    assert np.array_equal(found["params"]["w"], np.ones(3))
+    assert read and not [path for path in read if "loop" in path.relative_to(folder_of(store, 1)).parts]
+    _, found, _ = store.load(with_loop())
+    assert np.array_equal(found["loop"]["ring"], np.arange(1000.0))
+
+    for file in (folder_of(store, 1) / "loop").rglob("*"):
+        if file.is_file() and file.stat().st_size:
+            damage_file(file, "flip")
+    assert store.load({"params": with_loop()["params"]})[0] == 1 and not notices
+    with pytest.raises(CheckpointError, match="checkpoint 1 in .* is damaged: loop/"):
+        store.load(with_loop(), step=1)
+
+
+def test_a_checkpoint_of_the_first_format_is_read(store, monkeypatch):
+    with monkeypatch.context() as then:
+        then.setattr(checkpoint, "VERSION", 1)
+        then.setattr(checkpoint, "_parts", lambda leaves: {"arrays": leaves})
+        store.save(1, with_loop(), {})
+        store.wait()
+    assert not (folder_of(store, 1) / "loop").exists()
+    assert np.array_equal(store.load(with_loop())[1]["loop"]["ring"], np.arange(1000.0))
+    assert "loop" not in store.load({"params": with_loop()["params"]})[1]
 
 
 def test_without_a_valid_one_there_is_one_sentence(store, notices, tmp_path):
@@ -285,7 +331,7 @@ def test_foreign_folders_and_newer_formats_are_named_and_left_alone(store, tmp_p
     del manifest["seal"]
     manifest["version"] = 99
     path.write_text(json.dumps({**manifest, "seal": checkpoint._seal(manifest)}))
-    with pytest.raises(CheckpointError, match="dreamer-checkpoint 99, but .* up to 1: upgrade"):
+    with pytest.raises(CheckpointError, match="dreamer-checkpoint 99, but .* up to 2: upgrade"):
         store.load(learner())
     assert path.exists()
 

@@ -290,11 +290,6 @@ def test_odd_files_are_one_sentence(content, why, tmp_path):
     assert str(file) in str(error.value) and len(str(error.value)) < 500
 
 
-def test_a_byte_order_mark_is_no_part_of_a_file(tmp_path):
-    (tmp_path / "bom.toml").write_bytes(b"\xef\xbb\xbfsteps = 7\n")
-    assert config.load_toml(tmp_path / "bom.toml", CFG).steps == 7
-
-
 ODD = [
     "9" * 309,
     "9" * 310,

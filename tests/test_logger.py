@@ -1,15 +1,18 @@
 """What a run writes is valid at every moment."""
 
+import errno
 import io
 import json
 import mmap
 import struct
 import sys
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 from rich.console import Console
 
+from dreamer import logger
 from dreamer.logger import Logger, LoggerError, Recent, memory_used, read_rows
 
 
@@ -270,6 +273,77 @@ def test_tensorboard_events_can_be_read(tmp_path, clock):
         ("eval/length", 10, 5.0),
         ("loss/dyn", 6, 0.25),
     }
+
+
+class Full:
+    """A file on a full disk, which takes a part of what is written."""
+
+    def __init__(self, path):
+        self.file = open(path, "ab", buffering=0)  # noqa: SIM115
+        self.fileno, self.close = self.file.fileno, self.file.close
+
+    def write(self, data):
+        return self.file.write(data[:5])
+
+
+def test_a_row_for_which_there_is_no_room_names_its_file_and_leaves_it_whole(tmp_path, clock):
+    with quiet(tmp_path, clock) as log:
+        log.metrics({"x": 1})
+        log._metrics.close()
+        log._metrics._file = Full(tmp_path / "metrics.jsonl")
+        with pytest.raises(LoggerError, match=r"metrics.jsonl cannot be written \(No space left on device\)"):
+            log.metrics({"x": 2})
+        log._metrics.close()
+        log.metrics({"x": 3})
+    lines = (tmp_path / "metrics.jsonl").read_text().splitlines()
+    assert [json.loads(line)["x"] for line in lines] == [1, 3]
+
+
+@pytest.mark.parametrize("method", ["write", "flush", "close"])
+def test_tensorboard_that_fails_is_dropped_with_one_sentence(tmp_path, clock, monkeypatch, method):
+    from tensorboardX.record_writer import RecordWriter
+
+    does = getattr(RecordWriter, method)
+
+    def fail(*given):
+        does(*given)
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(RecordWriter, method, fail)
+    monkeypatch.setattr(logger, "FLUSH_SECONDS", -1)
+    with quiet(tmp_path, clock, tensorboard=True) as log:
+        for x in range(100):
+            log.metrics({"x": x})
+    assert len(read_rows(tmp_path / "metrics.jsonl")) == 100
+    told = [line for line in shown(log) if "TensorBoard" in line]
+    assert len(told) == 1 and "No space left" in "".join(shown(log))
+
+
+@pytest.mark.parametrize("method", ["init", "define_metric", "log", "finish"])
+def test_wandb_that_fails_is_dropped_with_one_sentence(tmp_path, clock, monkeypatch, method):
+    def fail(*_, **__):
+        raise RuntimeError("the network\nis gone")
+
+    nothing = lambda *_, **__: None
+    run = SimpleNamespace(**{"define_metric": nothing, "log": nothing, "finish": nothing, method: fail})
+    wandb = SimpleNamespace(init=fail if method == "init" else lambda **_: run)
+    monkeypatch.setitem(sys.modules, "wandb", wandb)
+    with quiet(tmp_path, clock, wandb="project") as log:
+        log.metrics({"x": 1})
+        log.metrics({"x": 2})
+    told = "Weights & Biases failed and gets nothing more of this run: the network is gone"
+    assert " ".join(shown(log)).count(told) == 1
+
+
+def test_a_terminal_that_is_gone_ends_nothing(tmp_path, clock):
+    class Gone(io.StringIO):
+        def write(self, text):
+            raise BrokenPipeError
+
+    with quiet(tmp_path, clock, console=Console(file=Gone())) as log:
+        log.notice("hello")
+        log.metrics({"x": 1})
+    assert len(read_rows(tmp_path / "metrics.jsonl")) == 1
 
 
 def test_a_missing_wandb_says_what_to_install(tmp_path, clock, monkeypatch):

@@ -100,3 +100,10 @@ def resident() -> int:
     """Bytes of this process in memory."""
     with open("/proc/self/statm") as file:
         return int(file.read().split()[1]) * mmap.PAGESIZE
+
+
+@pytest.mark.parametrize(("code", "ends"), [(0, False), (1, False), (130, True), (143, True)])
+def test_a_process_that_a_signal_ended_takes_nothing_apart(monkeypatch, code, ends):
+    ended = []
+    monkeypatch.setattr(machine.os, "_exit", ended.append)
+    assert machine.end(code) == code and ended == ([code] if ends else [])

@@ -1,6 +1,8 @@
 """A run is a folder that survives: resume, kill, faults of the environment, numbers that are not finite."""
 
+import contextlib
 import json
+import os
 import random
 import re
 import shutil
@@ -11,6 +13,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import jax
 import numpy as np
@@ -30,8 +33,9 @@ from dreamer.config import (
     ReplayConfig,
     ReportConfig,
 )
-from dreamer.logger import read_rows
+from dreamer.logger import LoggerError, read_rows
 from envs.rollout import Random
+from envs.watchdog import Interrupted
 from envs.wrappers import Levels
 from experiments import program, run, session
 from experiments.population import PopulationRun
@@ -342,6 +346,82 @@ def test_in_the_loop_of_the_device_a_killed_run_ends_bitwise_as_one_that_was_not
         np.testing.assert_array_equal(a, b)
 
 
+class Told(run.Run):
+    """Neither trained nor built: what `train` does is told in order."""
+
+    def __init__(self, where: str, signals: bool = True):
+        self.told, self._where, self._signals = [], where, signals
+        self._aside_seconds, self._next_check, self._next_eval, self._next_report = 0.0, 9, 9, 9
+        self.loop = SimpleNamespace(progress=SimpleNamespace(env_steps=10))
+
+    opened = guarded = lambda self: contextlib.nullcontext()
+    done = False
+
+    def _reach(self, place: str) -> None:
+        self.told.append(place)
+        if place == self._where and self._signals:
+            os.kill(os.getpid(), signal.SIGTERM)
+            time.sleep(0.01)
+
+    def _train(self, stop: session.Stop) -> None:
+        self._reach("train")
+        if not stop:
+            self.between()
+
+    def _look_at(self, now: int) -> None:
+        self._reach("look")
+        self._next_check = self._next_eval = self._next_report = 99
+
+    def save(self, wait: bool = False) -> None:
+        self._reach("save")
+
+    _save_due = _wait = lambda self: None
+
+    def end(self) -> None:
+        self._reach("end")
+
+    def finish(self) -> dict[str, Any]:
+        self._reach("finish")
+        return {}
+
+
+@pytest.mark.parametrize(
+    ("where", "told"),
+    [
+        ("train", ["train", "end"]),
+        ("look", ["train", "look", "end"]),
+        ("end", ["train", "look", "end"]),
+        ("finish", ["train", "look", "end", "finish"]),
+        ("nowhere", ["train", "look", "end", "finish"]),
+    ],
+)
+def test_a_signal_ends_every_phase_and_what_was_trained_is_saved(where, told):
+    own, result = Told(where), None
+    with session.gentle_signals(session.stop_at_once()) as stop, contextlib.suppress(Interrupted):
+        result = own.train(stop)
+    assert own.told == told and bool(stop) == (where != "nowhere")
+    assert result == (None if stop else {})
+
+
+def test_before_what_may_take_long_a_run_is_saved():
+    own = Told("nowhere")
+    own.stop, own._aside_seconds = session.Stop(), 2 * run.LONG
+    own.between()
+    assert own.told == ["save", "look"] and own._aside_seconds < run.LONG
+    own._next_eval = 9
+    own.between()
+    assert own.told == ["save", "look", "look"]
+
+
+def test_a_row_that_cannot_be_logged_ends_the_run_with_its_file(tmp_path):
+    own = Told("nowhere")
+    own.folder = tmp_path
+    sentence = r"metrics.jsonl cannot be written .*saved at 10 steps"
+    with pytest.raises(run.TrainingStopped, match=sentence), run.Run.guarded(own):
+        raise LoggerError("metrics.jsonl cannot be written (No space left on device)")
+    assert own.told == ["save"]
+
+
 @pytest.mark.parametrize("kind", [run.Run, PopulationRun])
 def test_evaluations_are_cut_at_the_limit_of_the_run(kind):
     """Neither trained nor built: only what an evaluation reads is there."""
@@ -355,6 +435,7 @@ def test_evaluations_are_cut_at_the_limit_of_the_run(kind):
     progress = SimpleNamespace(env_steps=200, updates=1)
     nothing = np.zeros(1)
     own.loop = SimpleNamespace(state=SimpleNamespace(params=nothing), hyper=nothing, progress=progress)
+    own.stop, own._aside_seconds, own._next_check = session.Stop(), 0.0, 1000
     assert own.step_limit == 30_000
     own.cfg = change(eval__max_steps=20, eval__every=100, eval__during=3)
     result = own._evaluate(3)

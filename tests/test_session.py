@@ -1,6 +1,7 @@
 """Run folders are reopened only for the same run; signals end it gently, or at once."""
 
 import dataclasses
+import errno
 import json
 import os
 import shutil
@@ -15,6 +16,7 @@ from dreamer import schema
 from dreamer.checkpoint import FORMAT, CheckpointError, _seal
 from dreamer.config import Config
 from dreamer.schema import ConfigError
+from envs.watchdog import Interrupted, Watchdog
 from experiments import lock, session
 
 CFG = Config(task="probe:chosen", steps=2000)
@@ -184,6 +186,19 @@ def test_atomic_write_leaves_no_litter(tmp_path):
     assert (tmp_path / "a.json").read_text() == "2"
 
 
+def test_a_file_that_cannot_be_written_is_named_and_the_folder_is_empty(tmp_path, monkeypatch):
+    def full(descriptor):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(session.os, "fsync", full)
+    with pytest.raises(OSError) as failed:
+        session.open_folder(tmp_path / "run", CFG, ())
+    assert failed.value.filename == str(tmp_path / "run" / "config.toml")
+    assert not list((tmp_path / "run").iterdir())
+    monkeypatch.undo()
+    assert session.open_folder(tmp_path / "run", CFG, ()) is False, "the same command goes on"
+
+
 def test_the_first_signal_only_asks_and_handlers_come_back():
     before = signal.getsignal(signal.SIGTERM)
     with session.gentle_signals() as stop:
@@ -192,6 +207,48 @@ def test_the_first_signal_only_asks_and_handlers_come_back():
         time.sleep(0.05)
         assert stop and stop.signal == signal.SIGTERM
     assert signal.getsignal(signal.SIGTERM) is before
+
+
+def test_a_signal_raises_where_nothing_is_lost_by_it_and_only_asks_elsewhere():
+    with session.gentle_signals(session.stop_at_once()) as stop:
+        with stop.held():
+            os.kill(os.getpid(), signal.SIGTERM)
+            time.sleep(0.05)
+            assert stop
+        with pytest.raises(Interrupted), stop.released():
+            pytest.fail("it was asked to stop before")
+    with session.gentle_signals(session.stop_at_once()), pytest.raises(Interrupted):
+        os.kill(os.getpid(), signal.SIGINT)
+        time.sleep(5)
+
+
+@pytest.fixture
+def left(monkeypatch):
+    """Exit codes with which the process would have been ended; signals are followed forty times faster."""
+    codes = []
+    for name in ("GRACE", "PATIENCE", "TICK"):
+        monkeypatch.setattr(session, name, getattr(session, name) / 40)
+    monkeypatch.setattr(session.watchdog, "leave", lambda code, text: codes.append(code))
+    return codes
+
+
+def test_who_does_not_stop_is_ended_unless_it_saves(left):
+    with session.gentle_signals(session.stop_at_once()) as stop, stop.held():
+        os.kill(os.getpid(), signal.SIGTERM)
+        with stop.unhurried():
+            time.sleep(2 * session.GRACE)
+            assert not left
+        time.sleep(2 * session.GRACE)
+    assert left[0] == 128 + signal.SIGTERM
+
+
+def test_who_waits_for_an_environment_is_interrupted_although_something_is_not_saved(left):
+    dog = Watchdog("probe:x")
+    with session.gentle_signals(session.stop_at_once()) as stop, stop.held(), pytest.raises(Interrupted), dog:
+        os.kill(os.getpid(), signal.SIGTERM)
+        time.sleep(5)
+    dog.close()
+    assert stop and not left
 
 
 STUBBORN = """

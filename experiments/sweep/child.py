@@ -33,4 +33,6 @@ def main(words: list[str]) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+    from experiments import machine
+
+    sys.exit(machine.end(main(sys.argv[1:])))

@@ -244,4 +244,4 @@ def main(words: list[str]) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+    sys.exit(machine.end(main(sys.argv[1:])))
