@@ -1,4 +1,4 @@
-"""trust: whose modules run; those in the folder of a run or a sweep, which may be a stranger's, only if asked to.
+"""trust: whose modules run. Those in the folder of a run or a sweep, a stranger's perhaps, only if asked.
 
 Such a folder names its task as `suite:module:name`, and its wrappers as `module:name`. A command stands under
 a `Guard` while it works (`guarding`); `envs.modules` shows it every module before any file of it runs. The

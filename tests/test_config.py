@@ -288,19 +288,7 @@ def test_a_byte_order_mark_is_no_part_of_a_file(tmp_path):
     assert config.load_toml(tmp_path / "bom.toml", CFG).steps == 7
 
 
-ODD = [
-    "9" * 309,
-    "9" * 310,
-    "-" + "9" * 5000,
-    "1e309",
-    "nan",
-    "-inf",
-    "\uff11\uff12",
-    "\u0663",
-    "\u00b2",
-    "1e30",
-    "",
-]
+ODD = ["9" * 309, "-" + "9" * 5000, "1e309", "nan", "-inf", "\uff11\uff12", "\u0663", "\u00b2", ""]
 """Numbers that no field can have, in digits of other scripts and without end."""
 
 
