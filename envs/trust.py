@@ -65,7 +65,8 @@ def guard() -> Guard | None:
     if not text:
         return None
     fields = json.loads(text)
-    return Guard(**{name: tuple(v) if isinstance(v, list) else v for name, v in fields.items()})
+    several = {name: tuple(fields.get(name, ())) for name in ("folders", "named", "said")}
+    return Guard(trusted=bool(fields.get("trusted")), **several)
 
 
 @contextlib.contextmanager

@@ -154,7 +154,7 @@ def size(space: Space) -> int | None:
 def grid_point(space: Space, number: int) -> dict[str, Any]:
     """The point of a grid by its number; the last dimension changes fastest."""
     point: dict[str, Any] = {}
-    for path, d in reversed(space.items()):
+    for path, d in reversed(list(space.items())):
         assert d.count is not None, "a grid has only dimensions that can be counted"
         number, index = divmod(number, d.count)
         point[path] = d.nth(index)
