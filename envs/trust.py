@@ -1,4 +1,4 @@
-"""trust: whose modules run; those in the folder of a run or a sweep, maybe a stranger's, only if asked to.
+"""trust: whose modules run. Those in the folder of a run or a sweep, a stranger's perhaps, only if asked.
 
 Such a folder names its task as `suite:module:name`, and its wrappers as `module:name`. A command stands under
 a `Guard` while it works (`guarding`); `envs.modules` shows it every module before any file of it runs. The
@@ -19,7 +19,6 @@ import tomllib
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from envs.adapters import UnknownTask
 
@@ -66,8 +65,8 @@ def guard() -> Guard | None:
     if not text:
         return None
     fields = json.loads(text)
-    plain: dict[str, Any] = {name: tuple(v) if isinstance(v, list) else v for name, v in fields.items()}
-    return Guard(**plain)
+    several = {name: tuple(fields.get(name, ())) for name in ("folders", "named", "said")}
+    return Guard(trusted=bool(fields.get("trusted")), **several)
 
 
 @contextlib.contextmanager

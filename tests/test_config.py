@@ -290,19 +290,7 @@ def test_odd_files_are_one_sentence(content, why, tmp_path):
     assert str(file) in str(error.value) and len(str(error.value)) < 500
 
 
-ODD = [
-    "9" * 309,
-    "9" * 310,
-    "-" + "9" * 5000,
-    "1e309",
-    "nan",
-    "-inf",
-    "\uff11\uff12",
-    "\u0663",
-    "\u00b2",
-    "1e30",
-    "",
-]
+ODD = ["9" * 309, "-" + "9" * 5000, "1e309", "nan", "-inf", "\uff11\uff12", "\u0663", "\u00b2", ""]
 """Numbers that no field can have, in digits of other scripts and without end."""
 
 
