@@ -447,11 +447,10 @@ class _TensorBoard:
 
         if self._writer is None:
             self._begin()
-        writer: Any = self._writer
         for key, value in numbers.items():
             self._add(step=clocks["env_steps"], summary=scalar(key, value))
         if time.monotonic() - self._flushed > FLUSH_SECONDS:
-            writer.flush()
+            self._flush()
             self._flushed = time.monotonic()
 
     def close(self) -> None:
@@ -461,8 +460,11 @@ class _TensorBoard:
 
     abandon = close
 
+    def _flush(self) -> None:
+        self._writer.flush()
+
     def _begin(self) -> None:
-        from tensorboardX.proto.event_pb2 import SessionLog  # pyrefly: ignore
+        from tensorboardX.proto import event_pb2
         from tensorboardX.record_writer import RecordWriter
 
         self._folder.mkdir(parents=True, exist_ok=True)
@@ -470,12 +472,14 @@ class _TensorBoard:
         self._writer, self._flushed = RecordWriter(str(self._folder / name)), time.monotonic()
         self._add(file_version="brain.Event:2")
         if self._purge is not None:
-            self._add(step=self._purge, session_log=SessionLog(status=SessionLog.START))
+            log: Any = event_pb2.SessionLog  # pyrefly: ignore[missing-attribute]
+            self._add(step=self._purge, session_log=log(status=log.START))
 
     def _add(self, **fields: Any) -> None:
-        from tensorboardX.proto.event_pb2 import Event  # pyrefly: ignore
+        from tensorboardX.proto import event_pb2
 
-        self._writer.write(Event(wall_time=time.time(), **fields).SerializeToString())
+        event: Any = event_pb2.Event  # pyrefly: ignore[missing-attribute]
+        self._writer.write(event(wall_time=time.time(), **fields).SerializeToString())
 
 
 class _Wandb:
