@@ -172,7 +172,7 @@ def test_what_is_refused_leaves_no_trace(finished, tmp_path):
     with pytest.raises(schema.ConfigError, match="--without-replay is for tasks of the host"):
         run.train(change(task="grid:Catch"), tmp_path / "new", without_replay=True)
     with pytest.raises(schema.ConfigError, match=r"task was .*another --run"):
-        run.train(change(task="probe:random"), finished, force=("task",))
+        run.train(change(task="probe:constant"), finished, force=("task",))
     with pytest.raises(schema.ConfigError, match=r"loop.prefill must"):
         run.train(change(loop__prefill=161), finished, fresh=True)
     assert {path: path.read_bytes() for path in finished.rglob("*") if path.is_file()} == before

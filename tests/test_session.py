@@ -63,7 +63,7 @@ def checkpoint(folder):
     [
         {"loop.num_envs": 8},
         {"agent.rssm.deter": 1024},
-        {"task": "probe:random"},
+        {"task": "probe:constant"},
         {"env.obs": "pixels"},
         {"agent.policy.units": 32},
     ],
