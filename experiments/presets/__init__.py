@@ -56,7 +56,7 @@ def quickstart() -> Config:
     enough of that, which takes 900 to 1,300 updates, actions stay random. So no number of steps ends the run,
     but a check.
     """
-    return replace(_small(), steps=100_000, until="success=0.98")
+    return replace(_small(), steps=100_000, until="success=0.99")
 
 
 def empty() -> Config:
