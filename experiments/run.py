@@ -576,6 +576,7 @@ class Run:
             progress = self.loop.progress
             counts = {"env_steps": progress.env_steps, "updates": progress.updates}
             self.solved[member] = {**counts, "seconds": round(self.logger.seconds, 1)}
+            self.saved_at = -1  # a checkpoint of these steps, made before the check, does not know
 
     def _evaluate(self, episodes: int, greedy: bool = True) -> dict[str, Any]:
         """Play with the most likely or with sampled actions, and log what came of it."""
