@@ -396,7 +396,8 @@ class FusedLoop:
         if learn:
             progress.learning_since = self.prefill * self.fused.env.num_envs
             progress.updates += count * self.fused.round.updates
-        self.failures = {i: self._failure(told.failure[i], int(n)) for i, n in enumerate(failed) if n}
+        new = {i: n for i, n in enumerate(failed) if n and i not in self.failures}
+        self.failures |= {i: self._failure(told.failure[i], int(n)) for i, n in new.items()}
         running = np.where(np.atleast_2d(over), 0, np.atleast_2d(lengths)).max(1)
         began, done = progress.slots - running, count * self._size(learn)
         return [self._turn(told, i, before, done, int(since)) for i, since in enumerate(began)]
