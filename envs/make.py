@@ -279,7 +279,6 @@ def make(
     for wrap in wrappers:  # here, where it is known whose they are, and not first in a process of a copy
         if isinstance(wrap, str):
             modules.examine(wrap.partition(":")[0])
-    taken = _taken(full, adapter, kwargs=kwargs, max_episode_steps=max_episode_steps, wrappers=wrappers)
     if is_on_device(task):
         from envs.device_copies import DeviceCopies
 
@@ -294,6 +293,7 @@ def make(
         )
         copies = DeviceCopies(inside, num_envs)
     else:
+        taken = _taken(full, adapter, kwargs=kwargs, max_episode_steps=max_episode_steps, wrappers=wrappers)
         make_env = functools.partial(adapter.make, rest, obs or adapter.OBS[0], **taken)
         kind = Processes if parallel else Serial
         copies = kind(full, make_env, num_envs, pixels=pixels, categories=categories, timeout=timeout)

@@ -39,11 +39,6 @@ def check(cfg: Config, *, on_device: bool) -> None:
         _check({"replay.capacity": replay(cfg)}, _host_memory(), "this configuration")
 
 
-def check_learner(agent: AgentConfig, batch: int, length: int) -> None:
-    """Refuse an agent and a batch that this machine cannot hold; raises as `check`."""
-    _check(learner(agent, batch, length), _device_memory(), "this agent")
-
-
 def check_copies(count: int, parallel: bool, field: str) -> None:
     """Refuse more copies of an environment on the host than there is memory for; raises as `check`."""
     _check(
