@@ -20,7 +20,7 @@ import numpy as np
 
 from dreamer import schema
 from dreamer.config import HYPER, Config, PopulationConfig
-from experiments import evaluate, session, sidecar
+from experiments import evaluate, session, sidecar, signals
 from experiments.run import Run, TrainingStopped, episode_row, means
 
 if TYPE_CHECKING:
@@ -123,7 +123,7 @@ class PopulationRun(Run):
             with super().opened():
                 yield
 
-    def _train(self, stop: session.Stop) -> None:
+    def _train(self, stop: signals.Stop) -> None:
         loop, pending = self.loop, []
         while not (loop.done or self.is_solved or stop):
             pending.append(loop.advance())

@@ -20,7 +20,7 @@ from dreamer.config import Config
 from dreamer.logger import read_rows
 from envs.api import EnvError, spaces_from, spaces_to
 from envs.watchdog import Interrupted
-from experiments import evaluate, machine, program, session, sidecar, surroundings
+from experiments import evaluate, machine, program, session, sidecar, signals, surroundings
 from experiments.agreement import agree
 from experiments.goal import reached, seeds
 from experiments.verdict import verdict
@@ -66,7 +66,7 @@ def train(
     """
     machine.prepare()
     cfg = dataclasses.replace(cfg, task=envs.canonical(cfg.task))
-    with session.gentle_signals(session.stop_at_once()) as stop:
+    with signals.gentle_signals(signals.stop_at_once()) as stop:
         result, go_on = None, f"dreamer train --run {folder}"
         stop.last_words = f"stopped in the middle of a computation; go on from what was saved with: {go_on}"
         with contextlib.suppress(Interrupted):
@@ -85,7 +85,7 @@ def train(
 def _train(
     cfg: Config,
     folder: Path,
-    stop: session.Stop,
+    stop: signals.Stop,
     force: tuple[str, ...],
     *,
     fresh: bool,
@@ -103,7 +103,7 @@ def _train(
             session.set_aside(folder)
         run = build(cfg, folder, opened, resume, without_replay=without_replay)
         surroundings.notice(folder, cfg)
-        session.record_surroundings(folder, cfg)
+        surroundings.record(folder, cfg)
         return run.train(stop)
 
 
@@ -191,7 +191,7 @@ class Run:
         """Whether a return was larger than any number that can be predicted."""
         self.saved_at = progress.env_steps if resume else -1
         self._is_first_due = not resume
-        self.stop = session.Stop()
+        self.stop = signals.Stop()
         """Whether somebody wants the run to end."""
         self._aside_seconds = math.inf
         self._cpu_clock, self._cpu_before = cpu_clock, progress.cpu_seconds
@@ -315,7 +315,7 @@ class Run:
         else:
             self.logger.notice(text)
 
-    def train(self, stop: session.Stop) -> dict[str, Any] | None:
+    def train(self, stop: signals.Stop) -> dict[str, Any] | None:
         """Go on until the steps are done (then evaluate) or until asked to stop; saves in both cases.
 
         Raises:
@@ -383,7 +383,7 @@ class Run:
         same = stored.get("until") == self.cfg.until
         return {int(member): counts for member, counts in stored["members"].items()} if same else {}
 
-    def _train(self, stop: session.Stop) -> None:
+    def _train(self, stop: signals.Stop) -> None:
         if self.done or stop:
             return
         for turn in self.loop.turns():

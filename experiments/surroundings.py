@@ -3,15 +3,34 @@
 from __future__ import annotations
 
 import contextlib
+import json
+import os
+import platform
+import socket
+import subprocess
 import sys
+import time
+from importlib import metadata
 from pathlib import Path
 from typing import Any
 
 import envs
 from dreamer.config import Config
 from experiments import sidecar
+from experiments.session import write_atomically
 
 FILE = "environment.json"
+PACKAGES = (
+    "dreamer-toolkit",
+    "jax",
+    "jaxlib",
+    "flax",
+    "optax",
+    "orbax-checkpoint",
+    "numpy",
+    "gymnasium",
+    "minigrid",
+)
 
 
 def world_versions(cfg: Config) -> dict[str, str]:
@@ -19,6 +38,42 @@ def world_versions(cfg: Config) -> dict[str, str]:
     with contextlib.suppress(envs.UnknownTask, envs.MissingExtra):
         return envs.made_of(cfg.task, cfg.env.world["kwargs"])
     return {}
+
+
+def record(folder: Path, cfg: Config) -> None:
+    """Append to `environment.json` where, when, with what and by which command this session runs."""
+    import jax
+
+    path = folder / FILE
+    before = sessions(folder)
+    versions = {}
+    for name in PACKAGES:
+        with contextlib.suppress(metadata.PackageNotFoundError):
+            versions[name] = metadata.version(name)
+    versions |= world_versions(cfg)
+    session = {
+        "time": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
+        "command": " ".join(sys.argv),
+        "host": socket.gethostname(),
+        "python": platform.python_version(),
+        "platform": platform.platform(),
+        "cpus": os.cpu_count(),
+        "devices": [str(d) for d in jax.devices()],
+        "versions": versions,
+        "commit": commit(),
+    }
+    sidecar.keep_damaged(path)
+    write_atomically(path, json.dumps({"sessions": [*before, session]}, indent=1))
+
+
+def commit() -> str | None:
+    """The commit of the source this runs from, where it is a checkout."""
+    here = Path(__file__).resolve().parent
+    command = ["git", "-C", str(here), "rev-parse", "--short", "HEAD"]
+    with contextlib.suppress(OSError, subprocess.SubprocessError):
+        found = subprocess.run(command, capture_output=True, text=True, timeout=5, check=True)
+        return found.stdout.strip() or None
+    return None
 
 
 def sessions(folder: Path) -> list[dict[str, Any]]:

@@ -37,7 +37,7 @@ from dreamer.logger import LoggerError, read_rows
 from envs.rollout import Random
 from envs.watchdog import Interrupted
 from envs.wrappers import Levels
-from experiments import program, run, session
+from experiments import program, run, session, signals
 from experiments.population import PopulationRun
 
 CFG = Config(
@@ -363,7 +363,7 @@ class Told(run.Run):
             os.kill(os.getpid(), signal.SIGTERM)
             time.sleep(0.01)
 
-    def _train(self, stop: session.Stop) -> None:
+    def _train(self, stop: signals.Stop) -> None:
         self._reach("train")
         if not stop:
             self.between()
@@ -397,7 +397,7 @@ class Told(run.Run):
 )
 def test_a_signal_ends_every_phase_and_what_was_trained_is_saved(where, told):
     own, result = Told(where), None
-    with session.gentle_signals(session.stop_at_once()) as stop, contextlib.suppress(Interrupted):
+    with signals.gentle_signals(signals.stop_at_once()) as stop, contextlib.suppress(Interrupted):
         result = own.train(stop)
     assert own.told == told and bool(stop) == (where != "nowhere")
     assert result == (None if stop else {})
@@ -405,7 +405,7 @@ def test_a_signal_ends_every_phase_and_what_was_trained_is_saved(where, told):
 
 def test_before_what_may_take_long_a_run_is_saved():
     own = Told("nowhere")
-    own.stop, own._aside_seconds = session.Stop(), 2 * run.LONG
+    own.stop, own._aside_seconds = signals.Stop(), 2 * run.LONG
     own.between()
     assert own.told == ["save", "look"] and own._aside_seconds < run.LONG
     own._next_eval = 9
@@ -435,7 +435,7 @@ def test_evaluations_are_cut_at_the_limit_of_the_run(kind):
     progress = SimpleNamespace(env_steps=200, updates=1)
     nothing = np.zeros(1)
     own.loop = SimpleNamespace(state=SimpleNamespace(params=nothing), hyper=nothing, progress=progress)
-    own.stop, own._aside_seconds, own._next_check = session.Stop(), 0.0, 1000
+    own.stop, own._aside_seconds, own._next_check = signals.Stop(), 0.0, 1000
     assert own.step_limit == 30_000
     own.cfg = change(eval__max_steps=20, eval__every=100, eval__during=3)
     result = own._evaluate(3)

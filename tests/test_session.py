@@ -1,14 +1,10 @@
-"""Run folders are reopened only for the same run; signals end it gently, or at once."""
+"""Run folders are reopened only for the same run, and have one writer."""
 
 import dataclasses
 import errno
 import json
 import os
 import shutil
-import signal
-import subprocess
-import sys
-import time
 
 import pytest
 
@@ -16,7 +12,6 @@ from dreamer import schema
 from dreamer.checkpoint import FORMAT, CheckpointError, _seal
 from dreamer.config import Config
 from dreamer.schema import ConfigError
-from envs.watchdog import Interrupted, Watchdog
 from experiments import lock, session
 
 CFG = Config(task="probe:chosen", steps=2000)
@@ -158,15 +153,6 @@ def test_one_trainer_at_a_time(tmp_path):
         pass
 
 
-@pytest.mark.parametrize("content", [b"", b"{", b"\xff\xfe\x00", b"[]"])
-def test_a_damaged_record_of_surroundings_is_begun_anew_and_kept(tmp_path, content, capsys):
-    (tmp_path / "environment.json").write_bytes(content)
-    session.record_surroundings(tmp_path, CFG)
-    assert len(json.loads((tmp_path / "environment.json").read_text())["sessions"]) == 1
-    assert (tmp_path / "environment.json.damaged").read_bytes() == content
-    assert "environment.json was damaged" in capsys.readouterr().err
-
-
 def test_steps_evaluation_logs_and_checkpoints_may_change(tmp_path):
     session.open_folder(tmp_path, CFG, ())
     free = dataclasses.replace(
@@ -197,76 +183,3 @@ def test_a_file_that_cannot_be_written_is_named_and_the_folder_is_empty(tmp_path
     assert not list((tmp_path / "run").iterdir())
     monkeypatch.undo()
     assert session.open_folder(tmp_path / "run", CFG, ()) is False, "the same command goes on"
-
-
-def test_the_first_signal_only_asks_and_handlers_come_back():
-    before = signal.getsignal(signal.SIGTERM)
-    with session.gentle_signals() as stop:
-        assert not stop
-        os.kill(os.getpid(), signal.SIGTERM)
-        time.sleep(0.05)
-        assert stop and stop.signal == signal.SIGTERM
-    assert signal.getsignal(signal.SIGTERM) is before
-
-
-def test_a_signal_raises_where_nothing_is_lost_by_it_and_only_asks_elsewhere():
-    with session.gentle_signals(session.stop_at_once()) as stop:
-        with stop.held():
-            os.kill(os.getpid(), signal.SIGTERM)
-            time.sleep(0.05)
-            assert stop
-        with pytest.raises(Interrupted), stop.released():
-            pytest.fail("it was asked to stop before")
-    with session.gentle_signals(session.stop_at_once()), pytest.raises(Interrupted):
-        os.kill(os.getpid(), signal.SIGINT)
-        time.sleep(5)
-
-
-@pytest.fixture
-def left(monkeypatch):
-    """Exit codes with which the process would have been ended; signals are followed forty times faster."""
-    codes = []
-    for name in ("GRACE", "PATIENCE", "TICK"):
-        monkeypatch.setattr(session, name, getattr(session, name) / 40)
-    monkeypatch.setattr(session.watchdog, "leave", lambda code, text: codes.append(code))
-    return codes
-
-
-def test_who_does_not_stop_is_ended_unless_it_saves(left):
-    with session.gentle_signals(session.stop_at_once()) as stop, stop.held():
-        os.kill(os.getpid(), signal.SIGTERM)
-        with stop.unhurried():
-            time.sleep(2 * session.GRACE)
-            assert not left
-        time.sleep(2 * session.GRACE)
-    assert left[0] == 128 + signal.SIGTERM
-
-
-def test_who_waits_for_an_environment_is_interrupted_although_something_is_not_saved(left):
-    dog = Watchdog("probe:x")
-    with session.gentle_signals(session.stop_at_once()) as stop, stop.held(), pytest.raises(Interrupted), dog:
-        os.kill(os.getpid(), signal.SIGTERM)
-        time.sleep(5)
-    dog.close()
-    assert stop and not left
-
-
-STUBBORN = """
-import signal, sys, time
-from experiments import session
-with session.gentle_signals() as stop:
-    print("ready", flush=True)
-    time.sleep(20)
-"""
-
-
-@pytest.mark.parametrize("signals", [[signal.SIGTERM, signal.SIGTERM], [signal.SIGINT, signal.SIGTERM]])
-def test_a_second_signal_ends_the_process_at_once(signals):
-    process = subprocess.Popen([sys.executable, "-c", STUBBORN], stdout=subprocess.PIPE, text=True)
-    assert process.stdout is not None
-    with process.stdout:
-        process.stdout.readline()
-        for number in signals:
-            process.send_signal(number)
-            time.sleep(1.0)
-        assert process.wait(60) == 128 + signals[0]

@@ -6,7 +6,7 @@ import pytest
 
 import envs
 from dreamer.config import Config, EnvConfig
-from experiments import session, surroundings
+from experiments import surroundings
 
 CFG = Config("minigrid:DoorKey-5x5", 100)
 
@@ -21,8 +21,8 @@ def here(monkeypatch):
 
 def test_a_session_records_what_its_world_is_made_of(tmp_path, here):
     here["brax backend"] = "spring"
-    session.record_surroundings(tmp_path, CFG)
-    session.record_surroundings(tmp_path, CFG)
+    surroundings.record(tmp_path, CFG)
+    surroundings.record(tmp_path, CFG)
     sessions = surroundings.sessions(tmp_path)
     assert len(sessions) == 2 and sessions[-1]["versions"].items() >= here.items()
     assert {"jax", "numpy"} <= sessions[-1]["versions"].keys()
@@ -40,7 +40,7 @@ def test_a_task_that_is_not_there_any_more_is_made_of_nothing():
 
 @pytest.mark.parametrize("place", ["", "members/003", "checkpoints/step-000000000100", "agent.safetensors"])
 def test_other_packages_are_said_in_one_sentence(tmp_path, here, capsys, place):
-    session.record_surroundings(tmp_path, CFG)
+    surroundings.record(tmp_path, CFG)
     surroundings.notice(tmp_path / place, CFG)
     assert capsys.readouterr().err == ""
     here |= {"minigrid": "4.0.0", "new": "1.0"}
@@ -71,9 +71,18 @@ def test_a_damaged_file_is_no_error(tmp_path, here, content):
     path = tmp_path / surroundings.FILE
     path.write_bytes(content)
     assert surroundings.changed(tmp_path, CFG) == ""
-    session.record_surroundings(tmp_path, CFG)
+    surroundings.record(tmp_path, CFG)
     assert json.loads(path.read_text())["sessions"][-1]["versions"]["minigrid"] == "3.2.0"
 
 
 def test_no_file_is_no_error(tmp_path, here):
     assert surroundings.changed(tmp_path / "nowhere", CFG) == ""
+
+
+@pytest.mark.parametrize("content", [b"", b"{", b"\xff\xfe\x00", b"[]"])
+def test_a_damaged_record_of_surroundings_is_begun_anew_and_kept(tmp_path, content, capsys):
+    (tmp_path / "environment.json").write_bytes(content)
+    surroundings.record(tmp_path, CFG)
+    assert len(json.loads((tmp_path / "environment.json").read_text())["sessions"]) == 1
+    assert (tmp_path / "environment.json.damaged").read_bytes() == content
+    assert "environment.json was damaged" in capsys.readouterr().err

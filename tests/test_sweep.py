@@ -24,7 +24,7 @@ import dreamer
 from dreamer import schema
 from dreamer.config import load_toml
 from dreamer.schema import ConfigError
-from experiments import session, statistics
+from experiments import session, signals, statistics
 from experiments.run import TrainingStopped
 from experiments.sweep import answer, crew, estimate, lock, spec, study, sweep, table, trial, worker
 from experiments.sweep.options import SweepOptions, SweepReportOptions
@@ -403,7 +403,7 @@ def test_a_run_that_is_done_is_not_trained_again(tmp_path, made):
     def never(part, ended, lock):
         raise AssertionError("trained again")
 
-    worker.work(one, session.Stop(), print, crew.Apart(never))
+    worker.work(one, signals.Stop(), print, crew.Apart(never))
     assert [row.state for row in one.rows()] == [FINISHED]
 
 

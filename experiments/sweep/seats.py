@@ -25,7 +25,7 @@ from dreamer.loops import abreast
 from dreamer.loops.turn import Diverged, Turn
 from envs.watchdog import Interrupted
 from experiments import lock as lock_of_folder
-from experiments import machine, program, session
+from experiments import machine, program, session, signals, surroundings
 from experiments.program import Program
 from experiments.run import Run, TrainingStopped
 from experiments.sweep.child import end_with_parent
@@ -43,7 +43,7 @@ NUMBERS = tuple(f"agent.{path}" for path in HYPER.values())
 class Seat:
     """A run that goes on, its log and the lock of its trial."""
 
-    def __init__(self, cfg: Config, folder: Path, shared: Program, lock: int, stop: session.Stop):
+    def __init__(self, cfg: Config, folder: Path, shared: Program, lock: int, stop: signals.Stop):
         from rich.console import Console
 
         self.cpu_seconds = 0.0
@@ -56,7 +56,7 @@ class Seat:
             lock_of_folder.forget(folder, session.TRAINER)  # the trial is ours, so who had it is gone
             self._open.enter_context(session.claimed(folder))
             resume = session.open_folder(folder, cfg, NUMBERS)
-            session.record_surroundings(folder, cfg)
+            surroundings.record(folder, cfg)
             self.run = Run(cfg, folder, shared, resume, Console(file=self.log), lambda: self.cpu_seconds)
             self.run.stop = stop
             self._open.enter_context(self.run.opened())
@@ -101,14 +101,14 @@ class Company:
 
     def __init__(self, line: socket.socket, seats: int, batch: int):
         self._line, self._count, self._batch = line, seats, batch
-        self._stop = session.Stop()
+        self._stop = signals.Stop()
         self._text, self._locks = b"", list[int]()
         self._seats: dict[str, Seat] = {}
         self._following: dict[str, tuple[str, str]] = {}
         """Runs that wait until the one they will follow has come as far as they have."""
         self._programs: dict[str, tuple[contextlib.ExitStack, Program]] = {}
 
-    def go_on(self, stop: session.Stop) -> None:
+    def go_on(self, stop: signals.Stop) -> None:
         """Train what is asked for, until nobody asks any more; then all are saved."""
         self._stop = stop
         while not stop and self._listen(wait=not self._seats):
@@ -237,7 +237,7 @@ def main(words: list[str]) -> int:
 
     on_cpu = jax.default_backend() == "cpu"
     seats = population or (seeds if on_cpu else ON_ACCELERATOR)
-    with session.gentle_signals() as stop, socket.socket(fileno=line) as connection:
+    with signals.gentle_signals() as stop, socket.socket(fileno=line) as connection:
         connection.sendall(json.dumps({"seats": seats}).encode() + b"\n")
         Company(connection, seats, 1 if on_cpu else seats).go_on(stop)
     return 0 if stop.signal is None else 128 + stop.signal

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from dreamer.schema import ConfigError
-from experiments import session
+from experiments import signals
 from experiments.run import TrainingStopped
 from experiments.sweep import answer, launch, spec, study, worker
 from experiments.sweep.crew import Apart, Crew, Trainer, crew_of
@@ -64,7 +64,7 @@ def _run(made: Study, options: SweepOptions, crew: Crew, command: Command) -> in
         "ray": lambda: launch.tasks(words, made.folder),
     }
     answer.write(made)
-    with session.gentle_signals() as stop:
+    with signals.gentle_signals() as stop:
         with Display(lambda: Study(made.folder, made.url), made.rows(), workers) as display:
             if options.launcher == "inline":
                 _inline(made, stop, display.say, crew)
@@ -117,7 +117,7 @@ def work(options: WorkerOptions, *, trainer: Trainer | None = None) -> int:
     made = Study(Path(options.out), options.storage)
     say = lambda text: print(text, file=sys.stderr)
     try:
-        with session.gentle_signals() as stop, contextlib.closing(_crew(made, trainer)) as crew:
+        with signals.gentle_signals() as stop, contextlib.closing(_crew(made, trainer)) as crew:
             worker.work(made, stop, say, crew)
     finally:
         made.close()
@@ -137,7 +137,7 @@ def report(folder: Path, options: SweepReportOptions, *, trainer: Trainer | None
     try:
         answer.write(made)
         if options.top:
-            with session.gentle_signals() as stop, contextlib.closing(_crew(made, trainer)) as crew:
+            with signals.gentle_signals() as stop, contextlib.closing(_crew(made, trainer)) as crew:
                 fresh.evaluate(made, options.top, options.seeds, stop, say, crew)
             if stop.signal is not None:
                 say("Stopped and saved; the same command goes on")

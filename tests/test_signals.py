@@ -1,0 +1,85 @@
+"""Signals end a process gently, or at once."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+
+from envs.watchdog import Interrupted, Watchdog
+from experiments import signals
+
+
+def test_the_first_signal_only_asks_and_handlers_come_back():
+    before = signal.getsignal(signal.SIGTERM)
+    with signals.gentle_signals() as stop:
+        assert not stop
+        os.kill(os.getpid(), signal.SIGTERM)
+        time.sleep(0.05)
+        assert stop and stop.signal == signal.SIGTERM
+    assert signal.getsignal(signal.SIGTERM) is before
+
+
+def test_a_signal_raises_where_nothing_is_lost_by_it_and_only_asks_elsewhere():
+    with signals.gentle_signals(signals.stop_at_once()) as stop:
+        with stop.held():
+            os.kill(os.getpid(), signal.SIGTERM)
+            time.sleep(0.05)
+            assert stop
+        with pytest.raises(Interrupted), stop.released():
+            pytest.fail("it was asked to stop before")
+    with signals.gentle_signals(signals.stop_at_once()), pytest.raises(Interrupted):
+        os.kill(os.getpid(), signal.SIGINT)
+        time.sleep(5)
+
+
+@pytest.fixture
+def left(monkeypatch):
+    """Exit codes with which the process would have been ended; signals are followed forty times faster."""
+    codes = []
+    for name in ("GRACE", "PATIENCE", "TICK"):
+        monkeypatch.setattr(signals, name, getattr(signals, name) / 40)
+    monkeypatch.setattr(signals.watchdog, "leave", lambda code, text: codes.append(code))
+    return codes
+
+
+def test_who_does_not_stop_is_ended_unless_it_saves(left):
+    with signals.gentle_signals(signals.stop_at_once()) as stop, stop.held():
+        os.kill(os.getpid(), signal.SIGTERM)
+        with stop.unhurried():
+            time.sleep(2 * signals.GRACE)
+            assert not left
+        time.sleep(2 * signals.GRACE)
+    assert left[0] == 128 + signal.SIGTERM
+
+
+def test_who_waits_for_an_environment_is_interrupted_although_something_is_not_saved(left):
+    dog = Watchdog("probe:x")
+    with signals.gentle_signals(signals.stop_at_once()) as stop, stop.held(), pytest.raises(Interrupted), dog:
+        os.kill(os.getpid(), signal.SIGTERM)
+        time.sleep(5)
+    dog.close()
+    assert stop and not left
+
+
+STUBBORN = """
+import signal, sys, time
+from experiments import signals
+with signals.gentle_signals() as stop:
+    print("ready", flush=True)
+    time.sleep(20)
+"""
+
+
+@pytest.mark.parametrize("numbers", [[signal.SIGTERM, signal.SIGTERM], [signal.SIGINT, signal.SIGTERM]])
+def test_a_second_signal_ends_the_process_at_once(numbers):
+    process = subprocess.Popen([sys.executable, "-c", STUBBORN], stdout=subprocess.PIPE, text=True)
+    assert process.stdout is not None
+    with process.stdout:
+        process.stdout.readline()
+        for number in numbers:
+            process.send_signal(number)
+            time.sleep(1.0)
+        assert process.wait(60) == 128 + numbers[0]
