@@ -181,6 +181,16 @@ class Stuck(Sound):
         time.sleep(1000)
 
 
+class Slow(Sound):
+    """Takes half a second for a step."""
+
+    def step(self, action):
+        import time
+
+        time.sleep(0.5)
+        return super().step(action)
+
+
 class OldReset(Sound):
     """Two numbers, which would pass for a pair."""
 
@@ -292,7 +302,8 @@ class ByHash(Sound):
         return {"count": self.count, "offset": np.array([place, self.offset[0]], np.float32)}
 
 
-FAULTS = [env for env in Sound.__subclasses__() if env not in (IsInterrupted, Stuck)]
+WAITING = (IsInterrupted, Stuck, Slow)
+FAULTS = [env for env in Sound.__subclasses__() if env not in WAITING]
 
 
 # What is odd, but says all that is needed.
@@ -337,8 +348,8 @@ class FailsToClose(Sound):
         raise SystemExit("the server is gone")
 
 
-ODD = [env for env in Sound.__subclasses__() if env not in (*FAULTS, IsInterrupted, Stuck)]
+ODD = [env for env in Sound.__subclasses__() if env not in (*FAULTS, *WAITING)]
 
-for env in (Sound, *FAULTS, *ODD, ByAddressOnce, IsInterrupted, Stuck):
+for env in (Sound, *FAULTS, *ODD, ByAddressOnce, *WAITING):
     gymnasium.register(f"{env.__name__}-v0", entry_point=env)
 gymnasium.register("OldStepWithLimit-v0", entry_point=OldStepWithLimit, max_episode_steps=50)

@@ -433,6 +433,8 @@ def test_train_hands_over_configuration_and_folder(monkeypatch):
         "folder": Path("x"),
         "json": True,
         "force": ("replay.capacity", "agent.optim.lr"),
+        "fresh": False,
+        "without_replay": False,
     }
 
 

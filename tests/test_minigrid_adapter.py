@@ -256,9 +256,9 @@ def test_no_name_points_at_one_that_is_not_right(task, sentence):
 
 
 def test_one_that_shows_no_mission_is_an_environment_like_any_other():
-    assert list(envs.make("gymnasium:my_minigrid:WrappedAway-v0").obs_space) == ["image", "log/success"]
+    assert list(envs.make("gymnasium:my_minigrid:WrappedAway-v0").obs_space) == ["token", "log/success"]
     wrappers = ["minigrid.wrappers:ImgObsWrapper"]
-    assert list(envs.make(f"{MINE}:MyMaze-v0", wrappers=wrappers).obs_space) == ["image", "log/success"]
+    assert list(envs.make(f"{MINE}:MyMaze-v0", wrappers=wrappers).obs_space) == ["token", "log/success"]
     with pytest.raises(envs.UnknownTask, match="choose what is seen, and leave no observation 'rgb'"):
         envs.make(f"{MINE}:MyMaze-v0", wrappers=wrappers, obs="rgb")
 

@@ -24,15 +24,7 @@ import dreamer
 import envs
 from dreamer import schema
 from dreamer.checkpoint import CheckpointError
-from dreamer.config import (
-    CheckpointConfig,
-    Config,
-    EvalConfig,
-    LogConfig,
-    LoopConfig,
-    ReplayConfig,
-    ReportConfig,
-)
+from dreamer.config import Config
 from dreamer.logger import LoggerError, read_rows
 from envs.rollout import Random
 from envs.watchdog import Interrupted
@@ -40,18 +32,7 @@ from envs.wrappers import Levels
 from experiments import program, run, session, signals
 from experiments.population import PopulationRun
 
-CFG = Config(
-    task="probe:chosen",
-    steps=160,
-    agent=tiny.CFG,
-    loop=LoopConfig(num_envs=4, batch_size=4, batch_length=4, prefill=40, train_ratio=4),
-    replay=ReplayConfig(capacity=2000),
-    eval=EvalConfig(during=4, episodes=8),
-    report=ReportConfig(episodes=0),
-    log=LogConfig(every=0.01, tensorboard=False),
-    checkpoint=CheckpointConfig(every=0.2),
-)
-
+CFG = tiny.RUN
 
 pytestmark = pytest.mark.usefixtures("compilation_cache", "quick_compilation")
 

@@ -14,12 +14,18 @@ from dreamer.checkpoint import CheckpointStore
 from dreamer.config import (
     ActorCriticConfig,
     AgentConfig,
+    CheckpointConfig,
     Config,
     DecoderConfig,
     EncoderConfig,
+    EvalConfig,
     HeadConfig,
+    LogConfig,
+    LoopConfig,
     OptimConfig,
     PolicyConfig,
+    ReplayConfig,
+    ReportConfig,
     RSSMConfig,
     TwoHotConfig,
 )
@@ -58,6 +64,18 @@ CFG = AgentConfig(
     dtype="float32",
 )
 HYPER = Hyper.of(CFG)
+RUN = Config(
+    task="probe:chosen",
+    steps=160,
+    agent=CFG,
+    loop=LoopConfig(num_envs=4, batch_size=4, batch_length=4, prefill=40, train_ratio=4),
+    replay=ReplayConfig(capacity=2000),
+    eval=EvalConfig(during=4, episodes=8),
+    report=ReportConfig(episodes=0),
+    log=LogConfig(every=0.01, tensorboard=False),
+    checkpoint=CheckpointConfig(every=0.2),
+)
+"""A run of two seconds."""
 
 
 def config(**changes) -> AgentConfig:

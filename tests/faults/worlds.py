@@ -1,0 +1,80 @@
+"""Environments that break their contract, and losses that are not finite: one sentence, nothing lost."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import faulty_env
+
+from .ground import Ground, Trial, children
+
+TOLD_BY_CHECK = {
+    "IgnoresSeed",
+    "Leaks",
+    "LimitAsEnd",
+    "LosesTheEnd",
+    "Bounds",
+    "ByAddress",
+    "ByHash",
+    "OldSeed",
+}
+"""What a run cannot notice; `dreamer envs --check` does."""
+
+
+def broken(ground: Ground, count: int) -> Iterator[Trial]:
+    """Every class of `faulty_env`: those that a run must notice end it, the odd ones do not."""
+    tried = 0
+    for kind in (*faulty_env.FAULTS, *faulty_env.ODD):
+        if tried == count:
+            return
+        tried += 1
+        task = f"gymnasium:faulty_env:{kind.__name__}-v0"
+        dies = kind is faulty_env.Dies
+        if kind.__name__ in TOLD_BY_CHECK:
+            ended = ground.call("envs", "--check", task)
+            yield Trial(
+                f"check of {kind.__name__}", ended.plain() or ("" if ended.code == 1 else "not found")
+            )
+            continue
+        words = ground.train(ground.place("run"), task=task, env__parallel=dies, steps=240)
+        ended = ground.call(*words)
+        why = ended.went_well() if kind in faulty_env.ODD else ended.refused("faulty_env")
+        yield Trial(kind.__name__, why)
+
+
+def in_processes(ground: Ground, count: int) -> Iterator[Trial]:
+    """The same in processes of their own: no process stays behind."""
+    for name in ("Raises", "Exits", "WrongShape", "NaNReward", "Dies", "CannotBeBuilt", "ExitsWhenBuilt")[
+        :count
+    ]:
+        process = ground.start(
+            *ground.train(ground.place("run"), task=f"gymnasium:faulty_env:{name}-v0", env__parallel=True)
+        )
+        why = process.wait().refused("faulty_env")
+        left = children(process.process.pid)
+        yield Trial(name, why or (f"{len(left)} processes stay" if left else ""))
+
+
+def hanging(ground: Ground, count: int) -> Iterator[Trial]:
+    """An environment that never answers ends its run with `--env.timeout`, saying which copy it was."""
+    for parallel in (False, True)[:count]:
+        words = ground.train(
+            ground.place("run"),
+            task="gymnasium:faulty_env:Stuck-v0",
+            env__parallel=parallel,
+            env__timeout=3.0,
+        )
+        process = ground.start(*words)
+        why = process.wait(90).refused("Stuck-v0", "3")
+        left = children(process.process.pid)
+        yield Trial("in processes" if parallel else "here", why or (f"{len(left)} stay" if left else ""))
+
+
+def losses(ground: Ground, count: int) -> Iterator[Trial]:
+    """A learning rate that destroys every parameter: the run ends, its checkpoint from before is good."""
+    for kind in ("probe:chosen", "grid:Catch")[:count]:
+        run = ground.finished(task=kind, steps=400)
+        words = ground.train(run, task=kind, steps=4000, agent__optim__lr=1e36)
+        ended = ground.call(*words, "--force", "agent.optim.lr")
+        again = ground.call("eval", run, "--episodes", 2)
+        yield Trial(kind, ended.refused("not finite") or again.went_well())
