@@ -107,14 +107,14 @@ def either(request) -> Reported:
 def asked(monkeypatch, room) -> list[str]:
     """Which configurations are examined from now on, each with what was found in the room."""
     names = []
+    agent, _ = newborn(ROOM)
+    world = SimpleNamespace(obs_space=agent.obs_space, act_space=agent.act_space, close=str)
 
     def examine(self, player, *, pictures=True):
         names.append(f"{self.cfg.task} {self.cfg.report.episodes}")
         return room.found
 
-    monkeypatch.setattr(
-        Examiner, "__init__", lambda self, cfg: vars(self).update(cfg=cfg, env=SimpleNamespace(close=str))
-    )
+    monkeypatch.setattr(Examiner, "__init__", lambda self, cfg: vars(self).update(cfg=cfg, env=world))
     monkeypatch.setattr(Examiner, "examine", examine)
     return names
 

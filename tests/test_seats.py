@@ -24,7 +24,7 @@ class Counting:
 
     made: list["Counting"] = []
 
-    def __init__(self, cfg, folder, shared, lock):
+    def __init__(self, cfg, folder, shared, lock, stop):
         self.folder, self.lock, self.turns, self.cpu_seconds = folder, lock, 0, 0.0
         self.most = cfg.seed or 3
         self.saved = self.is_closed = False
@@ -95,6 +95,14 @@ def ended(company, count) -> dict[str, Exception | None]:
     raise AssertionError(f"only {found}")
 
 
+def wait_for(condition):
+    for _ in range(1000):
+        if condition():
+            return
+        time.sleep(0.01)
+    raise AssertionError("it did not come")
+
+
 def test_runs_go_on_side_by_side_until_each_is_done(company, tmp_path):
     for name, turns in (("long", 6), ("short", 2)):
         begin(company, tmp_path / name, turns)
@@ -137,8 +145,7 @@ def test_one_that_should_end_is_saved_and_leaves(company, tmp_path):
 
 def test_a_run_follows_one_that_is_as_far_as_it_is(company, tmp_path):
     follower = begin(company, tmp_path / "follower", 10**6)
-    while not Counting.made or Counting.made[0].turns < 5:
-        time.sleep(0.01)
+    wait_for(lambda: Counting.made and Counting.made[0].turns >= 5)
     leader = begin(company, tmp_path / "leader", 60)
     company.crew.copy(Part(schema.replace_paths(follower.cfg, {"seed": 50}), follower.folder), leader)
     assert ended(company, 2) == {"leader": None, "follower": None}
@@ -150,8 +157,7 @@ def test_a_run_follows_one_that_is_as_far_as_it_is(company, tmp_path):
 def test_who_is_asked_to_stop_saves_everybody(company, tmp_path):
     begin(company, tmp_path / "a", 10**6)
     begin(company, tmp_path / "b", 10**6)
-    while len(Counting.made) < 2:
-        time.sleep(0.01)
+    wait_for(lambda: len(Counting.made) == 2)
     company.stop.append(15)
     company.thread.join(10)
     assert all(seat.saved for seat in Counting.made)

@@ -343,7 +343,7 @@ def test_addresses_are_whole_and_without_passwords(monkeypatch, tmp_path):
     assert study.without_password("postgresql://me:secret@host/name") == "postgresql://me@host/name"
     assert study.absolute("postgresql://host/name") == "postgresql://host/name"
     with pytest.raises(ConfigError, match="mysql://host/x is no storage; use sqlite"):
-        study._open_storage("mysql://host/x")
+        study._storage("mysql://host/x")
 
 
 # Trials

@@ -232,7 +232,8 @@ def test_layout_groups_equal_rows_and_leaves_out_what_is_hidden():
 def test_a_mission_that_never_changes_is_told_by_the_rules():
     newest = [n for n in adapter._registered() if "WFC" not in n and n[:-1] + "1" not in gymnasium.registry]
     newest += [n for n in adapter._registered() if n.endswith("-v1")]
-    registered = {gymnasium.registry[n].entry_point: n for n in newest}
+    points = {gymnasium.registry[n].entry_point: n for n in newest}
+    registered = {p: n for p, n in points.items() if str(p).startswith("minigrid.")}  # not those of tests
     told = set()
     for name in registered.values():
         raw = adapter.make(name, "symbolic")

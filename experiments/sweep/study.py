@@ -112,14 +112,13 @@ class Study:
         self.folder = folder
         self.url = url or resolved(folder, stored["url"])
         self._text = ""
-        self._copies = contextlib.ExitStack()
         self._refresh()
         self._claiming = folder / LOCK
-        with lock.held(self._claiming):
+        with lock.held(self._claiming), contextlib.ExitStack() as opened:
             if reading:
-                self._storage, self._study = self._read(stored["name"], is_given=bool(url))
+                self._storage, self._study = self._read(stored["name"], opened, is_given=bool(url))
             else:
-                self._storage = _open_storage(self.url)
+                self._storage = _open_storage(self.url, opened)
                 self._study = _optuna().create_study(
                     storage=self._storage,
                     study_name=stored["name"],
@@ -127,9 +126,10 @@ class Study:
                     pruner=_pruner(self.spec),
                     load_if_exists=True,
                 )
-        self._id = self._storage.get_study_id_from_name(stored["name"])
+            self._id = self._storage.get_study_id_from_name(stored["name"])
+            self._opened = opened.pop_all()
 
-    def _read(self, name: str, *, is_given: bool) -> tuple[Any, Any]:
+    def _read(self, name: str, opened: contextlib.ExitStack, *, is_given: bool) -> tuple[Any, Any]:
         """Storage and study for one who only looks."""
         file = _file_of(self.url)
         if file is None and not is_given:
@@ -137,8 +137,8 @@ class Study:
                 f"{self.folder} says that it is stored at {without_password(self.url)}: if that is yours, "
                 "name it with --storage"
             )
-        url = self.url if file is None else _copied(self.url, file, self._copies)
-        storage = _open_storage(url)
+        url = self.url if file is None else _copied(self.url, file, opened)
+        storage = _open_storage(url, opened)
         try:
             study = _optuna().load_study(study_name=name, storage=storage, pruner=_pruner(self.spec))
         except KeyError:
@@ -149,13 +149,8 @@ class Study:
 
     def close(self) -> None:
         """Let go of the storage's connections."""
-        self._copies.close()
         self._study = None
-        if hasattr(self._storage, "remove_session"):
-            self._storage.remove_session()
-        engine = getattr(getattr(self._storage, "_backend", self._storage), "engine", None)
-        if engine is not None:
-            engine.dispose()
+        self._opened.close()
 
     def _refresh(self) -> None:
         """Read the file of the sweep if somebody has changed it: trials may be added while workers work."""
@@ -393,11 +388,11 @@ def _file_of(url: str) -> Path | None:
     return Path(rest) if slashes and scheme in FILES else None
 
 
-def _copied(url: str, file: Path, copies: contextlib.ExitStack) -> str:
-    """The address of a copy of what is stored in a file, which is gone when `copies` is closed."""
+def _copied(url: str, file: Path, opened: contextlib.ExitStack) -> str:
+    """The address of a copy of what is stored in a file, which is gone when `opened` is closed."""
     if not file.is_file():
         raise ConfigError(f"{file} is missing, where the sweep is stored: name the file with --storage")
-    place = Path(copies.enter_context(tempfile.TemporaryDirectory(prefix="dreamer-sweep-"))) / file.name
+    place = Path(opened.enter_context(tempfile.TemporaryDirectory(prefix="dreamer-sweep-"))) / file.name
     scheme = url.partition(":///")[0]
     try:
         if scheme == "sqlite":
@@ -439,7 +434,22 @@ def _optuna() -> Any:
     return optuna
 
 
-def _open_storage(url: str) -> Any:
+def _open_storage(url: str, opened: contextlib.ExitStack) -> Any:
+    """A storage, whose connections end when `opened` is closed."""
+    storage = _storage(url)
+    opened.callback(_disconnect, storage)
+    return storage
+
+
+def _disconnect(storage: Any) -> None:
+    if hasattr(storage, "remove_session"):
+        storage.remove_session()
+    engine = getattr(getattr(storage, "_backend", storage), "engine", None)
+    if engine is not None:
+        engine.dispose()
+
+
+def _storage(url: str) -> Any:
     optuna = _optuna()
     scheme, _, rest = url.partition("://")
     try:
