@@ -107,9 +107,9 @@ def table(made: dict[str, dict[str, object]]) -> str:
     lines = [
         "# Faults that were made on purpose",
         "",
-        f"`python -m tests.faults`, last on {platform.system()}, Python {platform.python_version()}. What is",
-        "right `tests/faults/` says: one sentence instead of a traceback, nothing lost, nothing silently",
-        "wrong. Rows are made one at a time, each says at which commit.",
+        "`python -m tests.faults`: what is right, `tests/faults/` says (one sentence instead of a traceback,",
+        f"nothing lost, nothing silently wrong). Made on {platform.system()} with Python "
+        f"{platform.python_version()}, row by row.",
         "",
         "| row | fault | right | of | commit, day |",
         "| --- | --- | ---: | ---: | --- |",
