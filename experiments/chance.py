@@ -81,8 +81,10 @@ def main(words: Sequence[str]) -> int:
     parser.add_argument("--disturb", action="store_true")
     parser.add_argument("--members", action="store_true")
     asked, rest = parser.parse_known_args(words)
-    from experiments import cli
+    from experiments import cli, presets
 
+    if not {"--task", *presets.PRESETS} & {word.partition("=")[0] for word in rest}:
+        rest = ["quickstart", *rest]
     report = [] if "--report.episodes" in rest else ["--report.episodes", "0"]
     with disturbance() if asked.disturb else contextlib.nullcontext():
         if asked.members:

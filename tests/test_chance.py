@@ -1,11 +1,14 @@
 """Many seeds say together what one cannot."""
 
+import json
+
 import jax
 import numpy as np
+import pytest
 import tiny
 
 from dreamer.agent import Agent
-from experiments import chance
+from experiments import chance, cli
 
 
 def test_a_disturbance_is_one_bit_of_every_parameter():
@@ -38,3 +41,36 @@ def test_the_summary_counts_those_that_reach_it_and_names_the_slowest():
     text = chance.summary([run(1.0, 100), solved, run(0.94, 500)])
     assert text.startswith("2 of 3 reach 95% (sampled 3)")
     assert "median 300 steps, slowest 500" in text and "median 9 s, slowest 9" in text, text
+
+
+@pytest.mark.parametrize(
+    ("words", "asked"),
+    [
+        ([], ["train", "quickstart", "--report.episodes", "0", "--seed", "1"]),
+        (
+            ["cartpole", "--report.episodes", "8"],
+            ["train", "cartpole", "--report.episodes", "8", "--seed", "1"],
+        ),
+        (
+            ["--task=grid:X", "--members"],
+            ["train", "--task=grid:X", "--report.episodes", "0", "--seeds", "2"],
+        ),
+    ],
+)
+def test_what_is_missing_is_trained_and_it_is_the_quickstart_unless_another_is_named(
+    tmp_path, monkeypatch, capsys, words, asked
+):
+    seen = []
+    monkeypatch.setattr(cli, "main", lambda words: seen.append(words) or 0)
+    result = {
+        "success_rate": 1.0,
+        "sampled": {"success_rate": 1.0},
+        "env_steps": 9,
+        "updates": 3,
+        "seconds": 1,
+    }
+    (tmp_path / "00").mkdir()
+    (tmp_path / "00" / "result.json").write_text(json.dumps(result))
+    assert chance.main([str(tmp_path), "--seeds", "2", *words]) == 0
+    assert [words[:-2] for words in seen] == [asked]
+    assert "1 of 1 reach 95%" in capsys.readouterr().out
