@@ -62,8 +62,8 @@ ROWS = {
     "records": Row("every record of a run empty, cut or of other bytes", company.records, 25, 1),
     "changes": Row("changes that cannot be made in place, with --force", company.changes, 6, 0),
     "trainers": Row("two trainers in one folder", company.trainers, 2, 1),
-    "comparisons": Row("two comparisons in one folder", company.comparisons, 1, 0),
-    "sweeps": Row("two coordinators on one study", company.sweeps, 1, 0),
+    "comparisons": Row("two comparisons in one folder", company.comparisons, 2, 0),
+    "sweeps": Row("two coordinators on one study", company.sweeps, 3, 0),
     "signals": Row(
         "SIGTERM and SIGINT in every phase: gone within 10 s", phases.signalled, 2 * len(phases.PHASES), 1
     ),
@@ -73,7 +73,7 @@ ROWS = {
     "processes": Row("the same in processes of their own", worlds.in_processes, 7, 0),
     "hanging": Row("environments that hang, with --env.timeout", worlds.hanging, 2, 1),
     "servers": Row("fifty requests at once beside five that never end", wires.servers, 2, 0),
-    "endpoints": Row("faults of endpoints of language models", wires.endpoints, 11, 0),
+    "endpoints": Row("faults of endpoints of language models", wires.endpoints, 99, 0),
     "inputs": Row("random values for random fields of every command", inputs.fuzzed, 10_000, 200),
     "files": Row("files of settings with random damage", inputs.files, 2_000, 50),
     "memory": Row("memory of runs that go on: host, fused, population", growth.watched, 3, 0),
