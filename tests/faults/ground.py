@@ -187,6 +187,12 @@ def children(session: int) -> list[int]:
     return found
 
 
+def left_behind(session: int) -> str:
+    """Says so if processes of a session that ended are still there five seconds later."""
+    gone = until(lambda: not children(session), 5)
+    return "" if gone else f"{len(children(session))} of its processes are still there"
+
+
 def until(condition: Callable[[], Any], seconds: float = 120) -> bool:
     """Wait for something; whether it came in time."""
     end = time.monotonic() + seconds

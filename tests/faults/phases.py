@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from .ground import Ground, Running, Trial, children, logged, newest, until
+from .ground import Ground, Running, Trial, left_behind, logged, newest, until
 
 LIMIT = 10.0
 """Seconds until a process must be gone."""
@@ -118,11 +118,11 @@ def _one(ground: Ground, name: str, phase: Phase, number: int, chance: random.Ra
     process.process.send_signal(number)
     ended = process.wait(3 * LIMIT)
     seconds = time.monotonic() - began
-    left = children(session)
+    left = left_behind(session)
     if ended.code is None or seconds > LIMIT:
         return Trial(what, f"still there after {seconds:.1f} s")
     if left:
-        return Trial(what, f"{len(left)} of its processes are still there")
+        return Trial(what, left)
     if ended.code not in (128 + number, -number):
         return Trial(what, f"exit code {ended.code}: {ended.last}")
     if phase.saves and newest(folder) < trained:

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 import faulty_env
 
-from .ground import Ground, Trial, children
+from .ground import Ground, Trial, left_behind
 
 TOLD_BY_CHECK = {
     **dict.fromkeys(("IgnoresSeed", "Leaks", "Bounds", "ByAddress", "ByHash", "OldSeed"), "fail"),
@@ -46,8 +46,7 @@ def in_processes(ground: Ground, count: int) -> Iterator[Trial]:
             *ground.train(ground.place("run"), task=f"gymnasium:faulty_env:{name}-v0", env__parallel=True)
         )
         why = process.wait().refused("faulty_env")
-        left = children(process.process.pid)
-        yield Trial(name, why or (f"{len(left)} processes stay" if left else ""))
+        yield Trial(name, why or left_behind(process.process.pid))
 
 
 def hanging(ground: Ground, count: int) -> Iterator[Trial]:
@@ -61,8 +60,7 @@ def hanging(ground: Ground, count: int) -> Iterator[Trial]:
         )
         process = ground.start(*words)
         why = process.wait(90).refused("Stuck-v0", "3")
-        left = children(process.process.pid)
-        yield Trial("in processes" if parallel else "here", why or (f"{len(left)} stay" if left else ""))
+        yield Trial("in processes" if parallel else "here", why or left_behind(process.process.pid))
 
 
 def losses(ground: Ground, count: int) -> Iterator[Trial]:
