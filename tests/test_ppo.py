@@ -12,6 +12,7 @@ import envs
 from dreamer.schema import ConfigError
 from envs.api import Space, Step
 from envs.rollout import rollout
+from experiments import lock
 from experiments.baselines.ppo import folder as files
 from experiments.baselines.ppo import presets
 from experiments.baselines.ppo.agent import Agent, Outcome, Part, Rollout, Slot, clipped_objective, gae
@@ -336,6 +337,13 @@ def test_a_damaged_agent_is_refused(straight, tmp_path):
     (tmp_path / "agent.safetensors").write_bytes((folder / "agent.safetensors").read_bytes()[:200])
     with pytest.raises(ConfigError, match="damaged"):
         load(tmp_path)
+
+
+def test_one_trainer_at_a_time(tmp_path):
+    with lock.held(tmp_path, what="PPO trainer"), pytest.raises(ConfigError, match="in use: a PPO trainer"):
+        train("probe:remembered", tmp_path, LEARNS, say=quiet)
+    train("probe:remembered", tmp_path, LEARNS, say=quiet, stop=after(1))
+    assert sorted(p.name for p in tmp_path.iterdir() if p.name.startswith(lock.NAME)) == []
 
 
 def test_the_order_in_memory_is_not_that_of_the_numbers(tmp_path):

@@ -21,6 +21,7 @@ import numpy as np
 from dreamer import schema
 from dreamer.schema import ConfigError
 from envs.api import Spaces, spaces_from, spaces_to
+from experiments import lock
 from experiments.baselines.ppo.agent import Agent
 from experiments.baselines.ppo.presets import PPOConfig
 from experiments.session import write_atomically
@@ -47,7 +48,9 @@ def open_folder(folder: Path, task: str, seed: int, cfg: PPOConfig) -> None:
     Raises:
       ConfigError: it is something else, or a run with another task, seed or configuration.
     """
-    if not folder.exists() or (folder.is_dir() and not any(folder.iterdir())):
+    if not folder.exists() or (
+        folder.is_dir() and all(p.name.startswith(lock.NAME) for p in folder.iterdir())
+    ):
         folder.mkdir(parents=True, exist_ok=True)
         return
     told = manifest(folder)

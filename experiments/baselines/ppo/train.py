@@ -7,6 +7,7 @@ new episodes, because an environment of Gymnasium cannot be saved.
 
 from __future__ import annotations
 
+import contextlib
 import math
 import sys
 import time
@@ -24,6 +25,7 @@ from dreamer import schema
 from dreamer.logger import Logger, read_rows
 from dreamer.loops.turn import Diverged, vital
 from dreamer.status import status_line
+from experiments import lock
 from experiments.agreement import agree
 from experiments.baselines.ppo import folder as files
 from experiments.baselines.ppo.agent import Agent, Slot
@@ -79,8 +81,8 @@ def train(
       world: keywords of `envs.make` for the task.
 
     Raises:
-      ConfigError: the folder is something else, a run with another task, seed or configuration, or one that
-        was trained with other spaces.
+      ConfigError: the folder is something else, a run with another task, seed or configuration, one that
+        was trained with other spaces, or somebody trains in it.
       Diverged: a loss is not finite.
     """
     cfg = named(preset) if isinstance(preset, str) else preset
@@ -89,15 +91,12 @@ def train(
     files.open_folder(folder, task, seed, cfg)
     if (folder / files.AGENT).is_file() and (stood := stands(folder)).finished:
         return stood
-    loop = loop_of(task, cfg, seed, world)
-    try:
+    with lock.held(folder, what="PPO trainer"), contextlib.closing(loop_of(task, cfg, seed, world)) as loop:
         if (folder / files.AGENT).is_file():
             agree(str(folder), task, files.spaces_of(files.manifest(folder)), loop)
         agent = Agent(loop.obs_space, loop.act_space, cfg)
         files.write_manifest(folder, task, seed, agent)
         _run(loop, agent, folder, seed, lambda text: say(f"ppo {task}: {text}"), stop)
-    finally:
-        loop.close()
     return stands(folder)
 
 
