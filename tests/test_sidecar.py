@@ -33,3 +33,19 @@ def test_whoever_writes_keeps_every_damaged_one(tmp_path, capsys):
         assert not path.exists() and "keeps it" in capsys.readouterr().err
     names = [f"result.json.damaged{number}" for number in ("", "-2", "-3")]
     assert [(tmp_path / name).read_bytes() for name in names] == DAMAGED[:3]
+
+
+@pytest.mark.parametrize("content", [b"", b"[1]", b"{}", b'[{"trial": 1}]'])
+def test_of_a_damaged_list_what_is_whole_is_read(tmp_path, content, capsys):
+    path = tmp_path / "fresh.json"
+    assert sidecar.read_rows(path, "trial", "score") == []
+    path.write_bytes(content)
+    assert sidecar.read_rows(path, "trial", "score") == []
+    assert "fresh.json is damaged" in capsys.readouterr().err
+    path.write_bytes(b'[{"trial": 1, "score": 2, "reason": "x"}, 7]')
+    assert sidecar.read_rows(path, "trial", "score") == [{"trial": 1, "score": 2, "reason": "x"}]
+    sidecar.keep_damaged(path, list)
+    assert path.exists()
+    path.write_bytes(b"{}")
+    sidecar.keep_damaged(path, list)
+    assert (tmp_path / "fresh.json.damaged").read_bytes() == b"{}"

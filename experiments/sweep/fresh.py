@@ -15,6 +15,7 @@ from typing import Any
 
 from dreamer import schema
 from dreamer.schema import ConfigError
+from experiments import sidecar
 from experiments.session import write_atomically
 from experiments.sweep import answer, lock, trial
 from experiments.sweep.crew import Crew, RunDied, train_all
@@ -53,6 +54,7 @@ def evaluate(study: Study, top: int, seeds: int, stop: Any, say: Callable[[str],
             except TrialFailed as error:
                 found[row.number] = about | {"score": None, "reason": str(error)}
             told = sorted(found.values(), key=lambda entry: entry["trial"])
+            sidecar.keep_damaged(study.folder / f"{FRESH}.json", list)
             write_atomically(study.folder / f"{FRESH}.json", json.dumps(told, indent=1) + "\n")
     except RunDied as error:
         raise ConfigError(f"{error}; the same command goes on") from None
@@ -82,5 +84,4 @@ def _reached(study: Study, runs: list[Part]) -> dict[str, Any]:
 
 def read(study: Study) -> list[dict[str, Any]]:
     """What was found before, by trial."""
-    path = study.folder / f"{FRESH}.json"
-    return json.loads(path.read_text()) if path.is_file() else []
+    return sidecar.read_rows(study.folder / f"{FRESH}.json", "trial", "chosen", "score", "seeds")
