@@ -11,7 +11,7 @@ Reference: Hafner et al. (2025), Mastering diverse control tasks through world m
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -27,16 +27,13 @@ from dreamer.nets.heads import BinaryHead, PolicyHead, TwoHotHead, per_step
 from dreamer.objectives.reconstruction import Reconstruction
 from dreamer.ops import dists, optim, running
 from dreamer.records import Batch, Latent, PackedLatent
-from dreamer.rssm import RSSM
-from dreamer.world_model import Observed, WorldModel
+from dreamer.rssm import RSSM, initial
+from dreamer.world import Modules, Observed, Params, World
 from envs.api import LOG_PREFIX, Spaces, Step
 
 sg = jax.lax.stop_gradient
-Params = dict[str, Any]
 ACTING = ("encoder", "rssm", "policy")
 """The modules that choosing an action needs."""
-DREAMING = ("rssm", "policy", "reward", "cont")
-"""The modules that dreams come from, through which no gradient flows there."""
 
 
 class TrainState(NamedTuple):
@@ -109,7 +106,7 @@ class Agent:
         encoder = modules["encoder"]
         if isinstance(encoder, Encoder) and encoder.padding:
             self.notices.append(encoder.padding)
-        self._structure = {name: nnx.graphdef(module) for name, module in modules.items()}
+        self.modules = Modules(**{name: nnx.graphdef(module) for name, module in modules.items()})
 
     def _build(self, init: layers.Initializer) -> dict[str, nnx.Module]:
         cfg = self.cfg
@@ -126,9 +123,17 @@ class Agent:
             "value": TwoHotHead(width, cfg.value, init=init),
         }
 
-    def module(self, name: str, params: Params) -> Any:
-        """A module with its parameters in place."""
-        return nnx.merge(self._structure[name], params)
+    def world(self, params: Params, hyper: Hyper) -> World:
+        """The world model with its parameters in place."""
+        return World(self.modules, params, hyper, self.cfg, self.sampler, self.dtype)
+
+    def policy(self, params: Params) -> PolicyHead:
+        """The policy with its parameters in place."""
+        return nnx.merge(self.modules.policy, params["policy"])
+
+    def critic(self, params: Params) -> TwoHotHead:
+        """A critic, the slow one too, with its parameters in place."""
+        return nnx.merge(self.modules.value, params)
 
     def init(self, key: Array) -> TrainState:
         """Fresh parameters; the slow critic starts as a copy of the critic."""
@@ -144,11 +149,7 @@ class Agent:
 
     def init_carry(self, batch: int) -> Carry:
         """The memory with which `batch` environments start."""
-        cfg = self.cfg.rssm
-        latent = Latent(
-            jnp.zeros((batch, cfg.deter), self.dtype),
-            jnp.zeros((batch, cfg.stoch, cfg.classes), self.dtype),
-        )
+        latent = initial(self.cfg.rssm, batch, self.dtype)
         action = {k: jnp.zeros((batch, *s.shape), s.dtype) for k, s in self.act_space.items()}
         return Carry(latent, action)
 
@@ -161,22 +162,15 @@ class Agent:
           params: at least the modules in `ACTING`.
           greedy: take the most likely action instead of sampling one.
         """
-        encoder, rssm, policy = (self.module(name, params[name]) for name in ACTING)
         latent_key, action_key = jax.random.split(key)
-        tokens = encoder({k: step.obs[k] for k in self.obs_space}, 1, self.dtype)
-        now = lambda x: x[:, None]
-        latent, _ = rssm.observe(
-            carry.latent,
-            now(tokens),
-            jax.tree.map(now, carry.action),
-            now(step.is_first),
-            unimix=hyper.unimix,
-            sampler=self.sampler,
-            key=latent_key,
+        now = lambda tree: jax.tree.map(lambda x: x[:, None], tree)
+        obs = {k: step.obs[k] for k in self.obs_space}
+        seen = self.world(params, hyper).observe(
+            carry.latent, now(obs), now(carry.action), now(step.is_first), key=latent_key
         )
-        latent = jax.tree.map(lambda x: x[:, 0], latent)
+        latent = jax.tree.map(lambda x: x[:, 0], seen.latent)
         sampler = dists.GREEDY if greedy else self.sampler
-        action = self.choose(policy, latent.feat, hyper, sampler, action_key)
+        action = self.choose(self.policy(params), latent.feat, hyper, sampler, action_key)
         return action, Carry(latent, action)
 
     def choose(
@@ -207,39 +201,26 @@ class Agent:
           prev_action: {key: [B, T, ...]} the action before every step.
         """
         cfg = self.cfg.behavior
-        module = {name: self.module(name, params[name]) for name in self._structure}
-        frozen = {name: self.module(name, sg(params[name])) for name in DREAMING}
-        world = WorldModel(*(module[k] for k in ("encoder", "rssm", "objective", "reward", "cont")))
-        slow = self.module("value", slow_value)
-        behavior = ActorCritic(module["policy"], module["value"], slow, cfg)
+        world = self.world(params, hyper)
+        frozen, policy = world.frozen(), self.policy(sg(params))
+        behavior = ActorCritic(self.policy(params), world.value_head, self.critic(slow_value), cfg)
         observe_key, imagine_key = jax.random.split(key)
-        chance = dict(unimix=hyper.unimix, sampler=self.sampler)
 
         # 1. The world model follows the recorded sequences and learns to predict them.
-        seen = world.observe(
-            batch.obs, latent, prev_action, batch.is_first, dtype=self.dtype, key=observe_key, **chance
-        )
-        losses, metrics = world.loss(
-            batch,
-            seen,
-            hyper,
-            discount_in_cont=cfg.discount_in_cont,
-            reward_grad=self.cfg.loss.reward_grad,
-        )
+        seen = world.observe(latent, batch.obs, prev_action, batch.is_first, key=observe_key)
+        losses, metrics = world.loss(batch, seen)
 
         # 2. From the last K states of every sequence it dreams H steps under the policy.
         B, T = batch.is_first.shape
         K = min(cfg.imag_last or T, T)
         start = jax.tree.map(lambda x: sg(x[:, -K:]).reshape(B * K, *x.shape[2:]), seen.latent)
-        choose = lambda feat, key: self.choose(frozen["policy"], feat, hyper, self.sampler, key)
-        imagined = frozen["rssm"].imagine(start, choose, cfg.imag_length, key=imagine_key, **chance)
+        choose = lambda feat, key: self.choose(policy, feat, hyper, self.sampler, key)
+        imagined = frozen.imagine(start, choose, cfg.imag_length, key=imagine_key)
 
         # 3. Actor and critic learn from the dreams; what the heads expect there are the rewards.
-        reward, cont = per_step(
-            lambda feat: (frozen["reward"].expected(feat), jax.nn.sigmoid(frozen["cont"](feat))),
-            imagined.feat,
-        )
-        learned = behavior.imagined_loss(imagined, reward, cont, returns, hyper)
+        reward, discount = per_step(lambda feat: (frozen.reward(feat), frozen.discount(feat)), imagined.feat)
+        weight = sg(frozen.weights(discount))
+        learned = behavior.imagined_loss(imagined, reward, discount, weight, returns, hyper)
         losses |= {k: v.reshape(B, K) for k, v in learned.losses.items()}
 
         # 4. The critic also learns from what really happened after each replayed state.
@@ -248,12 +229,14 @@ class Agent:
             losses["replay_value"] = behavior.replay_loss(
                 feat if cfg.replay_value_grad else sg(feat),
                 batch,
+                world.real_discount(batch.is_terminal),
                 learned.first_return.reshape(B, K),
                 hyper,
             )
 
         total = jnp.stack([hyper.scale(name) * loss.mean() for name, loss in losses.items()]).sum()
-        metrics |= learned.metrics | {f"loss/{k}": v.mean() for k, v in losses.items()}
+        metrics |= learned.metrics | {"imagined_cont": (discount / frozen.outside).mean()}
+        metrics |= {f"loss/{k}": v.mean() for k, v in losses.items()}
         return total, Evaluation(seen, losses, learned.returns, metrics)
 
     def gradient(

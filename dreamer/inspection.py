@@ -21,12 +21,13 @@ import jax.numpy as jnp
 import numpy as np
 from jax import Array
 
-from dreamer.agent import Agent, Params
+from dreamer.agent import Agent
 from dreamer.hyper import Hyper
 from dreamer.ops import dists
 from dreamer.ops.returns import lambda_return
 from dreamer.ops.transforms import lead, symlog
 from dreamer.records import Latent
+from dreamer.world import Params
 
 
 class Episodes(NamedTuple):
@@ -107,7 +108,7 @@ class Inspector:
 
     def expect(self, latent: Latent) -> dict[str, Array]:
         """The observation that the deterministic state expects: the most likely z, decoded, [..., ...]."""
-        return self._expect(self.params, latent)
+        return self._expect(self.params, self.hyper, latent)
 
     def show(self, latent: Latent) -> Forecast:
         """Latents as observations, and what the heads say of them, [..., ...]."""
@@ -136,26 +137,17 @@ class Inspector:
 
 
 def _read(agent: Agent, params: Params, hyper: Hyper, episodes: Episodes, key: Array) -> Readings:
-    encoder, rssm = (agent.module(name, params[name]) for name in ("encoder", "rssm"))
+    world = agent.world(params, hyper)
     N, T = episodes.reward.shape
     before = {k: jnp.concatenate([a[:, :1], a[:, :-1]], 1) for k, a in episodes.action.items()}
     is_first = jnp.broadcast_to(jnp.arange(T) == 0, (N, T))
-    tokens = encoder({k: episodes.obs[k] for k in agent.obs_space}, 2, agent.dtype)
-    latent, logits = rssm.observe(
-        rssm.initial(N, agent.dtype),
-        tokens,
-        before,
-        is_first,
-        unimix=hyper.unimix,
-        sampler=agent.sampler,
-        key=key,
-    )
-    posterior = dists.unimix_logp(logits, hyper.unimix)
-    prior = dists.unimix_logp(rssm.prior(latent.deter), hyper.unimix)
+    obs = {k: episodes.obs[k] for k in agent.obs_space}
+    seen = world.observe(world.initial(N), obs, before, is_first, key=key)
+    posterior, prior = world.posterior(seen), world.prior(seen.latent.deter)
     entropy = lambda logp: dists.categorical_entropy(logp).sum(-1)
     return Readings(
-        latent,
-        _judge(agent, params, hyper, latent),
+        seen.latent,
+        _judge(agent, params, hyper, seen.latent),
         dists.categorical_kl(posterior, prior).sum(-1),
         entropy(posterior),
         entropy(prior),
@@ -168,19 +160,15 @@ def _judge(agent: Agent, params: Params, hyper: Hyper, latent: Latent) -> Judgem
 
 def _judge_futures(agent: Agent, params: Params, hyper: Hyper, latent: Latent) -> Judgement:
     """What the heads say of latents [futures, ...], any of which may come true: their mixture, [...]."""
-    reward, cont, value, policy = (
-        agent.module(name, params[name]) for name in ("reward", "cont", "value", "policy")
-    )
-    feat = latent.feat
+    world, feat = agent.world(params, hyper), latent.feat
+    reward = world.reward_head
     logits = jax.nn.logsumexp(jax.nn.log_softmax(reward(feat)), 0)
     mean = reward.mean(logits)
-    goes_on = jax.nn.sigmoid(cont(feat))
-    if agent.cfg.behavior.discount_in_cont:
-        goes_on = jnp.minimum(goes_on / (1 - 1 / hyper.horizon), 1.0)
-    heads = policy(feat, hyper.policy_unimix).values()
+    heads = agent.policy(params)(feat, hyper.policy_unimix).values()
     entropy = jnp.stack([head.entropy() for head in heads]).sum(0)
     spread = _mean_distance(reward.bins, jax.nn.softmax(logits), mean)
-    return Judgement(mean, spread, goes_on.mean(0), value.expected(feat).mean(0), entropy.mean(0))
+    goes_on, value = world.survival(feat).mean(0), world.value(feat).mean(0)
+    return Judgement(mean, spread, goes_on, value, entropy.mean(0))
 
 
 def _mean_distance(bins: Array, chances: Array, centre: Array) -> Array:
@@ -193,24 +181,19 @@ def _mean_distance(bins: Array, chances: Array, centre: Array) -> Array:
     return (chances * jnp.abs(centred)).sum(-1) * (1 + jnp.abs(centre))
 
 
-def _expect(agent: Agent, params: Params, latent: Latent) -> dict[str, Array]:
-    rssm, objective = (agent.module(name, params[name]) for name in ("rssm", "objective"))
-    logits = rssm.prior(latent.deter)
-    stoch = jax.nn.one_hot(jnp.argmax(logits, -1), logits.shape[-1], dtype=latent.deter.dtype)
-    return objective.predict(Latent(latent.deter, stoch))
+def _expect(agent: Agent, params: Params, hyper: Hyper, latent: Latent) -> dict[str, Array]:
+    world = agent.world(params, hyper)
+    return world.decode(world.most_likely(latent))
 
 
 def _show(agent: Agent, params: Params, hyper: Hyper, latent: Latent) -> Forecast:
-    return Forecast(
-        agent.module("objective", params["objective"]).predict(latent), _judge(agent, params, hyper, latent)
-    )
+    return Forecast(agent.world(params, hyper).decode(latent), _judge(agent, params, hyper, latent))
 
 
 def _forecast(
     agent: Agent, params: Params, hyper: Hyper, latent: Latent, action: dict[str, Array], key: Array
 ) -> tuple[Latent, Forecast]:
-    rssm = agent.module("rssm", params["rssm"])
-    reached = rssm.replay_actions(latent, action, unimix=hyper.unimix, sampler=agent.sampler, key=key)
+    reached = agent.world(params, hyper).rollout(latent, action, key=key)
     return reached, _show(agent, params, hyper, reached)
 
 
@@ -224,30 +207,19 @@ def _foresee(
     *,
     futures: int,
 ) -> Judgement:
-    rssm = agent.module("rssm", params["rssm"])
-
-    def end(key: Array) -> Latent:
-        reached = rssm.replay_actions(latent, action, unimix=hyper.unimix, sampler=agent.sampler, key=key)
-        return jax.tree.map(lambda x: x[:, -1], reached)
-
+    world = agent.world(params, hyper)
+    end = lambda key: jax.tree.map(lambda x: x[:, -1], world.rollout(latent, action, key=key))
     return _judge_futures(agent, params, hyper, jax.lax.map(end, jax.random.split(key, futures)))
 
 
 def _choose(agent: Agent, params: Params, hyper: Hyper, latent: Latent) -> dict[str, Array]:
-    policy = agent.module("policy", params["policy"])
-    return agent.choose(policy, latent.feat, hyper, dists.GREEDY, jax.random.key(0))
+    return agent.choose(agent.policy(params), latent.feat, hyper, dists.GREEDY, jax.random.key(0))
 
 
 def _dream(agent: Agent, params: Params, hyper: Hyper, latent: Latent, key: Array, *, horizon: int) -> Array:
-    rssm, policy, reward, cont, value = (
-        agent.module(name, params[name]) for name in ("rssm", "policy", "reward", "cont", "value")
-    )
+    world, policy = agent.world(params, hyper), agent.policy(params)
     choose = lambda feat, key: agent.choose(policy, feat, hyper, agent.sampler, key)
-    feat = rssm.imagine(
-        latent, choose, horizon, unimix=hyper.unimix, sampler=agent.sampler, key=key
-    ).feat.swapaxes(0, 1)
-    discount = jax.nn.sigmoid(cont(feat))
-    if not agent.cfg.behavior.discount_in_cont:
-        discount *= 1 - 1 / hyper.horizon
+    feat = world.imagine(latent, choose, horizon, key=key).feat.swapaxes(0, 1)
+    discount = world.discount(feat)
     lam = jnp.full(discount.shape, hyper.lam)
-    return lambda_return(reward.expected(feat), discount, value.expected(feat), lam)[:, 0]
+    return lambda_return(world.reward(feat), discount, world.value(feat), lam)[:, 0]

@@ -52,6 +52,11 @@ class Cell(NamedTuple):
     gates: BlockLinear
 
 
+def initial(cfg: RSSMConfig, batch: int, dtype: Any) -> Latent:
+    """The latent before anything was seen: zeros, [batch, ...]."""
+    return Latent(jnp.zeros((batch, cfg.deter), dtype), jnp.zeros((batch, cfg.stoch, cfg.classes), dtype))
+
+
 class RSSM(nnx.Module):
     """The dynamics of the latent: core, prior and posterior."""
 
@@ -70,11 +75,6 @@ class RSSM(nnx.Module):
         self.post_out = Linear(self.post.width, logits, init=init)
         self.prior_mlp = MLP(deter, hidden, cfg.prior_layers, init=init)
         self.prior_out = Linear(self.prior_mlp.width, logits, init=init)
-
-    def initial(self, batch: int, dtype: Any = jnp.float32) -> Latent:
-        """The latent before anything was seen: zeros, [batch, ...]."""
-        cfg = self.cfg
-        return Latent(jnp.zeros((batch, cfg.deter), dtype), jnp.zeros((batch, cfg.stoch, cfg.classes), dtype))
 
     def embed(self, action: Mapping[str, Array], ndim: int, dtype: Any) -> Array:
         """Actions as one vector, {key: [*batch, ...]} -> [*batch, A]; what exceeds 1 is scaled back to it."""

@@ -20,7 +20,6 @@ WEIGHT = np.array([1, 0.997, 0.4985])
 ACT = {"move": Space((), "int32", 3)}
 ACTIONS = [0, 2, 1]
 HYPER = SimpleNamespace(
-    horizon=333.0,
     lam=0.95,
     replay_lam=0.95,
     entropy=0.1,
@@ -65,16 +64,18 @@ def over_time(x):
     return f32(x)[:, None]
 
 
-def learn(model, hyper=HYPER, cont=CONT, start=(0.0, 0.0)):
+def learn(model, hyper=HYPER, discount=CONT, start=(0.0, 0.0)):
     returns = running.Percentiles(f32(start[0]), f32(start[1]))
     dream = Imagined(jnp.ones((4, 1, 6)), {"move": jnp.array(ACTIONS)[:, None]})
-    return model.imagined_loss(dream, over_time(REWARD), over_time(cont), returns, hyper)
+    discount = over_time(discount)
+    weight = jnp.cumprod(discount, 0)
+    return model.imagined_loss(dream, over_time(REWARD), discount, weight, returns, hyper)
 
 
-def by_hand(value, discount=1.0, lam=0.95):
+def by_hand(value, lam=0.95):
     ret, out = value, []
     for r, c in list(zip(REWARD, CONT, strict=True))[:0:-1]:
-        ret = r + discount * c * ((1 - lam) * value + lam * ret)
+        ret = r + c * ((1 - lam) * value + lam * ret)
         out.append(ret)
     return np.array(out[::-1])
 
@@ -113,16 +114,8 @@ def test_actor(start):
     np.testing.assert_allclose(out.losses["policy"], [-(WEIGHT * gain).mean()], rtol=1e-3)
 
 
-def test_a_discount_outside_the_continue_head_is_applied_here():
-    discount = 1 - 1 / 333
-    out = learn(actor_critic(discount_in_cont=False))
-    np.testing.assert_allclose(out.first_return, by_hand(0.7, discount)[:1], rtol=1e-4)
-    weight = WEIGHT * discount ** np.arange(3)  # of which the first is not discounted
-    np.testing.assert_allclose(out.metrics["weight"], weight.mean(), rtol=1e-5)
-
-
 def test_a_dream_that_is_over_teaches_nothing():
-    ended = learn(actor_critic(), cont=[0.0, 1, 1, 1])
+    ended = learn(actor_critic(), discount=[0.0, 1, 1, 1])
     assert (ended.losses["policy"], ended.losses["value"]) == (0, 0)
 
 
@@ -133,7 +126,7 @@ def test_replayed_returns(terminal, expected):
     """A terminal step ends the return, a time limit bootstraps, and neither is a target itself."""
     last = jnp.array([[False, False, True, False]])
     batch = tiny.batch()._replace(reward=f32([REWARD]), is_last=last, is_terminal=last & terminal)
-    model = actor_critic()
-    loss = model.replay_loss(jnp.ones((1, 4, 6)), batch, f32([VALUE]), HYPER)
+    model, discount = actor_critic(), f32(1 - batch.is_terminal) * (1 - 1 / 333)
+    loss = model.replay_loss(jnp.ones((1, 4, 6)), batch, discount, f32([VALUE]), HYPER)
     cost = twohot_cost(said(0.7), expected) + 0.5 * twohot_cost(said(0.7), np.full(3, -2.0))
     np.testing.assert_allclose(loss, [np.array([1, 1, 0]) * cost], rtol=1e-4)

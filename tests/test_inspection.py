@@ -146,13 +146,13 @@ def test_many_actions_lead_where_one_at_a_time_does(inspector, readings):
 
 def test_a_forecast_is_a_dream_seen_by_decoder_and_heads(inspector, readings):
     agent, params, action = inspector.agent, inspector.params, actions(3)
-    module = lambda name: agent.module(name, params[name])
+    world = agent.world(params, tiny.HYPER)
 
     def direct(latent, key):
-        dreamt = module("rssm").replay_actions(latent, action, unimix=0.01, sampler=agent.sampler, key=key)
-        heads = module("policy")(dreamt.feat, 0.01).values()
-        numbers = {name: module(name).expected(dreamt.feat) for name in ("reward", "value")}
-        obs = module("objective").predict(dreamt)
+        dreamt = world.rssm.replay_actions(latent, action, unimix=0.01, sampler=agent.sampler, key=key)
+        heads = agent.policy(params)(dreamt.feat, 0.01).values()
+        numbers = {"reward": world.reward(dreamt.feat), "value": world.value(dreamt.feat)}
+        obs = world.objective.decode(dreamt)
         return dreamt, obs, numbers, sum(head.entropy() for head in heads)
 
     reached, told = inspector.forecast(start(readings), action)

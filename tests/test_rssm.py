@@ -11,7 +11,7 @@ import tiny
 from dreamer.config import RSSMConfig
 from dreamer.ops import dists
 from dreamer.records import Latent
-from dreamer.rssm import RSSM
+from dreamer.rssm import RSSM, initial
 
 B, T, E = 3, 4, 6
 CFG = RSSMConfig(
@@ -222,6 +222,6 @@ def test_dream_and_observation_share_their_recurrence(rssm, observe, dream):
 
 
 def test_the_first_latent_is_zero(rssm):
-    start = rssm.initial(2, jnp.bfloat16)
+    start = initial(rssm.cfg, 2, jnp.bfloat16)
     assert start.deter.dtype == start.stoch.dtype == jnp.bfloat16
     assert start.feat.shape == (2, 8 + 12) and not start.feat.any()

@@ -43,14 +43,14 @@ class ActorCritic:
         self,
         imagined: Imagined,
         reward: Array,
-        cont: Array,
+        discount: Array,
+        weight: Array,
         returns: running.Percentiles,
         hyper: Any,
     ) -> ImaginedLosses:
         """Actor and critic losses of imagined rollouts.
 
-            w_t = prod_{i<=t} c_i                               how likely the dream still goes on
-            R_t = r_{t+1} + c_{t+1} ((1-lam) v_{t+1} + lam R_{t+1})
+            R_t = r_{t+1} + d_{t+1} ((1-lam) v_{t+1} + lam R_{t+1})
             A_t = (R_t - v_t) / max(limit, p95(R) - p5(R))
             policy: -w_t (log pi(a_t) sg(A_t) + entropy * H[pi_t])      (REINFORCE)
             value:   w_t (CE(v_t, sg(R_t)) + slow_reg * CE(v_t, sg(slow_t)))
@@ -58,7 +58,8 @@ class ActorCritic:
         Args:
           imagined: [H+1, N, ...]; gradients do not leave it.
           reward: [H+1, N] predicted reward on arriving at each index.
-          cont: [H+1, N] predicted probability that the episode goes on.
+          discount: [H+1, N] predicted probability that the episode goes on, times gamma.
+          weight: [H+1, N] product of the discounts up to each index: how much it counts.
           returns: range of the returns so far.
 
         Reference: Hafner et al. (2025), Critic and Actor learning.
@@ -67,10 +68,9 @@ class ActorCritic:
         logits = self.value(imagined.feat)
         slow = sg(per_step(self.slow_value.expected, imagined.feat))
         value = slow if cfg.slow_target else sg(self.value.mean(logits))
-        discount = 1.0 if cfg.discount_in_cont else 1 - 1 / hyper.horizon
-        weight = sg(jnp.cumprod(discount * cont, 0) / discount)[:-1]
+        weight = weight[:-1]
         lam = jnp.broadcast_to(hyper.lam, reward.T.shape)
-        target = sg(lambda_return(reward.T, discount * cont.T, value.T, lam)).T
+        target = sg(lambda_return(reward.T, discount.T, value.T, lam)).T
 
         returns = running.update(
             returns, target, rate=hyper.return_rate, low=hyper.return_low, high=hyper.return_high
@@ -91,7 +91,6 @@ class ActorCritic:
             "advantage": advantage.mean(),
             "advantage_std": advantage.std(),
             "imagined_reward": reward.mean(),
-            "imagined_cont": cont.mean(),
             "imagined_return": target.mean(),
             "return_range": scale,
             "value": value.mean(),
@@ -104,7 +103,7 @@ class ActorCritic:
         losses = {"policy": policy.mean(0), "value": critic.mean(0)}
         return ImaginedLosses(losses, target[0], returns, metrics)
 
-    def replay_loss(self, feat: Array, batch: Batch, bootstrap: Array, hyper: Any) -> Array:
+    def replay_loss(self, feat: Array, batch: Batch, discount: Array, bootstrap: Array, hyper: Any) -> Array:
         """The critic's loss on replayed steps, with real rewards and imagined returns to bootstrap from.
 
             R_t = r_{t+1} + d_{t+1} ((1 - l_{t+1}) boot_{t+1} + l_{t+1} R_{t+1})
@@ -116,6 +115,7 @@ class ActorCritic:
         Args:
           feat: [B, K, F]; gradients reach the representation.
           batch: B sequences, of which these are the last K steps.
+          discount: [B, T] of the recorded steps.
           bootstrap: [B, K] imagined return from each step.
 
         Returns:
@@ -123,9 +123,9 @@ class ActorCritic:
         """
         recent = slice(-bootstrap.shape[1], None)
         goes_on = 1.0 - batch.is_last[:, recent].astype(jnp.float32)
-        alive = 1.0 - batch.is_terminal[:, recent].astype(jnp.float32)
-        discount = alive * (1 - 1 / hyper.horizon)
-        target = lambda_return(batch.reward[:, recent], discount, bootstrap, goes_on * hyper.replay_lam)
+        target = lambda_return(
+            batch.reward[:, recent], discount[:, recent], bootstrap, goes_on * hyper.replay_lam
+        )
         target = jnp.concatenate([target, bootstrap[:, -1:]], 1)
         slow = self.slow_value.expected(sg(feat))
         loss = self.value.loss(self.value(feat), (sg(target), 1.0), (sg(slow), hyper.replay_slow_reg))

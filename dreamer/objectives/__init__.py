@@ -18,3 +18,7 @@ class Objective(Protocol):
     def loss(self, obs: Mapping[str, Array], latent: Latent) -> dict[str, Array]:
         """{name: [B, T]} losses of the latents of recorded steps."""
         ...
+
+    def decode(self, latent: Latent) -> dict[str, Array]:
+        """What latents look like, in the units and dtypes of the observations."""
+        ...

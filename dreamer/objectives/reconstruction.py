@@ -28,7 +28,7 @@ class Reconstruction(nnx.Module):
         preds = self.decoder(latent)
         return {f"rec/{k}": step_loss(preds[k], obs[k], space) for k, space in self.spaces}
 
-    def predict(self, latent: Latent) -> dict[str, Array]:
+    def decode(self, latent: Latent) -> dict[str, Array]:
         """What the latents look like as observations: numbers, most likely classes, uint8 images."""
         preds = self.decoder(latent)
         return {name: as_observation(preds[name], space) for name, space in self.spaces}
