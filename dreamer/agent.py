@@ -24,7 +24,7 @@ from dreamer.hyper import Hyper
 from dreamer.nets import layers
 from dreamer.nets.encoder import Encoder
 from dreamer.nets.heads import BinaryHead, PolicyHead, TwoHotHead, per_step
-from dreamer.objectives.reconstruction import Reconstruction
+from dreamer.objectives import OBJECTIVES, Objective
 from dreamer.ops import dists, optim, running
 from dreamer.records import Batch, Latent, PackedLatent
 from dreamer.rssm import RSSM, initial
@@ -108,7 +108,7 @@ class Agent:
             self.notices.append(encoder.padding)
         self.modules = Modules(**{name: nnx.graphdef(module) for name, module in modules.items()})
 
-    def _build(self, init: layers.Initializer) -> dict[str, nnx.Module]:
+    def _build(self, init: layers.Initializer) -> dict[str, nnx.Module | Objective]:
         cfg = self.cfg
         stoch = cfg.rssm.stoch * cfg.rssm.classes
         width = cfg.rssm.deter + stoch
@@ -116,7 +116,9 @@ class Agent:
         return {
             "encoder": encoder,
             "rssm": RSSM(encoder.width, self.act_space, cfg.rssm, init=init),
-            "objective": Reconstruction(self.obs_space, cfg.rssm.deter, stoch, cfg.decoder, init=init),
+            "objective": OBJECTIVES[cfg.objective](
+                self.obs_space, cfg.rssm.deter, stoch, cfg.decoder, init=init
+            ),
             "reward": TwoHotHead(width, cfg.reward, init=init),
             "cont": BinaryHead(width, cfg.cont, init=init),
             "policy": PolicyHead(width, self.act_space, cfg.policy, init=init),

@@ -250,8 +250,10 @@ class AgentConfig(Section):
     """From observations to tokens."""
     rssm: RSSMConfig = RSSMConfig()
     """The dynamics."""
+    objective: Literal["reconstruction", "none"] = "reconstruction"
+    """What the representation must predict: every observation, or none (the control of other objectives)."""
     decoder: DecoderConfig = DecoderConfig()
-    """From features back to observations."""
+    """From features back to observations, where they are reconstructed."""
     reward: TwoHotConfig = TwoHotConfig(layers=1)
     """The head that predicts rewards."""
     cont: HeadConfig = HeadConfig(layers=1)

@@ -81,7 +81,8 @@ class Readings(NamedTuple):
 class Forecast(NamedTuple):
     """What the model expects to happen, [N, H, ...]."""
 
-    obs: dict[str, Array]
+    obs: dict[str, Array] | None
+    """{key: [N, H, ...]}; None of an objective that does not decode."""
     judgement: Judgement
 
 
@@ -106,8 +107,8 @@ class Inspector:
         """Follow episodes with the posterior, from their first slot on."""
         return self._read(self.params, self.hyper, episodes, jax.random.key(key))
 
-    def expect(self, latent: Latent) -> dict[str, Array]:
-        """The observation that the deterministic state expects: the most likely z, decoded, [..., ...]."""
+    def expect(self, latent: Latent) -> dict[str, Array] | None:
+        """The observation that h alone expects: the most likely z, decoded, [..., ...], if anything is."""
         return self._expect(self.params, self.hyper, latent)
 
     def show(self, latent: Latent) -> Forecast:
@@ -181,7 +182,7 @@ def _mean_distance(bins: Array, chances: Array, centre: Array) -> Array:
     return (chances * jnp.abs(centred)).sum(-1) * (1 + jnp.abs(centre))
 
 
-def _expect(agent: Agent, params: Params, hyper: Hyper, latent: Latent) -> dict[str, Array]:
+def _expect(agent: Agent, params: Params, hyper: Hyper, latent: Latent) -> dict[str, Array] | None:
     world = agent.world(params, hyper)
     return world.decode(world.most_likely(latent))
 

@@ -191,8 +191,8 @@ class World:
         """[..., F] -> [...] what the critic expects of what follows, discounted."""
         return self.value_head.expected(feat)
 
-    def decode(self, latent: Latent) -> dict[str, Array]:
-        """What latents look like, in the units and dtypes of the observations."""
+    def decode(self, latent: Latent) -> dict[str, Array] | None:
+        """What latents look like, in the units and dtypes of the observations; None if nothing can say."""
         return self.objective.decode(latent)
 
     # The discount: gamma = 1 - 1/horizon, learned into the continue head or multiplied to it.

@@ -15,6 +15,7 @@ from typing import Any
 
 import numpy as np
 
+from dreamer.schema import ConfigError
 from experiments import statistics
 from experiments.results_table import RESULTS
 
@@ -146,6 +147,8 @@ def inside(earlier: Path, later: Path, path: Path, context: int = 4, steps: int 
         name = (
             f"expected after\n{player.counters['updates']:,} updates\n({result['success_rate']:.0%} success)"
         )
+        if forecast.obs is None:
+            raise ConfigError(f"{run} has an objective that predicts no observations: nothing can be drawn")
         rows[name] = {k: np.asarray(v[0]) for k, v in forecast.obs.items()}
 
     figure = Figure(figsize=(1.15 * steps + 1.4, 1.25 * len(rows) + 0.35), layout="constrained")

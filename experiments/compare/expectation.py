@@ -27,8 +27,8 @@ class Expectation:
 
     def __call__(
         self, observations: Sequence[Mapping[str, np.ndarray]], lines: Sequence[Mapping[str, Any]]
-    ) -> list[dict[str, np.ndarray]]:
-        """The observations that were expected, as many as there were, at most `SLOTS`.
+    ) -> list[dict[str, np.ndarray]] | None:
+        """The observations that were expected, as many as there were, at most `SLOTS`; None if nothing is.
 
         Args:
           observations: {key: array} of every slot.
@@ -57,5 +57,8 @@ class Expectation:
             length=np.array([count], np.int32),
         )
         latent = self._inspector.read(episodes).latent
-        expected = {k: np.asarray(v)[0] for k, v in self._inspector.expect(latent).items()}
+        expected = self._inspector.expect(latent)
+        if expected is None:
+            return None
+        expected = {k: np.asarray(v)[0] for k, v in expected.items()}
         return [{k: v[t] for k, v in expected.items()} for t in range(count)]

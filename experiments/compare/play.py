@@ -59,7 +59,7 @@ class Seat:
     """Whether the first decision takes long, and should be made before the clock runs."""
     disclosure: Mapping[str, Any] = field(default_factory=dict)
     """What it saw, and what it was trained on."""
-    expect: Callable[[Sequence[Any], Sequence[Any]], list[dict[str, np.ndarray]]] | None = None
+    expect: Callable[[Sequence[Any], Sequence[Any]], list[dict[str, np.ndarray]] | None] | None = None
     """What its world model, if it has one, expected to see (`expectation.Expectation`)."""
     curve: Path | None = None
     """The training episodes of one that learned on this task."""

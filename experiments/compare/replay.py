@@ -98,7 +98,8 @@ def told(name: str, seat: Seat, played: Played, *, expected: bool = False) -> di
         if astray is not None:
             content["astray"] = ASTRAY.format(astray)
         elif expected and seat.expect is not None:
-            content["expected"] = _sheet(seat.expect(observations, played.steps), env)
+            frames = seat.expect(observations, played.steps)
+            content["expected"] = _sheet(frames, env) if frames else None
     return content
 
 

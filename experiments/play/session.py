@@ -182,7 +182,7 @@ class Session:
         """What one latent looks like and what the heads say of it, as numbers."""
         shown = jax.device_get(self._inspector.show(latent))
         heads = {k: float(getattr(shown.judgement, k)[0]) for k in ("reward", "cont", "value")}
-        return heads | {"obs": {k: v[0] for k, v in shown.obs.items()}}
+        return heads | {"obs": shown.obs and {k: v[0] for k, v in shown.obs.items()}}
 
     def _bring_world_to(self, now: Moment) -> None:
         """Bring the world to the end of the line: the same seed and actions lead there again.
@@ -246,7 +246,9 @@ class Session:
             return self._names[int(action[self._act_key][0])]
         return ", ".join(np.array2string(v[0], precision=2) for v in action.values())
 
-    def _shown(self, obs: dict[str, Any]) -> dict[str, Any]:
+    def _shown(self, obs: dict[str, Any] | None) -> dict[str, Any]:
+        if obs is None:
+            return {"values": {"this agent's objective predicts no observations": []}}
         spaces = {k: s for k, s in self._spaces.items() if k in obs and not k.startswith("log/")}
         if is_drawable(spaces):
             return {"frame": _png(picture(obs, spaces, tile=TILE))}

@@ -206,6 +206,7 @@ def _open_loop(
     spaces: Spaces, episodes: Episodes, windows: Window, real: Forecast, shuffled: Forecast
 ) -> OpenLoop:
     horizon = real.judgement.reward.shape[1]
+    spaces = {k: s for k, s in spaces.items() if real.obs is not None}  # what can be compared
     inside = np.arange(horizon) < windows.steps[:, None]
     truth = {k: _ahead(episodes.obs[k], windows, horizon, 1) for k in spaces}
     still = {

@@ -68,14 +68,15 @@ def _axes(count: int = 1, width: float = 3.4, height: float = 2.4) -> list[Axes]
 def draw(card: Card) -> dict[str, str]:
     """{name: SVG} of everything that a card has a picture of."""
     with rc_context(STYLE):
-        return {
-            "open_loop": open_loop(card.open_loop),
+        drawn = {
+            "open_loop": open_loop(card.open_loop) if card.open_loop.error else "",
             "calibration": calibration(card.cont, card.reward),
             "spread": spread(*card.spread),
             "value": value(*card.returns),
             "surprise": surprise(*card.surprise),
             "latents": latents(card.perplexity),
         }
+        return {name: figure for name, figure in drawn.items() if figure}
 
 
 def open_loop(loop: OpenLoop) -> str:

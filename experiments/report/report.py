@@ -123,6 +123,8 @@ class Examiner:
         found = []
         for w in longest:
             made = stories.clip(self._inspector, spaces, episodes, card, windows, int(w), report.context)
+            if made is None:
+                break
             truth, model = made.pop("truth_values"), made.pop("model_values")
             made["curves"] = [
                 figures.vectors(truth[k], model[k], made["context"], k)

@@ -94,23 +94,25 @@ def episode(
     }
     obs = {k: v[n, part] for k, v in episodes.obs.items()}
     latent = jax.tree.map(lambda x: x[n], card.readings.latent)  # whole: one shape for all episodes
-    expected = {k: v[part] for k, v in jax.device_get(inspector.expect(latent)).items()}
+    expected = jax.device_get(inspector.expect(latent))
+    expected = expected and {k: v[part] for k, v in expected.items()}
     if is_drawable(spaces):
         told["seen"] = sprites(_pictures(obs, spaces))
-        told["expected"] = sprites(_pictures(expected, spaces))
+        if expected:
+            told["expected"] = sprites(_pictures(expected, spaces))
     else:
-        told["numbers"] = numbers(obs, expected, spaces)
+        told["numbers"] = numbers(obs, expected, inspector.agent.obs_space)
     return told
 
 
-def numbers(obs: dict[str, Any], expected: dict[str, Any], spaces: Spaces) -> list[dict[str, Any]]:
+def numbers(obs: dict[str, Any], expected: dict[str, Any] | None, spaces: Spaces) -> list[dict[str, Any]]:
     """What has no picture: of its first entries the `name`, and [T] numbers `seen` and `expected`."""
     found = []
-    for key, space in ((k, s) for k, s in spaces.items() if k in expected):
+    for key, space in ((k, s) for k, s in spaces.items() if k in (expected or obs)):
         for i in range(space.size):
             name = f"{key} {i}" if space.size > 1 else key
-            sides = (np.asarray(x[key]).reshape(len(x[key]), -1)[:, i] for x in (obs, expected))
-            found.append({"name": name} | dict(zip(("seen", "expected"), map(_rounded, sides), strict=True)))
+            entry = lambda x, key=key, i=i: _rounded(np.asarray(x[key]).reshape(len(x[key]), -1)[:, i])
+            found.append({"name": name, "seen": entry(obs), "expected": entry(expected) if expected else []})
     return found[:MOST_NUMBERS]
 
 
@@ -122,8 +124,11 @@ def clip(
     windows: Window,
     w: int,
     context: int,
-) -> dict[str, Any]:
-    """An open-loop prediction next to the truth: `context` slots looked at, then what is left."""
+) -> dict[str, Any] | None:
+    """An open-loop prediction next to the truth: `context` slots looked at, then what is left.
+
+    None where the objective does not decode.
+    """
     n, slot, steps = (int(x[w]) for x in windows)
     begin = max(0, slot + 1 - context)
     looked = slice(begin, slot + 1)
@@ -132,6 +137,8 @@ def clip(
     action = {k: v[n : n + 1, ahead] for k, v in episodes.action.items()}
     _, forecast = inspector.forecast(start, action, key=w)
     seen = inspector.show(jax.tree.map(lambda x: x[n, looked], card.readings.latent))
+    if seen.obs is None or forecast.obs is None:
+        return None
     joined = {
         k: np.concatenate([np.asarray(seen.obs[k]), np.asarray(forecast.obs[k])[0]]) for k in forecast.obs
     }

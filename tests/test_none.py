@@ -1,0 +1,104 @@
+"""An agent whose objective is none learns from rewards and endings alone, and shows what it can."""
+
+from typing import get_args, get_type_hints
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+import tiny
+
+import dreamer
+import envs
+from dreamer.agent import Agent
+from dreamer.config import AgentConfig
+from dreamer.inspection import Inspector
+from dreamer.objectives import OBJECTIVES
+from dreamer.player import Player
+from experiments.cli import main
+from experiments.compare.expectation import Expectation
+from experiments.play.session import Session
+
+ROOM = "grid:Empty-5x5"
+BLIND = tiny.config(objective="none")
+
+pytestmark = pytest.mark.usefixtures("compilation_cache", "quick_compilation")
+
+
+@pytest.fixture(scope="module")
+def blind():
+    """An agent for a room, and its state."""
+    env = envs.make(ROOM, 1)
+    agent = Agent(env.obs_space, env.act_space, BLIND)
+    env.close()
+    return agent, tiny.jit(agent.init)(jax.random.key(0))
+
+
+def test_every_objective_can_be_chosen_and_no_other():
+    assert set(get_args(get_type_hints(AgentConfig)["objective"])) == set(OBJECTIVES)
+
+
+def test_it_has_no_parameters_and_no_losses_and_the_heads_shape_what_is_seen():
+    agent, sampler = tiny.agent(cfg=BLIND), tiny.state().params
+    params = {**sampler, "objective": {}}
+    state = tiny.jit(agent.init)(jax.random.key(0))
+    assert state.params["objective"] == {}
+    batch = tiny.batch()
+    latent = batch.context_latent.unpack(4)
+    prev = {k: jnp.asarray(v) for k, v in batch.action.items()}
+
+    def total(encoder):
+        own = {**params, "encoder": encoder}
+        loss, out = agent.loss(
+            own, params["value"], state.returns, batch, latent, prev, tiny.HYPER, key=jax.random.key(0)
+        )
+        return loss, out.losses
+
+    gradient, losses = tiny.jit(jax.grad(total, has_aux=True))(params["encoder"])
+    assert losses.keys() == {"dyn", "rep", "reward", "cont", "policy", "value", "replay_value"}
+    assert all(np.abs(x).max() > 0 for x in jax.tree.leaves(gradient))
+
+
+def test_what_it_has_learned_is_stored_and_exported(blind, tmp_path):
+    agent, state = blind
+    folder = tiny.store(tmp_path / "run", state, agent, task=ROOM)
+    assert main(["export", str(folder)]) == 0
+    for place in (folder, folder / "agent.safetensors"):
+        loaded = dreamer.load(place)
+        assert loaded.agent.cfg.objective == "none" and loaded.everything["objective"] == {}
+        jax.tree.map(np.testing.assert_array_equal, loaded.everything, jax.device_get(state.params))
+
+
+def test_it_answers_everything_but_what_it_would_see(blind):
+    agent, state = blind
+    inspector = Inspector(agent, state.params, tiny.HYPER)
+    latent = agent.init_carry(2).latent
+    shown = inspector.show(latent)
+    assert shown.obs is None and inspector.expect(latent) is None
+    assert shown.judgement.value.shape == (2,)
+
+
+def test_its_report_says_what_it_cannot_show(blind, tmp_path):
+    agent, state = blind
+    changes = dict(task=ROOM, preset="quickstart", report__episodes=3, report__max_steps=12)
+    folder = tiny.store(tmp_path / "run", state, agent, **changes)
+    assert main(["report", str(folder)]) == 0
+    page = (folder / "report.html").read_text()
+    assert "predicts no observations" in page and "Report card" in page
+    assert '"seen"' in page and '"expected": {' not in page
+
+
+def test_its_dream_is_driven_without_pictures(blind):
+    agent, state = blind
+    session = Session(envs.make(ROOM, 1), Player(agent, state.params, tiny.HYPER), 0)
+    session.act(None)
+    shown = session.state()
+    assert "frame" in shown["world"]
+    assert shown["dream"]["values"] == {"this agent's objective predicts no observations": []}
+
+
+def test_a_comparison_has_nothing_that_it_expected(blind):
+    agent, state = blind
+    seen = {k: np.zeros((1, *s.shape), s.dtype)[0] for k, s in agent.obs_space.items()}
+    line = {"reward": 0.0, "is_terminal": False}
+    assert Expectation(Player(agent, state.params, tiny.HYPER))([seen], [line]) is None
