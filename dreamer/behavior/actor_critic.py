@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
 from jax import Array
 
 from dreamer.config import ActorCriticConfig
+from dreamer.hyper import Hyper
 from dreamer.nets.heads import PolicyHead, TwoHotHead, per_step
 from dreamer.ops import running
 from dreamer.ops.returns import lambda_return
@@ -46,7 +47,7 @@ class ActorCritic:
         discount: Array,
         weight: Array,
         returns: running.Percentiles,
-        hyper: Any,
+        hyper: Hyper,
     ) -> ImaginedLosses:
         """Actor and critic losses of imagined rollouts.
 
@@ -103,7 +104,9 @@ class ActorCritic:
         losses = {"policy": policy.mean(0), "value": critic.mean(0)}
         return ImaginedLosses(losses, target[0], returns, metrics)
 
-    def replay_loss(self, feat: Array, batch: Batch, discount: Array, bootstrap: Array, hyper: Any) -> Array:
+    def replay_loss(
+        self, feat: Array, batch: Batch, discount: Array, bootstrap: Array, hyper: Hyper
+    ) -> Array:
         """The critic's loss on replayed steps, with real rewards and imagined returns to bootstrap from.
 
             R_t = r_{t+1} + d_{t+1} ((1 - l_{t+1}) boot_{t+1} + l_{t+1} R_{t+1})

@@ -1,0 +1,64 @@
+"""The type checker finds misspelt names wherever a variant may come: typos are planted in a copy."""
+
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+CHECKER = Path(sys.executable).with_name("pyrefly")
+TYPOS = [
+    ("dreamer/agent.py", "frozen.imagine(", "frozen.imagin("),
+    ("dreamer/agent.py", "batch.is_first.shape", "batch.is_frist.shape"),
+    ("dreamer/agent.py", "key=observe_key", "kye=observe_key"),
+    ("dreamer/agent.py", "hyper.slow_every", "hyper.slow_evry"),
+    ("dreamer/behavior/actor_critic.py", "hyper.return_rate", "hyper.retrun_rate"),
+    (
+        "dreamer/inspection.py",
+        "world.rollout(latent, action, key=key))",
+        "world.rolout(latent, action, key=key))",
+    ),
+    ("dreamer/world.py", "self.hyper.free_nats", "self.hyper.free_nat"),
+]
+"""File, what stands there, and what stands there with a typo."""
+
+
+@pytest.fixture(scope="module")
+def copied(tmp_path_factory):
+    """A copy of the packages to plant typos in."""
+    if not CHECKER.exists():
+        pytest.skip("pyrefly is not installed")
+    folder = tmp_path_factory.mktemp("copy")
+    for name in ("dreamer", "envs", "experiments"):
+        shutil.copytree(ROOT / name, folder / name, ignore=shutil.ignore_patterns("__pycache__", "*.png"))
+    for name in ("dreamer_cli.py", "pyproject.toml"):
+        shutil.copy(ROOT / name, folder / name)
+    return folder
+
+
+def found(folder: Path) -> set[str]:
+    """{FILE:LINE} of every error."""
+    command = [CHECKER, "check", "--python-interpreter-path", sys.executable]
+    said = subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=300, check=False)
+    return set(re.findall(r"ERROR [^\n]*\n\s*--> ([^\s:]+:\d+)", said.stdout + said.stderr))
+
+
+def test_types_planted_typos_are_found(copied):
+    assert found(copied) == set(), "the copy is as right as what it was copied from"
+    planted = set()
+    for name, right, wrong in TYPOS:
+        path = copied / name
+        text = path.read_text()
+        assert text.count(right) == 1, f"{name}: {right}"
+        planted.add(f"{name}:{text[: text.index(right)].count(chr(10)) + 1}")
+        path.write_text(text.replace(right, wrong))
+    assert planted <= found(copied)
+
+
+def test_types_an_objective_without_decode_is_found(copied):
+    path = copied / "dreamer" / "objectives" / "none.py"
+    path.write_text(path.read_text().replace("def decode", "def decoed"))
+    assert any(place.startswith("dreamer/objectives/__init__.py") for place in found(copied))
