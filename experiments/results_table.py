@@ -98,18 +98,21 @@ def _row(name: str, runs: list[dict[str, Any]]) -> str:
     success = ", ".join(f"{rate:.0%}" for rate in rates)
     if len(rates) > 5:
         success = f"{np.mean(rates):.1%} on average, {min(rates):.0%} the worst"
-    shortest, longest = f"{min(seconds):,.0f} s", f"{max(seconds):,.0f} s"
-    spread = shortest if shortest == longest else f"{shortest} to {longest}"
     cells = [
         f"`{name}`",
         f"{first['task']}",
-        f"{first['env_steps']:,}",
+        _range([f"{steps:,}" for steps in sorted(run["env_steps"] for run in runs)]),
         str(len(runs)),
         success or "not told by the task",
         f"{np.mean([run['return_mean'] for run in runs]):.3g}",
-        spread,
+        _range([f"{number:,.0f} s" for number in sorted(seconds)]),
     ]
     return "| " + " | ".join(cells) + " |"
+
+
+def _range(texts: list[str]) -> str:
+    """From the first to the last, where they differ."""
+    return texts[0] if texts[0] == texts[-1] else f"{texts[0]} to {texts[-1]}"
 
 
 def speed() -> str:

@@ -378,9 +378,9 @@ class Run:
         return bool(self.solved)
 
     def _solved_before(self) -> dict[int, dict[str, Any]]:
-        """Who had reached `until` at the checkpoint, if it said the same then."""
-        stored = self.store.meta().get("solved", {})
-        same = stored.get("until") == self.cfg.until
+        """Who had reached `until` at the checkpoint, if it said the same then and was checked as now."""
+        stored, episodes = self.store.meta().get("solved", {}), self.cfg.eval.until_episodes
+        same = stored.get("until") == self.cfg.until and stored.get("episodes", episodes) == episodes
         return {int(member): counts for member, counts in stored["members"].items()} if same else {}
 
     def _train(self, stop: signals.Stop) -> None:
@@ -522,7 +522,11 @@ class Run:
             "obs_space": spaces_to(self.program.env.obs_space),
             "act_space": spaces_to(self.program.env.act_space),
             "progress": dataclasses.asdict(progress),
-            "solved": {"until": self.cfg.until, "members": self.solved},
+            "solved": {
+                "until": self.cfg.until,
+                "episodes": self.cfg.eval.until_episodes,
+                "members": self.solved,
+            },
             **self.loop.meta,
         }
         try:

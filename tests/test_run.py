@@ -120,6 +120,11 @@ def test_a_run_that_reaches_its_goal_is_done_before_its_last_step(tmp_path, capf
     assert run.train(change(**easy), folder) == 0, "it is done, and stays so"
     assert json.loads((folder / "result.json").read_text())["env_steps"] == 64
 
+    assert run.train(change(**easy | {"eval__until_episodes": 8}), folder) == 0, (
+        "a longer check is another one"
+    )
+    assert json.loads((folder / "result.json").read_text())["env_steps"] == 128
+
     hard = easy | {"until": "return=1000"}
     assert run.train(change(**hard), folder) == 0
     result = json.loads((folder / "result.json").read_text())

@@ -58,7 +58,9 @@ def quickstart() -> Config:
     enough of that, which takes 900 to 1,300 updates, actions stay random. So no number of steps ends the run,
     but a check.
     """
-    return replace(_small(), steps=100_000, until="success=0.99")
+    small = _small()
+    checks = replace(small.eval, until_episodes=400)
+    return replace(small, steps=100_000, until="success=0.99", eval=checks)
 
 
 def empty() -> Config:
