@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 import envs
 from dreamer import schema
-from dreamer.config import Config
+from dreamer.config import Config, EvalConfig
 from dreamer.logger import read_rows
 from envs.api import EnvError, spaces_from, spaces_to
 from envs.watchdog import Interrupted
@@ -379,8 +379,9 @@ class Run:
 
     def _solved_before(self) -> dict[int, dict[str, Any]]:
         """Who had reached `until` at the checkpoint, if it said the same then and was checked as now."""
-        stored, episodes = self.store.meta().get("solved", {}), self.cfg.eval.until_episodes
-        same = stored.get("until") == self.cfg.until and stored.get("episodes", episodes) == episodes
+        stored = self.store.meta().get("solved", {})
+        asked = self.cfg.until, self.cfg.eval.until_episodes
+        same = (stored.get("until"), stored.get("episodes", EvalConfig.until_episodes)) == asked
         return {int(member): counts for member, counts in stored["members"].items()} if same else {}
 
     def _train(self, stop: signals.Stop) -> None:
