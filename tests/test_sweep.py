@@ -500,6 +500,18 @@ def test_the_cost_is_that_of_a_short_run_times_all_runs(tmp_path, monkeypatch, t
     assert estimate.measure(spec.load(path), workers=2) == pytest.approx((20.0, 8, whole))
 
 
+@pytest.mark.parametrize("json_", [False, True])
+def test_a_run_that_cannot_begin_has_no_cost_and_says_why(tmp_path, monkeypatch, capsys, json_):
+    def refused(part, ended, lock):
+        raise TrialFailed("loop.prefill must be at most the steps of the run")
+
+    monkeypatch.setattr(estimate, "train_apart", refused)
+    assert estimate.dry_run(spec.load(write(tmp_path)), workers=1, json=json_) == 0
+    said = capsys.readouterr().out
+    assert "the short run failed: loop.prefill must be at most the steps" in said
+    assert ("run" not in json.loads(said)) if json_ else "cost      not known" in said
+
+
 # Real runs
 
 TINY = """

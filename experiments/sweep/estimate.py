@@ -40,18 +40,24 @@ class Cost(NamedTuple):
 def dry_run(spec: Spec, *, workers: int, json: bool) -> int:
     """List the space and estimate the cost; the exit code.
 
-    Raises:
-      TrainingStopped: the short run failed.
+    Where a run cannot even begin its cost is not known, which is said with the reason.
     """
     told = describe(spec)
     if not json:
         print("\n".join(told))
     print("measuring the beginning of a run; this takes a minute or two", file=sys.stderr)
-    cost = measure(spec, workers or spec.sweep.concurrency)
+    cost, reason = None, None
+    try:
+        cost = measure(spec, workers or spec.sweep.concurrency)
+    except TrainingStopped as error:
+        reason = str(error)
     if json:
         space = {path: str(dimension) for path, dimension in spec.space.items()}
         counts = {"trials": spec.sweep.trials, "seeds": spec.sweep.seeds, "tasks": list(spec.tasks)}
-        print(jsonlib.dumps({**counts, "space": space, **cost._asdict()}))
+        costs = cost._asdict() if cost else {"reason": reason}
+        print(jsonlib.dumps({**counts, "space": space, **costs}))
+    elif cost is None:
+        print(f"cost      not known, as {reason}")
     else:
         early = "; pruning makes it less" if spec.sweep.pruner != "none" else ""
         print(
