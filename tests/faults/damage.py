@@ -52,7 +52,6 @@ def damaged(ground: Ground, count: int, kind: str) -> Iterator[Trial]:
     """
     whole = ground.finished(**RUNS[kind])
     place = sorted((whole / "checkpoints").glob("step-*"))[-1]
-    # Written anew, so that a damaged file of one copy is not that of another.
     names = [str(p.relative_to(place)) for p in sorted(place.rglob("*")) if p.is_file()]
     states = {step: arrays(_only(ground, whole, step)) for step in _steps(whole)}
     tried = 0

@@ -19,7 +19,7 @@ from dreamer.config import load_toml
 from dreamer.logger import read_rows
 from experiments import program, run
 
-from .ground import Ground, Trial, logged, newest, until
+from .ground import Ground, Running, Trial, logged, newest, until
 
 KINDS = {
     "host": {"task": "probe:chosen", "steps": 2000},
@@ -68,7 +68,7 @@ def killed(ground: Ground, count: int, kind: str) -> Iterator[Trial]:
         yield from (Trial(trial.name, trial.why or why) for trial in trials)
 
 
-def _resumed(process, stood: int) -> str:
+def _resumed(process: Running, stood: int) -> str:
     """Why a process did not go on from the newest checkpoint there was; empty if it did."""
     if stood < 0:
         return ""
