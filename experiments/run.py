@@ -408,10 +408,14 @@ class Run:
         )
 
     def _save_first(self) -> None:
-        """Save before the first row about an update: a log of updates means that there was a checkpoint."""
+        """Save before the first row about an update: a log of updates means that there was a checkpoint.
+
+        Raises:
+          TrainingStopped: it cannot be written; the same command begins anew.
+        """
         if self._is_first_due and self.loop.progress.updates:
             self._is_first_due = False
-            self.save()
+            self.save(wait=True)
 
     def take(self, turn: Turn) -> None:
         """Log what happened in a turn of the loop."""
@@ -540,7 +544,7 @@ class Run:
         except CheckpointError as error:
             self.saved_at = -1
             if wait:
-                raise TrainingStopped(f"The final checkpoint could not be written: {error}") from None
+                raise TrainingStopped(f"{error}; the same command goes on") from None
             self._notice(str(error))
 
     def _cpu_seconds(self) -> float:

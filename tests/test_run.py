@@ -23,7 +23,7 @@ import tiny
 import dreamer
 import envs
 from dreamer import schema
-from dreamer.checkpoint import CheckpointError
+from dreamer.checkpoint import CheckpointError, CheckpointStore
 from dreamer.config import Config
 from dreamer.logger import LoggerError, read_rows
 from envs.rollout import Random
@@ -170,13 +170,28 @@ def test_a_log_of_updates_means_that_there_was_a_checkpoint(finished, monkeypatc
     with program.opened(CFG) as opened:
         begun = run.Run(CFG, finished, opened, resume=True)
     saved = []
-    monkeypatch.setattr(begun, "save", lambda: saved.append(begun.loop.progress.updates))
+    monkeypatch.setattr(begun, "save", lambda wait: saved.append(wait))
     begun._save_first()
     assert not saved, "it has one"
     begun._is_first_due = True
     begun._save_first()
     begun._save_first()
-    assert len(saved) == 1
+    assert saved == [True], "and that it was whole"
+
+
+def test_a_run_that_cannot_be_saved_is_not_begun(tmp_path, monkeypatch):
+    """A disk that is full before the first checkpoint; with space the same command begins anew."""
+    folder, save = tmp_path / "run", CheckpointStore.save
+
+    def full(*_):
+        raise CheckpointError("checkpoint 44 could not be written: No space left on device")
+
+    monkeypatch.setattr(CheckpointStore, "save", full)
+    with pytest.raises(run.TrainingStopped, match="No space left on device; the same command goes on"):
+        run.train(CFG, folder)
+    assert not read_rows(folder / "metrics.jsonl")
+    monkeypatch.setattr(CheckpointStore, "save", save)
+    assert run.train(CFG, folder) == 0
 
 
 @pytest.mark.parametrize("name", ["manifest.json", "_METADATA"])
