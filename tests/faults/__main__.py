@@ -44,7 +44,7 @@ ROWS = {
         "SIGKILL at random moments, fused loop: the same arrays in the end as undisturbed",
         partial(killed.killed, kind="fused"),
         15,
-        1,
+        0,
     ),
     "killed-population": Row(
         "SIGKILL at random moments, population of two", partial(killed.killed, kind="population"), 10, 0
@@ -57,11 +57,11 @@ ROWS = {
         6,
     ),
     "damaged-fused": Row("the same: fused loop", partial(damage.damaged, kind="fused"), 999, 0),
-    "unreadable": Row("checkpoints that are links or may not be read", damage.unreadable, 2, 1),
+    "unreadable": Row("checkpoints that are links or may not be read", damage.unreadable, 2, 0),
     "histories": Row("a history without a usable checkpoint", company.histories, 3, 0),
-    "records": Row("every record of a run empty, cut or of other bytes", company.records, 25, 1),
+    "records": Row("every record of a run empty, cut or of other bytes", company.records, 25, 0),
     "changes": Row("changes that cannot be made in place, with --force", company.changes, 6, 0),
-    "trainers": Row("two trainers in one folder", company.trainers, 2, 1),
+    "trainers": Row("two trainers in one folder", company.trainers, 2, 0),
     "comparisons": Row("two comparisons in one folder", company.comparisons, 2, 0),
     "sweeps": Row("two coordinators on one study", company.sweeps, 3, 0),
     "signals": Row(
@@ -71,7 +71,7 @@ ROWS = {
     "losses": Row("losses that are not finite", worlds.losses, 2, 0),
     "worlds": Row("environments that break their contract in every known way", worlds.broken, 99, 1),
     "processes": Row("the same in processes of their own", worlds.in_processes, 7, 0),
-    "hanging": Row("environments that hang, with --env.timeout", worlds.hanging, 2, 1),
+    "hanging": Row("environments that hang, with --env.timeout", worlds.hanging, 2, 0),
     "servers": Row("fifty requests at once beside five that never end", wires.servers, 2, 0),
     "endpoints": Row("faults of endpoints of language models", wires.endpoints, 99, 0),
     "inputs": Row("random values for random fields of every command", inputs.fuzzed, 10_000, 200),
