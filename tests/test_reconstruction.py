@@ -77,7 +77,7 @@ def test_one_loss_per_key_and_step():
         "rec/numbers": ((2, 3), jnp.float32),
         "rec/cells": ((2, 3), jnp.float32),
     }
-    pictured = jax.eval_shape(objective.predict, latent)
+    pictured = jax.eval_shape(objective.decode, latent)
     assert {k: (v.shape, v.dtype) for k, v in pictured.items()} == {
         k: (v.shape, v.dtype) for k, v in obs.items()
     }
