@@ -67,7 +67,7 @@ ROWS = {
     "signals": Row(
         "SIGTERM and SIGINT in every phase: gone within 10 s", phases.signalled, 2 * len(phases.PHASES), 1
     ),
-    "disk": Row("a disk that is full at a later write each time, with TensorBoard", disk.full, 24, 0),
+    "disk": Row("a disk that is full at a later write each time, with TensorBoard", disk.full, 12, 0),
     "losses": Row("losses that are not finite", worlds.losses, 2, 0),
     "worlds": Row("environments that break their contract in every known way", worlds.broken, 99, 1),
     "processes": Row("the same in processes of their own", worlds.in_processes, 7, 0),

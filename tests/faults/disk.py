@@ -20,7 +20,7 @@ LIMIT = 240
 
 
 def full(ground: Ground, count: int) -> Iterator[Trial]:
-    """A file system of its own in memory, from 8 KB on and a quarter larger each time, with TensorBoard on.
+    """A file system of its own in memory, from 8 KB on and larger each time, with TensorBoard on.
 
     Where it is large enough for all that is written the run ends well at once.
     """
@@ -32,7 +32,7 @@ def full(ground: Ground, count: int) -> Iterator[Trial]:
         print("disk: this system lets nobody mount a file system of their own", file=sys.stderr)
         return
     for i in range(count):
-        size = int(8 * 1.25**i)
+        size = int(8 * 1.6**i)
         disk, said = ground.place("disk"), ground.place("said")
         disk.mkdir()
         said.mkdir()
