@@ -51,8 +51,9 @@ def quickstart() -> Config:
     """Unlock a door with a key and reach the goal, from the symbolic view, until that is solved.
 
     Command: dreamer train. Measured on one CPU core each, seeds 0 to 19 as they are and disturbed (LOG of
-    2026-11-29): all 40 end with 95 to 100 of 100 episodes, after 28,010 steps in the median and 36,000 at most,
-    in 146 s in the median and 279 s at most. Checks had 100 episodes then; with 400 those below 100 reach it.
+    2026-11-29): all 40 end with 95 to 100 of 100 episodes, after 28,010 steps in the median and 36,000 at
+    most, in 146 s in the median and 279 s at most. Checks had 100 episodes then; with 400, those below 100
+    reach it at the next check.
 
     Learning waits for luck: random actions succeed in one episode of twelve, and until the critic has seen
     enough of that, which takes 900 to 1,300 updates, actions stay random. So no number of steps ends the run,
