@@ -6,6 +6,7 @@ import contextlib
 import select
 import signal
 import socket
+import sys
 import threading
 import time
 from collections.abc import Iterator, Sequence
@@ -98,6 +99,14 @@ def gentle_signals(stop: Stop | None = None) -> Iterator[Stop]:
         if not stop.is_held:
             raise Interrupted
 
+    hook = sys.unraisablehook
+
+    def unraisable(what: Any) -> None:
+        # Raised in a callback of the garbage collector, it is lost there; the thread repeats it.
+        if not isinstance(what.exc_value, Interrupted):
+            hook(what)
+
+    sys.unraisablehook = unraisable
     previous = {number: signal.signal(number, note) for number in signals}
     old_writer = signal.set_wakeup_fd(writer.fileno(), warn_on_full_buffer=False)
     thread = threading.Thread(target=_watch, args=(reader, stop, signals), daemon=True, name="signals")
@@ -106,6 +115,7 @@ def gentle_signals(stop: Stop | None = None) -> Iterator[Stop]:
         yield stop
     finally:
         signal.set_wakeup_fd(old_writer)
+        sys.unraisablehook = hook
         for number, handler in previous.items():
             signal.signal(number, handler)
         writer.close()

@@ -64,6 +64,22 @@ def test_who_waits_for_an_environment_is_interrupted_although_something_is_not_s
     assert stop and not left
 
 
+def test_an_interruption_that_is_lost_in_a_callback_says_nothing_and_comes_again(left, capfd):
+    """As in a callback of the garbage collector, where an exception ends nothing."""
+
+    class Collected:
+        def __del__(self):
+            os.kill(os.getpid(), signal.SIGTERM)
+            time.sleep(0.001)
+
+    with signals.gentle_signals(signals.stop_at_once()) as stop, pytest.raises(Interrupted):
+        collected = Collected()
+        del collected
+        assert stop, "it was raised where nobody heard of it"
+        time.sleep(5)
+    assert "Traceback" not in capfd.readouterr().err and not left
+
+
 STUBBORN = """
 import signal, sys, time
 from experiments import signals

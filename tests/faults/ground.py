@@ -107,7 +107,9 @@ class Ground:
     def start(self, *words: Any, **surroundings: str) -> Running:
         """Begin a command."""
         out = self.place("output").open("w+")
-        command = [sys.executable, "-m", "experiments.cli", *map(str, words)]
+        # A shell lets what it starts behind a & ignore SIGINT, and children inherit that.
+        heed = ["env", "--default-signal=INT"]
+        command = [*heed, sys.executable, "-m", "experiments.cli", *map(str, words)]
         process = subprocess.Popen(
             command,
             cwd=self.folder,
