@@ -26,6 +26,8 @@ class Phase(NamedTuple):
     """Seconds over which the moment of the signal varies."""
     saves: bool = False
     """Whether something was trained that must be there afterwards."""
+    ends_so: bool = False
+    """Whether Ctrl-C is how it ends, with exit code 0."""
 
 
 def _training(**changes: Any) -> Callable[[Ground, Path], list[Any]]:
@@ -82,7 +84,7 @@ PHASES = {
     "dreamer eval": Phase(_looking("eval", "--episodes", ENDLESS), _after(2.0), 3.0),
     "dreamer report": Phase(_looking("report", "--episodes", 2000), _after(2.0), 3.0),
     "dreamer export": Phase(_looking("export"), _after(0.5), 1.0),
-    "dreamer play": Phase(_looking("play", "--port", 0), _after(2.0), 3.0),
+    "dreamer play": Phase(_looking("play", "--port", 0), _after(2.0), 3.0, ends_so=True),
     "dreamer compare": Phase(
         lambda ground, folder: [
             *("compare", "--task", "minigrid:Empty-5x5", "--agents", "random", "--episodes", 100_000),
@@ -123,7 +125,8 @@ def _one(ground: Ground, name: str, phase: Phase, number: int, chance: random.Ra
         return Trial(what, f"still there after {seconds:.1f} s")
     if left:
         return Trial(what, left)
-    if ended.code not in (128 + number, -number):
+    right = {128 + number, -number} | ({0} if phase.ends_so and number == signal.SIGINT else set())
+    if ended.code not in right:
         return Trial(what, f"exit code {ended.code}: {ended.last}")
     if phase.saves and newest(folder) < trained:
         return Trial(what, f"of {trained} steps that were trained {newest(folder)} are saved")
