@@ -34,9 +34,11 @@ from typing import Any
 
 import numpy as np
 
+from dreamer.migrations import renamed
+
 FORMAT = "dreamer-checkpoint"
-VERSION = 2
-"""Of the format; in the first one the leaves of the loop were among the others."""
+VERSION = 3
+"""In 1 the leaves of the loop were among the others; `dreamer.migrations` has what was renamed since."""
 NAME = re.compile(r"step-(\d{12})(?:-(\d+))?")
 LOOP = "loop/"
 """Leaves (and their files) that only the loop needs to go on, not who plays with the agent."""
@@ -533,7 +535,9 @@ def _restore(path: Path, manifest: dict[str, Any], like: Any, member: int | None
     """Read the arrays of a verified checkpoint into the structure of `like`."""
     import jax
 
-    wanted, stored = _leaves(like), manifest["leaves"]
+    wanted, version = _leaves(like), manifest["version"]
+    names = {renamed(name, version): name for name in manifest["leaves"]}
+    stored = {name: manifest["leaves"][old] for name, old in names.items()}
     whole = any(name.startswith(LOOP) for name in wanted)
     for name in {**stored, **wanted}:
         if name.startswith(LOOP) and not whole:
@@ -545,13 +549,14 @@ def _restore(path: Path, manifest: dict[str, Any], like: Any, member: int | None
                 f"checkpoint {manifest['step']} holds {was} at {name!r}, but {now} is expected "
                 "there: it was written with another configuration or version"
             )
-    if manifest["version"] == 1:
-        arrays = _load_arrays(path / "arrays", stored)
+    if version == 1:
+        arrays = _load_arrays(path / "arrays", manifest["leaves"])
     else:
-        parts = {place: part for place, part in _parts(stored).items() if whole or place != LOOP_FOLDER}
+        parts = _parts(manifest["leaves"]).items()
+        parts = {place: part for place, part in parts if whole or place != LOOP_FOLDER}
         arrays = {k: v for place, part in parts.items() for k, v in _load_arrays(path / place, part).items()}
     own = lambda array: array if member is None else array[member]
-    leaves = [_placed(own(arrays[name]), leaf) for name, leaf in wanted.items()]
+    leaves = [_placed(own(arrays[names[name]]), leaf) for name, leaf in wanted.items()]
     return jax.tree.unflatten(jax.tree.structure(like), leaves)
 
 

@@ -14,7 +14,7 @@ from dreamer import export
 from dreamer.agent import ACTING, Agent, Carry, Params
 from dreamer.checkpoint import NAME, CheckpointError, CheckpointStore
 from dreamer.config import Config, from_dict, load_toml
-from dreamer.hyper import Hyper
+from dreamer.numbers import Numbers, trace
 from envs.api import Step, spaces_from
 
 
@@ -33,7 +33,7 @@ class Player:
         self,
         agent: Agent,
         params: Params,
-        hyper: Hyper,
+        hyper: Numbers,
         *,
         greedy: bool = True,
         config: Config | None = None,
@@ -46,7 +46,7 @@ class Player:
     def become(
         self,
         params: Params,
-        hyper: Hyper,
+        hyper: Numbers,
         *,
         config: Config | None = None,
         counters: Mapping[str, int] | None = None,
@@ -133,7 +133,7 @@ def load(path: str | Path, *, greedy: bool = True) -> Player:
         agent, params, cfg, counters = _from_run(path.absolute())
     else:
         raise CheckpointError(f"There is no run folder {path} and no exported file of that name.")
-    return Player(agent, params, Hyper.of(cfg.agent), greedy=greedy, config=cfg, counters=counters)
+    return Player(agent, params, trace(cfg.agent), greedy=greedy, config=cfg, counters=counters)
 
 
 def _from_run(folder: Path) -> export.Exported:

@@ -18,7 +18,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Protocol
 
 import jax
 import jax.numpy as jnp
@@ -26,16 +26,14 @@ from flax import nnx
 from jax import Array
 
 from dreamer.config import AgentConfig
-from dreamer.hyper import Hyper
 from dreamer.nets.encoder import Encoder
 from dreamer.nets.heads import BinaryHead, PolicyHead, TwoHotHead
-from dreamer.objectives import Objective
+from dreamer.numbers import Numbers
 from dreamer.ops import dists
-from dreamer.records import Batch, Imagined, Latent
+from dreamer.records import Batch, Imagined, Latent, ObjectiveLosses, Observed, Params
 from dreamer.rssm import RSSM, initial
 
 sg = jax.lax.stop_gradient
-Params = dict[str, Any]
 
 
 class Modules(NamedTuple):
@@ -43,23 +41,31 @@ class Modules(NamedTuple):
 
     encoder: nnx.GraphDef[Encoder]
     rssm: nnx.GraphDef[RSSM]
-    objective: nnx.GraphDef[Any]
-    """Of an `Objective`."""
+    objective: nnx.GraphDef[Objective]
     reward: nnx.GraphDef[TwoHotHead]
     cont: nnx.GraphDef[BinaryHead]
     policy: nnx.GraphDef[PolicyHead]
     value: nnx.GraphDef[TwoHotHead]
 
 
-class Observed(NamedTuple):
-    """What the world model made of recorded steps."""
+class Objective(Protocol):
+    """What a world model needs of an objective."""
 
-    tokens: Array
-    """[B, T, E] the encoded observations."""
-    latent: Latent
-    """[B, T, ...] posterior states."""
-    logits: Array
-    """[B, T, S, C] of the posterior, before unimix."""
+    def slow(self, params: Params) -> Params:
+        """The slow part at the start, made from {module: parameters} of the whole agent; {} without one."""
+        ...
+
+    def follow(self, slow: Params, params: Params, numbers: Numbers) -> Params:
+        """The slow part after an update that led to `params`."""
+        ...
+
+    def loss(self, world: World, batch: Batch, seen: Observed, slow: Params, key: Array) -> ObjectiveLosses:
+        """Losses by name, each with a weight in `LossConfig`, and diagnostics of recorded steps."""
+        ...
+
+    def decode(self, latent: Latent) -> dict[str, Array] | None:
+        """What latents look like, in the units and dtypes of the observations; None if it cannot say."""
+        ...
 
 
 @dataclass(frozen=True)
@@ -69,13 +75,13 @@ class World:
     Args:
       modules: their structure.
       params: {module: parameters}, of those at least that are asked.
-      hyper: the numbers of the configuration, traced.
+      numbers: the numbers of the configuration, traced.
       dtype: of activations.
     """
 
     modules: Modules
     params: Params
-    hyper: Hyper
+    numbers: Numbers
     cfg: AgentConfig
     sampler: dists.Sampler
     dtype: Any
@@ -139,7 +145,13 @@ class World:
         """
         tokens = self.encoder(obs, 2, self.dtype)
         latents, logits = self.rssm.observe(
-            latent, tokens, prev_action, is_first, unimix=self.hyper.unimix, sampler=self.sampler, key=key
+            latent,
+            tokens,
+            prev_action,
+            is_first,
+            unimix=self.numbers.loss.unimix,
+            sampler=self.sampler,
+            key=key,
         )
         return Observed(tokens, latents, logits)
 
@@ -151,7 +163,7 @@ class World:
     def rollout(self, latent: Latent, actions: Mapping[str, Array], *, key: Array) -> Latent:
         """Where actions {key: [N, H, ...]} lead from latents [N, ...]: [N, H, ...]."""
         return self.rssm.replay_actions(
-            latent, actions, unimix=self.hyper.unimix, sampler=self.sampler, key=key
+            latent, actions, unimix=self.numbers.loss.unimix, sampler=self.sampler, key=key
         )
 
     def imagine(
@@ -164,18 +176,18 @@ class World:
     ) -> Imagined:
         """Dream on from latents [N, ...] for H steps, choosing with `policy` (feat [N, F], key)."""
         return self.rssm.imagine(
-            latent, policy, horizon, unimix=self.hyper.unimix, sampler=self.sampler, key=key
+            latent, policy, horizon, unimix=self.numbers.loss.unimix, sampler=self.sampler, key=key
         )
 
     # What it expects.
 
     def prior(self, deter: Array) -> Array:
         """[..., D] -> [..., S, C] log-probabilities of z before looking."""
-        return dists.unimix_logp(self.rssm.prior(deter), self.hyper.unimix)
+        return dists.unimix_logp(self.rssm.prior(deter), self.numbers.loss.unimix)
 
     def posterior(self, observed: Observed) -> Array:
         """[B, T, S, C] log-probabilities of z after looking."""
-        return dists.unimix_logp(observed.logits, self.hyper.unimix)
+        return dists.unimix_logp(observed.logits, self.numbers.loss.unimix)
 
     def most_likely(self, latent: Latent) -> Latent:
         """The same h with the z that it expects most."""
@@ -198,9 +210,9 @@ class World:
     # The discount: gamma = 1 - 1/horizon, learned into the continue head or multiplied to it.
 
     @property
-    def gamma(self) -> Array:
+    def gamma(self) -> Array | float:
         """What a reward is worth a step earlier."""
-        return 1 - 1 / self.hyper.horizon
+        return 1 - 1 / self.numbers.behavior.horizon
 
     @property
     def outside(self) -> Array | float:
@@ -230,23 +242,29 @@ class World:
 
     # Learning.
 
-    def loss(self, batch: Batch, seen: Observed) -> tuple[dict[str, Array], dict[str, Array]]:
+    def loss(
+        self, batch: Batch, seen: Observed, slow: Params, *, key: Array
+    ) -> tuple[dict[str, Array], dict[str, Array]]:
         """The losses of recorded steps, {name: [B, T]}, and what to log.
 
             dyn = max(free, KL(sg(posterior) || prior))        the prior learns to expect
             rep = max(free, KL(posterior || sg(prior)))        the posterior learns to be expected
             reward: two-hot cross-entropy of the reward received on arriving
             cont: cross-entropy of (1 - terminal) * (1 - 1/horizon): the discount lives in this head
-            and the objective's own (each observation key)
+            and the objective's own (of reconstruction, one for each observation key)
+
+        Args:
+          slow: the objective's slow part.
 
         The KL is summed over the groups first, then clipped, then averaged.
 
         Reference: Hafner et al. (2025), World model learning.
         """
         post, prior = self.posterior(seen), self.prior(seen.latent.deter)
-        kl = lambda p, q: jnp.maximum(self.hyper.free_nats, dists.categorical_kl(p, q).sum(-1))
+        kl = lambda p, q: jnp.maximum(self.numbers.loss.free_nats, dists.categorical_kl(p, q).sum(-1))
         losses = {"dyn": kl(sg(post), prior), "rep": kl(post, sg(prior))}
-        losses |= self.objective.loss(batch.obs, seen.latent)
+        own = self.objective.loss(self, batch, seen, slow, key)
+        losses |= own.losses
 
         feat = seen.latent.feat
         logits = self.reward_head(feat if self.cfg.loss.reward_grad else sg(feat))
@@ -255,7 +273,7 @@ class World:
             self.cont_head(feat), self._cont_target(batch.is_terminal)
         )
 
-        metrics = {
+        metrics = own.metrics | {
             "prior_entropy": dists.categorical_entropy(prior).sum(-1).mean(),
             "post_entropy": dists.categorical_entropy(post).sum(-1).mean(),
         }

@@ -156,10 +156,10 @@ def measure(size: str, obs: str, batch: int, length: int, dtype: str = "auto") -
     import jax
 
     from dreamer.agent import Agent
-    from dreamer.hyper import Hyper
+    from dreamer.numbers import trace
 
     cfg = replace_paths(SIZES[size](AgentConfig()), {"dtype": dtype})
-    agent, hyper = Agent({obs: OBS[obs]}, ACT, cfg), Hyper.of(cfg)
+    agent, hyper = Agent({obs: OBS[obs]}, ACT, cfg), trace(cfg)
     state = jax.jit(agent.init)(jax.random.key(0))
     params = sum(p.size for p in jax.tree.leaves(state.params))
     data = synthetic_batch(cfg, obs, batch, length)

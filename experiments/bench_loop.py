@@ -162,13 +162,13 @@ def _host(cfg: Config, members: int, jit: Callable[..., Any]) -> Parts:
 
     import envs
     from dreamer.agent import Agent
-    from dreamer.hyper import Hyper
     from dreamer.loops.clocks import Progress
     from dreamer.loops.host import HostLoop
+    from dreamer.numbers import trace
     from dreamer.replay.host import HostReplay
 
     env = envs.make(cfg.task, cfg.loop.num_envs)
-    agent, hyper = Agent(env.obs_space, env.act_space, cfg.agent), Hyper.of(cfg.agent)
+    agent, hyper = Agent(env.obs_space, env.act_space, cfg.agent), trace(cfg.agent)
     latent = (cfg.agent.rssm.deter, cfg.agent.rssm.stoch)
     replay = HostReplay(20_000, cfg.loop.num_envs, env.obs_space, env.act_space, latent)
     state = jit(agent.init)(jax.random.key(0))
@@ -189,15 +189,15 @@ def _fused(cfg: Config, members: int, jit: Callable[..., Any]) -> Parts:
 
     import envs
     from dreamer.agent import Agent
-    from dreamer.hyper import Hyper
     from dreamer.loops.clocks import Progress
     from dreamer.loops.fused import Fused, FusedLoop, Programs
     from dreamer.loops.population import InTurns, Together, fitting
+    from dreamer.numbers import trace
     from dreamer.replay.device import DeviceReplay
     from envs.wrappers import Batched
 
     env = Batched(envs.make_jax(cfg.task), cfg.loop.num_envs)
-    agent, hyper = Agent(env.obs_space, env.act_space, cfg.agent), Hyper.of(cfg.agent)
+    agent, hyper = Agent(env.obs_space, env.act_space, cfg.agent), trace(cfg.agent)
     latent = (cfg.agent.rssm.deter, cfg.agent.rssm.stoch)
     replay = DeviceReplay(20_000, cfg.loop.num_envs, env.obs_space, env.act_space, latent)
     fused, endless = Fused(agent, env, replay, cfg.loop), 10**9

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from dreamer import schema
-from dreamer.config import HYPER, Config, PopulationConfig
+from dreamer.config import Config, PopulationConfig
 from experiments import evaluate, session, sidecar, signals
 from experiments.run import Run, TrainingStopped, episode_row, means
 
@@ -41,7 +41,7 @@ def members(cfg: Config) -> list[Config]:
     grid = cfg.population.grid()
     found, alone = [], dataclasses.replace(cfg, population=PopulationConfig())
     for values in itertools.product(*grid.values()):
-        changes = {f"agent.{HYPER[name]}": value for name, value in zip(grid, values, strict=True)}
+        changes = {f"agent.{path}": value for path, value in zip(grid, values, strict=True)}
         changes = {path: _whole(value) for path, value in changes.items()}
         for i in range(cfg.population.seeds):
             found.append(schema.replace_paths(alone, {"seed": cfg.seed + i, **changes}))
@@ -93,9 +93,9 @@ class PopulationRun(Run):
         import jax
         import jax.numpy as jnp
 
-        from dreamer.hyper import Hyper
         from dreamer.loops.fused import FusedLoop, Programs
         from dreamer.loops.population import InTurns, Together, fitting
+        from dreamer.numbers import trace
 
         self._check_replay_kept()
         count = len(self.members)
@@ -103,7 +103,7 @@ class PopulationRun(Run):
         memories = 1 if on_cpu else len(devices)
         fused = self.program.fused(memories / count, self._capacity(resume))
         spread = InTurns(devices) if on_cpu else Together(devices)
-        hyper = jax.tree.map(lambda *x: jnp.stack(x), *(Hyper.of(own.agent) for own in self.members))
+        hyper = jax.tree.map(lambda *x: jnp.stack(x), *(trace(own.agent) for own in self.members))
         seeds = np.array([own.seed for own in self.members], np.int32)
         state, progress = (
             self._restored(jax.vmap(fused.init), seeds, progress) if resume else (None, progress)

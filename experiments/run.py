@@ -213,9 +213,9 @@ class Run:
     def _host_loop(self, progress: Progress, resume: bool) -> Any:
         import jax
 
-        from dreamer.hyper import Hyper
         from dreamer.loops.clocks import count_anew
         from dreamer.loops.host import HostLoop
+        from dreamer.numbers import trace
         from dreamer.replay.host import HostReplay
 
         cfg, agent = self.cfg, self.program.agent
@@ -234,18 +234,18 @@ class Run:
             self.program.env.episodes[:] = meta["episodes"]
         else:
             state = jax.jit(agent.init)(jax.random.key(cfg.seed))
-        hyper = Hyper.of(cfg.agent)
+        hyper = trace(cfg.agent)
         return HostLoop(agent, self.program.env, replay, cfg.loop, hyper, state, progress, cfg.seed)
 
     def _fused_loop(self, progress: Progress, resume: bool) -> Any:
-        from dreamer.hyper import Hyper
         from dreamer.loops.fused import FusedLoop
+        from dreamer.numbers import trace
 
         self._check_replay_kept()
         cfg, programs = self.cfg, self.program.alone(self._capacity(resume))
         init = programs.fused.init
         state, progress = self._restored(init, cfg.seed, progress) if resume else (None, progress)
-        return FusedLoop(programs, Hyper.of(cfg.agent), cfg.seed, cfg.steps, progress, state, self._pauses)
+        return FusedLoop(programs, trace(cfg.agent), cfg.seed, cfg.steps, progress, state, self._pauses)
 
     def _check_replay_kept(self) -> None:
         """Raises a ConfigError if it was to go without the replay, which here is part of the checkpoint."""
@@ -499,12 +499,12 @@ class Run:
         self._aside_seconds = time.monotonic() - began
 
     def become(self, leader: Run, cfg: Config) -> None:
-        """Go on from where another run of the same program is, with other numbers of `Hyper`; saved."""
-        from dreamer.hyper import Hyper
+        """Go on from where another run of the same program is, with other numbers of `Numbers`; saved."""
+        from dreamer.numbers import trace
 
         self._log()
         self.cfg, self.saved_at = cfg, -1
-        self.loop.become(leader.loop, Hyper.of(cfg.agent))
+        self.loop.become(leader.loop, trace(cfg.agent))
         self._begin()
         session.write_config(self.folder, cfg)
         self._notice(f"going on from {leader.folder} at {self.loop.progress.env_steps:,} environment steps")

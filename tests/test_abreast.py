@@ -9,10 +9,10 @@ import pytest
 import tiny
 from test_fused import AGENT, STEPS, functions, same
 
-from dreamer.hyper import Hyper
 from dreamer.loops import abreast
 from dreamer.loops.clocks import Progress
 from dreamer.loops.fused import FusedLoop, Programs
+from dreamer.numbers import trace
 
 pytestmark = pytest.mark.usefixtures("compilation_cache")
 
@@ -23,7 +23,7 @@ def programs():
 
 
 def loop(programs, seed, lr=3e-3, steps=STEPS):
-    return FusedLoop(programs, Hyper.of(AGENT)._replace(lr=jnp.float32(lr)), seed, steps, Progress())
+    return FusedLoop(programs, trace(AGENT)._replace(lr=jnp.float32(lr)), seed, steps, Progress())
 
 
 @pytest.fixture(scope="module")

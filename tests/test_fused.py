@@ -13,11 +13,11 @@ import tiny
 import envs
 from dreamer.agent import Agent
 from dreamer.config import LoopConfig
-from dreamer.hyper import Hyper
 from dreamer.loops.clocks import Progress
 from dreamer.loops.fused import Fused, FusedLoop, Programs, Round
 from dreamer.loops.population import Alone
 from dreamer.loops.turn import Diverged
+from dreamer.numbers import trace
 from dreamer.replay.device import DeviceReplay
 from envs.wrappers import Batched
 
@@ -38,7 +38,7 @@ def functions(cfg=CFG, data=None):
 
 
 def loop(steps=STEPS, seed=0, **options):
-    hyper, cfg = options.pop("hyper", Hyper.of(AGENT)), options.pop("cfg", CFG)
+    hyper, cfg = options.pop("hyper", trace(AGENT)), options.pop("cfg", CFG)
     return FusedLoop(Programs(functions(cfg), jit=tiny.jit), hyper, seed, steps, Progress(), **options)
 
 
@@ -152,7 +152,7 @@ def test_another_seed_is_another_run(finished):
 
 
 def test_updates_that_are_not_finite_leave_the_learner_as_it_was():
-    hyper = Hyper.of(AGENT)._replace(lr=jnp.float32(1e36))
+    hyper = trace(AGENT)._replace(lr=jnp.float32(1e36))
     mad = loop(hyper=hyper)
     with pytest.raises(Diverged, match=r"update \d+ gave values that are not finite: .*opt/param_norm"):
         list(mad.turns())

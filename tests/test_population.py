@@ -26,11 +26,11 @@ from dreamer.config import (
     ReportConfig,
     load_toml,
 )
-from dreamer.hyper import Hyper
 from dreamer.logger import read_rows
 from dreamer.loops.clocks import Progress
 from dreamer.loops.fused import FusedLoop, Programs
 from dreamer.loops.population import InTurns, Together, fitting
+from dreamer.numbers import trace
 from experiments import run
 from experiments.population import members
 
@@ -42,7 +42,7 @@ RATES = (3e-3, 3e-3, 1e-3)
 
 def stacked():
     return jax.tree.map(
-        lambda *x: jnp.stack(x), *(Hyper.of(AGENT)._replace(lr=jnp.float32(rate)) for rate in RATES)
+        lambda *x: jnp.stack(x), *(trace(AGENT)._replace(lr=jnp.float32(rate)) for rate in RATES)
     )
 
 
@@ -62,7 +62,7 @@ def in_turns():
 
 
 def single(i, steps=STEPS):
-    alone = loop(steps, int(SEEDS[i]), hyper=Hyper.of(AGENT)._replace(lr=jnp.float32(RATES[i])))
+    alone = loop(steps, int(SEEDS[i]), hyper=trace(AGENT)._replace(lr=jnp.float32(RATES[i])))
     return alone, list(alone.turns())
 
 
@@ -157,7 +157,7 @@ assert len(together[0].learner.updates.sharding.device_set) == 3
 compare(*together, rtol=1e-3, atol=1e-5)
 
 data = Data(fitting(devices, 4))
-split, first = run(functions(data=data), 0, Hyper.of(AGENT)), jax.tree.map(lambda x: x[0], one.full)
+split, first = run(functions(data=data), 0, trace(AGENT)), jax.tree.map(lambda x: x[0], one.full)
 assert len(split.full.acting.ring.columns["reward"].sharding.device_set) == 4
 assert split.full.acting.ring.columns["reward"].sharding.spec[0] == "data"
 ours, theirs = (m.acting.ring.columns["action/action"] for m in (split.full, first))

@@ -10,11 +10,11 @@ import tiny
 import envs
 from dreamer.agent import Agent
 from dreamer.config import LoopConfig
-from dreamer.hyper import Hyper
 from dreamer.loops.clocks import Progress
 from dreamer.loops.fused import Fused
 from dreamer.loops.host import HostLoop, InFlight
 from dreamer.loops.turn import Diverged, diverged, vital
+from dreamer.numbers import trace
 from dreamer.records import PackedLatent
 from dreamer.replay.host import HostReplay
 
@@ -60,7 +60,7 @@ def test_on_the_device_a_loss_that_is_not_finite_ends_learning_and_no_other_metr
     whole = test_fused.functions()
     agent = Idle(whole.agent.obs_space, whole.agent.act_space, test_fused.AGENT)
     fused = Fused(agent, whole.env, whole.replay, test_fused.CFG)
-    state, hyper, seed = zeros(fused.init, jnp.int32(0)), Hyper.of(agent.cfg), jnp.int32(0)
+    state, hyper, seed = zeros(fused.init, jnp.int32(0)), trace(agent.cfg), jnp.int32(0)
     update, seen = tiny.jit(fused.update), []
     for _ in range(6):
         state, metrics = update(state, hyper, seed)

@@ -25,10 +25,10 @@ from jax import Array
 
 from dreamer.agent import Agent, Carry, TrainState
 from dreamer.config import LoopConfig
-from dreamer.hyper import Hyper
 from dreamer.loops.clocks import Progress
 from dreamer.loops.population import Alone, Data, Spread
 from dreamer.loops.turn import Diverged, Finished, Turn, diverged, vital
+from dreamer.numbers import Numbers, replace
 from dreamer.replay.device import DeviceReplay, Ring
 from dreamer.replay.layout import Layout
 from envs.api import LOG_PREFIX, Step
@@ -173,7 +173,7 @@ class Fused:
         return self._placed(FusedState(self.agent.init(key), acting))
 
     def slot(
-        self, state: FusedState, hyper: Hyper, seed: Array
+        self, state: FusedState, hyper: Numbers, seed: Array
     ) -> tuple[FusedState, tuple[Array, Array, Array, Array]]:
         """Act in every environment and record it; tells which episodes ended."""
         acting, keys = state.acting, _keys(seed)
@@ -196,7 +196,7 @@ class Fused:
         acting = Acting(worlds, step, carry, ring, returns, lengths, slots, acting.failed)
         return state._replace(acting=acting), (step.is_last, returns, lengths, success)
 
-    def update(self, state: FusedState, hyper: Hyper, seed: Array) -> tuple[FusedState, dict[str, Array]]:
+    def update(self, state: FusedState, hyper: Numbers, seed: Array) -> tuple[FusedState, dict[str, Array]]:
         """One update from the ring; an agent whose numbers are no longer finite stays as it was."""
         (learner, acting), keys = state, _keys(seed)
         key = jax.random.fold_in(keys.sampling, learner.updates)
@@ -214,7 +214,7 @@ class Fused:
         return FusedState(learner, acting._replace(ring=ring, failed=failed)), metrics
 
     def rounds(
-        self, state: FusedState, hyper: Hyper, seed: Array, count: Array, *, learn: bool
+        self, state: FusedState, hyper: Numbers, seed: Array, count: Array, *, learn: bool
     ) -> tuple[FusedState, Happened]:
         """`count` rounds, or (not `learn`) so many slots without updates."""
         slots, updates = self.round if learn else (1, 0)
@@ -297,7 +297,7 @@ class FusedLoop:
     def __init__(
         self,
         programs: Programs,
-        hyper: Hyper,
+        hyper: Numbers,
         seeds: int | np.ndarray,
         steps: int,
         progress: Progress,
@@ -337,7 +337,7 @@ class FusedLoop:
         full = self.full
         return {**full.learner._asdict(), "loop": full.acting}
 
-    def become(self, leader: FusedLoop, hyper: Hyper) -> None:
+    def become(self, leader: FusedLoop, hyper: Numbers) -> None:
         """Go on from a copy of another loop of the same programs, with the own seed and other numbers."""
         self.hyper = hyper
         self.numbers = self._spread.split(hyper), self.numbers[1]
@@ -348,9 +348,12 @@ class FusedLoop:
     def rest(self, members: Iterable[int]) -> None:
         """Have members of a population learn no more: where they still take part, it is at a rate of 0."""
         self._resting = frozenset(members)
-        rate = np.array(self.hyper.lr)
+        rate = np.array(self.hyper.optim.lr)
         rate[list(self._resting)] = 0.0
-        self.numbers = self._spread.split(self.hyper._replace(lr=jnp.asarray(rate))), self.numbers[1]
+        self.numbers = (
+            self._spread.split(replace(self.hyper, {"optim.lr": jnp.asarray(rate)})),
+            self.numbers[1],
+        )
 
     def plan(self) -> Dispatch:
         """The next dispatch, of about `SECONDS`."""
@@ -469,11 +472,11 @@ def _stand(state: FusedState) -> tuple[Array, ...]:
     return acting.slots, acting.failed, acting.lengths, acting.step.is_last
 
 
-def _rounds(fused: Fused, learn: bool, count: Array, state: FusedState, hyper: Hyper, seed: Array):
+def _rounds(fused: Fused, learn: bool, count: Array, state: FusedState, hyper: Numbers, seed: Array):
     return fused.rounds(state, hyper, seed, count, learn=learn)
 
 
-def _abreast(fused: Fused, count: Array, states: list[FusedState], numbers: list[tuple[Hyper, Array]]):
+def _abreast(fused: Fused, count: Array, states: list[FusedState], numbers: list[tuple[Numbers, Array]]):
     """Learning rounds of agents that each have arrays of their own, as one batch."""
     stack = lambda trees: jax.tree.map(lambda *x: jnp.stack(x), *trees)
     own = lambda state, hyper, seed: fused.rounds(state, hyper, seed, count, learn=True)

@@ -18,10 +18,10 @@ import numpy as np
 
 from dreamer.agent import ACTING, Agent, Carry, Gradient, TrainState
 from dreamer.config import LoopConfig
-from dreamer.hyper import Hyper
 from dreamer.loops import clocks
 from dreamer.loops.clocks import Progress, updates_due
 from dreamer.loops.turn import Diverged, Finished, Turn, diverged
+from dreamer.numbers import Numbers
 from dreamer.records import Batch, PackedLatent
 from dreamer.replay.host import HostReplay
 from dreamer.replay.layout import Layout
@@ -52,7 +52,7 @@ class HostLoop:
         env: VectorEnv,
         replay: HostReplay,
         cfg: LoopConfig,
-        hyper: Hyper,
+        hyper: Numbers,
         state: TrainState,
         progress: Progress,
         seed: int,
@@ -75,7 +75,7 @@ class HostLoop:
         self._metric_names: list[str] = []
         self._episodes = EpisodeStatistics(env.num_envs)
 
-    def _descend_fn(self, state: TrainState, gradient: Gradient, hyper: Hyper):
+    def _descend_fn(self, state: TrainState, gradient: Gradient, hyper: Numbers):
         state, metrics = self.agent.descend(state, gradient, hyper)
         self._metric_names = sorted(metrics)
         acting = {k: state.params[k] for k in ACTING}
@@ -176,11 +176,11 @@ class Choice(NamedTuple):
     latent: PackedLatent
 
 
-def _gradient(agent: Agent, state: TrainState, batch: Batch, hyper: Hyper, key: jax.Array):
+def _gradient(agent: Agent, state: TrainState, batch: Batch, hyper: Numbers, key: jax.Array):
     return agent.gradient(state, batch, hyper, key=jax.random.fold_in(key, state.updates))
 
 
-def _act(agent: Agent, params, carry: Carry, step: Step, hyper: Hyper, key, slot):
+def _act(agent: Agent, params, carry: Carry, step: Step, hyper: Numbers, key, slot):
     key = jax.random.fold_in(key, slot)
     action, carry = agent.act(params, carry, step, hyper, key=key, greedy=False)
     return Choice(action, carry.latent.pack()), carry

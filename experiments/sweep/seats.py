@@ -20,7 +20,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TextIO
 
-from dreamer.config import HYPER, Config, load_toml
+from dreamer.config import TRACED, Config, load_toml
 from dreamer.loops import abreast
 from dreamer.loops.turn import Diverged, Turn
 from envs.watchdog import Interrupted
@@ -36,7 +36,7 @@ KEPT = 4
 """Programs that are kept although nobody uses them now."""
 TOLD = (TrainingStopped, *FAULTS)
 """What may go wrong with a run; the trace of anything else is logged for whoever mends it."""
-NUMBERS = tuple(f"agent.{path}" for path in HYPER.values())
+NUMBERS = tuple(f"agent.{path}" for path in TRACED.values())
 """Fields that may be others when a run goes on: those of one that was copied are."""
 
 

@@ -22,7 +22,7 @@ from typing import Any, Literal
 
 import envs
 from dreamer import schema
-from dreamer.config import HYPER, Config, Count, Natural, Scale
+from dreamer.config import TRACED, Config, Count, Natural, Scale
 from dreamer.schema import ConfigError, Section
 from experiments import presets
 from experiments.presets.sizes import SIZES
@@ -308,7 +308,7 @@ def _check_exploits(spec: Spec) -> None:
         raise ConfigError(f"sweep.pruner: exploit is for runs in one program, {why}")
     if len(spec.tasks) > 1 or spec.sweep.seeds > 1:
         raise ConfigError("sweep.pruner: exploit copies single runs; give it one task and seeds = 1")
-    numbers = [f"agent.{path}" for path in HYPER.values()]
+    numbers = [f"agent.{path}" for path in TRACED.values()]
     fixed = next((path for path in spec.space if path not in numbers), None)
     if fixed is not None:
         raise ConfigError(
