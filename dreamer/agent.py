@@ -114,8 +114,7 @@ class Agent:
 
     def _build(self, init: layers.Initializer) -> dict[str, nnx.Module | Objective]:
         cfg = self.cfg
-        stoch = cfg.rssm.stoch * cfg.rssm.classes
-        width = cfg.rssm.deter + stoch
+        width = cfg.rssm.features
         encoder = Encoder(self.obs_space, cfg.encoder, init=init)
         return {
             "encoder": encoder,

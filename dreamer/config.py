@@ -109,6 +109,11 @@ class RSSMConfig(Section):
         if self.deter % self.blocks:
             raise ConfigError(f"deter must be a multiple of blocks ({self.blocks}), but it is {self.deter}")
 
+    @property
+    def features(self) -> int:
+        """F, width of what every head reads: h and z."""
+        return self.deter + self.stoch * self.classes
+
 
 @dataclass(frozen=True)
 class HeadConfig(Section):

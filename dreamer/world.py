@@ -20,6 +20,7 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any, NamedTuple, Protocol
 
+import chex
 import jax
 import jax.numpy as jnp
 from flax import nnx
@@ -143,6 +144,9 @@ class World:
           prev_action: {key: [B, T, ...]} the action before every step.
           is_first: [B, T].
         """
+        chex.assert_rank(is_first, 2)
+        chex.assert_tree_shape_prefix((dict(obs), dict(prev_action)), is_first.shape)
+        chex.assert_tree_shape_prefix(latent, is_first.shape[:1])
         tokens = self.encoder(obs, 2, self.dtype)
         latents, logits = self.rssm.observe(
             latent,
@@ -157,11 +161,14 @@ class World:
 
     def step(self, latent: Latent, action: Mapping[str, Array], *, key: Array) -> Latent:
         """Where an action {key: [N, ...]} leads from latents [N, ...]."""
+        chex.assert_tree_shape_prefix((latent, dict(action)), latent.deter.shape[:1])
         reached = self.rollout(latent, {k: a[:, None] for k, a in action.items()}, key=key)
         return jax.tree.map(lambda x: x[:, 0], reached)
 
     def rollout(self, latent: Latent, actions: Mapping[str, Array], *, key: Array) -> Latent:
         """Where actions {key: [N, H, ...]} lead from latents [N, ...]: [N, H, ...]."""
+        chex.assert_tree_shape_prefix((latent, dict(actions)), latent.deter.shape[:1])
+        chex.assert_equal_shape_prefix(list(actions.values()), 2)
         return self.rssm.replay_actions(
             latent, actions, unimix=self.numbers.loss.unimix, sampler=self.sampler, key=key
         )
@@ -175,6 +182,7 @@ class World:
         key: Array,
     ) -> Imagined:
         """Dream on from latents [N, ...] for H steps, choosing with `policy` (feat [N, F], key)."""
+        chex.assert_tree_shape_prefix(latent, latent.deter.shape[:1])
         return self.rssm.imagine(
             latent, policy, horizon, unimix=self.numbers.loss.unimix, sampler=self.sampler, key=key
         )
@@ -197,15 +205,20 @@ class World:
 
     def reward(self, feat: Array) -> Array:
         """[..., F] -> [...] the reward expected on arriving there."""
+        self._check_features(feat)
         return self.reward_head.expected(feat)
 
     def value(self, feat: Array) -> Array:
         """[..., F] -> [...] what the critic expects of what follows, discounted."""
+        self._check_features(feat)
         return self.value_head.expected(feat)
 
     def decode(self, latent: Latent) -> dict[str, Array] | None:
         """What latents look like, in the units and dtypes of the observations; None if nothing can say."""
         return self.objective.decode(latent)
+
+    def _check_features(self, feat: Array) -> None:
+        chex.assert_axis_dimension(feat, -1, self.cfg.rssm.features)
 
     # The discount: gamma = 1 - 1/horizon, learned into the continue head or multiplied to it.
 
@@ -221,10 +234,12 @@ class World:
 
     def discount(self, feat: Array) -> Array:
         """[..., F] -> [...] the probability that the episode goes on, times gamma."""
+        self._check_features(feat)
         return self.outside * jax.nn.sigmoid(self.cont_head(feat))
 
     def survival(self, feat: Array) -> Array:
         """[..., F] -> [...] the probability that the episode goes on, without gamma."""
+        self._check_features(feat)
         alive = jax.nn.sigmoid(self.cont_head(feat))
         return jnp.minimum(alive / self.gamma, 1.0) if self.cfg.behavior.discount_in_cont else alive
 
@@ -260,6 +275,7 @@ class World:
 
         Reference: Hafner et al. (2025), World model learning.
         """
+        chex.assert_tree_shape_prefix((seen, batch.reward, batch.is_terminal), batch.is_first.shape)
         post, prior = self.posterior(seen), self.prior(seen.latent.deter)
         kl = lambda p, q: jnp.maximum(self.numbers.loss.free_nats, dists.categorical_kl(p, q).sum(-1))
         losses = {"dyn": kl(sg(post), prior), "rep": kl(post, sg(prior))}

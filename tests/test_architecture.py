@@ -17,17 +17,18 @@ ORDER = (
     "envs.api",
     "dreamer.schema",
     "dreamer.config",
+    "dreamer.numbers",
     "dreamer.records",
     "dreamer.ops",
     "dreamer.nets",
     "dreamer.rssm",
-    "dreamer.objectives",
-    "dreamer.hyper",
     "dreamer.world",
+    "dreamer.objectives",
     "dreamer.behavior",
     "dreamer.agent",
     "dreamer.inspection",
     "dreamer.replay",
+    "dreamer.migrations",
     "dreamer.checkpoint",
     "dreamer.status",
     "dreamer.logger",
@@ -39,7 +40,10 @@ ORDER = (
 """Reading order: what stands here may import what stands above it and its own neighbours."""
 
 LEAVES = ("dreamer.replay", "dreamer.checkpoint", "dreamer.logger")
-BELOW_LEAVES = ("envs.api", "dreamer.schema", "dreamer.config", "dreamer.records", "dreamer.status")
+BELOW_LEAVES = (
+    *("envs.api", "dreamer.schema", "dreamer.config", "dreamer.records", "dreamer.status"),
+    "dreamer.migrations",
+)
 WORLDS = {"dreamer.loops": ("envs.rollout", "envs.wrappers")}
 """What of `envs` somebody in `dreamer` may import besides `envs.api`."""
 

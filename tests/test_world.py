@@ -198,3 +198,28 @@ def test_a_world_asks_only_for_the_parameters_that_are_needed(trained):
     assert few.reward(latents(few).feat).shape == (B,)
     with pytest.raises(KeyError, match="cont"):
         few.discount(latents(few).feat)
+
+
+@pytest.mark.parametrize("ask", ["reward", "value", "discount", "survival"])
+def test_heads_features_of_another_width_are_refused(world, ask):
+    with pytest.raises(AssertionError, match="31"):
+        getattr(world, ask)(jnp.zeros((2, 31)))
+
+
+def test_observe_actions_of_other_steps_are_refused(world):
+    batch = tiny.batch()
+    shorter = {k: v[:, 1:] for k, v in batch.action.items()}
+    with pytest.raises(AssertionError, match="shape"):
+        world.observe(world.initial(B), batch.obs, shorter, batch.is_first, key=jax.random.key(0))
+
+
+def test_step_actions_of_another_number_are_refused(world):
+    action = {"move": jnp.zeros(3, jnp.int32), "steer": jnp.zeros((3, 2))}
+    with pytest.raises(AssertionError, match="shape"):
+        world.step(world.initial(2), action, key=jax.random.key(0))
+
+
+def test_loss_batch_of_other_steps_is_refused(world):
+    batch = tiny.batch()
+    with pytest.raises(AssertionError, match="shape"):
+        world.loss(batch._replace(reward=batch.reward[:, 1:]), seen(), {}, key=jax.random.key(0))

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import NamedTuple
 
+import chex
 import jax
 import jax.numpy as jnp
 from jax import Array
@@ -63,6 +64,8 @@ class ActorCritic:
 
         Reference: Hafner et al. (2025), Critic and Actor learning.
         """
+        chex.assert_tree_shape_prefix((imagined.feat, discount, weight), reward.shape)
+        chex.assert_tree_shape_prefix(imagined.action, (len(reward) - 1, *reward.shape[1:]))
         cfg = self.cfg
         logits = self.value(imagined.feat)
         slow = sg(per_step(self.slow_value.expected, imagined.feat))
@@ -119,6 +122,8 @@ class ActorCritic:
         Returns:
           [B, K-1] losses.
         """
+        chex.assert_tree_shape_prefix((batch.reward, batch.is_last), discount.shape)
+        chex.assert_equal_shape_prefix([feat, bootstrap], 2)
         cfg, recent = self.cfg, slice(-bootstrap.shape[1], None)
         goes_on = 1.0 - batch.is_last[:, recent].astype(jnp.float32)
         target = lambda_return(
