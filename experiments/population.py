@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from dreamer import schema
+from dreamer import atomic, schema
 from dreamer.config import HYPER, Config, PopulationConfig
 from experiments import evaluate, session, sidecar, signals
 from experiments.run import Run, TrainingStopped, episode_row, means
@@ -240,4 +240,4 @@ class PopulationRun(Run):
             if self.cfg.until:
                 row |= {"until": self.cfg.until, "solved": i in self.solved, "solved_at": self.solved.get(i)}
             sidecar.keep_damaged(self.folders[i] / "result.json")
-            session.write_atomically(self.folders[i] / "result.json", jsonlib.dumps(row, indent=1))
+            atomic.write(self.folders[i] / "result.json", jsonlib.dumps(row, indent=1))

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import envs
-from dreamer import schema
+from dreamer import atomic, schema
 from dreamer.config import Config, EvalConfig
 from dreamer.logger import read_rows
 from envs.api import EnvError, spaces_from, spaces_to
@@ -647,7 +647,7 @@ class Run:
 
     def _write_result(self, result: dict[str, Any]) -> None:
         sidecar.keep_damaged(self.folder / "result.json")
-        session.write_atomically(self.folder / "result.json", jsonlib.dumps(result, indent=1))
+        atomic.write(self.folder / "result.json", jsonlib.dumps(result, indent=1))
 
     def _try_report(self) -> Path | None:
         """The page, or None where it cannot be made: a run is worth more than what is said about it."""

@@ -15,6 +15,7 @@ PACKAGES = ("envs", "dreamer", "experiments")
 
 ORDER = (
     "envs.api",
+    "dreamer.atomic",
     "dreamer.schema",
     "dreamer.config",
     "dreamer.records",
@@ -39,7 +40,14 @@ ORDER = (
 """Reading order: what stands here may import what stands above it and its own neighbours."""
 
 LEAVES = ("dreamer.replay", "dreamer.checkpoint", "dreamer.logger")
-BELOW_LEAVES = ("envs.api", "dreamer.schema", "dreamer.config", "dreamer.records", "dreamer.status")
+BELOW_LEAVES = (
+    "envs.api",
+    "dreamer.atomic",
+    "dreamer.schema",
+    "dreamer.config",
+    "dreamer.records",
+    "dreamer.status",
+)
 WORLDS = {"dreamer.loops": ("envs.rollout", "envs.wrappers")}
 """What of `envs` somebody in `dreamer` may import besides `envs.api`."""
 

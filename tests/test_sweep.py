@@ -21,10 +21,10 @@ import sweep_driver
 from sweep_driver import pretend, worker_command
 
 import dreamer
-from dreamer import schema
+from dreamer import atomic, schema
 from dreamer.config import load_toml
 from dreamer.schema import ConfigError
-from experiments import session, signals, statistics
+from experiments import signals, statistics
 from experiments.run import TrainingStopped
 from experiments.sweep import answer, crew, estimate, lock, spec, study, sweep, table, trial, worker
 from experiments.sweep.options import SweepOptions, SweepReportOptions
@@ -74,7 +74,7 @@ def instant(part: Part, ended, lock: int) -> None:
     part.folder.mkdir(parents=True, exist_ok=True)
     first = -abs(np.log10(part.cfg.agent.optim.lr) + 3) + 0.01 * part.cfg.seed
     result = {"env_steps": part.cfg.steps, "success_rate": None, "return_mean": first}
-    session.write_atomically(part.folder / "result.json", json.dumps(result))
+    atomic.write(part.folder / "result.json", json.dumps(result))
 
 
 def run(path: Path, out: Path, trainer=instant, storage="journal", **options) -> int:
