@@ -216,7 +216,7 @@ def _exit_code(error: Exception) -> int | None:
     from dreamer.checkpoint import CheckpointError
     from dreamer.logger import LoggerError
     from dreamer.replay.layout import ReplayError
-    from experiments.run import TrainingStopped
+    from experiments.training.run import TrainingStopped
 
     if isinstance(error, TrainingStopped):
         return STOPPED

@@ -193,7 +193,7 @@ def train(words: Sequence[str], options: TrainOptions, changes: Mapping[str, Any
     plan = resolve(words[0] if words else "", options, changes)
     if plan.resumes and not options.run and not options.fresh:
         print(f"{plan.folder} holds a run: going on with it (--run names another folder)", file=sys.stderr)
-    from experiments import run
+    from experiments.training import run
 
     return run.train(
         plan.cfg,
@@ -284,14 +284,14 @@ def bench(words: Sequence[str], options: BenchOptions, changes: Mapping[str, Any
         check_known("size", size, SIZES)
     o = options
     if o.task:
-        from experiments import bench_env
+        from experiments.bench import env as bench_env
 
         return bench_env.run(o.task, o.copies, json=o.json)
     if o.loop:
-        from experiments import bench_loop
+        from experiments.bench import loop as bench_loop
 
         return bench_loop.run(o.sizes, o.members, o.batch, o.length, dtype=o.dtype, json=o.json)
-    from experiments import bench
+    from experiments.bench import bench
 
     return bench.run(o.sizes, o.obs, o.batch, o.length, dtype=o.dtype, json=o.json)
 

@@ -15,10 +15,10 @@ from pathlib import Path
 
 from dreamer import atomic
 from dreamer.schema import ConfigError
-from experiments.run import TrainingStopped
 from experiments.sweep import sweep
 from experiments.sweep.options import SweepOptions, WorkerOptions
 from experiments.sweep.trial import Part, TrialFailed
+from experiments.training.run import TrainingStopped
 
 TICKS = 8
 

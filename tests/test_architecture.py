@@ -163,11 +163,11 @@ if TYPE_CHECKING:
         ("dreamer.config", "dreamer.records"),
         ("dreamer.agent", "dreamer"),
         ("dreamer.agent", "envs.make"),
-        ("dreamer.loops.host", "experiments.run"),
+        ("dreamer.loops.host", "experiments.training.run"),
         ("dreamer.something_new", "dreamer.config"),
         ("envs.make", "dreamer.config"),
         ("envs.check", "envs"),
-        ("experiments.run", "experiments"),
+        ("experiments.training.run", "experiments"),
     ],
 )
 def test_a_wrong_import_is_complained_about(module, imported):
@@ -182,7 +182,7 @@ def test_a_wrong_import_is_complained_about(module, imported):
         ("dreamer.loops.host", "envs.rollout"),
         ("dreamer.ops.dists", "jax.numpy"),
         ("dreamer.replay.host", "dreamer.replay.segments"),
-        ("experiments.run", "envs"),
+        ("experiments.training.run", "envs"),
         ("envs.check", "envs.make"),
     ],
 )
@@ -201,7 +201,7 @@ def test_no_module_hides_one_of_the_standard_library():
     assert not names & {"types", "math", "logging", "random", "json", "typing", "copy", "time"}
 
 
-@pytest.mark.parametrize("module", ["experiments.cli", "experiments.run", "envs", "dreamer"])
+@pytest.mark.parametrize("module", ["experiments.cli", "experiments.training.run", "envs", "dreamer"])
 def test_nothing_heavy_is_imported_before_it_is_needed(module):
     code = f"import sys, {module}; print(*sorted({set(UNTIL_CALLED)!r} & set(sys.modules)))"
     out = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)

@@ -31,8 +31,8 @@ from dreamer.logger import read_rows
 from dreamer.loops.clocks import Progress
 from dreamer.loops.fused import FusedLoop, Programs
 from dreamer.loops.population import InTurns, Together, fitting
-from experiments import run
-from experiments.population import members
+from experiments.training import run
+from experiments.training.population import members
 
 pytestmark = pytest.mark.usefixtures("compilation_cache", "quick_compilation")
 

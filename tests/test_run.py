@@ -29,8 +29,9 @@ from dreamer.logger import LoggerError, read_rows
 from envs.rollout import Random
 from envs.watchdog import Interrupted
 from envs.wrappers import Levels
-from experiments import program, run, session, signals
-from experiments.population import PopulationRun
+from experiments import signals
+from experiments.training import program, run, session
+from experiments.training.population import PopulationRun
 
 CFG = tiny.RUN
 

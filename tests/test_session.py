@@ -12,7 +12,8 @@ from dreamer import schema
 from dreamer.checkpoint import FORMAT, CheckpointError, _seal
 from dreamer.config import Config
 from dreamer.schema import ConfigError
-from experiments import lock, session
+from experiments import lock
+from experiments.training import session
 
 CFG = Config(task="probe:chosen", steps=2000)
 

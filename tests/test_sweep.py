@@ -25,11 +25,11 @@ from dreamer import atomic, schema
 from dreamer.config import load_toml
 from dreamer.schema import ConfigError
 from experiments import signals, statistics
-from experiments.run import TrainingStopped
 from experiments.sweep import answer, crew, estimate, lock, spec, study, sweep, table, trial, worker
 from experiments.sweep.options import SweepOptions, SweepReportOptions
 from experiments.sweep.study import FAILED, FINISHED, PRUNED, RUNNING, Row, Study
 from experiments.sweep.trial import Part, TrialFailed
+from experiments.training.run import TrainingStopped
 
 optuna = pytest.importorskip("optuna")
 

@@ -26,7 +26,8 @@ def end_with_parent(parent: int) -> None:
 def main(words: list[str]) -> int:
     parent, config, run = words
     end_with_parent(int(parent))
-    from experiments import cli, lock, session
+    from experiments import cli, lock
+    from experiments.training import session
 
     lock.forget(Path(run), session.TRAINER)  # the trial is ours, so who had it is gone
     return cli.main(["train", "--config", config, "--run", run])

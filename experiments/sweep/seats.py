@@ -25,12 +25,13 @@ from dreamer.loops import abreast
 from dreamer.loops.turn import Diverged, Turn
 from envs.watchdog import Interrupted
 from experiments import lock as lock_of_folder
-from experiments import machine, program, session, signals, surroundings
-from experiments.program import Program
-from experiments.run import Run, TrainingStopped
+from experiments import machine, signals, surroundings
 from experiments.sweep.child import end_with_parent
 from experiments.sweep.crew import LOG, ON_ACCELERATOR
 from experiments.sweep.trial import FAULTS
+from experiments.training import program, session
+from experiments.training.program import Program
+from experiments.training.run import Run, TrainingStopped
 
 KEPT = 4
 """Programs that are kept although nobody uses them now."""

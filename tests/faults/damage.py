@@ -15,7 +15,7 @@ import dreamer
 from dreamer.checkpoint import CheckpointError
 from dreamer.config import load_toml
 from dreamer.schema import ConfigError
-from experiments import program, run
+from experiments.training import program, run
 
 from .ground import Ground, Trial, files, newest
 from .killed import arrays, same

@@ -17,7 +17,7 @@ import numpy as np
 import envs
 from dreamer.config import load_toml
 from dreamer.logger import read_rows
-from experiments import program, run
+from experiments.training import program, run
 
 from .ground import Ground, Running, Trial, logged, newest, until
 

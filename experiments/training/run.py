@@ -20,17 +20,18 @@ from dreamer.config import Config, EvalConfig
 from dreamer.logger import read_rows
 from envs.api import EnvError, spaces_from, spaces_to
 from envs.watchdog import Interrupted
-from experiments import evaluate, machine, program, session, sidecar, signals, surroundings
+from experiments import evaluate, machine, sidecar, signals, surroundings
 from experiments.agreement import agree
-from experiments.goal import reached, seeds
-from experiments.verdict import verdict
+from experiments.training import program, session
+from experiments.training.goal import reached, seeds
+from experiments.training.verdict import verdict
 
 if TYPE_CHECKING:
     from dreamer.logger import Logger
     from dreamer.loops.clocks import Progress
     from dreamer.loops.turn import Finished, Turn
     from dreamer.player import Player
-    from experiments.program import Program
+    from experiments.training.program import Program
 
 
 LONG = 1.0
@@ -94,7 +95,7 @@ def _train(
     """The result of a run; None where it was asked to stop."""
     build = Run
     if not cfg.population.is_one:
-        from experiments.population import PopulationRun, members
+        from experiments.training.population import PopulationRun, members
 
         members(cfg)  # a value that cannot be is told before there is a folder
         build = PopulationRun

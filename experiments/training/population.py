@@ -20,8 +20,9 @@ import numpy as np
 
 from dreamer import atomic, schema
 from dreamer.config import HYPER, Config, PopulationConfig
-from experiments import evaluate, session, sidecar, signals
-from experiments.run import Run, TrainingStopped, episode_row, means
+from experiments import evaluate, sidecar, signals
+from experiments.training import session
+from experiments.training.run import Run, TrainingStopped, episode_row, means
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -29,7 +30,7 @@ if TYPE_CHECKING:
     from dreamer.loops.clocks import Progress
     from dreamer.loops.turn import Turn
     from dreamer.player import Player
-    from experiments.program import Program
+    from experiments.training.program import Program
 
 
 def members(cfg: Config) -> list[Config]:
