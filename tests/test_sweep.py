@@ -322,7 +322,7 @@ def test_a_run_that_outlives_its_worker_keeps_the_lock(tmp_path):
 
 def test_a_run_is_asked_to_stop_when_its_worker_is_killed(tmp_path):
     """The parent starts a child that waits for ever, and is killed."""
-    wait = "import os, time; from experiments.sweep import child; child.end_with_parent(os.getppid()); "
+    wait = "import os, time; from experiments import machine; machine.end_with_parent(os.getppid()); "
     wait += "print(os.getpid(), flush=True); time.sleep(600)"
     parent = f"import subprocess, sys; subprocess.run([sys.executable, '-c', {wait!r}])"
     words = [sys.executable, "-c", parent]

@@ -9,27 +9,25 @@ where `dreamer.load` and `dreamer eval RUN/members/000` find them.
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
 import itertools
-import json as jsonlib
+from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
-import numpy as np
-
-from dreamer import atomic, schema
+from dreamer import schema
 from dreamer.config import HYPER, Config, PopulationConfig
-from experiments import evaluate, sidecar, signals
-from experiments.training import session
-from experiments.training.run import Run, TrainingStopped, episode_row, means
+from experiments import evaluate
+from experiments.training import agents, session
+from experiments.training.folder import episode_row, write_result
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
+    from dreamer.logger import Logger
     from dreamer.loops.clocks import Progress
     from dreamer.loops.turn import Turn
     from dreamer.player import Player
+    from experiments.training.evaluator import Evaluator
+    from experiments.training.folder import RunFolder
     from experiments.training.program import Program
 
 
@@ -53,146 +51,143 @@ def _whole(value: float) -> int | float:
     return int(value) if value == int(value) else value
 
 
-class PopulationRun(Run):
-    """A run of many members, saved, resumed and stopped as one."""
+class Member(NamedTuple):
+    """One agent of a population: a run folder without checkpoints."""
+
+    cfg: Config
+    path: Path
+    logger: Logger
+
+
+def opened(folder: RunFolder, cfgs: Sequence[Config], progress: Progress) -> list[Member]:
+    """The folders of the members, with their logs as of when the population was saved."""
+    from dreamer.player import MEMBERS
+
+    places = [folder.path / MEMBERS / f"{i:03d}" for i in range(len(cfgs))]
+    return [_opened(cfg, place, progress) for cfg, place in zip(cfgs, places, strict=True)]
+
+
+def _opened(cfg: Config, place: Path, progress: Progress) -> Member:
+    from rich.console import Console
+
+    from dreamer.logger import Logger
+
+    place.mkdir(parents=True, exist_ok=True)
+    session.write_config(place, cfg)
+    logger = Logger(
+        place,
+        total_steps=cfg.steps,
+        seconds=progress.seconds,
+        tensorboard=cfg.log.tensorboard,
+        console=Console(quiet=True),
+    )
+    logger.rewind(progress.env_steps)
+    return Member(cfg, place, logger)
+
+
+class Population:
+    """Many agents, saved, resumed and stopped as one."""
 
     def __init__(
         self,
-        cfg: Config,
-        folder: Path,
+        members: Sequence[Member],
+        folder: RunFolder,
         program: Program,
-        resume: bool,
-        console: Any = None,
-        without_replay: bool = False,
+        loop: Any,
+        evaluator: Evaluator,
     ):
-        from rich.console import Console
-
-        from dreamer.logger import Logger
-        from dreamer.player import MEMBERS
-
-        self.members = members(cfg)
-        super().__init__(cfg, folder, program, resume, console, without_replay=without_replay)
-        progress = self.loop.progress
+        self.members, self.folder, self.program, self.loop = members, folder, program, loop
+        self.evaluator, self.until = evaluator, evaluator.until
         self.failed: dict[int, str] = {}
-        self.loop.rest(self.solved)
-        self.folders = [folder / MEMBERS / f"{i:03d}" for i in range(len(self.members))]
-        self.loggers = []
-        for own, place in zip(self.members, self.folders, strict=True):
-            place.mkdir(parents=True, exist_ok=True)
-            session.write_config(place, own)
-            logger = Logger(
-                place,
-                total_steps=cfg.steps,
-                seconds=progress.seconds,
-                tensorboard=cfg.log.tensorboard,
-                console=Console(quiet=True),
-            )
-            logger.rewind(progress.env_steps)
-            self.loggers.append(logger)
+        self._turns: list[list[Turn]] = []
+        """Those of which the metrics are not logged yet."""
+        loop.rest(self.until.solved)
 
-    def _fused_loop(self, progress: Progress, resume: bool) -> Any:
-        import jax
-        import jax.numpy as jnp
+    @property
+    def size(self) -> str:
+        return f"{len(self.members)} members; together {agents.size(self.loop)} each"
 
-        from dreamer.hyper import Hyper
-        from dreamer.loops.fused import FusedLoop, Programs
-        from dreamer.loops.population import InTurns, Together, fitting
+    @property
+    def loggers(self) -> Sequence[Logger]:
+        return [*(own.logger for own in self.members), self.folder.logger]
 
-        self._check_replay_kept()
-        count = len(self.members)
-        devices, on_cpu = fitting(self.program.devices(count), count), jax.default_backend() == "cpu"
-        memories = 1 if on_cpu else len(devices)
-        fused = self.program.fused(memories / count, self._capacity(resume))
-        spread = InTurns(devices) if on_cpu else Together(devices)
-        hyper = jax.tree.map(lambda *x: jnp.stack(x), *(Hyper.of(own.agent) for own in self.members))
-        seeds = np.array([own.seed for own in self.members], np.int32)
-        state, progress = (
-            self._restored(jax.vmap(fused.init), seeds, progress) if resume else (None, progress)
+    def turns(self) -> Iterator[list[Turn]]:
+        while not self.loop.done:
+            yield self.loop.advance()
+
+    def take(self, turn: list[Turn]) -> None:
+        self._report_failures()
+        progress = self.loop.progress
+        everywhere = min(own.running_since for own in turn)
+        self.folder.logger.tick(progress.env_steps, progress.updates, everywhere)
+        for i, (own, member) in enumerate(zip(turn, self.members, strict=True)):
+            member.logger.tick(progress.env_steps, progress.updates, own.running_since)
+            for episode in own.episodes:
+                member.logger.episode(episode_row(episode))
+                self.folder.episode(episode, member=i)
+                self.until.hear(episode)
+        self._turns.append(turn)
+
+    def _report_failures(self) -> None:
+        for i, why in self.loop.failures.items():
+            if i not in self.failed:
+                self.folder.notice(f"member {i:03d} diverged and stays as it was before: {why}")
+        self.failed |= self.loop.failures
+
+    @property
+    def failure(self) -> str:
+        if len(self.failed) < len(self.members):
+            return ""
+        return (
+            f"every member diverged; member 000: {self.failed[0]}. A lower lr or larger warmup often helps."
         )
-        programs, steps = Programs(fused, spread), self.cfg.steps
-        return FusedLoop(programs, hyper, seeds, steps, progress, state, self._pauses)
 
-    def _size(self) -> str:
-        return f"{len(self.members)} members; together {super()._size()} each"
+    def settle(self) -> None:
+        """Nothing is in flight."""
 
-    @contextlib.contextmanager
-    def opened(self) -> Iterator[None]:
-        """As for one agent, with the logs of all members."""
-        with contextlib.ExitStack() as stack:
-            for own in self.loggers:
-                stack.enter_context(own)
-            with super().opened():
-                yield
+    @property
+    def has_metrics(self) -> bool:
+        return bool(self._turns)
 
-    def _train(self, stop: signals.Stop) -> None:
-        loop, pending = self.loop, []
-        while not (loop.done or self.is_solved or stop):
-            pending.append(loop.advance())
-            self._save_first()
-            self._report_failures()
-            self._episodes(pending[-1])
-            if self._log_due():
-                self._metrics(pending)
-                pending = []
-            self.between()
-        self._metrics(pending)
+    def log(self) -> None:
+        """A row for every member, and their mean for all together."""
+        turns, self._turns = self._turns, []
+        rows = []
+        for i, member in enumerate(self.members):
+            own = [row for turn in turns for row in turn[i].metrics]
+            if own:
+                rows.append(agents.means(own))
+                member.logger.metrics(rows[-1])
+        if rows:
+            counts = {"population/members": len(self.members), "population/diverged": len(self.failed)}
+            self.folder.logger.metrics({**agents.means(rows), **counts})
 
     @property
     def is_solved(self) -> bool:
         """Whether all members have reached `until`, but for those that failed."""
         going = set(range(len(self.members))) - set(self.failed)
-        return bool(self.solved) and going <= set(self.solved)
+        return bool(self.until.solved) and going <= set(self.until.solved)
 
-    def _check(self, number: int) -> None:
+    @property
+    def meta(self) -> dict[str, Any]:
+        return agents.meta(self.program, self.until)
+
+    def check(self) -> None:
         """See who has reached `until`; they learn no more."""
-        pairs = zip(self._players(greedy=True), self.loggers, strict=True)
-        for i, (player, logger) in enumerate(pairs):
-            if i not in self.solved and i not in self.failed:
-                self._judge(number, i, player, logger)
-                if i in self.solved:
-                    self._notice(
-                        f"member {i:03d} reached {self.cfg.until} after {self.solved[i]['env_steps']:,} steps"
+        if not self.loop.progress.updates or not self.until.is_reachable:
+            return
+        solved = self.until.solved
+        for i, (player, member) in enumerate(zip(self._players(), self.members, strict=True)):
+            if i not in solved and i not in self.failed:
+                self.evaluator.check(player, member.logger, self.loop.progress, i)
+                if i in solved:
+                    self.folder.notice(
+                        f"member {i:03d} reached {self.folder.cfg.until} "
+                        f"after {solved[i]['env_steps']:,} steps"
                     )
-        self.loop.rest(self.solved)
+        self.loop.rest(solved)
 
-    def _report_failures(self) -> None:
-        for i, why in self.loop.failures.items():
-            if i not in self.failed:
-                self._notice(f"member {i:03d} diverged and stays as it was before: {why}")
-        self.failed |= self.loop.failures
-        if len(self.failed) == len(self.members):
-            self.save(wait=True)
-            raise TrainingStopped(
-                f"every member diverged; member 000: {self.failed[0]}. "
-                "A lower lr or larger warmup often helps."
-            )
-
-    def _episodes(self, turns: list[Turn]) -> None:
-        assert self.logger is not None
-        progress = self.loop.progress
-        everywhere = min(turn.running_since for turn in turns)
-        self.logger.tick(progress.env_steps, progress.updates, everywhere)
-        for i, (turn, logger) in enumerate(zip(turns, self.loggers, strict=True)):
-            logger.tick(progress.env_steps, progress.updates, turn.running_since)
-            for episode in turn.episodes:
-                logger.episode(episode_row(episode))
-                self.logger.episode({**episode_row(episode), "member": i})
-                self._heed(episode)
-
-    def _metrics(self, pending: list[list[Turn]]) -> None:
-        """A row for every member, and their mean for all together."""
-        assert self.logger is not None
-        rows = []
-        for i, logger in enumerate(self.loggers):
-            own = [row for turns in pending for row in turns[i].metrics]
-            if own:
-                rows.append(means(own))
-                logger.metrics(rows[-1])
-        if rows:
-            told = {"population/members": len(self.members), "population/diverged": len(self.failed)}
-            self.logger.metrics({**means(rows), **told})
-
-    def _players(self, *, greedy: bool) -> Iterator[Player]:
+    def _players(self, *, greedy: bool = True) -> Iterator[Player]:
         """One player that becomes every member in turn, so that all play with one compiled program."""
         import jax
 
@@ -201,44 +196,43 @@ class PopulationRun(Run):
         counters = {"env_steps": count.env_steps, "updates": count.updates}
         for i, own in enumerate(self.members):
             params, hyper = jax.tree.map(lambda x, i=i: x[i], everybody)
-            yield self.program.player(params, hyper, greedy=greedy, config=own, counters=counters)
+            yield self.program.player(params, hyper, greedy=greedy, config=own.cfg, counters=counters)
 
-    def _evaluate(self, episodes: int, greedy: bool = True) -> dict[str, Any]:
+    def evaluate(self, episodes: int, *, greedy: bool = True) -> dict[str, Any]:
         """Play with every member, on the same seeds."""
-        assert self.logger is not None
-        results = []
-        world = self.program.evaluation_world(episodes)
-        how = world, episodes, self.cfg.eval.seed, self.step_limit, self._notice
-        for player, logger in zip(self._players(greedy=greedy), self.loggers, strict=True):
-            results.append(evaluate.play(player, *how))
-            logger.metrics(evaluate.metrics(results[-1], greedy))
-        told = evaluate.over_members(results)
-        self.logger.metrics(evaluate.metrics(told, greedy))
-        return {**told, "members": results}
+        results = [
+            self.evaluator.play(player, member.logger, episodes, greedy=greedy)
+            for player, member in zip(self._players(greedy=greedy), self.members, strict=True)
+        ]
+        together = evaluate.over_members(results)
+        self.folder.logger.metrics(evaluate.metrics(together, greedy))
+        return {**together, "members": results}
 
-    def _report(self) -> Path:
+    def report(self) -> Path:
         """A report card for every member, and a page about all of them."""
         from experiments.report.report import save_card, told, write_many
 
         numbers = []
-        everybody = zip(self._players(greedy=False), self.folders, self.loggers, strict=True)
-        for player, place, logger in everybody:
+        for player, member in zip(self._players(greedy=False), self.members, strict=True):
             found = self.program.examiner.examine(player, pictures=False)
-            save_card(place, found, player)
+            save_card(member.path, found, player)
             numbers.append(found.card.numbers)
-            logger.metrics({f"report/{k}": v for k, v in numbers[-1].items() if v is not None})
-        return write_many([told(place) for place in self.folders], numbers, self.folder / "report.html")
+            member.logger.metrics({f"report/{k}": v for k, v in numbers[-1].items() if v is not None})
+        page = self.folder.path / "report.html"
+        return write_many([told(member.path) for member in self.members], numbers, page)
 
-    def _playable(self) -> Path:
-        return self.folders[0]
-
-    def _write_result(self, result: dict[str, Any]) -> None:
-        super()._write_result(result)
+    def write_result(self, result: dict[str, Any]) -> None:
+        """One for all, and one for every member."""
+        write_result(self.folder.path, result)
         done = {k: result[k] for k in ("task", "env_steps", "updates", "seconds", "cpu_seconds")}
+        cfg, solved = self.folder.cfg, self.until.solved
         for i, own in enumerate(result.get("members", [])):
-            sampled = {"sampled": result["sampled"]["members"][i]}
-            row = {"run": str(self.folders[i]), **done, **own, **sampled, "diverged": self.failed.get(i)}
-            if self.cfg.until:
-                row |= {"until": self.cfg.until, "solved": i in self.solved, "solved_at": self.solved.get(i)}
-            sidecar.keep_damaged(self.folders[i] / "result.json")
-            atomic.write(self.folders[i] / "result.json", jsonlib.dumps(row, indent=1))
+            path, sampled = self.members[i].path, {"sampled": result["sampled"]["members"][i]}
+            row = {"run": str(path), **done, **own, **sampled, "diverged": self.failed.get(i)}
+            if cfg.until:
+                row |= {"until": cfg.until, "solved": i in solved, "solved_at": solved.get(i)}
+            write_result(path, row)
+
+    @property
+    def playable(self) -> Path:
+        return self.members[0].path

@@ -97,7 +97,7 @@ def _resumed(copy: Path, states: dict[int, list]) -> str:
     cfg, said = load_toml(copy / "config.toml"), io.StringIO()
     try:
         with contextlib.redirect_stderr(said), program.opened(cfg) as opened:
-            resumed = run.Run(cfg, copy, opened, resume=True)
+            resumed = run.build(cfg, copy, opened, True)
             at = resumed.loop.progress.env_steps
             found = jax.tree.leaves(jax.device_get(resumed.loop.arrays))
     except (CheckpointError, ConfigError) as error:
