@@ -19,7 +19,8 @@ from dreamer.config import Config
 from dreamer.schema import ConfigError
 from envs import trust
 from experiments import machine, presets
-from experiments.commands import COMMANDS, check_known
+from experiments.commands import COMMANDS
+from experiments.names import check_known
 from experiments.presets.sizes import SIZES
 
 STOPPED, MISTAKE, INTERRUPTED = 1, 2, 130
