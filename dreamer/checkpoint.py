@@ -34,6 +34,7 @@ from typing import Any
 
 import numpy as np
 
+from dreamer import atomic
 from dreamer.migrations import renamed
 
 FORMAT = "dreamer-checkpoint"
@@ -365,14 +366,11 @@ class CheckpointStore:
                 "replay": {name: self._shared_digest(name) for name in files},
                 "meta": meta,
             }
-            with open(temporary / "manifest.json", "w") as file:
-                json.dump({**manifest, "seal": _seal(manifest)}, file)
-                file.flush()
-                os.fsync(file.fileno())
-            os.rename(temporary, path)
+            sealed = json.dumps({**manifest, "seal": _seal(manifest)})
+            atomic.write(temporary / "manifest.json", sealed)
+            atomic.publish(temporary, path)
         finally:
             shutil.rmtree(temporary, ignore_errors=True)
-        _fsync_folder(self.folder)
 
     def _free_name(self, step: int) -> Path:
         """A second checkpoint of the same step does not touch the first."""
@@ -692,11 +690,3 @@ def _reason(error: BaseException) -> str:
     if "os_error_code" in text:  # tensorstore quotes every path on the way down
         text = text.rsplit(": ", 1)[-1].split(" [")[0]
     return text[:200]
-
-
-def _fsync_folder(folder: Path) -> None:
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

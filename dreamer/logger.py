@@ -26,6 +26,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, BinaryIO
 
+from dreamer import atomic
 from dreamer.status import History, Status, status_line, status_panel
 
 RECENT = 100
@@ -402,15 +403,9 @@ class _Lines:
         rows = [row for row in found if wanted(row)]
         content = b"".join(json.dumps(row).encode() + b"\n" for row in rows)
         if self.path.exists() and self.path.read_bytes() != content:
-            temporary = self.path.with_name(f".{self.path.name}")
             try:
-                with open(temporary, "wb") as file:
-                    file.write(content)
-                    file.flush()
-                    os.fsync(file.fileno())
-                os.replace(temporary, self.path)
+                atomic.write(self.path, content)
             except OSError as error:
-                temporary.unlink(missing_ok=True)
                 raise _unwritable(self.path, error) from None
         return len(found) - len(rows)
 

@@ -19,7 +19,8 @@ from dreamer.config import Config
 from dreamer.schema import ConfigError
 from envs import trust
 from experiments import machine, presets
-from experiments.commands import COMMANDS, check_known
+from experiments.commands import COMMANDS
+from experiments.names import check_known
 from experiments.presets.sizes import SIZES
 
 STOPPED, MISTAKE, INTERRUPTED = 1, 2, 130
@@ -216,7 +217,7 @@ def _exit_code(error: Exception) -> int | None:
     from dreamer.checkpoint import CheckpointError
     from dreamer.logger import LoggerError
     from dreamer.replay.layout import ReplayError
-    from experiments.run import TrainingStopped
+    from experiments.training.run import TrainingStopped
 
     if isinstance(error, TrainingStopped):
         return STOPPED

@@ -7,7 +7,7 @@ import dataclasses
 import difflib
 import re
 import sys
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal, NamedTuple
@@ -17,6 +17,7 @@ from dreamer.config import Config, Count, EnvConfig, Natural, Seed
 from dreamer.schema import ConfigError, Range, Section
 from experiments import presets
 from experiments.compare.options import CompareOptions
+from experiments.names import check_known
 from experiments.presets.sizes import SIZES
 from experiments.sweep.options import SweepOptions, SweepReportOptions, WorkerOptions
 
@@ -193,7 +194,7 @@ def train(words: Sequence[str], options: TrainOptions, changes: Mapping[str, Any
     plan = resolve(words[0] if words else "", options, changes)
     if plan.resumes and not options.run and not options.fresh:
         print(f"{plan.folder} holds a run: going on with it (--run names another folder)", file=sys.stderr)
-    from experiments import run
+    from experiments.training import run
 
     return run.train(
         plan.cfg,
@@ -284,14 +285,14 @@ def bench(words: Sequence[str], options: BenchOptions, changes: Mapping[str, Any
         check_known("size", size, SIZES)
     o = options
     if o.task:
-        from experiments import bench_env
+        from experiments.bench import env as bench_env
 
         return bench_env.run(o.task, o.copies, json=o.json)
     if o.loop:
-        from experiments import bench_loop
+        from experiments.bench import loop as bench_loop
 
         return bench_loop.run(o.sizes, o.members, o.batch, o.length, dtype=o.dtype, json=o.json)
-    from experiments import bench
+    from experiments.bench import bench
 
     return bench.run(o.sizes, o.obs, o.batch, o.length, dtype=o.dtype, json=o.json)
 
@@ -385,15 +386,6 @@ def default_folder(cfg: Config, base: Config) -> Path:
     name = base.preset if cfg.task == base.task else re.sub(r"[^\w.-]+", "-", cfg.task)
     name += "" if cfg.population.is_one else "-population"
     return Path("runs") / f"{name}-seed{cfg.seed}"
-
-
-def check_known(what: str, name: str, known: Iterable[str]) -> None:
-    """Raise a ConfigError with a suggestion unless there is such a name."""
-    known = list(known)
-    if name not in known:
-        close = difflib.get_close_matches(name, known, n=1)
-        hint = f"did you mean {close[0]}?" if close else f"there are {', '.join(known)}"
-        raise ConfigError(f"there is no {what} '{name}'; {hint}")
 
 
 class Command(NamedTuple):

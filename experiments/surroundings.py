@@ -15,9 +15,9 @@ from pathlib import Path
 from typing import Any
 
 import envs
+from dreamer import atomic
 from dreamer.config import Config
 from experiments import sidecar
-from experiments.session import write_atomically
 
 FILE = "environment.json"
 PACKAGES = (
@@ -63,7 +63,7 @@ def record(folder: Path, cfg: Config) -> None:
         "commit": commit(),
     }
     sidecar.keep_damaged(path)
-    write_atomically(path, json.dumps({"sessions": [*before, session]}, indent=1))
+    atomic.write(path, json.dumps({"sessions": [*before, session]}, indent=1))
 
 
 def commit() -> str | None:

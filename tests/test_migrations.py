@@ -13,8 +13,8 @@ import dreamer
 from dreamer import config
 from dreamer.checkpoint import VERSION, CheckpointStore
 from dreamer.migrations import MIGRATIONS, renamed
-from experiments import session
-from experiments.run import train
+from experiments.training import session
+from experiments.training.run import train
 
 RUNS = Path(__file__).parent / "runs"
 STATES = json.loads((RUNS / "states.json").read_text())

@@ -31,8 +31,8 @@ from dreamer.loops.clocks import Progress
 from dreamer.loops.fused import FusedLoop, Programs
 from dreamer.loops.population import InTurns, Together, fitting
 from dreamer.numbers import trace
-from experiments import run
-from experiments.population import members
+from experiments.training import run
+from experiments.training.population import members
 
 pytestmark = pytest.mark.usefixtures("compilation_cache", "quick_compilation")
 
@@ -42,7 +42,8 @@ RATES = (3e-3, 3e-3, 1e-3)
 
 def stacked():
     return jax.tree.map(
-        lambda *x: jnp.stack(x), *(trace(AGENT)._replace(lr=jnp.float32(rate)) for rate in RATES)
+        lambda *x: jnp.stack(x),
+        *(numbers.replace(trace(AGENT), {"optim.lr": jnp.float32(rate)}) for rate in RATES),
     )
 
 
@@ -62,7 +63,9 @@ def in_turns():
 
 
 def single(i, steps=STEPS):
-    alone = loop(steps, int(SEEDS[i]), hyper=trace(AGENT)._replace(lr=jnp.float32(RATES[i])))
+    alone = loop(
+        steps, int(SEEDS[i]), hyper=numbers.replace(trace(AGENT), {"optim.lr": jnp.float32(RATES[i])})
+    )
     return alone, list(alone.turns())
 
 

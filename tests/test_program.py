@@ -9,7 +9,7 @@ import tiny
 from dreamer import schema
 from dreamer.config import Config, EvalConfig
 from dreamer.numbers import trace
-from experiments import program
+from experiments.training import program
 
 CFG = Config("grid:Catch", 200, agent=tiny.CFG, eval=EvalConfig(episodes=8))
 

@@ -25,12 +25,12 @@ from dreamer.loops import abreast
 from dreamer.loops.turn import Diverged, Turn
 from envs.watchdog import Interrupted
 from experiments import lock as lock_of_folder
-from experiments import machine, program, session, signals, surroundings
-from experiments.program import Program
-from experiments.run import Run, TrainingStopped
-from experiments.sweep.child import end_with_parent
+from experiments import machine, signals, surroundings
 from experiments.sweep.crew import LOG, ON_ACCELERATOR
 from experiments.sweep.trial import FAULTS
+from experiments.training import program, run, session
+from experiments.training.program import Program
+from experiments.training.run import TrainingStopped
 
 KEPT = 4
 """Programs that are kept although nobody uses them now."""
@@ -57,7 +57,8 @@ class Seat:
             self._open.enter_context(session.claimed(folder))
             resume = session.open_folder(folder, cfg, NUMBERS)
             surroundings.record(folder, cfg)
-            self.run = Run(cfg, folder, shared, resume, Console(file=self.log), lambda: self.cpu_seconds)
+            clock = lambda: self.cpu_seconds
+            self.run = run.build(cfg, folder, shared, resume, console=Console(file=self.log), cpu_clock=clock)
             self.run.stop = stop
             self._open.enter_context(self.run.opened())
         except BaseException:
@@ -231,7 +232,7 @@ def _read(config: str) -> Config:
 
 def main(words: list[str]) -> int:
     parent, line, population, seeds = map(int, words)
-    end_with_parent(parent)
+    machine.end_with_parent(parent)
     machine.prepare()
     import jax
 

@@ -25,6 +25,7 @@ from dreamer import schema
 from dreamer.config import TRACED, Config, Count, Natural, Scale
 from dreamer.schema import ConfigError, Section
 from experiments import presets
+from experiments.names import check_known
 from experiments.presets.sizes import SIZES
 from experiments.sweep import space as spaces
 from experiments.sweep.space import Dimension
@@ -201,8 +202,6 @@ def _flat(table: Mapping[str, Any], *, deep: bool = True, path: str = "") -> dic
 
 def _base(sweep: SweepConfig, fixed: Mapping[str, Any]) -> Config:
     """The preset with what is fixed."""
-    from experiments.commands import check_known
-
     check_known("preset", sweep.preset, presets.PRESETS)
     base = presets.build(sweep.preset)
     if sweep.size:

@@ -76,7 +76,9 @@ def run(
         for kind in obs
     ]
     describe = lambda job: f"{job['size']} {job['obs']}"
-    return report("experiments.bench", jobs, describe, COLUMNS, f"{batch} x {length} steps a batch", json)
+    return report(
+        "experiments.bench.bench", jobs, describe, COLUMNS, f"{batch} x {length} steps a batch", json
+    )
 
 
 def report(

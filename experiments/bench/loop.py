@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 from dreamer.config import Config
 from dreamer.schema import replace_paths
 from experiments import presets
-from experiments.bench import peak_memory, report, surroundings
+from experiments.bench.bench import peak_memory, report, surroundings
 from experiments.presets.sizes import SIZES
 
 if TYPE_CHECKING:
@@ -61,7 +61,7 @@ def run(
     ]
     describe = lambda job: f"{job['size']}, {job['loop']} loop, {job['members']} members"
     return report(
-        "experiments.bench_loop", jobs, describe, COLUMNS, f"{batch} x {length} steps a batch", json
+        "experiments.bench.loop", jobs, describe, COLUMNS, f"{batch} x {length} steps a batch", json
     )
 
 
