@@ -138,9 +138,12 @@ class Agent:
         return nnx.merge(self.modules.value, params)
 
     def init(self, key: Array) -> TrainState:
-        """Fresh parameters; the slow critic starts as a copy of the critic."""
+        """Fresh parameters, before the first update."""
         modules = self._build(layers.Initializer(layers.noise(key, self._weights)))
-        params = {k: nnx.to_pure_dict(nnx.state(m)) for k, m in modules.items()}
+        return self.start({k: nnx.to_pure_dict(nnx.state(m)) for k, m in modules.items()})
+
+    def start(self, params: Params) -> TrainState:
+        """These parameters before the first update; the slow critic starts as a copy of the critic."""
         return TrainState(
             params=params,
             slow_value=jax.tree.map(jnp.copy, params["value"]),

@@ -369,6 +369,8 @@ class LoopConfig(Section):
     """T, steps of each sequence."""
     prefill: Natural = 1024
     """Environment steps before the first update."""
+    updates: Natural = 0
+    """Updates after which a run ends; 0: only steps count. On the device the last round is completed."""
     devices: Natural = 0
     """Devices that share the fused loop, if they can take equal parts; 0 means every accelerator, and
     of a CPU a core for every member of a population (with 1 a member is bitwise the single run)."""

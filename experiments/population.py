@@ -26,8 +26,8 @@ from experiments.run import Run, TrainingStopped, episode_row, means
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from dreamer.loops.clocks import Progress
-    from dreamer.loops.turn import Turn
+    from dreamer.loops.fused import FusedLoop
+    from dreamer.loops.outputs import LoopOutput
     from dreamer.player import Player
     from experiments.program import Program
 
@@ -73,7 +73,7 @@ class PopulationRun(Run):
         super().__init__(cfg, folder, program, resume, console, without_replay=without_replay)
         progress = self.loop.progress
         self.failed: dict[int, str] = {}
-        self.loop.rest(self.solved)
+        self.device_loop.rest(self.solved)
         self.folders = [folder / MEMBERS / f"{i:03d}" for i in range(len(self.members))]
         self.loggers = []
         for own, place in zip(self.members, self.folders, strict=True):
@@ -86,14 +86,15 @@ class PopulationRun(Run):
                 tensorboard=cfg.log.tensorboard,
                 console=Console(quiet=True),
             )
-            logger.rewind(progress.env_steps)
+            logger.rewind(progress.env_steps, progress.updates)
             self.loggers.append(logger)
 
-    def _fused_loop(self, progress: Progress, resume: bool) -> Any:
+    def _fused_loop(self, resume: bool) -> FusedLoop:
         import jax
         import jax.numpy as jnp
 
         from dreamer.hyper import Hyper
+        from dreamer.loops.clocks import Progress
         from dreamer.loops.fused import FusedLoop, Programs
         from dreamer.loops.population import InTurns, Together, fitting
 
@@ -105,11 +106,8 @@ class PopulationRun(Run):
         spread = InTurns(devices) if on_cpu else Together(devices)
         hyper = jax.tree.map(lambda *x: jnp.stack(x), *(Hyper.of(own.agent) for own in self.members))
         seeds = np.array([own.seed for own in self.members], np.int32)
-        state, progress = (
-            self._restored(jax.vmap(fused.init), seeds, progress) if resume else (None, progress)
-        )
         programs, steps = Programs(fused, spread), self.cfg.steps
-        return FusedLoop(programs, hyper, seeds, steps, progress, state, self._pauses)
+        return FusedLoop(programs, hyper, seeds, steps, Progress(), pause_every=self._pauses)
 
     def _size(self) -> str:
         return f"{len(self.members)} members; together {super()._size()} each"
@@ -124,7 +122,7 @@ class PopulationRun(Run):
                 yield
 
     def _train(self, stop: signals.Stop) -> None:
-        loop, pending = self.loop, []
+        loop, pending = self.device_loop, []
         while not (loop.done or self.is_solved or stop):
             pending.append(loop.advance())
             self._save_first()
@@ -152,13 +150,13 @@ class PopulationRun(Run):
                     self._notice(
                         f"member {i:03d} reached {self.cfg.until} after {self.solved[i]['env_steps']:,} steps"
                     )
-        self.loop.rest(self.solved)
+        self.device_loop.rest(self.solved)
 
     def _report_failures(self) -> None:
-        for i, why in self.loop.failures.items():
+        for i, why in self.device_loop.failures.items():
             if i not in self.failed:
                 self._notice(f"member {i:03d} diverged and stays as it was before: {why}")
-        self.failed |= self.loop.failures
+        self.failed |= self.device_loop.failures
         if len(self.failed) == len(self.members):
             self.save(wait=True)
             raise TrainingStopped(
@@ -166,7 +164,7 @@ class PopulationRun(Run):
                 "A lower lr or larger warmup often helps."
             )
 
-    def _episodes(self, turns: list[Turn]) -> None:
+    def _episodes(self, turns: list[LoopOutput]) -> None:
         assert self.logger is not None
         progress = self.loop.progress
         everywhere = min(turn.running_since for turn in turns)
@@ -178,7 +176,7 @@ class PopulationRun(Run):
                 self.logger.episode({**episode_row(episode), "member": i})
                 self._heed(episode)
 
-    def _metrics(self, pending: list[list[Turn]]) -> None:
+    def _metrics(self, pending: list[list[LoopOutput]]) -> None:
         """A row for every member, and their mean for all together."""
         assert self.logger is not None
         rows = []

@@ -27,8 +27,9 @@ from experiments.verdict import verdict
 
 if TYPE_CHECKING:
     from dreamer.logger import Logger
-    from dreamer.loops.clocks import Progress
-    from dreamer.loops.turn import Finished, Turn
+    from dreamer.loops.fused import FusedLoop
+    from dreamer.loops.loop import Arrays, Loop
+    from dreamer.loops.outputs import EpisodeStats, LoopOutput
     from dreamer.player import Player
     from experiments.program import Program
 
@@ -145,7 +146,6 @@ class Run:
     ):
         from dreamer.checkpoint import CheckpointStore
         from dreamer.logger import Logger
-        from dreamer.loops.clocks import Progress
 
         self.cfg, self.folder, self.program = cfg, folder, program
         self.store = CheckpointStore(
@@ -159,9 +159,11 @@ class Run:
         self.notices: list[str] = []
         self.logger: Logger | None = None
         resume = resume and bool(self.store.steps())
-        progress = self._stood() if resume else Progress()
-        build = self._fused_loop if envs.is_on_device(cfg.task) else self._host_loop
-        self.loop = build(progress, resume)
+        if resume:
+            self._check_spaces()
+        self.loop: Loop = self._fused_loop(resume) if envs.is_on_device(cfg.task) else self._host_loop()
+        if resume:
+            self._restore()
         progress = self.loop.progress
         self.logger = Logger(
             folder,
@@ -174,7 +176,7 @@ class Run:
             console=console,
         )
         session.write_config(folder, cfg)  # nothing can be refused any more
-        if dropped := self.logger.rewind(progress.env_steps):
+        if dropped := self.logger.rewind(progress.env_steps, progress.updates):
             since = f"after the checkpoint at {progress.env_steps:,} steps" if resume else "before any"
             self.notices.append(f"{dropped:,} rows that were logged {since} are dropped and come again")
         for text in self.notices:
@@ -189,7 +191,8 @@ class Run:
         self._tells_success = any(row.get("success") is not None for row in rows)
         self._is_beyond = False
         """Whether a return was larger than any number that can be predicted."""
-        self.saved_at = progress.env_steps if resume else -1
+        self.saved_at = (progress.env_steps, progress.updates) if resume else None
+        """Environment steps and updates of the newest checkpoint; None if there must be another."""
         self._is_first_due = not resume
         self.stop = signals.Stop()
         """Whether somebody wants the run to end."""
@@ -197,55 +200,53 @@ class Run:
         self._cpu_clock, self._cpu_before = cpu_clock, progress.cpu_seconds
         self._begin()
 
-    def _stood(self) -> Progress:
-        """How far the stored run is.
-
-        Raises:
-          ConfigError: the task has other spaces than it was trained with.
-        """
-        from dreamer.loops.clocks import Progress
-
+    def _check_spaces(self) -> None:
+        """Raises a ConfigError if the task has other spaces than it was trained with."""
         meta = self.store.meta()
         trained = {"observation": spaces_from(meta["obs_space"]), "action": spaces_from(meta["act_space"])}
         agree(str(self.folder), self.cfg.task, trained, self.program.env)
-        return Progress(**meta["progress"])
 
-    def _host_loop(self, progress: Progress, resume: bool) -> Any:
-        import jax
-
+    def _host_loop(self) -> Loop:
         from dreamer.hyper import Hyper
-        from dreamer.loops.clocks import count_anew
+        from dreamer.loops.clocks import Progress
+        from dreamer.loops.collector import Collector
         from dreamer.loops.host import HostLoop
         from dreamer.replay.host import HostReplay
 
-        cfg, agent = self.cfg, self.program.agent
+        cfg, agent, hyper = self.cfg, self.program.agent, Hyper.of(self.cfg.agent)
         replay = HostReplay(*self.program.replay_shape(), online=cfg.replay.online)
-        if resume:
-            like = jax.eval_shape(agent.init, jax.random.key(0))
-            step, state, meta = self._load(like)
-            progress = dataclasses.replace(progress, **meta["progress"])
-            if self._without_replay:
-                self._notice(f"going on without the replay of step {step:,}: it is filled anew")
-                count_anew(progress)
-            else:
-                replay.load(self.store.replay_folder, self.store.replay_files(step), meta["replay"])
-            if _ratio(meta["config"]) != _ratio(schema.to_dict(cfg)):
-                count_anew(progress)
-            self.program.env.episodes[:] = meta["episodes"]
-        else:
-            state = jax.jit(agent.init)(jax.random.key(cfg.seed))
-        hyper = Hyper.of(cfg.agent)
-        return HostLoop(agent, self.program.env, replay, cfg.loop, hyper, state, progress, cfg.seed)
+        source = Collector(agent, self.program.env, replay, hyper, cfg.seed)
+        return HostLoop(agent, source, replay, cfg.loop, hyper, None, Progress(), cfg.seed)
 
-    def _fused_loop(self, progress: Progress, resume: bool) -> Any:
+    def _fused_loop(self, resume: bool) -> FusedLoop:
         from dreamer.hyper import Hyper
+        from dreamer.loops.clocks import Progress
         from dreamer.loops.fused import FusedLoop
 
         self._check_replay_kept()
         cfg, programs = self.cfg, self.program.alone(self._capacity(resume))
-        init = programs.fused.init
-        state, progress = self._restored(init, cfg.seed, progress) if resume else (None, progress)
-        return FusedLoop(programs, Hyper.of(cfg.agent), cfg.seed, cfg.steps, progress, state, self._pauses)
+        hyper = Hyper.of(cfg.agent)
+        return FusedLoop(programs, hyper, cfg.seed, cfg.steps, Progress(), pause_every=self._pauses)
+
+    @property
+    def device_loop(self) -> FusedLoop:
+        """The loop of a task of the device."""
+        from dreamer.loops.fused import FusedLoop
+
+        assert isinstance(self.loop, FusedLoop)
+        return self.loop
+
+    def _restore(self) -> None:
+        """Continue from the newest checkpoint that is whole."""
+        from dreamer.loops.loop import ReplayFiles
+
+        step, arrays, meta = self._load(self.loop.template)
+        files = None
+        if self._without_replay:
+            self._notice(f"going on without the replay of step {step:,}: it is filled anew")
+        else:
+            files = ReplayFiles(self.store.replay_folder, self.store.replay_files(step))
+        self.loop.restore(arrays, meta, files)
 
     def _check_replay_kept(self) -> None:
         """Raises a ConfigError if it was to go without the replay, which here is part of the checkpoint."""
@@ -255,7 +256,7 @@ class Run:
                 "is part of the checkpoint"
             )
 
-    def _load(self, like: Any) -> tuple[int, Any, dict[str, Any]]:
+    def _load(self, like: Arrays) -> tuple[int, Arrays, dict[str, Any]]:
         """The newest checkpoint that is whole.
 
         Raises:
@@ -276,20 +277,6 @@ class Run:
     def _capacity(self, resume: bool) -> int:
         """Of the replay of the device where it is stored, as a ring does not grow; else 0."""
         return self.store.meta()["capacity"] if resume else 0
-
-    def _restored(self, init: Any, seed: Any, progress: Progress) -> tuple[Any, Progress]:
-        """State and progress of the newest checkpoint that is whole."""
-        import jax
-
-        from dreamer.loops.fused import FusedState
-
-        like = jax.eval_shape(init, seed)
-        tree = {**like.learner._asdict(), "loop": like.acting}
-        _, found, meta = self._load(tree)
-        acting = found.pop("loop")
-        return FusedState(type(like.learner)(**found), acting), dataclasses.replace(
-            progress, **meta["progress"]
-        )
 
     def _introduce(self) -> None:
         self._notice(
@@ -346,7 +333,7 @@ class Run:
           TrainingStopped: a loss is not finite, the environment failed, or a row cannot be logged.
         """
         from dreamer.logger import LoggerError
-        from dreamer.loops.turn import Diverged
+        from dreamer.loops.outputs import Diverged
 
         try:
             yield
@@ -369,8 +356,10 @@ class Run:
 
     @property
     def done(self) -> bool:
-        """Whether all steps are taken, or `until` is reached."""
-        return self.is_solved or self.loop.progress.env_steps >= self.cfg.steps
+        """Whether all steps or updates are taken, or `until` is reached."""
+        progress, limit = self.loop.progress, self.cfg.loop.updates
+        is_full = progress.env_steps >= self.cfg.steps or 0 < limit <= progress.updates
+        return self.is_solved or is_full
 
     @property
     def is_solved(self) -> bool:
@@ -387,14 +376,14 @@ class Run:
     def _train(self, stop: signals.Stop) -> None:
         if self.done or stop:
             return
-        for turn in self.loop.turns():
-            self.take(turn)
+        for output in self.loop.outputs():
+            self.take(output)
             if stop or self.done:
                 break
             self.between()
             if self.done:
                 break
-        self._pending += self.loop.settle()
+        self._pending += self.loop.flush()
 
     def _begin(self) -> None:
         """Set the clocks of what happens between turns."""
@@ -417,20 +406,20 @@ class Run:
             self._is_first_due = False
             self.save(wait=True)
 
-    def take(self, turn: Turn) -> None:
+    def take(self, output: LoopOutput) -> None:
         """Log what happened in a turn of the loop."""
         assert self.logger is not None
         self._save_first()
         progress = self.loop.progress
-        self.logger.tick(progress.env_steps, progress.updates, turn.running_since)
-        for episode in turn.episodes:
+        self.logger.tick(progress.env_steps, progress.updates, output.running_since)
+        for episode in output.episodes:
             self.logger.episode(episode_row(episode))
             self._heed(episode)
-        self._pending += turn.metrics
+        self._pending += output.metrics
         if self._pending and self._log_due():
             self._log()
 
-    def _heed(self, episode: Finished) -> None:
+    def _heed(self, episode: EpisodeStats) -> None:
         """Note what an episode says of its task: whether it tells success, and once if it pays too much."""
         from dreamer.ops.dists import REACH
 
@@ -503,8 +492,8 @@ class Run:
         from dreamer.hyper import Hyper
 
         self._log()
-        self.cfg, self.saved_at = cfg, -1
-        self.loop.become(leader.loop, Hyper.of(cfg.agent))
+        self.cfg, self.saved_at = cfg, None
+        self.device_loop.fork_from(leader.device_loop, Hyper.of(cfg.agent))
         self._begin()
         session.write_config(self.folder, cfg)
         self._notice(f"going on from {leader.folder} at {self.loop.progress.env_steps:,} environment steps")
@@ -519,8 +508,8 @@ class Run:
         from dreamer.checkpoint import CheckpointError
 
         assert self.logger is not None
-        self.loop.verify()
-        progress = self.loop.progress
+        self.loop.check_finite()
+        progress, saved = self.loop.progress, self.loop.checkpoint()
         progress.seconds, progress.cpu_seconds = self.logger.seconds, self._cpu_seconds()
         meta = {
             "config": schema.to_dict(self.cfg),
@@ -532,17 +521,17 @@ class Run:
                 "episodes": self.cfg.eval.until_episodes,
                 "members": self.solved,
             },
-            **self.loop.meta,
+            **saved.meta,
         }
         try:
-            if progress.env_steps != self.saved_at:
-                self.store.save(progress.env_steps, self.loop.arrays, meta, self.loop.files)
-                self.saved_at = progress.env_steps
+            if (now := (progress.env_steps, progress.updates)) != self.saved_at:
+                self.store.save(progress.env_steps, saved.arrays, meta, saved.files)
+                self.saved_at = now
                 self.logger.checkpoint_saved()
             if wait:
                 self.store.wait()
         except CheckpointError as error:
-            self.saved_at = -1
+            self.saved_at = None
             if wait:
                 raise TrainingStopped(f"{error}; the same command goes on") from None
             self._notice(str(error))
@@ -585,7 +574,7 @@ class Run:
             progress = self.loop.progress
             counts = {"env_steps": progress.env_steps, "updates": progress.updates}
             self.solved[member] = {**counts, "seconds": round(self.logger.seconds, 1)}
-            self.saved_at = -1  # a checkpoint of these steps, made before the check, does not know
+            self.saved_at = None  # a checkpoint of these steps, made before the check, does not know
 
     def _evaluate(self, episodes: int, greedy: bool = True) -> dict[str, Any]:
         """Play with the most likely or with sampled actions, and log what came of it."""
@@ -683,10 +672,11 @@ class Run:
         return self.folder
 
 
-def episode_row(episode: Finished) -> dict[str, Any]:
+def episode_row(episode: EpisodeStats) -> dict[str, Any]:
     """An episode as `episodes.jsonl` has it."""
     return {
         "env_steps": episode.env_steps,
+        "updates": episode.updates,
         "began": episode.began,
         "return": episode.return_,
         "length": episode.length,
@@ -697,11 +687,6 @@ def episode_row(episode: Finished) -> dict[str, Any]:
 def means(rows: Sequence[dict[str, float]]) -> dict[str, float]:
     """The mean of every metric over rows that all have the same."""
     return {k: sum(row[k] for row in rows) / len(rows) for k in rows[0]}
-
-
-def _ratio(cfg: dict[str, Any]) -> list[Any]:
-    """What decides how many updates are due for a step, of a configuration in dictionaries."""
-    return [cfg["loop"].get(name) for name in ("train_ratio", "batch_size", "batch_length")]
 
 
 def next_multiple(value: int, unit: int) -> float:

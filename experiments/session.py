@@ -18,7 +18,7 @@ from dreamer.schema import ConfigError
 from experiments import lock
 
 MAY_CHANGE = (
-    *("steps", "until", "preset", "env.parallel", "loop.devices", "env.timeout"),
+    *("steps", "until", "preset", "env.parallel", "loop.updates", "loop.devices", "env.timeout"),
     *("eval.", "report.", "log.", "checkpoint."),
 )
 """Fields that a run may change when it is resumed; the learner does not depend on them."""

@@ -63,7 +63,7 @@ def in_turns():
 
 def single(i, steps=STEPS):
     alone = loop(steps, int(SEEDS[i]), hyper=Hyper.of(AGENT)._replace(lr=jnp.float32(RATES[i])))
-    return alone, list(alone.turns())
+    return alone, list(alone.outputs())
 
 
 @pytest.mark.parametrize("i", [0, 2])

@@ -22,7 +22,7 @@ from typing import TextIO
 
 from dreamer.config import HYPER, Config, load_toml
 from dreamer.loops import abreast
-from dreamer.loops.turn import Diverged, Turn
+from dreamer.loops.outputs import Diverged, LoopOutput
 from envs.watchdog import Interrupted
 from experiments import lock as lock_of_folder
 from experiments import machine, program, session, signals, surroundings
@@ -64,12 +64,12 @@ class Seat:
             self._open.close()
             raise
 
-    def take(self, turn: Turn) -> bool:
+    def take(self, turn: LoopOutput) -> bool:
         """Take in what happened; whether that was the end."""
         run = self.run
         with run.guarded():
-            if run.loop.failures:
-                raise Diverged(run.loop.failures[0])
+            if run.device_loop.failures:
+                raise Diverged(run.device_loop.failures[0])
             run.take(turn)
             try:
                 if not run.done:
@@ -167,10 +167,10 @@ class Company:
         going = {folder: seat for folder, seat in self._seats.items() if folder not in self._following}
         if not going:  # the last one could not follow
             return
-        programs = next(iter(going.values())).run.loop.programs
-        group = [(f, seat) for f, seat in going.items() if seat.run.loop.programs is programs]
+        programs = next(iter(going.values())).run.device_loop.programs
+        group = [(f, seat) for f, seat in going.items() if seat.run.device_loop.programs is programs]
         with self._telling(*(folder for folder, _ in group)):
-            turns = abreast.advance([seat.run.loop for _, seat in group], self._batch)
+            turns = abreast.advance([seat.run.device_loop for _, seat in group], self._batch)
             for _, seat in group:
                 seat.cpu_seconds += (time.process_time() - began) / len(group)
             for (folder, seat), turn in zip(group, turns, strict=True):

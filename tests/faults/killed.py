@@ -98,7 +98,9 @@ def arrays(folder: Path) -> list[np.ndarray]:
     """All that a resumed run begins with."""
     cfg = load_toml(folder / "config.toml")
     with program.opened(cfg) as opened:
-        return jax.tree.leaves(jax.device_get(run.Run(cfg, folder, opened, resume=True).loop.arrays))
+        return jax.tree.leaves(
+            jax.device_get(run.Run(cfg, folder, opened, resume=True).loop.checkpoint().arrays)
+        )
 
 
 def same(ours: list[np.ndarray], theirs: list[np.ndarray]) -> bool:
