@@ -526,6 +526,23 @@ class PopulationConfig(Section):
 
 
 @dataclass(frozen=True)
+class StartConfig(Section):
+    """What a new run starts from, where not all of its parameters are fresh."""
+
+    run: str = ""
+    """Another run (RUN@UPDATES: one of its checkpoints) or exported file, also as --from; empty for none."""
+    modules: tuple[str, ...] = ()
+    """Modules whose parameters come from there, as encoder,rssm; also as --modules; empty takes all."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.modules and not self.run:
+            raise ConfigError(
+                f"modules are for a run to start from (--from), but there is none: {', '.join(self.modules)}"
+            )
+
+
+@dataclass(frozen=True)
 class Config(Section):
     """A whole run."""
 
@@ -547,6 +564,8 @@ class Config(Section):
     """Acting and learning."""
     replay: ReplayConfig = ReplayConfig()
     """The memory."""
+    start: StartConfig = StartConfig()
+    """Whether it starts from parts of another run."""
     population: PopulationConfig = PopulationConfig()
     """Whether many agents are trained at once, and in what they differ."""
     eval: EvalConfig = EvalConfig()

@@ -20,7 +20,7 @@ from dreamer.config import Config, EvalConfig
 from dreamer.logger import read_rows
 from envs.api import EnvError, spaces_from, spaces_to
 from envs.watchdog import Interrupted
-from experiments import evaluate, machine, program, session, sidecar, signals, surroundings
+from experiments import evaluate, machine, program, session, sidecar, signals, surroundings, warm_start
 from experiments.agreement import agree
 from experiments.goal import reached, seeds
 from experiments.verdict import verdict
@@ -104,7 +104,7 @@ def _train(
             session.set_aside(folder)
         run = build(cfg, folder, opened, resume, without_replay=without_replay)
         surroundings.notice(folder, cfg)
-        surroundings.record(folder, cfg)
+        surroundings.record(folder, cfg, run.origin)
         return run.train(stop)
 
 
@@ -162,6 +162,8 @@ class Run:
         if resume:
             self._check_spaces()
         self.loop: Loop = self._fused_loop(resume) if envs.is_on_device(cfg.task) else self._host_loop()
+        self.origin = None if resume else warm_start.apply(self.loop, program.agent, cfg.start)
+        """What its parameters started from, if that was another run."""
         if resume:
             self._restore()
         progress = self.loop.progress
@@ -282,6 +284,8 @@ class Run:
         self._notice(
             f"{self.cfg.task}: {self._size()}; the first update compiles the program, which takes a while"
         )
+        if self.origin is not None:
+            self._notice(warm_start.sentence(self.origin))
         for text in self.program.notices:
             self._notice(text)
 

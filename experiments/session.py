@@ -24,7 +24,7 @@ MAY_CHANGE = (
 """Fields that a run may change when it is resumed; the learner does not depend on them."""
 
 NEVER_CHANGE = (
-    *("task", "env.obs", "env.pixels", "env.categories", "loop.num_envs", "population."),
+    *("task", "env.obs", "env.pixels", "env.categories", "loop.num_envs", "population.", "start."),
     *("agent.encoder.", "agent.rssm.", "agent.decoder.", "agent.reward.", "agent.cont.", "agent.value."),
     *("agent.policy.layers", "agent.policy.units"),
 )
