@@ -139,9 +139,11 @@ class Agent:
         return nnx.merge(self.modules.value, params)
 
     def init(self, key: Array) -> TrainState:
-        """Fresh parameters; slow copies start as equal ones."""
-        modules = self._build(layers.Initializer(layers.noise(key, self._weights)))
-        params = _params(modules)
+        """Fresh parameters, before the first update."""
+        return self.start(_params(self._build(layers.Initializer(layers.noise(key, self._weights)))))
+
+    def start(self, params: Params) -> TrainState:
+        """These parameters before the first update; slow copies start as equal ones."""
         slow = {"value": params["value"], "objective": self._objective(params).slow(params)}
         return TrainState(
             params=params,

@@ -6,6 +6,9 @@
     <folder>/replay/                           files that never change, shared by checkpoints
     <folder>/quarantine/                       checkpoints that turned out to be damaged
 
+The number is that of environment steps; those that were made at the same number, because only updates went
+on, are `step-000000020000-1`, `-2` and so on, and the meta says after how many updates.
+
 A checkpoint is written under a temporary name and renamed when complete, so a process killed at any
 moment leaves the earlier ones as they were. Orbax alone neither notices a flipped byte nor refuses
 another dtype; both are checked here, before anything reaches the learner.
@@ -180,6 +183,24 @@ class CheckpointStore:
             except _Unusable as error:
                 found[path] = error
         return found
+
+    def at(self, updates: int) -> str:
+        """Name of the newest checkpoint that was made after so many updates, by the progress in its meta.
+
+        Raises:
+          NoCheckpoint: there is none; says which there are.
+        """
+        names: dict[int, str] = {}
+        for path, manifest in self._complete():
+            names.setdefault(manifest["meta"]["progress"]["updates"], path.name)
+        if not names:
+            raise self._nothing(None)
+        if updates not in names:
+            there = ", ".join(map(str, sorted(names)))
+            raise NoCheckpoint(
+                f"no checkpoint in {self.folder} was made after {updates} updates; there are those of {there}"
+            )
+        return names[updates]
 
     def meta(self, step: int | str | None = None) -> dict[str, Any]:
         """What was said beside a state (default: the newest), without reading arrays."""
@@ -373,9 +394,9 @@ class CheckpointStore:
             shutil.rmtree(temporary, ignore_errors=True)
 
     def _free_name(self, step: int) -> Path:
-        """A second checkpoint of the same step does not touch the first."""
-        names = [f"step-{step:012d}", *(f"step-{step:012d}-{n}" for n in range(1, 1000))]
-        return next(self.folder / name for name in names if not (self.folder / name).exists())
+        """The name after all of the same step, of which there are many where only updates go on."""
+        numbers = [_order(path)[1] for path in self._candidates() if _step(path) == step]
+        return self.folder / (f"step-{step:012d}" + (f"-{max(numbers) + 1}" if numbers else ""))
 
     def _collect(self) -> None:
         """Delete complete checkpoints beyond the newest `keep`, and files that no other lists."""

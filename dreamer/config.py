@@ -366,6 +366,8 @@ class LoopConfig(Section):
     """T, steps of each sequence."""
     prefill: Natural = 1024
     """Environment steps before the first update."""
+    updates: Natural = 0
+    """Updates after which a run ends; 0: only steps count. On the device the last round is completed."""
     devices: Natural = 0
     """Devices that share the fused loop, if they can take equal parts; 0 means every accelerator, and
     of a CPU a core for every member of a population (with 1 a member is bitwise the single run)."""
@@ -522,6 +524,23 @@ class PopulationConfig(Section):
 
 
 @dataclass(frozen=True)
+class StartConfig(Section):
+    """What a new run starts from, where not all of its parameters are fresh."""
+
+    run: str = ""
+    """Another run (RUN@UPDATES: one of its checkpoints) or exported file, also as --from; empty for none."""
+    modules: tuple[str, ...] = ()
+    """Modules whose parameters come from there, as encoder,rssm; also as --modules; empty takes all."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.modules and not self.run:
+            raise ConfigError(
+                f"modules are for a run to start from (--from), but there is none: {', '.join(self.modules)}"
+            )
+
+
+@dataclass(frozen=True)
 class Config(Section):
     """A whole run."""
 
@@ -543,6 +562,8 @@ class Config(Section):
     """Acting and learning."""
     replay: ReplayConfig = ReplayConfig()
     """The memory."""
+    start: StartConfig = StartConfig()
+    """Whether it starts from parts of another run."""
     population: PopulationConfig = PopulationConfig()
     """Whether many agents are trained at once, and in what they differ."""
     eval: EvalConfig = EvalConfig()

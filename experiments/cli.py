@@ -25,7 +25,9 @@ from experiments.presets.sizes import SIZES
 
 STOPPED, MISTAKE, INTERRUPTED = 1, 2, 130
 """Exit codes: a run ended before its time, the command cannot be, somebody pressed Ctrl-C."""
-LONGEST = 2000
+ALIASES = {"from": "start.run", "modules": "start.modules"}
+"""Short names of fields of the configuration."""
+LONGEST = 8000
 """Characters of a message."""
 NEEDED = {
     "RUN": ("the folder of a run", "runs/quickstart-seed0"),
@@ -188,6 +190,8 @@ def _is_flag(word: str) -> bool:
 def _find(flag: str, kinds: Mapping[str, Any], program: str) -> tuple[str, bool]:
     """The path that a flag names, and whether it says no."""
     path = flag.lstrip("-").replace("-", "_")
+    if ALIASES.get(path) in kinds:
+        return ALIASES[path], False
     section, dot, name = path.rpartition(".")
     positive = section + dot + name.removeprefix("no_")
     for place in ("", "env."):  # the fields of the world also by their bare names

@@ -20,6 +20,7 @@ from experiments.compare.options import CompareOptions
 from experiments.names import check_known
 from experiments.presets.sizes import SIZES
 from experiments.sweep.options import SweepOptions, SweepReportOptions, WorkerOptions
+from experiments.training import warm_start
 
 Port = Annotated[int, Range(0, 2**16, below=True)]
 
@@ -338,13 +339,16 @@ def resolve(preset: str, options: TrainOptions, changes: Mapping[str, Any]) -> P
     base = presets.build(preset or "quickstart")
     folder = Path(options.run) if options.run else default_folder(_over(base, options, changes), base)
     stored = folder / "config.toml"
-    resumes = stored.is_file()
+    resumes, found = stored.is_file(), base
     if options.run and not resumes and not (preset or options.config or "task" in changes):
         raise _no_run(folder)
     if resumes:
         found = config.load_toml(stored)
         base = found if preset in ("", found.preset) else base
-    return Plan(_over(base, options, changes), folder, resumes)
+    cfg = _over(base, options, changes)
+    if resumes and not cfg.start.run:  # what a run started from need not be said again
+        cfg = dataclasses.replace(cfg, start=found.start)
+    return Plan(cfg, folder, resumes)
 
 
 def _no_run(folder: Path) -> ConfigError:
@@ -378,7 +382,7 @@ def _over(base: Config, options: TrainOptions, changes: Mapping[str, Any]) -> Co
         cfg = dataclasses.replace(cfg, agent=SIZES[options.size](cfg.agent))
     if options.config:
         cfg = config.load_toml(options.config, cfg)
-    return schema.replace_paths(cfg, {**_population(options), **changes})
+    return schema.replace_paths(cfg, {**_population(options), **changes, **warm_start.canonical(changes)})
 
 
 def default_folder(cfg: Config, base: Config) -> Path:

@@ -32,7 +32,7 @@ def alone(programs):
     found = {}
     for seed, lr in ((0, 3e-3), (1, 1e-3)):
         own = loop(programs, seed, lr)
-        found[seed] = own, [e for turn in own.turns() for e in turn.episodes]
+        found[seed] = own, [e for turn in own.outputs() for e in turn.episodes]
     return found
 
 
@@ -63,7 +63,7 @@ def test_one_that_follows_another_does_what_that_would_have_done(programs, alone
         for _ in range(turns):
             own.advance()
     follower.progress.seconds = 5.0
-    follower.become(leader, leader.hyper)
+    follower.fork_from(leader, leader.hyper)
     leader.advance()  # which gives its own arrays away
     assert follower.progress.seconds == 5.0 and follower.progress.slots < leader.progress.slots
     while not follower.done:

@@ -72,11 +72,11 @@ def test_train_after_ctrl_c_is_saved_and_raises_as_python_does(tmp_path):
 def test_build_gives_what_one_trains_by_hand(task):
     with dreamer.build(change(task=task)) as training:
         before = training.player()
-        turns = list(training.turns())
+        turns = list(training.outputs())
         player = training.player()
         assert training.loop.progress.env_steps >= 160 and player.counters["updates"] > 0
         assert sum(len(turn.episodes) for turn in turns) > 0 and any(turn.metrics for turn in turns)
-        assert not list(training.turns()), "it is done"
+        assert not list(training.outputs()), "it is done"
         old, new = (jax.tree.leaves(own.params) for own in (before, player))
         assert any(not np.array_equal(a, b) for a, b in zip(old, new, strict=True))
         action, _ = player.act(player.init(), {k: v[0] for k, v in observations(training).items()})
@@ -109,7 +109,7 @@ import jax
 jax.numpy.zeros(1) + 1  # the devices are chosen
 import dreamer, tiny
 with dreamer.build(tiny.RUN) as training:
-    print(len(jax.devices()), next(training.turns()).metrics)
+    print(len(jax.devices()), next(training.outputs()).metrics)
 """
 
 

@@ -14,7 +14,7 @@ import tiny
 from test_fused import AGENT, CFG, STEPS, functions, loop, same
 
 import dreamer
-from dreamer import schema
+from dreamer import numbers, schema
 from dreamer.checkpoint import CheckpointError
 from dreamer.config import (
     CheckpointConfig,
@@ -66,7 +66,7 @@ def single(i, steps=STEPS):
     alone = loop(
         steps, int(SEEDS[i]), hyper=numbers.replace(trace(AGENT), {"optim.lr": jnp.float32(RATES[i])})
     )
-    return alone, list(alone.turns())
+    return alone, list(alone.outputs())
 
 
 @pytest.mark.parametrize("i", [0, 2])

@@ -137,6 +137,29 @@ def test_an_episode_is_logged_with_when_it_began(finished):
     assert rows and all(0 <= row["began"] < row["env_steps"] for row in rows)
 
 
+@pytest.mark.parametrize("task", ["probe:chosen", "grid:Catch"])
+def test_run_with_a_limit_of_updates_ends_there_and_a_higher_one_resumes_it(tmp_path, task):
+    folder = tmp_path / "run"
+    for limit in (4, 7):
+        assert run.train(change(task=task, steps=4000, loop__updates=limit, eval__episodes=0), folder) == 0
+        result = json.loads((folder / "result.json").read_text())
+        assert result["updates"] == limit and result["env_steps"] < 160
+
+
+def test_run_saves_again_at_the_same_env_steps_when_only_updates_went_on(finished, tmp_path):
+    shutil.copytree(finished, tmp_path / "run")
+    with program.opened(CFG) as opened:
+        own = run.Run(CFG, tmp_path / "run", opened, resume=True)
+        own.save(wait=True)
+        names = lambda: sorted(path.name for path in own.store.folder.glob("step-*"))
+        before = names()
+        own.loop.progress.updates += 1
+        own.save(wait=True)
+        assert names()[-1] == "step-000000000160-1" and before[-1] == "step-000000000160"
+        resumed = run.Run(CFG, tmp_path / "run", opened, resume=True)
+    assert resumed.loop.progress.updates == own.loop.progress.updates == 31
+
+
 def test_a_changed_configuration_is_refused_with_the_difference(finished):
     with pytest.raises(schema.ConfigError, match=r"agent.optim.lr was 0.01, now 0.5"):
         run.train(change(agent__optim__lr=0.5), finished)
@@ -317,7 +340,9 @@ def test_in_the_loop_of_the_device_a_killed_run_ends_bitwise_as_one_that_was_not
     def arrays(folder: Path) -> list[np.ndarray]:
         cfg = change(**fields)
         with program.opened(cfg) as opened:
-            return jax.tree.leaves(jax.device_get(run.build(cfg, folder, opened, True).loop.arrays))
+            return jax.tree.leaves(
+                jax.device_get(run.build(cfg, folder, opened, True).loop.checkpoint().arrays)
+            )
 
     ours, theirs = arrays(folder), arrays(tmp_path / "whole")
     assert len(ours) > 100

@@ -10,10 +10,10 @@ import jax.numpy as jnp
 import numpy as np
 
 from dreamer.loops.fused import Dispatch, FusedLoop
-from dreamer.loops.turn import Turn
+from dreamer.loops.outputs import LoopOutput
 
 
-def advance(loops: Sequence[FusedLoop], batch: int) -> list[Turn]:
+def advance(loops: Sequence[FusedLoop], batch: int) -> list[LoopOutput]:
     """One dispatch for each of several single agents that share their programs; what happened to each.
 
     With a batch of one every agent runs in its turn, as is best on a CPU, and does exactly what it does
@@ -32,11 +32,11 @@ def advance(loops: Sequence[FusedLoop], batch: int) -> list[Turn]:
     return [turns[id(loop)] for loop in loops]
 
 
-def _advance(loops: Sequence[FusedLoop], batch: int) -> list[Turn]:
+def _advance(loops: Sequence[FusedLoop], batch: int) -> list[LoopOutput]:
     dispatch = Dispatch(True, min(loop.plan().count for loop in loops))
     free = range(batch - len(loops))
     states = [loop.now for loop in loops] + [jax.tree.map(jnp.copy, loops[0].now) for _ in free]
     numbers = [loop.numbers for loop in loops] + [loops[0].numbers for _ in free]
     began = time.perf_counter()
     now, happened = loops[0].programs.abreast(np.int32(dispatch.count), states, numbers)
-    return [loop.took(dispatch, now[i], happened[i], began)[0] for i, loop in enumerate(loops)]
+    return [loop.collect(dispatch, now[i], happened[i], began)[0] for i, loop in enumerate(loops)]

@@ -12,10 +12,11 @@ also where it only holds a reset observation: so all members of a population sta
 
 from __future__ import annotations
 
+import dataclasses
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from fractions import Fraction
-from functools import partial
+from functools import cached_property, partial
 from typing import Any, NamedTuple
 
 import jax
@@ -23,11 +24,12 @@ import jax.numpy as jnp
 import numpy as np
 from jax import Array
 
-from dreamer.agent import Agent, Carry, TrainState
+from dreamer.agent import Agent, Carry, Params, TrainState
 from dreamer.config import LoopConfig
 from dreamer.loops.clocks import Progress
+from dreamer.loops.loop import Arrays, LoopCheckpoint, ReplayFiles
+from dreamer.loops.outputs import Diverged, EpisodeStats, LoopOutput, diverged, vital
 from dreamer.loops.population import Alone, Data, Spread
-from dreamer.loops.turn import Diverged, Finished, Turn, diverged, vital
 from dreamer.numbers import Numbers, replace
 from dreamer.replay.device import DeviceReplay, Ring
 from dreamer.replay.layout import Layout
@@ -68,7 +70,7 @@ class FusedState(NamedTuple):
     acting: Acting
 
 
-class Happened(NamedTuple):
+class ChunkLog(NamedTuple):
     """What a dispatch has to tell."""
 
     ended: Array
@@ -87,12 +89,12 @@ class Happened(NamedTuple):
     """[K] the metrics of the first update that failed."""
 
     @classmethod
-    def nothing(cls, shape: tuple[int, int], metrics: int) -> Happened:
+    def nothing(cls, shape: tuple[int, int], metrics: int) -> ChunkLog:
         """Room for [slots, E] and for so many metrics."""
         zeros, numbers, count = jnp.zeros(metrics), jnp.zeros(shape), jnp.zeros((), jnp.int32)
         return cls(jnp.zeros(shape, bool), numbers, jnp.zeros(shape, jnp.int32), numbers, zeros, count, zeros)
 
-    def after_slot(self, number: Array, row: tuple[Array, Array, Array, Array]) -> Happened:
+    def after_slot(self, number: Array, row: tuple[Array, Array, Array, Array]) -> ChunkLog:
         """With one more slot: ended, returns, lengths, success, [E] each."""
         write = lambda column, new: jax.lax.dynamic_update_index_in_dim(column, new, number, 0)
         ended, returns, lengths, success = row
@@ -103,7 +105,7 @@ class Happened(NamedTuple):
             success=write(self.success, success),
         )
 
-    def after_update(self, failed_before: Array, failed: Array, metrics: Array) -> Happened:
+    def after_update(self, failed_before: Array, failed: Array, metrics: Array) -> ChunkLog:
         """With one more update: counted if it is good, kept apart if it is the first that is not."""
         return self._replace(
             metrics=jnp.where(failed == 0, self.metrics + metrics, self.metrics),
@@ -145,7 +147,7 @@ class Fused:
         self._data = data
         self._train = jax.jit(agent.train_step)  # traced once, however often it appears in the program
         self.metric_names: list[str] = []
-        """In the order of `Happened.metrics`; known from the first call of `rounds` on."""
+        """In the order of `ChunkLog.metrics`; known from the first call of `rounds` on."""
 
     def _placed(self, state: FusedState) -> FusedState:
         """The state, its environments over the devices of the data."""
@@ -171,6 +173,10 @@ class Fused:
             failed=nothing,
         )
         return self._placed(FusedState(self.agent.init(key), acting))
+
+    def start(self, params: Params, state: FusedState) -> FusedState:
+        """The same worlds, and a learner that starts from these parameters of some modules."""
+        return self._placed(state._replace(learner=self.agent.start({**state.learner.params, **params})))
 
     def slot(
         self, state: FusedState, hyper: Numbers, seed: Array
@@ -215,7 +221,7 @@ class Fused:
 
     def rounds(
         self, state: FusedState, hyper: Numbers, seed: Array, count: Array, *, learn: bool
-    ) -> tuple[FusedState, Happened]:
+    ) -> tuple[FusedState, ChunkLog]:
         """`count` rounds, or (not `learn`) so many slots without updates."""
         slots, updates = self.round if learn else (1, 0)
         update = partial(self.update, hyper=hyper, seed=seed)
@@ -223,25 +229,25 @@ class Fused:
         # writes with the sampling, and for that copy the ring as it was before.
         turns = jnp.where(count > 0, slots, 0)
 
-        def act_once(number: Array, carry: tuple[FusedState, Happened]) -> tuple[FusedState, Happened]:
+        def act_once(number: Array, carry: tuple[FusedState, ChunkLog]) -> tuple[FusedState, ChunkLog]:
             state, told = carry
             state, row = self.slot(state, hyper, seed)
             return state, told.after_slot(number, row)
 
-        def learn_once(carry: tuple[FusedState, Happened], _: None):
+        def learn_once(carry: tuple[FusedState, ChunkLog], _: None):
             state, told = carry
             new, metrics = update(state)
             values = jnp.stack([metrics[name] for name in self.metric_names])
             return (new, told.after_update(state.acting.failed, new.acting.failed, values)), None
 
-        def one_round(i: Array, carry: tuple[FusedState, Happened]) -> tuple[FusedState, Happened]:
+        def one_round(i: Array, carry: tuple[FusedState, ChunkLog]) -> tuple[FusedState, ChunkLog]:
             carry = jax.lax.fori_loop(i * slots, i * slots + turns, act_once, carry)
             state, told = jax.lax.scan(learn_once, carry, length=updates)[0]
             return self._placed(state), told
 
         most = max(SLOTS // slots, 1) * slots
         self.metric_names = sorted(jax.eval_shape(update, state)[1])
-        nothing = Happened.nothing((most, self.env.num_envs), len(self.metric_names))
+        nothing = ChunkLog.nothing((most, self.env.num_envs), len(self.metric_names))
         return jax.lax.fori_loop(0, count, one_round, (state, nothing))
 
 
@@ -288,7 +294,7 @@ class FusedLoop:
       programs: the functions.
       hyper: their numbers; for a population [M] each.
       seeds: of every member; one number for a single agent.
-      steps: environment steps after which `turns` ends.
+      steps: environment steps after which `outputs` ends.
       state: where to go on; None begins.
       pause_every: environment steps; a dispatch ends with the first round after each multiple (0: none), so
         that what happens there does not depend on how long dispatches are.
@@ -308,18 +314,34 @@ class FusedLoop:
         self.programs, self.hyper, self.progress = programs, hyper, progress
         self.fused = fused = programs.fused
         self._spread = spread = programs.spread
-        cfg, E = fused.cfg, fused.env.num_envs
-        slots, _ = fused.round
-        possible = cfg.batch_length + 1 + -(-cfg.batch_size // E)
-        begun = progress.learning_since // E if progress.learning_since >= 0 else -(-cfg.prefill // E)
-        self.prefill = max(begun, possible)  # of a run that learns already it stays what it was
-        self.total = self.prefill + -(-max(-(-steps // E) - self.prefill, 0) // slots) * slots
+        self._steps, self._seeds = steps, seeds
+        self._set_limits()
+        slots = fused.round.slots
         self._most = {False: SLOTS, True: max(SLOTS // slots, 1)}
         self._next = {False: SLOTS // 8, True: 1}
         self._compiling = {False, True}
         self.failures: dict[int, str] = {}
         self.numbers = spread.split(hyper), spread.split(jnp.asarray(seeds, jnp.int32))
-        self.now = programs.init(None, self.numbers[1]) if state is None else spread.split(state)
+        if state is not None:
+            self.now = spread.split(state)
+
+    def _set_limits(self) -> None:
+        """Slots before learning, and of the whole run, from where it is now."""
+        cfg, E, progress = self.fused.cfg, self.fused.env.num_envs, self.progress
+        slots, updates = self.fused.round
+        possible = cfg.batch_length + 1 + -(-cfg.batch_size // E)
+        begun = progress.learning_since // E if progress.learning_since >= 0 else -(-cfg.prefill // E)
+        self.prefill = max(begun, possible)  # of a run that learns already it stays what it was
+        rounds = -(-max(-(-self._steps // E) - self.prefill, 0) // slots)
+        self.total = self.prefill + rounds * slots
+        if cfg.updates:
+            rounds = -(-max(cfg.updates - progress.updates, 0) // updates)
+            self.total = min(self.total, max(progress.slots, self.prefill) + rounds * slots)
+
+    @cached_property
+    def now(self) -> Any:
+        """What a dispatch changes, as the spread keeps it; fresh where nothing was given or restored."""
+        return self.programs.init(None, self.numbers[1])
 
     @property
     def full(self) -> FusedState:
@@ -331,13 +353,30 @@ class FusedLoop:
         """The learner, of all members."""
         return self._spread.gather(self.now, lambda own: own.learner)
 
-    @property
-    def arrays(self) -> dict[str, Any]:
-        """What a checkpoint holds: the learner as in any run, and the rest of the loop beside it."""
-        full = self.full
-        return {**full.learner._asdict(), "loop": full.acting}
+    def checkpoint(self) -> LoopCheckpoint:
+        """The learner as in any run, the rest of the loop beside it, and how large the ring is."""
+        meta = {"capacity": self.layout.capacity_per_env * self.layout.num_envs}
+        return LoopCheckpoint(_arrays(self.full), meta, None)
 
-    def become(self, leader: FusedLoop, hyper: Numbers) -> None:
+    @property
+    def template(self) -> Arrays:
+        """The arrays of a checkpoint, in shapes and dtypes."""
+        init = self.fused.init if np.ndim(self._seeds) == 0 else jax.vmap(self.fused.init)
+        return _arrays(jax.eval_shape(init, self._seeds))
+
+    def restore(self, arrays: Arrays, meta: Mapping[str, Any], files: ReplayFiles | None = None) -> None:
+        """Continue from a checkpoint, which holds the replay too."""
+        assert isinstance(arrays, Mapping)
+        learner = TrainState(**{name: arrays[name] for name in TrainState._fields})
+        self.progress = Progress(**meta["progress"])
+        self.now = self._spread.split(FusedState(learner, arrays["loop"]))
+        self._set_limits()
+
+    def set_params(self, params: Params) -> None:
+        """Start from these parameters of some modules, every member from the same, with a fresh optimiser."""
+        self.now = self._spread.run(self.fused.start, jax.jit, donate_argnums=1)(params, self.now)
+
+    def fork_from(self, leader: FusedLoop, hyper: Numbers) -> None:
         """Go on from a copy of another loop of the same programs, with the own seed and other numbers."""
         self.hyper = hyper
         self.numbers = self._spread.split(hyper), self.numbers[1]
@@ -368,15 +407,15 @@ class FusedLoop:
         """Slots of one round."""
         return self.fused.round.slots if learn else 1
 
-    def advance(self) -> list[Turn]:
+    def advance(self) -> list[LoopOutput]:
         """One dispatch; what happened to every member."""
         dispatch, began = self.plan(), time.perf_counter()
         program = self.programs.learn if dispatch.learn else self.programs.collect
         counts = self._spread.counts(dispatch.count, self._resting)
         now, happened = program(counts, self.now, *self.numbers)
-        return self.took(dispatch, now, happened, began)
+        return self.collect(dispatch, now, happened, began)
 
-    def took(self, dispatch: Dispatch, now: Any, happened: Any, began: float) -> list[Turn]:
+    def collect(self, dispatch: Dispatch, now: Any, happened: Any, began: float) -> list[LoopOutput]:
         """Take in a dispatch that may still be running; what happened to every member.
 
         Args:
@@ -393,7 +432,7 @@ class FusedLoop:
             self._compiling.remove(learn)
         else:
             self._next[learn] = round(np.clip(count * SECONDS / seconds, 1, 2 * count))
-        before, progress = self.progress.slots, self.progress
+        before, progress = dataclasses.replace(self.progress), self.progress
         progress.slots = int(max(slots))  # members that rest may stay behind
         progress.env_steps = progress.slots * self.fused.env.num_envs
         if learn:
@@ -402,16 +441,20 @@ class FusedLoop:
         new = {i: n for i, n in enumerate(failed) if n and i not in self.failures}
         self.failures |= {i: self._failure(told.failure[i], int(n)) for i, n in new.items()}
         running = np.where(np.atleast_2d(over), 0, np.atleast_2d(lengths)).max(1)
-        began, done = progress.slots - running, count * self._size(learn)
-        return [self._turn(told, i, before, done, int(since)) for i, since in enumerate(began)]
+        since = progress.slots - running
+        return [self._output(told, i, before, dispatch, int(slot)) for i, slot in enumerate(since)]
 
-    def _turn(self, told: Happened, member: int, before: int, slots: int, running_since: int) -> Turn:
-        """What happened to a member in so many slots after the first `before`."""
-        E = self.fused.env.num_envs
+    def _output(
+        self, told: ChunkLog, member: int, before: Progress, dispatch: Dispatch, running_since: int
+    ) -> LoopOutput:
+        """What happened to a member in a dispatch that began where `before` says."""
+        E, round_ = self.fused.env.num_envs, self.fused.round
+        slots = dispatch.count * self._size(dispatch.learn)
         episodes = [
-            Finished(
-                env_steps=(before + int(t) + 1) * E,
-                began=(before + int(t) + 1 - int(told.lengths[member, t, e])) * E,
+            EpisodeStats(
+                env_steps=(before.slots + int(t) + 1) * E,
+                updates=before.updates + dispatch.learn * int(t) // round_.slots * round_.updates,
+                began=(before.slots + int(t) + 1 - int(told.lengths[member, t, e])) * E,
                 return_=float(told.returns[member, t, e]),
                 length=int(told.lengths[member, t, e]),
                 success=None
@@ -423,47 +466,44 @@ class FusedLoop:
         updates = int(told.updates[member])
         means = (told.metrics[member] / max(updates, 1)).tolist()
         metrics = [dict(zip(self.fused.metric_names, means, strict=True))] if updates else []
-        return Turn(episodes, metrics, running_since * E)
+        return LoopOutput(episodes, metrics, running_since * E)
 
     def _failure(self, metrics: np.ndarray, update: int) -> str:
         return diverged(update, dict(zip(self.fused.metric_names, metrics.tolist(), strict=True)))
-
-    @property
-    def meta(self) -> dict[str, Any]:
-        """What a checkpoint says beside the arrays: how large the ring is."""
-        return {"capacity": self.layout.capacity_per_env * self.layout.num_envs}
 
     @property
     def layout(self) -> Layout:
         """Of the replay of one member."""
         return self.fused.replay.layout
 
-    files = None
-    """It needs no files of its own."""
-
-    def verify(self) -> None:
+    def check_finite(self) -> list[dict[str, float]]:
         """Nothing is in flight between two dispatches, and every one was looked at."""
+        return []
 
-    def settle(self) -> list[dict[str, float]]:
+    def flush(self) -> list[dict[str, float]]:
         """Nothing is left to take in."""
         return []
 
-    def turns(self) -> Iterator[Turn]:
+    def outputs(self) -> Iterator[LoopOutput]:
         """Advance a single agent until its steps are done.
 
         Raises:
           Diverged: a loss is not finite.
         """
-        while self.progress.slots < self.total:
-            turn = self.advance()[0]
+        while not self.done:
+            output = self.advance()[0]
             if self.failures:
                 raise Diverged(self.failures[0])
-            yield turn
+            yield output
 
     @property
     def done(self) -> bool:
         """Whether all steps are taken."""
         return self.progress.slots >= self.total
+
+
+def _arrays(state: FusedState) -> dict[str, Any]:
+    return {**state.learner._asdict(), "loop": state.acting}
 
 
 def _stand(state: FusedState) -> tuple[Array, ...]:

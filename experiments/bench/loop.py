@@ -163,6 +163,7 @@ def _host(cfg: Config, members: int, jit: Callable[..., Any]) -> Parts:
     import envs
     from dreamer.agent import Agent
     from dreamer.loops.clocks import Progress
+    from dreamer.loops.collector import Collector
     from dreamer.loops.host import HostLoop
     from dreamer.numbers import trace
     from dreamer.replay.host import HostReplay
@@ -172,14 +173,15 @@ def _host(cfg: Config, members: int, jit: Callable[..., Any]) -> Parts:
     latent = (cfg.agent.rssm.deter, cfg.agent.rssm.stoch)
     replay = HostReplay(20_000, cfg.loop.num_envs, env.obs_space, env.act_space, latent)
     state = jit(agent.init)(jax.random.key(0))
-    loop = HostLoop(agent, env, replay, cfg.loop, hyper, state, Progress(), seed=0)
-    turns = loop.turns()
+    source = Collector(agent, env, replay, hyper, seed=0)
+    loop = HostLoop(agent, source, replay, cfg.loop, hyper, state, Progress(), seed=0)
+    outputs = loop.outputs()
 
     def alone() -> Update:
         batch, _ = replay.sample(jax.random.key(1), cfg.loop.batch_size, cfg.loop.batch_length)
         return _update(agent, loop.state, batch, hyper, jit)
 
-    return lambda: next(turns), loop.settle, loop.progress, alone
+    return lambda: next(outputs), loop.flush, loop.progress, alone
 
 
 def _fused(cfg: Config, members: int, jit: Callable[..., Any]) -> Parts:

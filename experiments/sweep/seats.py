@@ -22,7 +22,7 @@ from typing import TextIO
 
 from dreamer.config import TRACED, Config, load_toml
 from dreamer.loops import abreast
-from dreamer.loops.turn import Diverged, Turn
+from dreamer.loops.outputs import Diverged, LoopOutput
 from envs.watchdog import Interrupted
 from experiments import lock as lock_of_folder
 from experiments import machine, signals, surroundings
@@ -65,13 +65,13 @@ class Seat:
             self._open.close()
             raise
 
-    def take(self, turn: Turn) -> bool:
+    def take(self, turn: LoopOutput) -> bool:
         """Take in what happened; whether that was the end."""
         run = self.run
         with run.guarded():
             if run.loop.failures:
                 raise Diverged(run.loop.failures[0])
-            run.take(turn)
+            run.collect(turn)
             try:
                 if not run.done:
                     run.between()
@@ -193,7 +193,7 @@ class Company:
                 del self._following[folder]
                 with self._telling(folder):
                     own = self._seats[folder].run
-                    own.become(self._seats[leader].run if is_there else own, _read(config))
+                    own.fork_from(self._seats[leader].run if is_there else own, _read(config))
 
     def _end(self, folder: str) -> None:
         """Save a run and leave it."""

@@ -10,7 +10,7 @@ from envs.api import spaces_to
 
 if TYPE_CHECKING:
     from dreamer.logger import Logger
-    from dreamer.loops.turn import Turn
+    from dreamer.loops.outputs import LoopOutput
     from dreamer.player import Player
     from experiments.training.evaluator import Evaluator
     from experiments.training.folder import RunFolder
@@ -35,15 +35,15 @@ class Agents(Protocol[T]):
         """Every log, the one of all together last."""
         ...
 
-    def turns(self) -> Iterator[T]:
+    def outputs(self) -> Iterator[T]:
         """Advance the loop until its steps are done."""
         ...
 
-    def take(self, turn: T) -> None:
+    def collect(self, output: T) -> None:
         """Log the episodes of a turn, and keep its metrics for the next row."""
         ...
 
-    def settle(self) -> None:
+    def flush(self) -> None:
         """Take in the metrics of what is still in flight."""
         ...
 
@@ -112,19 +112,19 @@ class OneAgent:
     def loggers(self) -> Sequence[Logger]:
         return [self.folder.logger]
 
-    def turns(self) -> Iterator[Turn]:
-        return self.loop.turns()
+    def outputs(self) -> Iterator[LoopOutput]:
+        return self.loop.outputs()
 
-    def take(self, turn: Turn) -> None:
+    def collect(self, output: LoopOutput) -> None:
         progress = self.loop.progress
-        self.folder.logger.tick(progress.env_steps, progress.updates, turn.running_since)
-        for episode in turn.episodes:
+        self.folder.logger.tick(progress.env_steps, progress.updates, output.running_since)
+        for episode in output.episodes:
             self.folder.episode(episode)
             self.until.hear(episode)
-        self._rows += turn.metrics
+        self._rows += output.metrics
 
-    def settle(self) -> None:
-        self._rows += self.loop.settle()
+    def flush(self) -> None:
+        self._rows += self.loop.flush()
 
     @property
     def has_metrics(self) -> bool:

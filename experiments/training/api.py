@@ -20,7 +20,7 @@ from experiments.training import loops, program, run
 from experiments.training.folder import TrainingStopped
 
 if TYPE_CHECKING:
-    from dreamer.loops.turn import Turn
+    from dreamer.loops.outputs import LoopOutput
     from dreamer.player import Player
 
 __all__ = ["Training", "TrainingStopped", "build", "preset", "train"]
@@ -103,7 +103,7 @@ class Training:
             self.close()
             raise
 
-    def turns(self) -> Iterator[Turn]:
+    def outputs(self) -> Iterator[LoopOutput]:
         """Act and learn until `steps` of the configuration are taken: the episodes that ended and the metrics
         of every turn; called again it goes on.
 
@@ -113,11 +113,11 @@ class Training:
         """
         if self.loop.progress.env_steps >= self.config.steps:
             return
-        for turn in self.loop.turns():
-            yield turn
+        for output in self.loop.outputs():
+            yield output
             if self.loop.progress.env_steps >= self.config.steps:
                 break
-        self.loop.settle()
+        self.loop.flush()
 
     def player(self, *, greedy: bool = True) -> Player:
         """The agent as it is now, as `dreamer.load` gives it; learning on does not change it."""

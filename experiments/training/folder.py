@@ -18,7 +18,8 @@ from experiments.training import session
 if TYPE_CHECKING:
     from dreamer.logger import Logger
     from dreamer.loops.clocks import Progress
-    from dreamer.loops.turn import Finished
+    from dreamer.loops.loop import Loop
+    from dreamer.loops.outputs import EpisodeStats
 
 
 class TrainingStopped(Exception):
@@ -38,6 +39,8 @@ class RunFolder:
         from dreamer.checkpoint import CheckpointStore
 
         self.path, self.cfg = path, cfg
+        self.origin: Mapping[str, Any] | None = None
+        """What the parameters started from, if that was another run."""
         self.store = CheckpointStore(
             path / "checkpoints",
             cfg.checkpoint.keep,
@@ -49,7 +52,8 @@ class RunFolder:
         self._notices: list[str] = []
         """What was said before there was a log."""
         self._cpu_clock, self._cpu_before = cpu_clock, 0.0
-        self._saved_at = -1
+        self._saved_at: tuple[int, int] | None = None
+        """Environment steps and updates of the newest checkpoint; None if there must be another."""
         self._is_beyond = False
         """Whether a return was larger than any number that can be predicted."""
 
@@ -93,12 +97,12 @@ class RunFolder:
             console=console,
         )
         self.write_config(cfg)
-        if dropped := self._logger.rewind(progress.env_steps):
+        if dropped := self._logger.rewind(progress.env_steps, progress.updates):
             since = f"after the checkpoint at {progress.env_steps:,} steps" if is_resumed else "before any"
             self._notices.append(f"{dropped:,} rows that were logged {since} are dropped and come again")
         for text in self._notices:
             self._logger.notice(text)
-        self._saved_at = progress.env_steps if is_resumed else -1
+        self._saved_at = (progress.env_steps, progress.updates) if is_resumed else None
         self._cpu_before = progress.cpu_seconds
 
     def notice(self, text: str) -> None:
@@ -113,7 +117,7 @@ class RunFolder:
         self.cfg = cfg
         session.write_config(self.path, cfg)
 
-    def episode(self, episode: Finished, **more: int) -> None:
+    def episode(self, episode: EpisodeStats, **more: int) -> None:
         """Log an episode, and say once if one pays more than can be learned."""
         from dreamer.ops.dists import REACH
 
@@ -126,7 +130,7 @@ class RunFolder:
                 f"up to {most:,.0f}: what lies beyond counts as that, so divide the rewards (env.wrappers)"
             )
 
-    def save(self, loop: Any, meta: Mapping[str, Any], *, wait: bool = False) -> None:
+    def save(self, loop: Loop, meta: Mapping[str, Any], *, wait: bool = False) -> None:
         """Checkpoint a loop; where that fails it is reported and the run goes on.
 
         Args:
@@ -139,15 +143,14 @@ class RunFolder:
         """
         from dreamer.checkpoint import CheckpointError
 
-        loop.verify()
-        progress = loop.progress
+        loop.check_finite()
+        progress, held = loop.progress, loop.checkpoint()
         progress.seconds, progress.cpu_seconds = self.logger.seconds, self.cpu_seconds
         told = {"config": schema.to_dict(self.cfg), "progress": dataclasses.asdict(progress)}
         try:
-            if progress.env_steps != self._saved_at:
-                meta = {**told, **meta, **loop.meta}
-                self.store.save(progress.env_steps, loop.arrays, meta, loop.files)
-                self._saved_at = progress.env_steps
+            if (now := (progress.env_steps, progress.updates)) != self._saved_at:
+                self.store.save(progress.env_steps, held.arrays, {**told, **meta, **held.meta}, held.files)
+                self._saved_at = now
                 self.logger.checkpoint_saved()
             if wait:
                 self.store.wait()
@@ -159,7 +162,7 @@ class RunFolder:
 
     def forget_save(self) -> None:
         """Have the next checkpoint be written although there is one of these steps, which says less."""
-        self._saved_at = -1
+        self._saved_at = None
 
     def wait(self) -> None:
         """Until the last checkpoint is on the disk; one that fails is reported."""
@@ -182,10 +185,11 @@ def write_result(folder: Path, result: Mapping[str, Any]) -> None:
     atomic.write(folder / "result.json", json.dumps(result, indent=1))
 
 
-def episode_row(episode: Finished) -> dict[str, Any]:
+def episode_row(episode: EpisodeStats) -> dict[str, Any]:
     """An episode as `episodes.jsonl` has it."""
     return {
         "env_steps": episode.env_steps,
+        "updates": episode.updates,
         "began": episode.began,
         "return": episode.return_,
         "length": episode.length,

@@ -20,7 +20,7 @@ from envs.rollout import Episode, rollout
 
 if TYPE_CHECKING:
     from dreamer.loops.clocks import Progress
-    from dreamer.loops.turn import Finished
+    from dreamer.loops.outputs import EpisodeStats
 
 FIRST_CHECK_SEED = 2**29
 """Seeds of checks lie from it on; evaluations begin at the low end, training above `FIRST_TRAINING_SEED`."""
@@ -77,7 +77,7 @@ class Until:
         """{member: how far it was when it reached it}; a run of one agent is member 0."""
         self._tells_success = any(row.get("success") is not None for row in episodes)
 
-    def hear(self, episode: Finished) -> None:
+    def hear(self, episode: EpisodeStats) -> None:
         """Note whether an episode says if its task was solved."""
         self._tells_success |= episode.success is not None
 

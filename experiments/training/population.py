@@ -24,7 +24,7 @@ from experiments.training.folder import episode_row, write_result
 if TYPE_CHECKING:
     from dreamer.logger import Logger
     from dreamer.loops.clocks import Progress
-    from dreamer.loops.turn import Turn
+    from dreamer.loops.outputs import LoopOutput
     from dreamer.player import Player
     from experiments.training.evaluator import Evaluator
     from experiments.training.folder import RunFolder
@@ -81,7 +81,7 @@ def _opened(cfg: Config, place: Path, progress: Progress) -> Member:
         tensorboard=cfg.log.tensorboard,
         console=Console(quiet=True),
     )
-    logger.rewind(progress.env_steps)
+    logger.rewind(progress.env_steps, progress.updates)
     return Member(cfg, place, logger)
 
 
@@ -99,7 +99,7 @@ class Population:
         self.members, self.folder, self.program, self.loop = members, folder, program, loop
         self.evaluator, self.until = evaluator, evaluator.until
         self.failed: dict[int, str] = {}
-        self._turns: list[list[Turn]] = []
+        self._outputs: list[list[LoopOutput]] = []
         """Those of which the metrics are not logged yet."""
         loop.rest(self.until.solved)
 
@@ -111,22 +111,22 @@ class Population:
     def loggers(self) -> Sequence[Logger]:
         return [*(own.logger for own in self.members), self.folder.logger]
 
-    def turns(self) -> Iterator[list[Turn]]:
+    def outputs(self) -> Iterator[list[LoopOutput]]:
         while not self.loop.done:
             yield self.loop.advance()
 
-    def take(self, turn: list[Turn]) -> None:
+    def collect(self, output: list[LoopOutput]) -> None:
         self._report_failures()
         progress = self.loop.progress
-        everywhere = min(own.running_since for own in turn)
+        everywhere = min(own.running_since for own in output)
         self.folder.logger.tick(progress.env_steps, progress.updates, everywhere)
-        for i, (own, member) in enumerate(zip(turn, self.members, strict=True)):
+        for i, (own, member) in enumerate(zip(output, self.members, strict=True)):
             member.logger.tick(progress.env_steps, progress.updates, own.running_since)
             for episode in own.episodes:
                 member.logger.episode(episode_row(episode))
                 self.folder.episode(episode, member=i)
                 self.until.hear(episode)
-        self._turns.append(turn)
+        self._outputs.append(output)
 
     def _report_failures(self) -> None:
         for i, why in self.loop.failures.items():
@@ -142,19 +142,19 @@ class Population:
             f"every member diverged; member 000: {self.failed[0]}. A lower lr or larger warmup often helps."
         )
 
-    def settle(self) -> None:
+    def flush(self) -> None:
         """Nothing is in flight."""
 
     @property
     def has_metrics(self) -> bool:
-        return bool(self._turns)
+        return bool(self._outputs)
 
     def log(self) -> None:
         """A row for every member, and their mean for all together."""
-        turns, self._turns = self._turns, []
+        outputs, self._outputs = self._outputs, []
         rows = []
         for i, member in enumerate(self.members):
-            own = [row for turn in turns for row in turn[i].metrics]
+            own = [row for output in outputs for row in output[i].metrics]
             if own:
                 rows.append(agents.means(own))
                 member.logger.metrics(rows[-1])

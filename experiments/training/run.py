@@ -18,7 +18,7 @@ from dreamer.config import Config
 from dreamer.logger import read_rows
 from envs.watchdog import Interrupted
 from experiments import machine, signals, surroundings
-from experiments.training import loops, population, program, result, session
+from experiments.training import loops, population, program, result, session, warm_start
 from experiments.training.agents import Agents, OneAgent
 from experiments.training.evaluator import Evaluator
 from experiments.training.folder import RunFolder, TrainingStopped
@@ -87,7 +87,7 @@ def trained(
             session.set_aside(folder)
         trainer = build(cfg, folder, opened, resume, without_replay=without_replay)
         surroundings.notice(folder, cfg)
-        surroundings.record(folder, cfg)
+        surroundings.record(folder, cfg, trainer.folder.origin)
         return trainer.train(stop)
 
 
@@ -131,8 +131,12 @@ def build(
     own = RunFolder(folder, cfg, cpu_clock)
     resume = resume and bool(own.store.steps())
     members = population.members(cfg)
-    begin = loops.single if cfg.population.is_one else partial(loops.population, members=members)
-    loop = begin(cfg, program, own if resume else None, without_replay=without_replay)
+    make = loops.single if cfg.population.is_one else partial(loops.population, members=members)
+    loop = make(cfg, program, own if resume else None)
+    if not resume:
+        own.origin = warm_start.apply(loop, program.agent, cfg.start)
+    else:
+        loops.restore(loop, program, own, without_replay=without_replay)
     own.open_log(loop.progress, is_resumed=resume, console=console)
     stored = own.store.meta().get("solved") if resume else None
     until = Until(cfg, stored, read_rows(folder / "episodes.jsonl") if resume else ())
@@ -167,5 +171,7 @@ def _introduce(folder: RunFolder, program: Program, agents: Agents[Any], resume:
         return
     about = f"{folder.cfg.task}: {agents.size}"
     folder.notice(f"{about}; the first update compiles the program, which takes a while")
+    if folder.origin is not None:
+        folder.notice(warm_start.sentence(folder.origin))
     for text in program.notices:
         folder.notice(text)

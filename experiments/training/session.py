@@ -18,13 +18,13 @@ from dreamer.schema import ConfigError
 from experiments import lock
 
 MAY_CHANGE = (
-    *("steps", "until", "preset", "env.parallel", "loop.devices", "env.timeout"),
+    *("steps", "until", "preset", "env.parallel", "loop.updates", "loop.devices", "env.timeout"),
     *("eval.", "report.", "log.", "checkpoint."),
 )
 """Fields that a run may change when it is resumed; the learner does not depend on them."""
 
 NEVER_CHANGE = (
-    *("task", "env.obs", "env.pixels", "env.categories", "loop.num_envs", "population."),
+    *("task", "env.obs", "env.pixels", "env.categories", "loop.num_envs", "population.", "start."),
     *("agent.encoder.", "agent.rssm.", "agent.decoder.", "agent.reward.", "agent.cont.", "agent.value."),
     *("agent.policy.layers", "agent.policy.units"),
 )

@@ -82,8 +82,8 @@ class Trainer(Generic[T]):
     def _train(self) -> None:
         if self.is_over:
             return
-        for turn in self.agents.turns():
-            self.take(turn)
+        for output in self.agents.outputs():
+            self.collect(output)
             if self.is_over:
                 return
             self.between()
@@ -96,8 +96,10 @@ class Trainer(Generic[T]):
 
     @property
     def done(self) -> bool:
-        """Whether all steps are taken, or `until` is reached."""
-        return self.agents.is_solved or self.loop.progress.env_steps >= self.folder.cfg.steps
+        """Whether all steps or updates are taken, or `until` is reached."""
+        progress, cfg = self.loop.progress, self.folder.cfg
+        is_full = progress.env_steps >= cfg.steps or 0 < cfg.loop.updates <= progress.updates
+        return self.agents.is_solved or is_full
 
     @contextlib.contextmanager
     def opened(self) -> Iterator[None]:
@@ -115,7 +117,7 @@ class Trainer(Generic[T]):
           TrainingStopped: a loss is not finite, the environment failed, or a row cannot be logged.
         """
         from dreamer.logger import LoggerError
-        from dreamer.loops.turn import Diverged
+        from dreamer.loops.outputs import Diverged
 
         try:
             yield
@@ -135,7 +137,7 @@ class Trainer(Generic[T]):
         self.save(wait=True)
         return f"saved at {self.loop.progress.env_steps:,} steps in {self.folder.path}"
 
-    def take(self, turn: T) -> None:
+    def collect(self, output: T) -> None:
         """Take in a turn.
 
         Raises:
@@ -143,7 +145,7 @@ class Trainer(Generic[T]):
             can go on.
         """
         self._save_first()
-        self.agents.take(turn)
+        self.agents.collect(output)
         if why := self.agents.failure:
             self.save(wait=True)
             raise TrainingStopped(why)
@@ -185,7 +187,7 @@ class Trainer(Generic[T]):
 
     def end(self) -> None:
         """Log what is left, and save."""
-        self.agents.settle()
+        self.agents.flush()
         self.agents.log()
         self.save(wait=True)
 
@@ -194,12 +196,12 @@ class Trainer(Generic[T]):
         with self.stop.unhurried():
             self.folder.save(self.loop, self.agents.meta, wait=wait)
 
-    def become(self, leader: Trainer[T], cfg: Config) -> None:
+    def fork_from(self, leader: Trainer[T], cfg: Config) -> None:
         """Go on from where another run of the same program is, with other numbers; saved."""
         from dreamer.numbers import trace
 
         self.agents.log()
-        self.loop.become(leader.loop, trace(cfg.agent))
+        self.loop.fork_from(leader.loop, trace(cfg.agent))
         self._start_hooks()
         self.folder.write_config(cfg)
         self.folder.forget_save()

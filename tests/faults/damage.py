@@ -99,7 +99,7 @@ def _resumed(copy: Path, states: dict[int, list]) -> str:
         with contextlib.redirect_stderr(said), program.opened(cfg) as opened:
             resumed = run.build(cfg, copy, opened, True)
             at = resumed.loop.progress.env_steps
-            found = jax.tree.leaves(jax.device_get(resumed.loop.arrays))
+            found = jax.tree.leaves(jax.device_get(resumed.loop.checkpoint().arrays))
     except (CheckpointError, ConfigError) as error:
         return "" if str(error) and "\n" not in str(error) else f"no sentence: {error!r}"
     if at not in states or not same(found, states[at]):

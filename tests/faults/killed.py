@@ -98,7 +98,7 @@ def arrays(folder: Path) -> list[np.ndarray]:
     """All that a resumed run begins with."""
     cfg = load_toml(folder / "config.toml")
     with program.opened(cfg) as opened:
-        return jax.tree.leaves(jax.device_get(run.build(cfg, folder, opened, True).loop.arrays))
+        return jax.tree.leaves(jax.device_get(run.build(cfg, folder, opened, True).loop.checkpoint().arrays))
 
 
 def same(ours: list[np.ndarray], theirs: list[np.ndarray]) -> bool:

@@ -23,7 +23,7 @@ import numpy as np
 import envs
 from dreamer import schema
 from dreamer.logger import Logger, read_rows
-from dreamer.loops.turn import Diverged, vital
+from dreamer.loops.outputs import Diverged, vital
 from dreamer.status import status_line
 from experiments import lock
 from experiments.agreement import agree
