@@ -144,12 +144,13 @@ class RunFolder:
         from dreamer.checkpoint import CheckpointError
 
         loop.check_finite()
-        progress, held = loop.progress, loop.checkpoint()
+        progress = loop.progress
         progress.seconds, progress.cpu_seconds = self.logger.seconds, self.cpu_seconds
         told = {"config": schema.to_dict(self.cfg), "progress": dataclasses.asdict(progress)}
         try:
             if (now := (progress.env_steps, progress.updates)) != self._saved_at:
-                self.store.save(progress.env_steps, held.arrays, {**told, **meta, **held.meta}, held.files)
+                held = loop.checkpoint()
+                self.store.save(now[0], held.arrays, {**told, **meta, **held.meta}, held.files)
                 self._saved_at = now
                 self.logger.checkpoint_saved()
             if wait:
