@@ -115,7 +115,7 @@ def test_loop_set_params_starts_from_them_with_a_fresh_optimiser(tmp_path, build
     loop.set_params({"value": value})
     after = loop.state
     assert test_fused.same(after.params, {**before.params, "value": value})
-    assert test_fused.same(after.slow_value, value)
+    assert test_fused.same(after.slow["value"], value)
     assert test_fused.same((after.opt, after.updates), (before.opt, before.updates))
     next(iter(loop.outputs()))
 

@@ -149,14 +149,14 @@ def test_run_with_a_limit_of_updates_ends_there_and_a_higher_one_resumes_it(tmp_
 def test_run_saves_again_at_the_same_env_steps_when_only_updates_went_on(finished, tmp_path):
     shutil.copytree(finished, tmp_path / "run")
     with program.opened(CFG) as opened:
-        own = run.Run(CFG, tmp_path / "run", opened, resume=True)
+        own = run.build(CFG, tmp_path / "run", opened, True)
         own.save(wait=True)
-        names = lambda: sorted(path.name for path in own.store.folder.glob("step-*"))
+        names = lambda: sorted(path.name for path in own.folder.store.folder.glob("step-*"))
         before = names()
         own.loop.progress.updates += 1
         own.save(wait=True)
         assert names()[-1] == "step-000000000160-1" and before[-1] == "step-000000000160"
-        resumed = run.Run(CFG, tmp_path / "run", opened, resume=True)
+        resumed = run.build(CFG, tmp_path / "run", opened, True)
     assert resumed.loop.progress.updates == own.loop.progress.updates == 31
 
 

@@ -29,6 +29,7 @@ class Counting:
         self.most = cfg.seed or 3
         self.saved = self.is_closed = False
         loop = SimpleNamespace(programs=SHARED, progress=SimpleNamespace(slots=0))
+        self.loop = loop
         self.run = SimpleNamespace(
             loop=loop, program=shared, done=False, end=self.end, become=self.become, folder=folder
         )

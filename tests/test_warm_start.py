@@ -17,6 +17,7 @@ from dreamer.config import load_toml
 from dreamer.schema import ConfigError
 from experiments import cli
 from experiments.training import program, run, warm_start
+from experiments.training.trainer import Trainer
 
 pytestmark = pytest.mark.usefixtures("compilation_cache", "quick_compilation")
 
@@ -34,10 +35,10 @@ def origin(tmp_path_factory) -> Path:
     return folder
 
 
-def begun(cfg, folder: Path) -> run.Run:
+def begun(cfg, folder: Path) -> Trainer:
     """The run as it is before its first step."""
     with program.opened(cfg) as opened:
-        return run.Run(cfg, folder, opened, resume=False)
+        return run.build(cfg, folder, opened, resume=False)
 
 
 def starting(origin: Path | str, *modules: str, **fields):
@@ -56,7 +57,7 @@ def test_warm_start_takes_the_named_modules_and_leaves_everything_else_fresh(ori
     for name in state.params:
         expected = theirs if name in ("encoder", "value") else fresh.params
         assert same(state.params[name], expected[name]), name
-    assert same(state.slow_value, theirs["value"])
+    assert same(state.slow["value"], theirs["value"])
     assert same((state.opt, state.updates), (fresh.opt, fresh.updates))
     assert own.loop.progress.updates == own.loop.progress.env_steps == 0
 
@@ -66,10 +67,7 @@ def test_warm_start_of_all_modules_gives_every_member_of_a_population_the_same(o
         agent = opened.agent
     folder = tiny.store(tmp_path / "catch", tiny.jit(agent.init)(jax.random.key(3)), agent, task="grid:Catch")
     cfg = starting(folder, task="grid:Catch", population__seeds=2)
-    from experiments.population import PopulationRun
-
-    with program.opened(cfg) as opened:
-        state = PopulationRun(cfg, tmp_path / "run", opened, resume=False).loop.state
+    state = begun(cfg, tmp_path / "run").loop.state
     theirs = dreamer.load(folder).everything
     for member in range(2):
         assert same(jax.tree.map(lambda x, i=member: x[i], state.params), theirs)
@@ -150,3 +148,10 @@ def test_train_from_begins_a_run_that_the_same_command_resumes_and_another_does_
     for words in (["--from", "elsewhere"], ["--from", "origin@40", "--modules", "encoder"]):
         assert cli.main([*command, *words]) == cli.MISTAKE
         assert "start." in capfd.readouterr().err
+
+
+def test_build_starts_from_another_run_and_ends_at_the_limit_of_updates(origin):
+    with dreamer.build(starting(origin, "encoder", loop__updates=3)) as training:
+        assert same(training.loop.state.params["encoder"], dreamer.load(origin).everything["encoder"])
+        list(training.outputs())
+        assert training.loop.progress.updates == 3

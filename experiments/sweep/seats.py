@@ -22,6 +22,7 @@ from typing import TextIO
 
 from dreamer.config import TRACED, Config, load_toml
 from dreamer.loops import abreast
+from dreamer.loops.fused import FusedLoop
 from dreamer.loops.outputs import Diverged, LoopOutput
 from envs.watchdog import Interrupted
 from experiments import lock as lock_of_folder
@@ -65,12 +66,18 @@ class Seat:
             self._open.close()
             raise
 
+    @property
+    def loop(self) -> FusedLoop:
+        """Runs that share their programs are on the device."""
+        assert isinstance(self.run.loop, FusedLoop)
+        return self.run.loop
+
     def take(self, turn: LoopOutput) -> bool:
         """Take in what happened; whether that was the end."""
         run = self.run
         with run.guarded():
-            if run.loop.failures:
-                raise Diverged(run.loop.failures[0])
+            if self.loop.failures:
+                raise Diverged(self.loop.failures[0])
             run.collect(turn)
             try:
                 if not run.done:
@@ -168,10 +175,10 @@ class Company:
         going = {folder: seat for folder, seat in self._seats.items() if folder not in self._following}
         if not going:  # the last one could not follow
             return
-        programs = next(iter(going.values())).run.loop.programs
-        group = [(f, seat) for f, seat in going.items() if seat.run.loop.programs is programs]
+        programs = next(iter(going.values())).loop.programs
+        group = [(f, seat) for f, seat in going.items() if seat.loop.programs is programs]
         with self._telling(*(folder for folder, _ in group)):
-            turns = abreast.advance([seat.run.loop for _, seat in group], self._batch)
+            turns = abreast.advance([seat.loop for _, seat in group], self._batch)
             for _, seat in group:
                 seat.cpu_seconds += (time.process_time() - began) / len(group)
             for (folder, seat), turn in zip(group, turns, strict=True):

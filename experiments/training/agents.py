@@ -10,6 +10,7 @@ from envs.api import spaces_to
 
 if TYPE_CHECKING:
     from dreamer.logger import Logger
+    from dreamer.loops.loop import Loop
     from dreamer.loops.outputs import LoopOutput
     from dreamer.player import Player
     from experiments.training.evaluator import Evaluator
@@ -23,7 +24,10 @@ T = TypeVar("T")
 class Agents(Protocol[T]):
     """Those whom one loop trains, and what is logged, asked and told of them."""
 
-    loop: Any
+    @property
+    def loop(self) -> Loop:
+        """What trains them."""
+        ...
 
     @property
     def size(self) -> str:
@@ -99,7 +103,7 @@ class OneAgent:
     failure = ""
     """Its loop raises."""
 
-    def __init__(self, folder: RunFolder, program: Program, loop: Any, evaluator: Evaluator):
+    def __init__(self, folder: RunFolder, program: Program, loop: Loop, evaluator: Evaluator):
         self.folder, self.program, self.loop, self.evaluator = folder, program, loop, evaluator
         self.until: Until = evaluator.until
         self._rows: list[dict[str, float]] = []
@@ -181,7 +185,7 @@ def meta(program: Program, until: Until) -> dict[str, Any]:
     return {**spaces, "solved": until.meta}
 
 
-def size(loop: Any) -> str:
+def size(loop: Loop) -> str:
     """How much there is of everything in a loop."""
     import jax
 

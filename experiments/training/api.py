@@ -16,8 +16,9 @@ from dreamer.schema import ConfigError
 from envs.watchdog import Interrupted
 from experiments import machine, presets, signals
 from experiments.names import check_known
-from experiments.training import loops, program, run
+from experiments.training import loops, program, run, warm_start
 from experiments.training.folder import TrainingStopped
+from experiments.training.trainer import is_complete
 
 if TYPE_CHECKING:
     from dreamer.loops.outputs import LoopOutput
@@ -99,23 +100,24 @@ class Training:
         try:
             self.loop = loops.single(cfg, self.program)
             """Has `state`, `hyper` and `progress`."""
+            warm_start.apply(self.loop, self.agent, cfg.start)
         except BaseException:
             self.close()
             raise
 
     def outputs(self) -> Iterator[LoopOutput]:
-        """Act and learn until `steps` of the configuration are taken: the episodes that ended and the metrics
-        of every turn; called again it goes on.
+        """Act and learn until the steps of the configuration are taken, or its updates where limited: the
+        episodes that ended and the metrics of every turn; called again it goes on.
 
         Raises:
           Diverged: a loss is not finite.
           EnvError: from the environment.
         """
-        if self.loop.progress.env_steps >= self.config.steps:
+        if is_complete(self.config, self.loop.progress):
             return
         for output in self.loop.outputs():
             yield output
-            if self.loop.progress.env_steps >= self.config.steps:
+            if is_complete(self.config, self.loop.progress):
                 break
         self.loop.flush()
 

@@ -150,7 +150,7 @@ class RunFolder:
         try:
             if (now := (progress.env_steps, progress.updates)) != self._saved_at:
                 held = loop.checkpoint()
-                self.store.save(progress.env_steps, held.arrays, {**told, **meta, **held.meta}, held.files)
+                self.store.save(now[0], held.arrays, {**told, **meta, **held.meta}, held.files)
                 self._saved_at = now
                 self.logger.checkpoint_saved()
             if wait:

@@ -131,8 +131,9 @@ def build(
     own = RunFolder(folder, cfg, cpu_clock)
     resume = resume and bool(own.store.steps())
     members = population.members(cfg)
-    make = loops.single if cfg.population.is_one else partial(loops.population, members=members)
-    loop = make(cfg, program, own if resume else None)
+    begun = own if resume else None
+    many = None if cfg.population.is_one else loops.population(cfg, program, begun, members=members)
+    loop = loops.single(cfg, program, begun) if many is None else many
     if not resume:
         own.origin = warm_start.apply(loop, program.agent, cfg.start)
     else:
@@ -142,9 +143,9 @@ def build(
     until = Until(cfg, stored, read_rows(folder / "episodes.jsonl") if resume else ())
     evaluator = Evaluator(own, program, until)
     agents: Agents[Any] = OneAgent(own, program, loop, evaluator)
-    if not cfg.population.is_one:
+    if many is not None:
         opened = population.opened(own, members, loop.progress)
-        agents = population.Population(opened, own, program, loop, evaluator)
+        agents = population.Population(opened, own, program, many, evaluator)
     _introduce(own, program, agents, resume)
     finish, every = partial(result.finish, agents, own, until), cfg.checkpoint.every
     hooks = _hooks(cfg, own, agents)

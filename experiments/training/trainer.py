@@ -17,6 +17,7 @@ from experiments.training.folder import RunFolder, TrainingStopped
 from experiments.training.hooks import Hook
 
 if TYPE_CHECKING:
+    from dreamer.loops.clocks import Progress
     from experiments.training.agents import Agents
     from experiments.training.program import Program
 
@@ -24,6 +25,11 @@ LONG = 1.0
 """Seconds of an evaluation or report between turns from which on the run is saved before the next one."""
 
 T = TypeVar("T")
+
+
+def is_complete(cfg: Config, progress: Progress) -> bool:
+    """Whether a run has taken all its steps, or all its updates where those are limited."""
+    return progress.env_steps >= cfg.steps or 0 < cfg.loop.updates <= progress.updates
 
 
 class Trainer(Generic[T]):
@@ -97,9 +103,7 @@ class Trainer(Generic[T]):
     @property
     def done(self) -> bool:
         """Whether all steps or updates are taken, or `until` is reached."""
-        progress, cfg = self.loop.progress, self.folder.cfg
-        is_full = progress.env_steps >= cfg.steps or 0 < cfg.loop.updates <= progress.updates
-        return self.agents.is_solved or is_full
+        return self.agents.is_solved or is_complete(self.folder.cfg, self.loop.progress)
 
     @contextlib.contextmanager
     def opened(self) -> Iterator[None]:
@@ -198,8 +202,10 @@ class Trainer(Generic[T]):
 
     def fork_from(self, leader: Trainer[T], cfg: Config) -> None:
         """Go on from where another run of the same program is, with other numbers; saved."""
+        from dreamer.loops.fused import FusedLoop
         from dreamer.numbers import trace
 
+        assert isinstance(self.loop, FusedLoop) and isinstance(leader.loop, FusedLoop)
         self.agents.log()
         self.loop.fork_from(leader.loop, trace(cfg.agent))
         self._start_hooks()
