@@ -20,6 +20,7 @@ ORDER = (
     "dreamer.records",
     "dreamer.ops",
     "dreamer.nets",
+    "dreamer.cores",
     "dreamer.rssm",
     "dreamer.objectives",
     "dreamer.hyper",

@@ -183,7 +183,7 @@ def _gradient(agent: Agent, state: TrainState, batch: Batch, hyper: Hyper, key: 
 def _act(agent: Agent, params, carry: Carry, step: Step, hyper: Hyper, key, slot):
     key = jax.random.fold_in(key, slot)
     action, carry = agent.act(params, carry, step, hyper, key=key, greedy=False)
-    return Choice(action, carry.latent.pack()), carry
+    return Choice(action, agent.pack(carry.latent)), carry
 
 
 def _seen(step: Step) -> Step:
