@@ -21,6 +21,12 @@ TYPOS = [
         "world.rollout(latent, action, key=key))",
         "world.rolout(latent, action, key=key))",
     ),
+    (
+        "dreamer/rssm.py",
+        "weights = self.core.weights(), posterior",
+        "weights = self.core.weight(), posterior",
+    ),
+    ("dreamer/replay/device.py", "self.layout.steps(", "self.layout.stps("),
     ("dreamer/world.py", "self.hyper.free_nats", "self.hyper.free_nat"),
 ]
 """File, what stands there, and what stands there with a typo."""
