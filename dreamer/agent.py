@@ -18,6 +18,7 @@ import jax.numpy as jnp
 from flax import nnx
 from jax import Array
 
+from dreamer import rssm
 from dreamer.behavior.actor_critic import ActorCritic
 from dreamer.config import AgentConfig
 from dreamer.nets import layers
@@ -27,7 +28,7 @@ from dreamer.numbers import Numbers
 from dreamer.objectives import OBJECTIVES
 from dreamer.ops import dists, optim, running
 from dreamer.records import Batch, Latent, Observed, PackedLatent, Params
-from dreamer.rssm import RSSM, initial
+from dreamer.rssm import RSSM
 from dreamer.world import Modules, Objective, World
 from envs.api import LOG_PREFIX, Spaces, Step
 
@@ -156,9 +157,22 @@ class Agent:
     def _objective(self, params: Params) -> Objective:
         return nnx.merge(self.modules.objective, params["objective"])
 
+    @property
+    def entries(self) -> Spaces:
+        """{column: space} of what a replay keeps of a latent."""
+        return rssm.entries(self.cfg.rssm)
+
+    def pack(self, latent: Latent) -> PackedLatent:
+        """A latent as a replay stores it."""
+        return rssm.pack(self.cfg.rssm, latent)
+
+    def unpack(self, packed: PackedLatent) -> Latent:
+        """The latent of which a replay gives the entries."""
+        return rssm.unpack(self.cfg.rssm, packed, self.dtype)
+
     def init_carry(self, batch: int) -> Carry:
         """The memory with which `batch` environments start."""
-        latent = initial(self.cfg.rssm, batch, self.dtype)
+        latent = rssm.initial(self.cfg.rssm, batch, self.dtype)
         action = {k: jnp.zeros((batch, *s.shape), s.dtype) for k, s in self.act_space.items()}
         return Carry(latent, action)
 
@@ -257,7 +271,7 @@ class Agent:
         The recurrence starts from the stored latent of the step before (replay context), and the new
         posteriors [B, T, ...] come back for the replay to store in place of the old ones.
         """
-        latent = batch.context_latent.unpack(self.cfg.rssm.classes, self.dtype)
+        latent = self.unpack(batch.context_latent)
         prev_action = {
             k: jnp.concatenate([batch.context_action[k][:, None], a[:, :-1]], 1)
             for k, a in batch.action.items()
@@ -266,7 +280,7 @@ class Agent:
         (total, out), grads = grad(
             state.params, state.slow, state.stats, batch, latent, prev_action, numbers, key=key
         )
-        return Gradient(grads, out.stats, out.metrics | {"loss": total}), out.seen.latent.pack()
+        return Gradient(grads, out.stats, out.metrics | {"loss": total}), self.pack(out.seen.latent)
 
     def descend(
         self, state: TrainState, gradient: Gradient, numbers: Numbers
@@ -298,4 +312,5 @@ class Agent:
 
 
 def _params(modules: Mapping[str, Any]) -> Params:
-    return {name: nnx.to_pure_dict(nnx.state(module)) for name, module in modules.items()}
+    params = {name: nnx.to_pure_dict(nnx.state(module)) for name, module in modules.items()}
+    return {**params, "rssm": rssm.flat(params["rssm"])}

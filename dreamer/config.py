@@ -103,6 +103,8 @@ class RSSMConfig(Section):
     """Layers from h to the prior."""
     post_layers: SomeLayers = 1
     """Layers from h and tokens to the posterior."""
+    core: Literal["gru"] = "gru"
+    """What carries the past: a GRU in blocks."""
 
     def __post_init__(self) -> None:
         super().__post_init__()

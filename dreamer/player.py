@@ -79,11 +79,11 @@ class Player:
           {key: array} actions (continuous ones in about [-1, 1]) and the new memory.
         """
         obs, is_first = (step.obs, step.is_first) if isinstance(step, Step) else (step, None)
-        single = carry.latent.deter.ndim == 1
-        size = 1 if single else carry.latent.deter.shape[0]
+        single = carry.latent.stoch.ndim == 2
+        size = 1 if single else len(carry.latent.stoch)
         obs = {k: self._checked(k, obs, size, single) for k in self.agent.obs_space}
-        if is_first is None:  # Only a fresh memory is all zero.
-            is_first = ~np.asarray(carry.latent.deter, np.float32).any(-1)
+        if is_first is None:  # only a fresh memory holds no sample
+            is_first = ~np.asarray(carry.latent.stoch, np.float32).any((-2, -1))
         if single:
             carry = jax.tree.map(lambda x: x[None], carry)
         first = np.reshape(np.asarray(is_first, bool), (size,))

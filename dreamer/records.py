@@ -15,12 +15,20 @@ from __future__ import annotations
 
 from typing import Any, NamedTuple
 
-import jax
 import jax.numpy as jnp
 from jax import Array
 
 Params = dict[str, Any]
 """Nested dictionaries of arrays; of a whole agent {module: its parameters}."""
+
+
+class State(NamedTuple):
+    """What a core carries from one step to the next."""
+
+    deter: Array
+    """[..., D] deterministic state h, which everybody reads."""
+    memory: dict[str, Array] = {}
+    """{name: [..., *]} whatever else the core needs for its next step."""
 
 
 class Latent(NamedTuple):
@@ -29,7 +37,9 @@ class Latent(NamedTuple):
     deter: Array
     """[..., D] deterministic recurrent state h."""
     stoch: Array
-    """[..., S, C] one-hot sample z of every latent group."""
+    """[..., S, C] one-hot sample z of every latent group; zero before anything was seen."""
+    memory: dict[str, Array] = {}
+    """{name: [..., *]} what else the core carries; nothing in a GRU."""
 
     @property
     def feat(self) -> Array:
@@ -37,22 +47,14 @@ class Latent(NamedTuple):
         flat = self.stoch.reshape(*self.stoch.shape[:-2], -1)
         return jnp.concatenate([self.deter, flat.astype(self.deter.dtype)], -1)
 
-    def pack(self) -> PackedLatent:
-        """The compact form that a replay stores."""
-        return PackedLatent(self.deter.astype(jnp.bfloat16), jnp.argmax(self.stoch, -1).astype(jnp.uint8))
+    @property
+    def state(self) -> State:
+        """The core's part of it."""
+        return State(self.deter, self.memory)
 
 
-class PackedLatent(NamedTuple):
-    """A latent in 2*D + S bytes: classes as indices, the deterministic state in bfloat16."""
-
-    deter: Any
-    """[..., D] bfloat16."""
-    stoch: Any
-    """[..., S] uint8 class indices."""
-
-    def unpack(self, classes: int, dtype: Any = jnp.float32) -> Latent:
-        """The latent itself, up to the rounding of h to bfloat16."""
-        return Latent(self.deter.astype(dtype), jax.nn.one_hot(self.stoch, classes, dtype=dtype))
+PackedLatent = dict[str, Any]
+"""{column: [..., *]} a latent in the compact form that a replay stores (`dreamer.rssm.pack`)."""
 
 
 class Batch(NamedTuple):

@@ -2,7 +2,7 @@
 
 The latent is a deterministic state h and S categorical samples z. Each step
 
-    h_t = core(h_{t-1}, z_{t-1}, a_{t-1})            a block-diagonal GRU
+    h_t = core(h_{t-1}, z_{t-1}, a_{t-1})            one of `dreamer.cores`
     prior     p(z_t | h_t)                           what the model expects
     posterior q(z_t | h_t, tokens_t)                 what it believes after looking
 
@@ -21,40 +21,61 @@ import jax
 import jax.numpy as jnp
 from flax import nnx
 from jax import Array
+from jax.typing import DTypeLike
 
 from dreamer.config import RSSMConfig
+from dreamer.cores import CORES
 from dreamer.nets import inputs
-from dreamer.nets.layers import MLP, BlockLinear, Initializer, Layer, Linear, NormedSiLU
-from dreamer.ops import dists, products
-from dreamer.ops.activations import normed_silu
-from dreamer.ops.products import product
+from dreamer.nets.layers import MLP, Initializer, Layer, Linear, NormedSiLU
+from dreamer.ops import cpu, dists
+from dreamer.ops.cpu import product
 from dreamer.ops.transforms import lead
-from dreamer.records import Imagined, Latent
-from envs.api import Spaces
+from dreamer.records import Imagined, Latent, PackedLatent
+from envs.api import Space, Spaces
 
 sg = jax.lax.stop_gradient
+AROUND = ("post", "post_out", "prior_mlp", "prior_out")
+"""Parameters of an RSSM beside those of its core."""
 
 
-class Cell(NamedTuple):
-    """The recurrence's layers, with the first kernel cut so that a step does as little as possible."""
-
-    embed_deter: Layer
-    embed_stoch: Layer
-    own: Array
-    """[g, D/g, D/g] from each block of h to itself."""
-    shared: Array
-    """[2*hidden, D] from the embedded h and z, which all blocks see, to all of them at once."""
-    bias: Array
-    """[D]."""
-    norms: tuple[NormedSiLU, ...]
-    """Each over all blocks."""
-    deeper: tuple[BlockLinear, ...]
-    gates: BlockLinear
+def initial(cfg: RSSMConfig, batch: int, dtype: DTypeLike) -> Latent:
+    """The latent before anything was seen, [batch, ...]: the core's first state and no sample."""
+    deter, memory = CORES[cfg.core].initial(cfg, batch, dtype)
+    return Latent(deter, jnp.zeros((batch, cfg.stoch, cfg.classes), dtype), memory)
 
 
-def initial(cfg: RSSMConfig, batch: int, dtype: Any) -> Latent:
-    """The latent before anything was seen: zeros, [batch, ...]."""
-    return Latent(jnp.zeros((batch, cfg.deter), dtype), jnp.zeros((batch, cfg.stoch, cfg.classes), dtype))
+def entries(cfg: RSSMConfig) -> Spaces:
+    """{column: space} of what a replay keeps of a latent: what the core declares, and z as class indices."""
+    return {**CORES[cfg.core].entries(cfg), "stoch": Space((cfg.stoch,), "uint8")}
+
+
+def pack(cfg: RSSMConfig, latent: Latent) -> PackedLatent:
+    """The `entries` of latents, [..., *]."""
+    stoch = jnp.argmax(latent.stoch, -1).astype(jnp.uint8)
+    return {**CORES[cfg.core].pack(latent.state), "stoch": stoch}
+
+
+def unpack(cfg: RSSMConfig, packed: PackedLatent, dtype: DTypeLike = jnp.float32) -> Latent:
+    """Latents from their `entries`, up to the rounding of the core's state."""
+    deter, memory = CORES[cfg.core].unpack(packed, dtype)
+    return Latent(deter, jax.nn.one_hot(packed["stoch"], cfg.classes, dtype=dtype), memory)
+
+
+class Posterior(NamedTuple):
+    """The layers from h to q(z | h, tokens), the first of which adds the share of the tokens."""
+
+    from_deter: Array
+    """[D, hidden]."""
+    norm: NormedSiLU
+    rest: tuple[Layer, ...]
+    out: Linear
+
+    def __call__(self, deter: Array, tokens: Array) -> Array:
+        """[N, D] and the tokens' share [N, hidden] -> [N, S*C]."""
+        x = self.norm(product(deter, self.from_deter) + tokens)
+        for layer in self.rest:
+            x = layer(x)
+        return self.out(x)
 
 
 class RSSM(nnx.Module):
@@ -64,22 +85,46 @@ class RSSM(nnx.Module):
         self.cfg = cfg
         self.spaces = tuple(act_space.items())
         deter, hidden, logits = cfg.deter, cfg.hidden, cfg.stoch * cfg.classes
-        self.embed_deter = Layer(deter, hidden, init=init)
-        self.embed_stoch = Layer(logits, hidden, init=init)
-        self.embed_action = Layer(inputs.width(act_space), hidden, init=init)
-        widths = [deter + cfg.blocks * 3 * hidden] + [deter] * (cfg.core_layers - 1)
-        self.core = nnx.List([BlockLinear(w, deter, cfg.blocks, init=init) for w in widths])
-        self.core_norms = nnx.List([NormedSiLU(deter) for _ in widths])
-        self.gates = BlockLinear(deter, 3 * deter, cfg.blocks, init=init)
+        self.core = CORES[cfg.core](inputs.width(act_space), cfg, init=init)
         self.post = MLP(deter + token_width, hidden, cfg.post_layers, init=init)
         self.post_out = Linear(self.post.width, logits, init=init)
         self.prior_mlp = MLP(deter, hidden, cfg.prior_layers, init=init)
         self.prior_out = Linear(self.prior_mlp.width, logits, init=init)
 
-    def embed(self, action: Mapping[str, Array], ndim: int, dtype: Any) -> Array:
-        """Actions as one vector, {key: [*batch, ...]} -> [*batch, A]; what exceeds 1 is scaled back to it."""
-        x = inputs.flatten(action, dict(self.spaces), ndim, dtype, lambda a: a)
-        return x / sg(jnp.maximum(1, jnp.abs(x)))
+    # The step.
+
+    def prior(self, deter: Array) -> Array:
+        """[..., D] -> [..., S, C] float32 logits of what the model expects to see."""
+        chex.assert_axis_dimension(deter, -1, self.cfg.deter)
+        return self._logits(self.prior_out(self.prior_mlp(deter)))
+
+    def _step(
+        self,
+        weights: Any,
+        carry: Any,
+        stoch: Array,
+        action: Array,
+        believe: Callable[[Array], Array],
+        sample: Callable[[Array], Array],
+    ) -> tuple[Any, Latent, Array]:
+        """One step of N sequences, with data and without.
+
+            h_t = core(h_{t-1}, z_{t-1}, a_{t-1})
+            z_t ~ sample(believe(h_t))
+
+        Args:
+          weights, carry: of the core.
+          stoch: [N, S, C] z_{t-1}.
+          action: [N, I] what the core read of a_{t-1}.
+          believe: h_t [N, D] -> logits [N, S, C] of the posterior or the prior.
+          sample: logits -> z_t [N, S, C].
+        """
+        carry = self.core.step(weights, carry, stoch.reshape(len(stoch), -1), action)
+        deter, memory = self.core.state(carry)
+        logits = believe(deter)
+        return carry, Latent(deter, sample(logits).astype(deter.dtype), memory), logits
+
+    # The scans.
 
     def observe(
         self,
@@ -98,41 +143,37 @@ class RSSM(nnx.Module):
           latent: [B, ...] the state before index 0.
           tokens: [B, T, E].
           action: {key: [B, T, ...]} the *previous* action of every step.
-          is_first: [B, T] where an episode starts: state and previous action are zeroed there.
+          is_first: [B, T] where an episode starts: state and previous action are reset there.
 
         Returns:
           [B, T, ...] latents (samples carry straight-through gradients) and [B, T, S, C] posterior
           logits before unimix.
         """
+        chex.assert_rank([tokens, is_first], [3, 2])
         B, T = is_first.shape
         chex.assert_shape(tokens, (B, T, None))
-        # All that does not depend on the recurrence is done for all steps at once.
+        self._check(latent, action, (B, T))
+        start = initial(self.cfg, B, tokens.dtype)
+        # All that does not depend on the recurrence is computed for all steps at once.
         embedded = jnp.where(is_first[..., None], 0, self.embed(action, 2, tokens.dtype))
-        action_in = self._action_in(embedded)
-        first, rest = self.post.layers[0].linear, self.post.layers[1:]
-        kernel = first.kernel[...]
-        token_in = product(tokens, kernel[self.cfg.deter :])
-        token_in = token_in + lead(first.bias[...].astype(tokens.dtype), token_in)
-        weights = self._cell(), kernel[: self.cfg.deter], rest, self.post_out
+        token_in, posterior = self._posterior(tokens)
+        time_major = [jnp.moveaxis(x, 1, 0) for x in (token_in, self.core.read(embedded), is_first)]
 
         def step(weights: Any, latent: Latent, xs: tuple[Array, ...]) -> tuple[Latent, tuple[Latent, Array]]:
-            cell, from_deter, rest, post_out = weights
-            token_in, action_in, is_first, noise = xs
-            keep = ~is_first
-            latent = Latent(latent.deter * keep[:, None], latent.stoch * keep[:, None, None])
-            deter = _to_flat(self._step(cell, latent, self._blocks(latent), action_in))
-            x = self.post.layers[0].norm(product(deter, from_deter) + token_in)
-            for layer in rest:
-                x = layer(x)
-            logits = self._logits(post_out(x))
-            stoch = self._sample(logits, unimix, sampler, noise, straight_through=True)
-            latent = Latent(deter, stoch.astype(deter.dtype))
+            core, posterior = weights
+            tokens, action, is_first, noise = xs
+            restart = lambda x, first: jnp.where(is_first.reshape(-1, *[1] * (x.ndim - 1)), first, x)
+            latent = jax.tree.map(restart, latent, start)
+            believe = lambda deter: self._logits(posterior(deter, tokens))
+            sample = lambda logits: self._sample(logits, unimix, sampler, noise, straight_through=True)
+            carry = self.core.carry(latent.state)
+            _, latent, logits = self._step(core, carry, latent.stoch, action, believe, sample)
             return latent, (latent, logits)
 
-        time_major = [jnp.moveaxis(x, 1, 0) for x in (token_in, action_in, is_first)]
-        latent = jax.tree.map(lambda x: x.astype(tokens.dtype), latent)
+        latent = jax.tree.map(lambda x, first: x.astype(first.dtype), latent, start)
         xs = (*time_major, self._noise(sampler, key, T, B))
-        _, out = products.scan(step, weights, latent, xs, rows=B, dtype=tokens.dtype)
+        weights = self.core.weights(), posterior
+        _, out = cpu.scan(step, weights, latent, xs, rows=B, dtype=tokens.dtype)
         latents, logits = jax.tree.map(lambda x: jnp.moveaxis(x, 0, 1), out)
         return latents, logits
 
@@ -153,23 +194,28 @@ class RSSM(nnx.Module):
           policy: (feat [N, F], key) -> {key: [N, ...]} actions.
           horizon: H.
         """
-        cell, action_in = self._cell(), self._action_reader(latent.deter.dtype)
+        N = len(latent.stoch)
+        self._check(latent, {}, (N,))
+        weights, read = self.core.weights(), self._action_reader(latent.deter.dtype)
 
-        def step(carry, xs):
-            latent, blocks, feat, feats = carry
+        def step(carry: tuple[Any, Array, Array, Array], xs: tuple[Array, ...]):
+            carry, stoch, feat, feats = carry
             index, policy_key, noise = xs
             action = policy(feat, policy_key)
-            latent, blocks = self._dream(cell, latent, blocks, action_in(action), unimix, sampler, noise)
+            self._check_action(action, (N,))
+            sample = lambda logits: self._sample(logits, unimix, sampler, noise, straight_through=False)
+            carry, latent, _ = self._step(weights, carry, stoch, read(action), self.prior, sample)
             feat = latent.feat
-            feats = jax.lax.dynamic_update_index_in_dim(feats, feat, index, 0)
-            return (latent, blocks, feat, feats), action
+            return (carry, latent.stoch, feat, cpu.write(feats, feat, index)), action
 
-        # The features are written where the heads will read them: stacking and joining would copy them twice.
         policy_key, prior_key = jax.random.split(key)
-        noise = self._noise(sampler, prior_key, horizon, len(latent.deter))
-        feats = jax.lax.empty((horizon + 1, *latent.feat.shape), latent.feat.dtype).at[0].set(latent.feat)
-        xs = (jnp.arange(1, horizon + 1), jax.random.split(policy_key, horizon), noise)
-        start = latent, self._blocks(latent), latent.feat, feats
+        xs = (
+            jnp.arange(1, horizon + 1),
+            jax.random.split(policy_key, horizon),
+            self._noise(sampler, prior_key, horizon, N),
+        )
+        feat = latent.feat
+        start = self.core.carry(latent.state), latent.stoch, feat, cpu.stack(feat, horizon)
         (*_, feats), actions = jax.lax.scan(step, start, xs)
         return Imagined(feats, dict(actions))
 
@@ -191,116 +237,85 @@ class RSSM(nnx.Module):
         Returns:
           [N, H, ...] latents reached.
         """
-        cell, dtype = self._cell(), latent.deter.dtype
-        horizon = next(iter(action.values())).shape[1]
+        N, horizon = next(iter(action.values())).shape[:2]
+        self._check(latent, action, (N, horizon))
+        weights, dtype = self.core.weights(), latent.deter.dtype
 
-        def step(carry: tuple[Latent, Array], xs):
-            latent, blocks = carry
+        def step(carry: tuple[Any, Array], xs: tuple[dict[str, Array], Array]):
+            carry, stoch = carry
             action, noise = xs
-            action_in = self._action_in(self.embed(action, 1, dtype))
-            latent, blocks = self._dream(cell, latent, blocks, action_in, unimix, sampler, noise)
-            return (latent, blocks), latent
+            action_in = self.core.read(self.embed(action, 1, dtype))
+            sample = lambda logits: self._sample(logits, unimix, sampler, noise, straight_through=False)
+            carry, latent, _ = self._step(weights, carry, stoch, action_in, self.prior, sample)
+            return (carry, latent.stoch), latent
 
-        actions = jax.tree.map(lambda x: jnp.moveaxis(x, 1, 0), dict(action))
-        start = latent, self._blocks(latent)
-        noise = self._noise(sampler, key, horizon, len(latent.deter))
-        _, out = jax.lax.scan(step, start, (actions, noise))
+        actions = {k: jnp.moveaxis(a, 1, 0) for k, a in action.items()}
+        start = self.core.carry(latent.state), latent.stoch
+        _, out = jax.lax.scan(step, start, (actions, self._noise(sampler, key, horizon, N)))
         return jax.tree.map(lambda x: jnp.moveaxis(x, 0, 1), out)
 
-    def prior(self, deter: Array) -> Array:
-        """[..., D] -> [..., S, C] float32 logits of what the model expects to see."""
-        return self._logits(self.prior_out(self.prior_mlp(deter)))
+    # What goes in.
 
-    def _dream(self, cell, latent, blocks, action_in, unimix, sampler, noise) -> tuple[Latent, Array]:
-        blocks = self._step(cell, latent, blocks, action_in)
-        deter = _to_flat(blocks)
-        stoch = self._sample(self.prior(deter), unimix, sampler, noise, straight_through=False)
-        return Latent(deter, stoch.astype(deter.dtype)), blocks
+    def embed(self, action: Mapping[str, Array], ndim: int, dtype: DTypeLike) -> Array:
+        """Actions as one vector, {key: [*batch, ...]} -> [*batch, A]; what exceeds 1 is scaled back to it."""
+        x = inputs.flatten(action, dict(self.spaces), ndim, dtype, lambda a: a)
+        return x / sg(jnp.maximum(1, jnp.abs(x)))
 
-    def _blocks(self, latent: Latent) -> Array:
-        return _to_blocks(latent.deter, self.cfg.blocks)
+    def _action_reader(self, dtype: DTypeLike) -> Callable[[Mapping[str, Array]], Array]:
+        """What the core reads of chosen actions {key: [N, ...]}; of one choice among few it is a table."""
+        (name, space), *others = self.spaces
+        if others or not space.is_discrete or space.size > 1 or space.num_classes > self.cfg.hidden:
+            return lambda action: self.core.read(self.embed(action, 1, dtype))
+        table = cpu.lookup(self.core.read, space.num_classes, dtype)
+        return lambda action: table(action[name].reshape(-1))
 
-    def _logits(self, x: Array) -> Array:
-        shape = (*x.shape[:-1], self.cfg.stoch, self.cfg.classes)
-        return x.reshape(shape).astype(jnp.float32)
+    def _posterior(self, tokens: Array) -> tuple[Array, Posterior]:
+        """The tokens' share of the first layer, [B, T, E] -> [B, T, hidden], and what a step adds to it."""
+        first, *rest = self.post.layers
+        kernel, bias = first.linear.kernel[...], first.linear.bias[...]
+        share = product(tokens, kernel[self.cfg.deter :])
+        share = share + lead(bias.astype(tokens.dtype), share)
+        return share, Posterior(kernel[: self.cfg.deter], first.norm, tuple(rest), self.post_out)
 
     def _noise(self, sampler: dists.Sampler, key: Array, steps: int, rows: int) -> Array:
         """The chance of many samples, [steps, rows, S]."""
         return sampler.uniform(key, (steps, rows, self.cfg.stoch))
 
+    # What comes out.
+
+    def _logits(self, x: Array) -> Array:
+        shape = (*x.shape[:-1], self.cfg.stoch, self.cfg.classes)
+        return x.reshape(shape).astype(jnp.float32)
+
     def _sample(self, logits, unimix, sampler, noise, *, straight_through: bool) -> Array:
-        # The barrier keeps the product before from writing its result in the turned order (slow on a CPU).
-        classes = jax.lax.optimization_barrier(jnp.moveaxis(logits, -1, 0))
-        probs = dists.unimix_probs(classes, unimix, 0)
+        probs = dists.unimix_probs(cpu.classes_first(logits), unimix, 0)
         index = sampler.categorical(noise, sg(probs))
         if straight_through:
             return dists.straight_through(index, probs)
         return jax.nn.one_hot(index, self.cfg.classes)
 
-    def _action_in(self, embedded: Array) -> Array:
-        """The action's share of the first block layer: [..., A] -> [..., D]."""
-        x = self.embed_action(embedded)
-        return product(x, _dense(self.core[0].kernel[:, -self.cfg.hidden :]))
+    # What is refused.
 
-    def _action_reader(self, dtype: Any) -> Callable[[Mapping[str, Array]], Array]:
-        """`_action_in` of chosen actions {key: [N, ...]}; of one choice among few it is a table."""
-        (name, space), *others = self.spaces
-        if others or not space.is_discrete or space.size > 1 or space.num_classes > self.cfg.hidden:
-            return lambda action: self._action_in(self.embed(action, 1, dtype))
-        table = self._action_in(jnp.eye(space.num_classes, dtype=dtype))
-        return lambda action: jax.nn.one_hot(action[name].reshape(-1), space.num_classes, dtype=dtype) @ table
-
-    def _cell(self) -> Cell:
-        width = self.cfg.deter // self.cfg.blocks
-        kernel = self.core[0].kernel[...]
-        return Cell(
-            embed_deter=self.embed_deter,
-            embed_stoch=self.embed_stoch,
-            own=kernel[:, :width],
-            shared=_dense(kernel[:, width : -self.cfg.hidden]),
-            bias=self.core[0].bias[...],
-            norms=tuple(self.core_norms),
-            deeper=tuple(self.core[1:]),
-            gates=self.gates,
+    def _check(self, latent: Latent, action: Mapping[str, Array], lead: tuple[int, ...]) -> None:
+        """Refuse latents other than [lead[0], ...] and actions other than {key: [*lead, ...]}."""
+        expected = jax.eval_shape(lambda: initial(self.cfg, lead[0], float))
+        chex.assert_trees_all_equal_shapes(
+            latent, expected, custom_message="the latent, and what is expected"
         )
+        self._check_action(action, lead)
 
-    def _step(self, cell: Cell, latent: Latent, blocks: Array, action_in: Array) -> Array:
-        """One step of the recurrence on h in blocks, [g, N, D/g] -> [g, N, D/g].
-
-        Block layer b reads (h_b, embedded h, embedded z, embedded a). The last three are the same for
-        all blocks, so their products are one dense matrix product instead of g copies.
-
-            reset, candidate, update = split(BlockLinear(x))
-            h' = u * tanh(sigmoid(reset) * candidate) + (1 - u) * h,  u = sigmoid(update - 1)
-        """
-        g = self.cfg.blocks
-        blocked = lambda v: v.reshape(g, 1, -1).astype(blocks.dtype)
-        normed = lambda x, norm: normed_silu(x, norm.scale[...].reshape(g, 1, -1), (0, 2))
-        h = latent.deter
-        z = latent.stoch.reshape(len(h), -1).astype(h.dtype)
-        x = jnp.concatenate([cell.embed_deter(h), cell.embed_stoch(z)], -1)
-        shared = product(x, cell.shared) + action_in
-        x = product(blocks, cell.own) + _to_blocks(shared, g) + blocked(cell.bias)
-        x = normed(x, cell.norms[0])
-        for layer, norm in zip(cell.deeper, cell.norms[1:], strict=True):
-            x = product(x, layer.kernel[...]) + blocked(layer.bias[...])
-            x = normed(x, norm)
-        gates = product(x, cell.gates.kernel[...]) + blocked(cell.gates.bias[...])
-        reset, candidate, update = jnp.split(gates, 3, -1)
-        u = jax.nn.sigmoid(update - 1)
-        return u * jnp.tanh(jax.nn.sigmoid(reset) * candidate) + (1 - u) * blocks
+    def _check_action(self, action: Mapping[str, Array], lead: tuple[int, ...]) -> None:
+        for name, space in self.spaces:
+            if name in action:
+                chex.assert_shape(action[name], (*lead, *space.shape), custom_message=f"action '{name}'")
 
 
-def _dense(kernel: Array) -> Array:
-    """[g, in, out/g] for an input that all blocks share -> [in, out]."""
-    return kernel.swapaxes(0, 1).reshape(kernel.shape[1], -1)
+def flat(params: Mapping[str, Any]) -> dict[str, Any]:
+    """The parameters of an RSSM as `TrainState` and checkpoints have them: the core's beside the others."""
+    return {**params["core"], **{name: params[name] for name in AROUND}}
 
 
-def _to_blocks(x: Array, g: int) -> Array:
-    """[N, D] -> [g, N, D/g]."""
-    return x.reshape(x.shape[0], g, -1).swapaxes(0, 1)
-
-
-def _to_flat(x: Array) -> Array:
-    """[g, N, D/g] -> [N, D]."""
-    return x.swapaxes(0, 1).reshape(x.shape[1], -1)
+def merge(structure: nnx.GraphDef[RSSM], params: Mapping[str, Any]) -> RSSM:
+    """An RSSM with its parameters in place, as `flat` has them."""
+    core = {name: value for name, value in params.items() if name not in AROUND}
+    return nnx.merge(structure, {"core": core, **{name: params[name] for name in AROUND}})

@@ -26,13 +26,14 @@ import jax.numpy as jnp
 from flax import nnx
 from jax import Array
 
+from dreamer import rssm
 from dreamer.config import AgentConfig
 from dreamer.nets.encoder import Encoder
 from dreamer.nets.heads import BinaryHead, PolicyHead, TwoHotHead
 from dreamer.numbers import Numbers
 from dreamer.ops import dists
 from dreamer.records import Batch, Imagined, Latent, ObjectiveLosses, Observed, Params
-from dreamer.rssm import RSSM, initial
+from dreamer.rssm import RSSM
 
 sg = jax.lax.stop_gradient
 
@@ -95,7 +96,7 @@ class World:
     @cached_property
     def rssm(self) -> RSSM:
         """The dynamics."""
-        return nnx.merge(self.modules.rssm, self.params["rssm"])
+        return rssm.merge(self.modules.rssm, self.params["rssm"])
 
     @cached_property
     def objective(self) -> Objective:
@@ -125,7 +126,7 @@ class World:
 
     def initial(self, batch: int) -> Latent:
         """The latent before anything was seen, [batch, ...]."""
-        return initial(self.cfg.rssm, batch, self.dtype)
+        return rssm.initial(self.cfg.rssm, batch, self.dtype)
 
     def observe(
         self,
@@ -201,7 +202,7 @@ class World:
         """The same h with the z that it expects most."""
         logits = self.rssm.prior(latent.deter)
         stoch = jax.nn.one_hot(jnp.argmax(logits, -1), logits.shape[-1], dtype=latent.deter.dtype)
-        return Latent(latent.deter, stoch)
+        return latent._replace(stoch=stoch)
 
     def reward(self, feat: Array) -> Array:
         """[..., F] -> [...] the reward expected on arriving there."""

@@ -96,14 +96,15 @@ def plan(task: str, cfg: Config) -> dict[str, Any]:
     Raises:
       UnknownTask, MissingExtra, UnsupportedSpace: the task cannot be trained on.
     """
+    from dreamer import rssm
     from dreamer.replay.layout import bytes_needed
 
     env = envs.make(task, 1, **cfg.env.world)
     try:
-        obs, act, rssm = env.obs_space, env.act_space, cfg.agent.rssm
+        obs, act, entries = env.obs_space, env.act_space, rssm.entries(cfg.agent.rssm)
         notices = list(getattr(env, "notices", ()))
         ends = _ends(env)
-        needed = bytes_needed(cfg.replay.capacity, cfg.loop.num_envs, obs, act, (rssm.deter, rssm.stoch))
+        needed = bytes_needed(cfg.replay.capacity, cfg.loop.num_envs, obs, act, entries)
     finally:
         env.close()
     loop, why = _loop(env.task, cfg)

@@ -103,8 +103,12 @@ def _deeper(units: int, layers: int) -> int:
 
 def replay(cfg: Config) -> int:
     """Bytes at least of the replay when the run is over: the latent of every step that it can fill."""
-    rows = min(cfg.replay.capacity, 2 * cfg.steps)
-    return rows * (2 * cfg.agent.rssm.deter + cfg.agent.rssm.stoch)
+    from dreamer import rssm
+    from dreamer.replay.layout import columns
+
+    rows, entries = min(cfg.replay.capacity, 2 * cfg.steps), rssm.entries(cfg.agent.rssm)
+    stored = columns({}, {}, entries)
+    return rows * sum(stored[name].nbytes for name in entries)
 
 
 def _host_memory() -> int | None:

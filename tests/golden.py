@@ -14,6 +14,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from dreamer import rssm
 from dreamer.agent import Agent, TrainState
 from dreamer.config import (
     ActorCriticConfig,
@@ -266,9 +267,7 @@ def batch(golden: Golden) -> tuple[Batch, Latent, dict[str, Any]]:
     arrays = {k: jnp.asarray(v) for k, v in stored.items()}
     action = {k: arrays[k] for k in meta["act_space"]}
     shift = lambda x: jnp.concatenate([jnp.zeros_like(x[:, :1]), x[:, :-1]], 1)
-    rssm = meta["agent"]["dyn"]["rssm"]
-    size = meta["batch_size"]
-    latent = Latent(jnp.zeros((size, rssm["deter"])), jnp.zeros((size, rssm["stoch"], rssm["classes"])))
+    latent = rssm.initial(config(meta).rssm, meta["batch_size"], jnp.float32)
     recorded = Batch(
         obs={k: arrays[k] for k in meta["obs_space"]},
         action=action,
@@ -276,7 +275,7 @@ def batch(golden: Golden) -> tuple[Batch, Latent, dict[str, Any]]:
         is_first=arrays["is_first"],
         is_last=arrays["is_last"],
         is_terminal=arrays["is_terminal"],
-        context_latent=latent.pack(),
+        context_latent=rssm.pack(config(meta).rssm, latent),
         context_action={k: jnp.zeros_like(v[:, 0]) for k, v in action.items()},
     )
     return recorded, latent, {k: shift(v) for k, v in action.items()}

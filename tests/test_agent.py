@@ -21,11 +21,11 @@ PRIOR = ("prior_mlp", "prior_out")
 HYPER = numbers.replace(tiny.HYPER, {"loss.free_nats": jnp.float32(0)})  # so that no KL is clipped
 
 
-def inputs(batch, classes=4):
+def inputs(batch):
     """(batch, the latent before it, the actions before every step)."""
     shift = lambda first, x: np.concatenate([np.asarray(first)[:, None], x[:, :-1]], 1)
     prev = {k: shift(batch.context_action[k], v) for k, v in batch.action.items()}
-    return batch, batch.context_latent.unpack(classes), prev
+    return batch, tiny.agent().unpack(batch.context_latent), prev
 
 
 @cache
@@ -124,7 +124,7 @@ def test_dreams_may_start_from_the_last_steps_only():
 def test_acting_step_by_step_is_what_learning_sees():
     """The latents of a batch are those that the agent had when it acted, resets included."""
     agent, state, batch = tiny.agent(), tiny.state(), tiny.batch()
-    before = batch.context_latent.unpack(4)
+    before = agent.unpack(batch.context_latent)
     carry = Carry(before, jax.tree.map(jnp.asarray, batch.context_action))
 
     @tiny.jit
@@ -181,7 +181,7 @@ def train():
 def test_an_update_is_reproducible_and_its_key_matters(train):
     a, b, c = (train(tiny.state(), seed=seed) for seed in (0, 0, 1))
     jax.tree.map(np.testing.assert_array_equal, a, b)
-    assert not np.array_equal(a[1].stoch, c[1].stoch)
+    assert not np.array_equal(a[1]["stoch"], c[1]["stoch"])
     assert a[2]["loss/policy"] != c[2]["loss/policy"]
 
 

@@ -27,6 +27,7 @@ ORDER = (
     "dreamer.records",
     "dreamer.ops",
     "dreamer.nets",
+    "dreamer.cores",
     "dreamer.rssm",
     "dreamer.world",
     "dreamer.objectives",

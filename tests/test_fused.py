@@ -32,8 +32,7 @@ pytestmark = pytest.mark.usefixtures("compilation_cache")
 def functions(cfg=CFG, data=None):
     env = Batched(envs.make_jax("grid:Catch"), cfg.num_envs)
     agent = Agent(env.obs_space, env.act_space, AGENT)
-    latent = (AGENT.rssm.deter, AGENT.rssm.stoch)
-    replay = DeviceReplay(400, cfg.num_envs, env.obs_space, env.act_space, latent)
+    replay = DeviceReplay(400, cfg.num_envs, env.obs_space, env.act_space, agent.entries)
     return Fused(agent, env, replay, cfg, data)
 
 

@@ -43,8 +43,7 @@ def learn(task: str, steps: int) -> tuple[Player, Player, list[dict[str, float]]
     """An agent after a twentieth of the steps that it learns from, the same at the end, and metrics."""
     env = envs.make(task, LOOP.num_envs)
     agent = Agent(env.obs_space, env.act_space, CFG)
-    latent = (CFG.rssm.deter, CFG.rssm.stoch)
-    replay = HostReplay(20_000, LOOP.num_envs, env.obs_space, env.act_space, latent)
+    replay = HostReplay(20_000, LOOP.num_envs, env.obs_space, env.act_space, agent.entries)
     hyper = trace(CFG)
     state = tiny.jit(agent.init)(jax.random.key(0))
     source = Collector(agent, env, replay, hyper, seed=0)

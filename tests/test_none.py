@@ -44,7 +44,7 @@ def test_it_has_no_parameters_and_no_losses_and_the_heads_shape_what_is_seen():
     state = tiny.jit(agent.init)(jax.random.key(0))
     assert state.params["objective"] == {}
     batch = tiny.batch()
-    latent = batch.context_latent.unpack(4)
+    latent = agent.unpack(batch.context_latent)
     prev = {k: jnp.asarray(v) for k, v in batch.action.items()}
 
     def total(encoder):

@@ -16,7 +16,6 @@ from dreamer.loops.fused import Fused
 from dreamer.loops.host import HostLoop, InFlight
 from dreamer.loops.outputs import Diverged, diverged, vital
 from dreamer.numbers import trace
-from dreamer.records import PackedLatent
 from dreamer.replay.host import HostReplay
 
 NAN, INF = float("nan"), float("inf")
@@ -45,10 +44,8 @@ class Idle(Agent):
     """Learns nothing; one metric is never a number, and after four updates a loss is not finite."""
 
     def train_step(self, state, batch, hyper, *, key):
-        shape, rssm, one = batch.reward.shape, self.cfg.rssm, jnp.float32(1)
-        latent = PackedLatent(
-            jnp.zeros((*shape, rssm.deter), jnp.bfloat16), jnp.zeros((*shape, rssm.stoch), jnp.uint8)
-        )
+        shape, one = batch.reward.shape, jnp.float32(1)
+        latent = {k: jnp.zeros((*shape, *space.shape), space.dtype) for k, space in self.entries.items()}
         metrics = {"loss": one, "odd": NAN * one, "loss/x": jnp.where(state.updates < 4, one, INF)}
         return state._replace(updates=state.updates + 1), latent, metrics
 
@@ -73,8 +70,7 @@ def test_on_the_device_a_loss_that_is_not_finite_ends_learning_and_no_other_metr
 def test_on_the_host_a_loss_that_is_not_finite_ends_a_run_and_no_other_metric_does():
     env = envs.make("probe:chosen", 2)
     agent = Agent(env.obs_space, env.act_space, tiny.CFG)
-    latent = (tiny.CFG.rssm.deter, tiny.CFG.rssm.stoch)
-    replay = HostReplay(40, 2, env.obs_space, env.act_space, latent)
+    replay = HostReplay(40, 2, env.obs_space, env.act_space, agent.entries)
     state = zeros(agent.init, jax.random.key(0))
     source = Collector(agent, env, replay, tiny.HYPER, seed=0)
     loop = HostLoop(agent, source, replay, LoopConfig(), tiny.HYPER, state, Progress(updates=9), 0)

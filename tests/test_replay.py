@@ -10,7 +10,6 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from dreamer.records import PackedLatent
 from dreamer.replay import host, layout, segments
 from dreamer.replay.device import DeviceReplay
 from dreamer.replay.host import HostReplay
@@ -24,6 +23,7 @@ OBS = {
     "cells": Space((2, 2), "int64", classes=11),
     "log/success": Space((), "float32"),
 }
+ENTRIES = {"deter": Space((D,), "bfloat16"), "stoch": Space((S,), "uint8")}
 ACT = {"move": Space((2,), "float32"), "turn": Space((), "int32", classes=4)}
 
 SIZES = st.integers(1, 5).flatmap(
@@ -33,7 +33,7 @@ SIZES = st.integers(1, 5).flatmap(
 
 
 def build(num_envs=2, capacity_per_env=12, online=True):
-    return HostReplay(num_envs * capacity_per_env, num_envs, OBS, ACT, (D, S), online)
+    return HostReplay(num_envs * capacity_per_env, num_envs, OBS, ACT, ENTRIES, online)
 
 
 def record(row, num_envs, episode=7):
@@ -62,7 +62,8 @@ def record(row, num_envs, episode=7):
 def latent_of(name, version=0):
     name = np.asarray(name)
     deter = np.stack([name % 128, name // 128, name * 0 + version], -1)
-    return PackedLatent(deter.astype(ml_dtypes.bfloat16), np.stack([name % 5, name % 7], -1).astype(np.uint8))
+    stoch = np.stack([name % 5, name % 7], -1).astype(np.uint8)
+    return {"deter": deter.astype(ml_dtypes.bfloat16), "stoch": stoch}
 
 
 def fill(replay, rows):
@@ -111,8 +112,7 @@ def test_every_sequence_is_a_run_of_rows_that_were_added_and_live(sizes, rows, s
         assert (e, row - 1) in valid
         step, action, latent = record(row - 1, num_envs)
         ended = step.is_last[e]
-        same(batch.context_latent.deter[b], latent.deter[e])
-        same(batch.context_latent.stoch[b], latent.stoch[e])
+        same({k: v[b] for k, v in batch.context_latent.items()}, {k: v[e] for k, v in latent.items()})
         for k in ACT:
             same(batch.context_action[k][b], action[k][e] * (not ended))
         for t in range(length):
@@ -232,8 +232,7 @@ def test_refresh_reaches_exactly_the_sampled_rows_that_live(sizes, before, betwe
         for e in range(num_envs):
             slot = row % capacity_per_env
             expected = latent_of(row * num_envs + e, version=int((e, row) in refreshed))
-            same(replay._ring["deter"][e, slot], expected.deter)
-            same(replay._ring["stoch"][e, slot], expected.stoch)
+            same({k: replay._ring[k][e, slot] for k in expected}, expected)
 
 
 @settings(deadline=None, max_examples=25)
@@ -285,7 +284,7 @@ def test_a_missing_or_damaged_or_foreign_file_is_refused(tmp_path):
         build().load(tmp_path, names[1:], replay.counters)
     with pytest.raises(ReplayError, match="written with num_envs 2, this replay has 3"):
         build(num_envs=3).load(tmp_path, names, replay.counters)
-    other = HostReplay(24, 2, {**OBS, "id": Space((4,), "float32")}, ACT, (D, S))
+    other = HostReplay(24, 2, {**OBS, "id": Space((4,), "float32")}, ACT, ENTRIES)
     with pytest.raises(ReplayError, match=r"stores obs/id as int32\[\], this replay as float32\[4"):
         other.load(tmp_path, names, replay.counters)
     with pytest.raises(ReplayError, match="not the name of a replay file"):
@@ -339,15 +338,15 @@ def test_classes_take_the_smallest_dtype_that_holds_them(dtype, classes, expecte
 
 def test_memory_is_known_beforehand_and_refused_in_one_sentence(monkeypatch):
     row = 4 + 4 + 2 * 4 + 1 + 4 + 3 + 2 * D + S
-    assert layout.bytes_needed(25, 2, OBS, ACT, (D, S)) == 24 * row
+    assert layout.bytes_needed(25, 2, OBS, ACT, ENTRIES) == 24 * row
     assert build().nbytes == sum(ring.nbytes for ring in build()._ring.values())
     available = host.available_memory()
     assert available is None or available > 2**20
     monkeypatch.setattr(host, "available_memory", lambda: 2**30)
     with pytest.raises(ReplayError, match=r"1,000,000,000 steps needs .* GiB when full, but 1.0 GiB"):
-        HostReplay(10**9, 2, OBS, ACT, (D, S))
+        HostReplay(10**9, 2, OBS, ACT, ENTRIES)
     with pytest.raises(ReplayError, match="must lie between 8 and"):
-        HostReplay(7, 8, OBS, ACT, (D, S))
+        HostReplay(7, 8, OBS, ACT, ENTRIES)
 
 
 def test_misuse_is_named(key):
@@ -361,13 +360,47 @@ def test_misuse_is_named(key):
         replay.add(step, {"move": action["move"]}, latent)
     with pytest.raises(ReplayError, match=r"reward has the shape \(2, 1\)"):
         replay.add(step._replace(reward=np.zeros((2, 1))), action, latent)
+    with pytest.raises(ReplayError, match="lacks the key 'stoch'"):
+        replay.add(step, action, {"deter": latent["deter"]})
     assert len(replay) == 6, "nothing was added by halves"
+
+
+@pytest.mark.parametrize("kind", [HostReplay, DeviceReplay])
+def test_wrong_shapes_are_refused(kind, key):
+    """By the ring of the device while it is traced."""
+    replay, at = kind(12, 2, OBS, ACT, ENTRIES), ()
+    if kind is DeviceReplay:
+        at = (replay.init(),)
+    step, action, latent = record(0, 2)
+    for wrong, message in [
+        ((step._replace(reward=np.zeros(3)), action, latent), r"reward has the shape \(3,\)"),
+        ((step, action | {"move": np.zeros((2, 3))}, latent), r"action/move .* stores \(2, 2\)"),
+        ((step, action, latent | {"deter": np.zeros((2, D + 1))}), r"deter .* stores \(2, 3\)"),
+    ]:
+        with pytest.raises(ReplayError, match=message):
+            replay.add(*at, *wrong)
+    where = np.zeros(4, int), np.ones(4, int)
+    new = latent_of(np.zeros((4, 3), int))
+    for wrong, message in [
+        ({"deter": new["deter"]}, "has the columns deter, but this replay stores deter, stoch"),
+        (new | {"stoch": np.zeros((4, 2, S), np.uint8)}, r"stoch .* \(4, 2, 2\), but .* stores \(4, 3, 2\)"),
+        (jax.tree.map(lambda x: x[:3], new), r"stores \(4, 3, 3\)"),
+        (jax.tree.map(lambda x: x[:, 0, 0], new), "has the shape"),
+    ]:
+        with pytest.raises(ReplayError, match=message):
+            replay.refresh(*at, where, wrong)
+
+
+def test_sampling_longer_than_the_device_ring_is_refused(key):
+    replay = DeviceReplay(12, 2, OBS, ACT, ENTRIES)
+    with pytest.raises(ReplayError, match="keeps 6 steps of each environment, but a sequence needs 7"):
+        replay.sample(replay.init(), 4, 6, key=key)
 
 
 @cache
 def compiled(num_envs, capacity_per_env, length, online):
     """A device ring and its functions, compiled once for every shape."""
-    replay = DeviceReplay(num_envs * capacity_per_env, num_envs, OBS, ACT, (D, S), online)
+    replay = DeviceReplay(num_envs * capacity_per_env, num_envs, OBS, ACT, ENTRIES, online)
     sample = jax.jit(lambda ring, key: replay.sample(ring, 4, length, key=key))
     return replay, jax.jit(replay.add), sample, jax.jit(replay.refresh)
 
@@ -406,4 +439,4 @@ def test_the_device_ring_is_the_host_ring(sizes, plan, online):
 
 def test_a_device_ring_that_does_not_fit_is_refused():
     with pytest.raises(ReplayError, match="set replay.capacity to at most 27"):
-        DeviceReplay(1000, 2, OBS, ACT, (D, S), available=layout.bytes_needed(31, 2, OBS, ACT, (D, S)))
+        DeviceReplay(1000, 2, OBS, ACT, ENTRIES, available=layout.bytes_needed(31, 2, OBS, ACT, ENTRIES))

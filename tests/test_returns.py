@@ -94,3 +94,11 @@ def test_as_rlax_computes_them():
     reward, discount, value, lam = (x[0] for x in arrays())
     theirs = rlax.lambda_returns(reward[1:], discount[1:], value[1:], lam[1:])
     np.testing.assert_allclose(lambda_return(reward, discount, value, lam), theirs, rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize("wrong", range(4))
+def test_lambda_return_of_unequal_shapes_is_refused(wrong):
+    args = list(arrays())
+    args[wrong] = args[wrong][:, :-1]
+    with pytest.raises(AssertionError, match="reward, discount, value and lam must have one shape"):
+        lambda_return(*args)

@@ -6,12 +6,14 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+import test_gru
 import tiny
+from flax import nnx
 
 from dreamer.config import RSSMConfig
 from dreamer.ops import dists
 from dreamer.records import Latent
-from dreamer.rssm import RSSM, initial
+from dreamer.rssm import RSSM, entries, flat, initial, merge, pack, unpack
 
 B, T, E = 3, 4, 6
 CFG = RSSMConfig(
@@ -24,10 +26,9 @@ CLOSE = dict(rtol=1e-4, atol=1e-5)
 def rssm():
     module = RSSM(E, tiny.ACT, CFG, init=tiny.initializer())
     rng = np.random.default_rng(0)
-    for layer in (*module.core, module.gates, module.post_out, module.prior_out):
+    test_gru.shake(module.core, rng)
+    for layer in (module.post_out, module.prior_out):
         layer.bias[...] = jnp.asarray(rng.normal(0, 0.5, layer.bias.shape), jnp.float32)
-    for norm in module.core_norms:
-        norm.scale[...] = jnp.asarray(rng.uniform(0.5, 2, norm.scale.shape), jnp.float32)
     return module
 
 
@@ -70,37 +71,17 @@ def assert_close(ours, theirs):
 
 
 def by_hand(rssm, prev, tokens, action):
-    """One posterior step with float64 numpy, every block reading a concatenation of its own."""
+    """One posterior step with float64 numpy."""
     array = lambda p: np.asarray(p[...], np.float64)
     linear = lambda layer, x: x @ array(layer.kernel) + array(layer.bias)[None]
     rms = lambda norm, x: x / np.sqrt((x**2).mean(-1, keepdims=True) + 1e-4) * array(norm.scale)[None]
-    sigmoid = lambda x: 1 / (1 + np.exp(-x))
-    silu = lambda x: x * sigmoid(x)
-    layer = lambda m, x: silu(rms(m.norm, linear(m.linear, x)))
-    kernels = lambda m: [array(m.kernel)[b] for b in range(2)]
-
-    h, z = np.asarray(prev.deter, np.float64), np.asarray(prev.stoch, np.float64).reshape(B, -1)
+    silu = lambda x: x / (1 + np.exp(-x))
     a = np.concatenate([np.eye(3)[action["move"]], action["steer"]], -1)
     a = a / np.maximum(1, np.abs(a))
-    shared = [
-        layer(m, x)
-        for m, x in zip((rssm.embed_deter, rssm.embed_stoch, rssm.embed_action), (h, z, a), strict=True)
-    ]
-    xs = [np.concatenate([h[:, 4 * b : 4 * b + 4], *shared], -1) for b in range(2)]
-    for block, norm in zip(rssm.core, rssm.core_norms, strict=True):
-        x = np.concatenate([x @ k for x, k in zip(xs, kernels(block), strict=True)], -1)
-        x = silu(rms(norm, x + array(block.bias)[None]))
-        xs = [x[:, :4], x[:, 4:]]
-    gates = [x @ k for x, k in zip(xs, kernels(rssm.gates), strict=True)]
-    gates = [g + array(rssm.gates.bias)[12 * b : 12 * b + 12][None] for b, g in enumerate(gates)]
-    reset, candidate, update = (
-        np.concatenate([g[:, 4 * i : 4 * i + 4] for g in gates], -1) for i in range(3)
-    )
-    u = sigmoid(update - 1)
-    h = u * np.tanh(sigmoid(reset) * candidate) + (1 - u) * h
+    h = test_gru.by_hand(rssm.core, prev.deter, prev.stoch.reshape(B, -1), a)
     x = np.concatenate([h, tokens], -1)
     for m in rssm.post.layers:
-        x = layer(m, x)
+        x = silu(rms(m.norm, linear(m.linear, x)))
     return h, linear(rssm.post_out, x).reshape(B, 3, 4)
 
 
@@ -225,3 +206,83 @@ def test_the_first_latent_is_zero(rssm):
     start = initial(rssm.cfg, 2, jnp.bfloat16)
     assert start.deter.dtype == start.stoch.dtype == jnp.bfloat16
     assert start.feat.shape == (2, 8 + 12) and not start.feat.any()
+
+
+@pytest.mark.parametrize("classes", [4, 256])
+def test_packing_keeps_the_sample_exactly_and_h_to_three_digits(classes):
+    cfg = RSSMConfig(deter=8, stoch=5, classes=classes)
+    rng = np.random.default_rng(0)
+    index = rng.integers(0, classes, (2, 3, 5))
+    index[0, 0, 0] = classes - 1
+    x = Latent(jnp.asarray(rng.normal(0, 1, (2, 3, 8)), jnp.float32), jax.nn.one_hot(index, classes))
+    packed = pack(cfg, x)
+    back = unpack(cfg, packed)
+    np.testing.assert_array_equal(back.stoch, x.stoch)
+    np.testing.assert_allclose(back.deter, x.deter, rtol=2**-8)
+    assert back.deter.dtype == back.stoch.dtype == jnp.float32
+    jax.tree.map(np.testing.assert_array_equal, pack(cfg, back), packed)
+
+
+def test_packed_latent_has_the_entries_in_two_bytes_a_unit_and_one_a_group():
+    packed = pack(CFG, latent())
+    assert {k: (v.shape[1:], str(v.dtype)) for k, v in packed.items()} == {
+        k: (space.shape, space.dtype) for k, space in entries(CFG).items()
+    }
+    assert sum(v.nbytes for v in packed.values()) == B * (2 * 8 + 3)
+
+
+def test_unpacking_in_the_compute_dtype():
+    x = unpack(CFG, pack(CFG, latent()), jnp.bfloat16)
+    assert x.deter.dtype == x.stoch.dtype == jnp.bfloat16
+
+
+def test_parameters_of_the_core_lie_beside_the_others(rssm):
+    params = flat(nnx.to_pure_dict(nnx.state(rssm)))
+    assert {"gates", "embed_deter", "post", "prior_out"} <= params.keys() and "cell" not in params
+    again = merge(nnx.graphdef(rssm), params)
+    jax.tree.map(np.testing.assert_array_equal, nnx.state(again), nnx.state(rssm))
+
+
+def wrong_observe(rssm, **changes):
+    tokens, action, is_first = recorded()
+    args = dict(latent=latent(), tokens=tokens, action=action, is_first=is_first) | changes
+    rssm.observe(*args.values(), unimix=0.01, sampler=dists.GREEDY, key=jax.random.key(0))
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"latent": latent(batch=B + 1)}, r"deter.*\(4, 8\) != \(3, 8\).*the latent"),
+        ({"latent": latent()._replace(stoch=jnp.zeros((B, 12)))}, "stoch"),
+        ({"latent": latent()._replace(memory={"x": jnp.zeros(B)})}, "'x'"),
+        ({"tokens": jnp.zeros((B, T + 1, E))}, rf"\({B}, {T + 1}, {E}\) but expected \({B}, {T}, None\)"),
+        ({"tokens": jnp.zeros((B, T))}, "rank"),
+        ({"is_first": jnp.zeros((B, T, 1), bool)}, "rank"),
+        ({"action": actions(B, T - 1)}, "action 'move'"),
+        ({"action": actions(B, T) | {"steer": jnp.zeros((B, T, 3))}}, "action 'steer'"),
+    ],
+)
+def test_observe_a_wrong_shape_is_refused(rssm, changes, message):
+    with pytest.raises(AssertionError, match=f"(?s){message}"):
+        wrong_observe(rssm, **changes)
+
+
+def test_imagine_a_wrong_shape_is_refused(rssm):
+    chance = dict(unimix=0.01, sampler=dists.GREEDY, key=jax.random.key(0))
+    with pytest.raises(AssertionError, match="action 'steer'"):
+        rssm.imagine(latent(), lambda feat, key: actions(B) | {"steer": jnp.zeros((B, 1))}, 2, **chance)
+    with pytest.raises(AssertionError, match="deter"):
+        rssm.imagine(latent()._replace(deter=jnp.zeros((B, 7))), lambda feat, key: actions(B), 2, **chance)
+
+
+def test_replay_actions_a_wrong_shape_is_refused(rssm):
+    chance = dict(unimix=0.01, sampler=dists.GREEDY, key=jax.random.key(0))
+    with pytest.raises(AssertionError, match=r"deter.*\(2, 8\) != \(3, 8\)"):
+        rssm.replay_actions(latent(batch=2), actions(B, 2), **chance)
+    with pytest.raises(AssertionError, match="action 'steer'"):
+        rssm.replay_actions(latent(), actions(B, 2) | {"steer": jnp.zeros((B, 3, 2))}, **chance)
+
+
+def test_prior_a_wrong_shape_is_refused(rssm):
+    with pytest.raises(AssertionError, match="dimension equal to '8' on axis"):
+        rssm.prior(jnp.zeros((B, 7)))

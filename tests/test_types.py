@@ -24,6 +24,12 @@ TYPOS = [
         "world.rolout(latent, action, key=key))",
     ),
     ("dreamer/world.py", "self.numbers.loss.free_nats", "self.numbers.loss.free_nat"),
+    (
+        "dreamer/rssm.py",
+        "weights = self.core.weights(), posterior",
+        "weights = self.core.weight(), posterior",
+    ),
+    ("dreamer/replay/device.py", "self.layout.steps(", "self.layout.stps("),
 ]
 """File, what stands there, and what stands there with a typo."""
 

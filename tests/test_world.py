@@ -10,7 +10,7 @@ import pytest
 import tiny
 from flax import nnx
 
-from dreamer import numbers, schema
+from dreamer import numbers, rssm, schema
 from dreamer.nets.encoder import Encoder
 from dreamer.nets.heads import BinaryHead, PolicyHead, TwoHotHead
 from dreamer.nets.layers import Initializer
@@ -40,6 +40,7 @@ def silent():
         TwoHotHead(32, CFG.value, init=zeros),
     )
     params = {name: nnx.to_pure_dict(nnx.state(module)) for name, module in modules._asdict().items()}
+    params["rssm"] = rssm.flat(params["rssm"])
     return Modules(*map(nnx.graphdef, modules)), params
 
 
@@ -141,7 +142,7 @@ def test_recorded_steps_are_discounted_by_gamma_unless_nothing_follows(world):
 
 def test_observe_encodes_and_follows(world):
     batch = tiny.batch()
-    start = batch.context_latent.unpack(4)
+    start = rssm.unpack(CFG.rssm, batch.context_latent)
     world = dataclasses.replace(world, dtype=jnp.bfloat16)
     is_first = jnp.asarray(batch.is_first)
     observe = lambda: world.observe(start, batch.obs, batch.action, is_first, key=jax.random.key(0))
@@ -170,7 +171,7 @@ def test_a_rollout_is_its_steps_one_after_another(trained):
     step = tiny.jit(lambda latent, action: trained.step(latent, action, key=key))
     for t in range(T):
         start = step(start, {k: a[:, t] for k, a in action.items()})
-        for one, many in zip(start, reached, strict=True):
+        for one, many in zip(*map(jax.tree.leaves, (start, reached)), strict=True):
             np.testing.assert_allclose(one, many[:, t], rtol=1e-5, atol=1e-6)
 
 

@@ -32,7 +32,7 @@ from dreamer.config import (
 from dreamer.nets import layers
 from dreamer.numbers import trace
 from dreamer.ops.dists import Sampler
-from dreamer.records import Batch, PackedLatent
+from dreamer.records import Batch
 from envs.api import Space, spaces_to
 
 B, T, H = 2, 4, 3
@@ -132,10 +132,10 @@ def batch(seed: int = 0) -> Batch:
         is_first=flags[0],
         is_last=flags[1],
         is_terminal=flags[2],
-        context_latent=PackedLatent(
-            jnp.asarray(rng.uniform(-1, 1, (B, 16)), jnp.bfloat16),
-            rng.integers(0, 4, (B, 4)).astype(np.uint8),
-        ),
+        context_latent={
+            "deter": jnp.asarray(rng.uniform(-1, 1, (B, 16)), jnp.bfloat16),
+            "stoch": rng.integers(0, 4, (B, 4)).astype(np.uint8),
+        },
         context_action=action(B),
     )
 

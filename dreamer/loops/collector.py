@@ -88,7 +88,7 @@ class Choice(NamedTuple):
 def _act(agent: Agent, params: Params, carry: Carry, step: Step, hyper: Numbers, key: jax.Array, slot: int):
     key = jax.random.fold_in(key, slot)
     action, carry = agent.act(params, carry, step, hyper, key=key, greedy=False)
-    return Choice(action, carry.latent.pack()), carry
+    return Choice(action, agent.pack(carry.latent)), carry
 
 
 def _seen(step: Step) -> Step:

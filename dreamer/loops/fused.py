@@ -192,7 +192,7 @@ class Fused:
             key=jax.random.fold_in(keys.acting, acting.slots),
             greedy=False,
         )
-        ring = self.replay.add(acting.ring, acting.step, action, carry.latent.pack())
+        ring = self.replay.add(acting.ring, acting.step, action, self.agent.pack(carry.latent))
         slots = acting.slots + 1
         key = jax.random.fold_in(keys.worlds, slots)
         worlds, step = self.env.step(acting.worlds, action, key=key)

@@ -12,7 +12,7 @@ from flax import nnx
 from jax import Array
 
 from dreamer.ops.activations import normed_silu
-from dreamer.ops.products import product
+from dreamer.ops.cpu import product
 from dreamer.ops.transforms import lead
 
 

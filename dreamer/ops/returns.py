@@ -25,7 +25,9 @@ def lambda_return(reward: Array, discount: Array, value: Array, lam: Array) -> A
 
     Reference: Sutton & Barto (2018), section 12.1.
     """
-    chex.assert_equal_shape([reward, discount, value, lam])
+    chex.assert_equal_shape(
+        [reward, discount, value, lam], custom_message="reward, discount, value and lam must have one shape"
+    )
     bootstrap = reward + discount * (1 - lam) * value
     decay = discount * lam
 

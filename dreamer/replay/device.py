@@ -47,7 +47,7 @@ class DeviceReplay:
 
     Args:
       capacity: steps kept, over all environments together.
-      num_envs, obs_space, act_space, latent, online: as for `HostReplay`.
+      num_envs, obs_space, act_space, entries, online: as for `HostReplay`.
       available: bytes that the device has for it, if known.
 
     Raises:
@@ -60,11 +60,11 @@ class DeviceReplay:
         num_envs: int,
         obs_space: Spaces,
         act_space: Spaces,
-        latent: tuple[int, int],
+        entries: Spaces,
         online: bool = True,
         available: int | None = None,
     ) -> None:
-        self.layout = Layout.of(capacity, num_envs, obs_space, act_space, latent, available)
+        self.layout = Layout.of(capacity, num_envs, obs_space, act_space, entries, available)
         self.online = online
 
     def init(self) -> Ring:
@@ -80,6 +80,9 @@ class DeviceReplay:
 
         Args:
           step, action, latent: arrays with a leading axis of environments.
+
+        Raises:
+          ReplayError: a key is missing or an array has the wrong shape.
         """
         acted = lambda a: jnp.where(step.is_last.reshape(-1, *[1] * (jnp.ndim(a) - 1)), 0, a)
         row = self.layout.row(step, {key: acted(a) for key, a in action.items()}, latent)
@@ -101,7 +104,11 @@ class DeviceReplay:
 
         Returns:
           The ring with its queue advanced, the batch, and where it is from: env [B], first trained row [B].
+
+        Raises:
+          ReplayError: the ring is too short to ever hold one sequence.
         """
+        self.layout.check_length(length)
         env, start, taken = choose(
             key,
             inserted=ring.inserted,
@@ -125,9 +132,7 @@ class DeviceReplay:
             # Where a stream was interrupted, the row before a first one was the last of its episode.
             is_last=is_last.at[:, :-1].max(is_first[:, 1:]),
             is_terminal=take("is_terminal"),
-            context_latent=PackedLatent(
-                jax.lax.bitcast_convert_type(before("deter"), jnp.bfloat16), before("stoch")
-            ),
+            context_latent={name: self._value(name, before(name)) for name in self.layout.entries},
             context_action={key: before(f"action/{key}") for key in self.layout.act_keys},
         )
         return ring._replace(online_taken=taken), sampled, (env, first)
@@ -137,16 +142,25 @@ class DeviceReplay:
 
         Args:
           where: as `sample` gave it.
-          latent: [B, T, ...] the new posteriors.
+          latent: {column: [B, T, ...]} the new posteriors.
+
+        Raises:
+          ReplayError: a column is missing or has the wrong shape.
         """
         env, first = where
-        rows = first[:, None] + jnp.arange(latent.stoch.shape[1])[None]
+        length = self.layout.steps(latent, len(env))
+        rows = first[:, None] + jnp.arange(length)[None]
         lives = rows >= ring.inserted - self.layout.capacity_per_env
         beyond = self.layout.capacity_per_env  # where nothing is stored
         slots = jnp.where(lives, rows % self.layout.capacity_per_env, beyond)
         store = lambda column, value: column.at[env[:, None], slots].set(_bits(value), mode="drop")
-        stored = {k: store(ring.columns[k], v) for k, v in latent._asdict().items()}
+        stored = {k: store(ring.columns[k], v) for k, v in latent.items()}
         return ring._replace(columns=ring.columns | stored)
+
+    def _value(self, name: str, stored: Array) -> Array:
+        """What a column's bits stand for."""
+        wide = self.layout.columns[name].dtype
+        return jax.lax.bitcast_convert_type(stored, wide) if wide == jnp.bfloat16 else stored
 
 
 def _bits(x: Array) -> Array:

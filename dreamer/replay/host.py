@@ -50,7 +50,7 @@ class HostReplay:
       capacity: steps kept, over all environments together.
       num_envs: environments, which advance together.
       obs_space, act_space: what a step holds.
-      latent: (D, S), the widths of a packed latent.
+      entries: {column: space} of a packed latent.
       online: train on every fresh sequence once before sampling uniformly.
 
     Raises:
@@ -63,10 +63,10 @@ class HostReplay:
         num_envs: int,
         obs_space: Spaces,
         act_space: Spaces,
-        latent: tuple[int, int],
+        entries: Spaces,
         online: bool = True,
     ) -> None:
-        layout = Layout.of(capacity, num_envs, obs_space, act_space, latent, available_memory())
+        layout = Layout.of(capacity, num_envs, obs_space, act_space, entries, available_memory())
         self.layout, self._columns = layout, layout.columns
         self.num_envs, self.capacity_per_env = layout.num_envs, layout.capacity_per_env
         self.nbytes = layout.nbytes
@@ -102,7 +102,7 @@ class HostReplay:
         Args:
           step: arrays with a leading axis of environments.
           action: `{key: [num_envs, ...]}`.
-          latent: the posterior after seeing `step`, [num_envs, ...].
+          latent: {column: [num_envs, ...]} the posterior after seeing `step`.
 
         Raises:
           ReplayError: a key is missing or an array has the wrong shape.
@@ -111,12 +111,6 @@ class HostReplay:
 
         row = self.layout.row(step, *jax.device_get((dict(action), latent)))
         slot = self.inserted % self.capacity_per_env
-        for name, value in row.items():
-            expected = (self.num_envs, *self._columns[name].shape)
-            if np.shape(value) != expected:
-                raise ReplayError(
-                    f"{name} has the shape {np.shape(value)}, but this replay stores {expected}"
-                )
         for name, value in row.items():
             self._ring[name][:, slot] = value
         ended = np.asarray(step.is_last, bool)
@@ -130,12 +124,7 @@ class HostReplay:
         Raises:
           ReplayError: the ring is too short to ever hold one sequence.
         """
-        rows = length + 1
-        if self.capacity_per_env < rows:
-            raise ReplayError(
-                f"the replay keeps {self.capacity_per_env} steps of each environment, but a "
-                f"sequence needs {rows}: set replay.capacity to at least {rows * self.num_envs}"
-            )
+        self.layout.check_length(length)
         starts = max(self.inserted - self._oldest - length, 0) * self.num_envs
         return starts if starts >= batch else 0
 
@@ -161,7 +150,7 @@ class HostReplay:
         Raises:
           ReplayError: there are fewer than `batch` possible sequences.
         """
-        from dreamer.records import Batch, PackedLatent
+        from dreamer.records import Batch
 
         if not self.can_sample(batch, length):
             raise ReplayError(
@@ -179,7 +168,7 @@ class HostReplay:
             is_first=is_first,
             is_last=is_last,
             is_terminal=self._take("is_terminal", trained),
-            context_latent=PackedLatent(self._take("deter", context), self._take("stoch", context)),
+            context_latent={name: self._take(name, context) for name in self.layout.entries},
             context_action={key: self._take(f"action/{key}", context) for key in self.layout.act_keys},
         )
         return sampled, (env, first)
@@ -189,16 +178,19 @@ class HostReplay:
 
         Args:
           where: as `sample` gave it.
-          latent: [B, T, ...] the new posteriors.
+          latent: {column: [B, T, ...]} the new posteriors.
+
+        Raises:
+          ReplayError: a column is missing or has the wrong shape.
         """
         import jax
 
-        deter, stoch = jax.device_get((latent.deter, latent.stoch))
         env, first = where
-        time = first[:, None] + np.arange(deter.shape[1])
+        length = self.layout.steps(latent, len(env))
+        time = first[:, None] + np.arange(length)
         index, living = self._index(env[:, None], time), time >= self._oldest
-        self._flat["deter"][index[living]] = deter[living]
-        self._flat["stoch"][index[living]] = stoch[living]
+        for name, value in jax.device_get(dict(latent)).items():
+            self._flat[name][index[living]] = value[living]
 
     def save(self, folder: str | Path) -> list[str]:
         """Write the rows added since the last save as new files; return all that are needed now.

@@ -4,15 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 
-import ml_dtypes
+import ml_dtypes  # noqa: F401, from now on "bfloat16" names a dtype
 import numpy as np
 
 from envs.api import LOG_PREFIX, Space, Spaces, Step
-
-if TYPE_CHECKING:
-    from dreamer.records import PackedLatent
 
 
 class ReplayError(ValueError):
@@ -46,27 +43,24 @@ def compact_dtype(space: Space) -> np.dtype:
     return next((dtype for dtype in smaller if space.classes - 1 <= np.iinfo(dtype).max), declared)
 
 
-def columns(obs_space: Spaces, act_space: Spaces, latent: tuple[int, int]) -> dict[str, Column]:
+def columns(obs_space: Spaces, act_space: Spaces, entries: Spaces) -> dict[str, Column]:
     """What a row of one environment holds: all but the `log/` keys.
 
     Args:
-      latent: (D, S), the widths of a packed latent.
+      entries: {column: space} of a packed latent.
     """
     return {
         **{f"obs/{key}": _column(obs_space[key]) for key in _seen(obs_space)},
         **{f"action/{key}": _column(space) for key, space in act_space.items()},
         "reward": Column((), np.dtype(np.float32)),
         **{flag: Column((), np.dtype(bool)) for flag in FLAGS},
-        "deter": Column((latent[0],), np.dtype(ml_dtypes.bfloat16)),
-        "stoch": Column((latent[1],), np.dtype(np.uint8)),
+        **{name: _column(space) for name, space in entries.items()},
     }
 
 
-def bytes_needed(
-    capacity: int, num_envs: int, obs_space: Spaces, act_space: Spaces, latent: tuple[int, int]
-) -> int:
+def bytes_needed(capacity: int, num_envs: int, obs_space: Spaces, act_space: Spaces, entries: Spaces) -> int:
     """Memory of a full replay in bytes; the system hands it out only as rows are written."""
-    row = sum(column.nbytes for column in columns(obs_space, act_space, latent).values())
+    row = sum(column.nbytes for column in columns(obs_space, act_space, entries).values())
     return capacity // num_envs * num_envs * row
 
 
@@ -79,6 +73,8 @@ class Layout:
     columns: Mapping[str, Column]
     obs_keys: tuple[str, ...]
     act_keys: tuple[str, ...]
+    entries: tuple[str, ...]
+    """Columns of a packed latent."""
     nbytes: int
     """Memory of the full ring."""
 
@@ -89,44 +85,86 @@ class Layout:
         num_envs: int,
         obs_space: Spaces,
         act_space: Spaces,
-        latent: tuple[int, int],
+        entries: Spaces,
         available: int | None,
     ) -> Layout:
         """The layout of `capacity` steps over all environments together.
 
         Args:
-          latent: (D, S), the widths of a packed latent.
+          entries: {column: space} of a packed latent.
           available: bytes there are for it, if known.
 
         Raises:
           ReplayError: the ring makes no sense or does not fit; says which capacity would.
         """
-        nbytes = bytes_needed(capacity, num_envs, obs_space, act_space, latent)
+        nbytes = bytes_needed(capacity, num_envs, obs_space, act_space, entries)
         _check_capacity(capacity, num_envs, nbytes, available)
-        stored = columns(obs_space, act_space, latent)
-        keys = tuple(_seen(obs_space)), tuple(act_space)
+        stored = columns(obs_space, act_space, entries)
+        keys = tuple(_seen(obs_space)), tuple(act_space), tuple(entries)
         return cls(num_envs, capacity // num_envs, stored, *keys, nbytes)
 
-    def row(self, step: Step, action: Mapping[str, Any], latent: PackedLatent) -> dict[str, Any]:
+    def row(self, step: Step, action: Mapping[str, Any], latent: Mapping[str, Any]) -> dict[str, Any]:
         """{column: value} of one row of all environments.
 
         Raises:
-          ReplayError: a key is missing.
+          ReplayError: a key is missing or an array has the wrong shape.
         """
         try:
-            return {
+            row = {
                 **{f"obs/{key}": step.obs[key] for key in self.obs_keys},
                 **{f"action/{key}": action[key] for key in self.act_keys},
                 "reward": step.reward,
                 **{flag: getattr(step, flag) for flag in FLAGS},
-                "deter": latent.deter,
-                "stoch": latent.stoch,
+                **{name: latent[name] for name in self.entries},
             }
         except KeyError as error:
             raise ReplayError(
-                f"the step or the action lacks the key {error}; this replay stores "
-                f"{', '.join(self.obs_keys + self.act_keys)}"
+                f"the step, the action or the latent lacks the key {error}; this replay stores "
+                f"{', '.join(self.obs_keys + self.act_keys + self.entries)}"
             ) from None
+        self.check(row, (self.num_envs,))
+        return row
+
+    def check_length(self, length: int) -> None:
+        """Refuse sequences that the ring is too short to ever hold.
+
+        Raises:
+          ReplayError: it says which capacity would do.
+        """
+        rows = length + 1
+        if self.capacity_per_env < rows:
+            raise ReplayError(
+                f"the replay keeps {self.capacity_per_env} steps of each environment, but a "
+                f"sequence needs {rows}: set replay.capacity to at least {rows * self.num_envs}"
+            )
+
+    def steps(self, latent: Mapping[str, Any], batch: int) -> int:
+        """T of packed latents {column: [batch, T, ...]} of sampled steps.
+
+        Raises:
+          ReplayError: a column is missing or has the wrong shape.
+        """
+        if set(latent) != set(self.entries):
+            raise ReplayError(
+                f"the latent has the columns {', '.join(latent)}, but this replay stores "
+                f"{', '.join(self.entries)}"
+            )
+        (_, length, *_) = (*np.shape(latent[self.entries[0]]), 0, 0)
+        self.check(latent, (batch, length))
+        return length
+
+    def check(self, values: Mapping[str, Any], lead: tuple[int, ...]) -> None:
+        """Refuse values of columns that are not [*lead, ...].
+
+        Raises:
+          ReplayError: naming the column and both shapes.
+        """
+        for name, value in values.items():
+            expected = (*lead, *self.columns[name].shape)
+            if np.shape(value) != expected:
+                raise ReplayError(
+                    f"{name} has the shape {np.shape(value)}, but this replay stores {expected}"
+                )
 
 
 def _seen(obs_space: Spaces) -> list[str]:

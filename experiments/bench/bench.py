@@ -209,10 +209,10 @@ def measure(size: str, obs: str, batch: int, length: int, dtype: str = "auto") -
 
 def synthetic_batch(cfg: AgentConfig, obs: str, batch: int, length: int) -> Any:
     """Noise in the shape of replayed steps, without episode borders."""
-    import jax.numpy as jnp
     import numpy as np
 
-    from dreamer.records import Batch, PackedLatent
+    from dreamer import rssm
+    from dreamer.records import Batch
 
     rng = np.random.default_rng(0)
     shape, flags = (batch, length), np.zeros((batch, length), bool)
@@ -221,7 +221,6 @@ def synthetic_batch(cfg: AgentConfig, obs: str, batch: int, length: int) -> Any:
         seen = rng.integers(0, 256, (*shape, *space.shape)).astype(space.dtype)
     else:
         seen = rng.normal(size=(*shape, *space.shape)).astype(space.dtype)
-    rssm = cfg.rssm
     return Batch(
         obs={obs: seen},
         action={"action": rng.integers(0, ACT["action"].classes, shape).astype(np.int32)},
@@ -229,9 +228,7 @@ def synthetic_batch(cfg: AgentConfig, obs: str, batch: int, length: int) -> Any:
         is_first=flags,
         is_last=flags,
         is_terminal=flags,
-        context_latent=PackedLatent(
-            jnp.zeros((batch, rssm.deter), jnp.bfloat16), np.zeros((batch, rssm.stoch), np.uint8)
-        ),
+        context_latent=rssm.pack(cfg.rssm, rssm.initial(cfg.rssm, batch, "float32")),
         context_action={"action": np.zeros(batch, np.int32)},
     )
 

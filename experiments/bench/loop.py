@@ -170,8 +170,7 @@ def _host(cfg: Config, members: int, jit: Callable[..., Any]) -> Parts:
 
     env = envs.make(cfg.task, cfg.loop.num_envs)
     agent, hyper = Agent(env.obs_space, env.act_space, cfg.agent), trace(cfg.agent)
-    latent = (cfg.agent.rssm.deter, cfg.agent.rssm.stoch)
-    replay = HostReplay(20_000, cfg.loop.num_envs, env.obs_space, env.act_space, latent)
+    replay = HostReplay(20_000, cfg.loop.num_envs, env.obs_space, env.act_space, agent.entries)
     state = jit(agent.init)(jax.random.key(0))
     source = Collector(agent, env, replay, hyper, seed=0)
     loop = HostLoop(agent, source, replay, cfg.loop, hyper, state, Progress(), seed=0)
@@ -200,8 +199,7 @@ def _fused(cfg: Config, members: int, jit: Callable[..., Any]) -> Parts:
 
     env = Batched(envs.make_jax(cfg.task), cfg.loop.num_envs)
     agent, hyper = Agent(env.obs_space, env.act_space, cfg.agent), trace(cfg.agent)
-    latent = (cfg.agent.rssm.deter, cfg.agent.rssm.stoch)
-    replay = DeviceReplay(20_000, cfg.loop.num_envs, env.obs_space, env.act_space, latent)
+    replay = DeviceReplay(20_000, cfg.loop.num_envs, env.obs_space, env.act_space, agent.entries)
     fused, endless = Fused(agent, env, replay, cfg.loop), 10**9
     if members == 1:
         loop = FusedLoop(Programs(fused, jit=jit), hyper, 0, endless, Progress())

@@ -97,11 +97,10 @@ class Program:
         self._kept.close()
 
     def replay_shape(self, capacity: int = 0) -> tuple[Any, ...]:
-        """Capacity (by default what a run can fill), environments, spaces and latent of the replay."""
+        """Capacity (by default what a run can fill), environments, spaces and entries of the replay."""
         cfg = self.cfg
         capacity = capacity or min(cfg.replay.capacity, _round_up(2 * cfg.steps, cfg.loop.num_envs))
-        latent = (cfg.agent.rssm.deter, cfg.agent.rssm.stoch)
-        return capacity, cfg.loop.num_envs, self.env.obs_space, self.env.act_space, latent
+        return capacity, cfg.loop.num_envs, self.env.obs_space, self.env.act_space, self.agent.entries
 
     def devices(self, members: int = 1) -> list[Any]:
         """What the loop of the device may use: every accelerator, or a core for every member."""

@@ -1,4 +1,14 @@
-"""Products with a kernel: how its gradient is computed, once and over the steps of a loop."""
+"""What a CPU needs to be fast, all exact rearrangements: the equations stand where they are used.
+
+    product, scan    gradients of kernels, computed once and after the steps of a loop
+    Blocks           a state in one piece and in blocks, side by side
+    shared_kernel    a block layer's product with what all blocks read, as one dense product
+    lookup           a function of one choice among few, as a table
+    classes_first    logits in the order in which a CPU sums over them
+    stack, write     features written where their readers will read them
+
+Every device takes the same program: none of it changes a result beyond rounding.
+"""
 
 from __future__ import annotations
 
@@ -9,6 +19,9 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 from jax import Array
+from jax.typing import DTypeLike
+
+from dreamer.ops.activations import normed_silu
 
 sg = jax.lax.stop_gradient
 
@@ -143,3 +156,77 @@ def _taps_grad(length: int, rows: int, dtype: Any, like: Array, taps: _Taps) -> 
 
 
 _taps.defvjp(lambda *args: (_taps(*args), jnp.zeros((), args[-1].dtype)), _taps_grad)
+
+
+class Blocks(NamedTuple):
+    """N rows of a state in one piece and in g blocks.
+
+    A loop that carries only one form computes what follows in the order of the transposed result, which the
+    compiler of a CPU joins with the transposition (several times slower); two readers keep the two apart.
+    """
+
+    flat: Array
+    """[N, D]."""
+    blocks: Array
+    """[g, N, D/g]."""
+
+    @classmethod
+    def cut(cls, flat: Array, g: int) -> Blocks:
+        """From one piece, [N, D]."""
+        return cls(flat, to_blocks(flat, g))
+
+    @classmethod
+    def join(cls, blocks: Array) -> Blocks:
+        """From blocks, [g, N, D/g]."""
+        return cls(blocks.swapaxes(0, 1).reshape(blocks.shape[1], -1), blocks)
+
+
+def to_blocks(x: Array, g: int) -> Array:
+    """[N, D] -> [g, N, D/g]."""
+    return x.reshape(x.shape[0], g, -1).swapaxes(0, 1)
+
+
+def block_linear(x: Array, kernel: Array | Collected, bias: Array, shared: Array | None = None) -> Array:
+    """``x @ kernel + bias`` block by block: [g, N, in], [g, in, out], [g*out] -> [g, N, out].
+
+    Args:
+      shared: [N, g*out] the share of what all blocks read.
+    """
+    y = product(x, kernel)
+    if shared is not None:
+        y = y + to_blocks(shared, len(x))
+    return y + bias.reshape(len(x), 1, -1).astype(x.dtype)
+
+
+def block_normed_silu(x: Array, scale: Array) -> Array:
+    """RMS norm over all blocks of a row, then SiLU: [g, N, n], [g*n] -> [g, N, n]."""
+    return normed_silu(x, scale.reshape(len(x), 1, -1), (0, 2))
+
+
+def shared_kernel(kernel: Array) -> Array:
+    """[g, in, out/g] for an input that all blocks read -> [in, out]: one product instead of g."""
+    return kernel.swapaxes(0, 1).reshape(kernel.shape[1], -1)
+
+
+def lookup(function: Callable[[Array], Array], classes: int, dtype: DTypeLike) -> Callable[[Array], Array]:
+    """`function` of one-hot vectors [N, classes] as one of indices [N]: computed once for each class."""
+    table = function(jnp.eye(classes, dtype=dtype))
+    return lambda index: jax.nn.one_hot(index, classes, dtype=dtype) @ table
+
+
+def classes_first(logits: Array) -> Array:
+    """[..., C] -> [C, ...]: four classes in a row are slow to sum over, four long rows are not.
+
+    The barrier keeps the product before from writing its result in the turned order, which is slow too.
+    """
+    return jax.lax.optimization_barrier(jnp.moveaxis(logits, -1, 0))
+
+
+def stack(first: Array, steps: int) -> Array:
+    """[...] -> [steps + 1, ...] with index 0 written: what a scan returns would be copied to join it."""
+    return jax.lax.empty((steps + 1, *first.shape), first.dtype).at[0].set(first)
+
+
+def write(stacked: Array, x: Array, index: Array) -> Array:
+    """`stacked` with x at an index of its first axis."""
+    return jax.lax.dynamic_update_index_in_dim(stacked, x, index, 0)

@@ -1,4 +1,4 @@
-"""A kernel has the same gradient whichever way it is computed, once or over the steps of a loop."""
+"""What a CPU needs changes no number: a kernel has the same gradient however it is computed, and so on."""
 
 import jax
 import jax.numpy as jnp
@@ -7,9 +7,9 @@ import pytest
 import tiny
 from jax.extend.core import jaxprs_in_params
 
-from dreamer.nets.layers import Layer
-from dreamer.ops import products
-from dreamer.ops.products import product
+from dreamer.nets.layers import BlockLinear, Layer, NormedSiLU
+from dreamer.ops import cpu
+from dreamer.ops.cpu import product
 
 T, N, D, G = 5, 3, 8, 2
 
@@ -70,7 +70,7 @@ def loss(scan, weights, carry, xs):
 
 
 def ours(weights, carry, xs):
-    return products.scan(step, weights, carry, xs, rows=N, dtype=jnp.float32)
+    return cpu.scan(step, weights, carry, xs, rows=N, dtype=jnp.float32)
 
 
 def plain(weights, carry, xs):
@@ -115,9 +115,55 @@ def test_no_gradient_of_a_kernel_is_computed_in_the_loop():
 def test_a_kernel_may_be_used_once_a_step_or_not_at_all():
     twice = lambda w, carry, x: (product(product(carry, w), w) + x, None)
     with pytest.raises(ValueError, match="once per step"):
-        products.scan(twice, normal(D, D), normal(N, D), normal(T, N, D), rows=N, dtype=jnp.float32)
+        cpu.scan(twice, normal(D, D), normal(N, D), normal(T, N, D), rows=N, dtype=jnp.float32)
 
-    never = lambda w: products.scan(
+    never = lambda w: cpu.scan(
         lambda w, carry, x: (carry + x, None), w, normal(N, D), normal(T, N, D), rows=N, dtype=jnp.float32
     )[0].sum()
     np.testing.assert_array_equal(jax.grad(never)(normal(D, D)), jnp.zeros((D, D)))
+
+
+def test_blocks_cut_and_joined_are_the_same_rows():
+    x = normal(N, D)
+    cut = cpu.Blocks.cut(x, G)
+    np.testing.assert_array_equal(cut.blocks[1], x[:, D // G :])
+    np.testing.assert_array_equal(cpu.Blocks.join(cut.blocks).flat, x)
+
+
+def test_block_linear_is_the_block_layer_and_adds_what_all_blocks_read():
+    layer, x, shared = BlockLinear(D, 6, G, init=tiny.initializer()), normal(N, D), normal(N, 6, seed=1)
+    layer.bias[...] = normal(6, seed=2)
+    out = cpu.block_linear(cpu.to_blocks(x, G), layer.kernel[...], layer.bias[...], shared)
+    assert_close(cpu.Blocks.join(out).flat, layer(x) + shared)
+
+
+def test_block_normed_silu_is_over_the_whole_row():
+    norm, x = NormedSiLU(D), normal(N, D)
+    norm.scale[...] = normal(D, seed=1)
+    out = cpu.block_normed_silu(cpu.to_blocks(x, G), norm.scale[...])
+    assert_close(cpu.Blocks.join(out).flat, norm(x))
+
+
+def test_shared_kernel_is_the_product_of_every_block_with_the_same_input():
+    x, kernel = normal(N, 5), normal(G, 5, 3, seed=1)
+    every = jnp.concatenate([x @ kernel[b] for b in range(G)], -1)
+    assert_close(x @ cpu.shared_kernel(kernel), every)
+
+
+def test_lookup_is_the_function_of_the_one_hot_vector():
+    kernel, index = normal(4, 3), jnp.array([2, 0, 3])
+    function = lambda x: jnp.tanh(x @ kernel)
+    assert_close(cpu.lookup(function, 4, jnp.float32)(index), function(jax.nn.one_hot(index, 4)))
+
+
+def test_classes_first_turns_the_last_axis_to_the_front():
+    x = normal(2, 3, 4)
+    np.testing.assert_array_equal(cpu.classes_first(x), jnp.moveaxis(x, -1, 0))
+
+
+def test_stack_written_index_by_index_is_the_stack():
+    rows = normal(T, N, D)
+    stacked = cpu.stack(rows[0], T - 1)
+    for t in range(1, T):
+        stacked = cpu.write(stacked, rows[t], jnp.int32(t))
+    np.testing.assert_array_equal(stacked, rows)
