@@ -94,22 +94,23 @@ class PopulationRun(Run):
         import jax.numpy as jnp
 
         from dreamer.hyper import Hyper
-        from dreamer.loops.fused import FusedLoop, Programs
-        from dreamer.loops.population import InTurns, Together, fitting
+        from dreamer.loops.fused import Programs
+        from dreamer.loops.members import Members
+        from dreamer.loops.placement import Placement, fitting
 
         self._check_replay_kept()
         count = len(self.members)
         devices, on_cpu = fitting(self.program.devices(count), count), jax.default_backend() == "cpu"
         memories = 1 if on_cpu else len(devices)
         fused = self.program.fused(memories / count, self._capacity(resume))
-        spread = InTurns(devices) if on_cpu else Together(devices)
+        placement = Placement.sequential(devices) if on_cpu else Placement.vmapped(devices, count)
         hyper = jax.tree.map(lambda *x: jnp.stack(x), *(Hyper.of(own.agent) for own in self.members))
         seeds = np.array([own.seed for own in self.members], np.int32)
         state, progress = (
             self._restored(jax.vmap(fused.init), seeds, progress) if resume else (None, progress)
         )
-        programs, steps = Programs(fused, spread), self.cfg.steps
-        return FusedLoop(programs, hyper, seeds, steps, progress, state, self._pauses)
+        programs, steps = Programs(fused), self.cfg.steps
+        return Members(programs, placement, hyper, seeds, steps, progress, state, self._pauses)
 
     def _size(self) -> str:
         return f"{len(self.members)} members; together {super()._size()} each"

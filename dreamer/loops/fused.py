@@ -1,4 +1,4 @@
-"""The loop of the device: acting, replay and learning in one compiled program, for one agent or a population.
+"""The loop of the device: acting, replay and learning in one compiled program.
 
 The program is a loop over rounds, and a round is n slots of all environments, then m updates:
 
@@ -7,16 +7,16 @@ The program is a loop over rounds, and a round is n slots of all environments, t
 
 Every key is derived from the seed and a counter of slots or updates, so what happens does not depend on how
 many rounds one dispatch takes, nor on where a run was interrupted. A slot counts as E environment steps,
-also where it only holds a reset observation: so all members of a population stay in step.
+also where it only holds a reset observation: so agents that begin together stay in step.
 """
 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from fractions import Fraction
 from functools import partial
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Protocol
 
 import jax
 import jax.numpy as jnp
@@ -27,7 +27,7 @@ from dreamer.agent import Agent, Carry, TrainState
 from dreamer.config import LoopConfig
 from dreamer.hyper import Hyper
 from dreamer.loops.clocks import Progress
-from dreamer.loops.population import Alone, Data, Spread
+from dreamer.loops.placement import SINGLE, Data, Placement
 from dreamer.loops.turn import Diverged, Finished, Turn, diverged, vital
 from dreamer.replay.device import DeviceReplay, Ring
 from dreamer.replay.layout import Layout
@@ -257,21 +257,38 @@ def _keys(seed: Array) -> _Keys:
     return _Keys(*(keys[i] for i in range(4)))
 
 
+class Functions(NamedTuple):
+    """The compiled functions of the loop, for one agent or for several that are stacked along axis 0."""
+
+    init: Callable[..., Any]
+    """(None, seeds) -> states."""
+    collect: Callable[..., Any]
+    """(count, states, numbers, seeds) -> states, what happened in `count` slots without updates."""
+    learn: Callable[..., Any]
+    """(count, states, numbers, seeds) -> states, what happened in `count` rounds."""
+
+
 class Programs:
     """The functions of a `Fused`, compiled at their first call; loops that share them compile once.
 
     Args:
-      spread: how to run a function for all members; given for a population.
       jit: what compiles.
     """
 
-    def __init__(self, fused: Fused, spread: Spread | None = None, jit: Callable[..., Any] = jax.jit):
-        self.fused, self.spread = fused, spread or Alone()
-        self.init = self.spread.run(lambda _, seed: fused.init(seed), jit)
-        self.collect, self.learn = (
-            self.spread.run(partial(_rounds, fused, learn), jit, donate_argnums=1) for learn in (False, True)
-        )
-        self.abreast = jit(partial(_abreast, fused), donate_argnums=1)
+    def __init__(self, fused: Fused, jit: Callable[..., Any] = jax.jit):
+        self.fused, self._jit = fused, jit
+        self._placed: dict[Placement, Functions] = {}
+        self.init, self.collect, self.learn = self.placed(SINGLE)
+
+    def placed(self, placement: Placement) -> Functions:
+        """Those for as many agents as one call takes."""
+        if placement not in self._placed:
+            fused, compiled = self.fused, partial(placement.compile, jit=self._jit)
+            self._placed[placement] = Functions(
+                compiled(lambda _, seed: fused.init(seed)),
+                *(compiled(partial(_rounds, fused, learn), donate_argnums=1) for learn in (False, True)),
+            )
+        return self._placed[placement]
 
 
 class Dispatch(NamedTuple):
@@ -281,33 +298,50 @@ class Dispatch(NamedTuple):
     count: int
 
 
+class Kept(Protocol):
+    """Where the state of an agent is."""
+
+    def read(self, part: Callable[[FusedState], Any]) -> Any:
+        """What `part` takes of it."""
+        ...
+
+
+class Own(NamedTuple):
+    """The state of an agent that shares no arrays with others."""
+
+    state: FusedState
+
+    def read(self, part: Callable[[FusedState], Any]) -> Any:
+        return part(self.state)
+
+
 class FusedLoop:
-    """Dispatches rounds and hands out what happened.
+    """Dispatches rounds of one agent and hands out what happened.
 
     Args:
       programs: the functions.
-      hyper: their numbers; for a population [M] each.
-      seeds: of every member; one number for a single agent.
+      hyper: their numbers.
       steps: environment steps after which `turns` ends.
       state: where to go on; None begins.
       pause_every: environment steps; a dispatch ends with the first round after each multiple (0: none), so
         that what happens there does not depend on how long dispatches are.
+      kept: instead of `state`, where that is if it shares arrays with others.
     """
 
     def __init__(
         self,
         programs: Programs,
         hyper: Hyper,
-        seeds: int | np.ndarray,
+        seed: int,
         steps: int,
         progress: Progress,
         state: FusedState | None = None,
         pause_every: int = 0,
+        kept: Kept | None = None,
     ):
-        self._pause_every, self._resting = pause_every, frozenset[int]()
+        self._pause_every = pause_every
         self.programs, self.hyper, self.progress = programs, hyper, progress
         self.fused = fused = programs.fused
-        self._spread = spread = programs.spread
         cfg, E = fused.cfg, fused.env.num_envs
         slots, _ = fused.round
         possible = cfg.batch_length + 1 + -(-cfg.batch_size // E)
@@ -317,19 +351,26 @@ class FusedLoop:
         self._most = {False: SLOTS, True: max(SLOTS // slots, 1)}
         self._next = {False: SLOTS // 8, True: 1}
         self._compiling = {False, True}
-        self.failures: dict[int, str] = {}
-        self.numbers = spread.split(hyper), spread.split(jnp.asarray(seeds, jnp.int32))
-        self.now = programs.init(None, self.numbers[1]) if state is None else spread.split(state)
+        self.failure = ""
+        """Why it learns no more; empty while it does."""
+        self._seed = jnp.asarray(seed, jnp.int32)
+        self.kept = kept or Own(programs.init(None, self._seed) if state is None else state)
+        """Where its state is: in arrays of its own, or in some that it shares."""
+
+    @property
+    def numbers(self) -> tuple[Hyper, Array]:
+        """What a dispatch reads and does not change."""
+        return self.hyper, self._seed
 
     @property
     def full(self) -> FusedState:
-        """Everything, of all members; where those take turns it is a copy."""
-        return self._spread.gather(self.now)
+        """Everything that a dispatch changes."""
+        return self.kept.read(lambda state: state)
 
     @property
     def state(self) -> TrainState:
-        """The learner, of all members."""
-        return self._spread.gather(self.now, lambda own: own.learner)
+        """The learner."""
+        return self.kept.read(lambda state: state.learner)
 
     @property
     def arrays(self) -> dict[str, Any]:
@@ -339,18 +380,9 @@ class FusedLoop:
 
     def become(self, leader: FusedLoop, hyper: Hyper) -> None:
         """Go on from a copy of another loop of the same programs, with the own seed and other numbers."""
-        self.hyper = hyper
-        self.numbers = self._spread.split(hyper), self.numbers[1]
-        self.now = jax.tree.map(jnp.copy, leader.now)
+        self.hyper, self.kept = hyper, Own(jax.tree.map(jnp.copy, leader.full))
         for name in ("env_steps", "updates", "slots", "learning_since"):  # in place: others look at it
             setattr(self.progress, name, getattr(leader.progress, name))
-
-    def rest(self, members: Iterable[int]) -> None:
-        """Have members of a population learn no more: where they still take part, it is at a rate of 0."""
-        self._resting = frozenset(members)
-        rate = np.array(self.hyper.lr)
-        rate[list(self._resting)] = 0.0
-        self.numbers = self._spread.split(self.hyper._replace(lr=jnp.asarray(rate))), self.numbers[1]
 
     def plan(self) -> Dispatch:
         """The next dispatch, of about `SECONDS`."""
@@ -365,65 +397,61 @@ class FusedLoop:
         """Slots of one round."""
         return self.fused.round.slots if learn else 1
 
-    def advance(self) -> list[Turn]:
-        """One dispatch; what happened to every member."""
+    def advance(self) -> Turn:
+        """One dispatch; what happened."""
         dispatch, began = self.plan(), time.perf_counter()
-        program = self.programs.learn if dispatch.learn else self.programs.collect
-        counts = self._spread.counts(dispatch.count, self._resting)
-        now, happened = program(counts, self.now, *self.numbers)
-        return self.took(dispatch, now, happened, began)
+        stood, happened = jax.device_get(self.send(dispatch))
+        return self.took(dispatch, stood, happened, time.perf_counter() - began)
 
-    def took(self, dispatch: Dispatch, now: Any, happened: Any, began: float) -> list[Turn]:
-        """Take in a dispatch that may still be running; what happened to every member.
+    def send(self, dispatch: Dispatch) -> tuple[Stood, Happened]:
+        """Start a dispatch, and say what `took` wants to know once it is over."""
+        program = self.programs.learn if dispatch.learn else self.programs.collect
+        state, happened = program(np.int32(dispatch.count), self.full, *self.numbers)
+        self.kept = Own(state)
+        return stand(state), happened
+
+    def took(self, dispatch: Dispatch, stood: Stood, told: Happened, seconds: float) -> Turn:
+        """Take in a dispatch that is over; what happened.
 
         Args:
-          now: the state after it.
-          happened: what it had to tell.
-          began: when it was sent, by the performance counter.
+          stood: how the loop stands after it.
+          told: what it had to tell.
+          seconds: that it took.
         """
-        (learn, count), self.now = dispatch, now
-        told = self._spread.rows(happened)
-        slots, failed, lengths, over = jax.device_get(self._spread.gather(self.now, _stand))
-        slots, failed = np.atleast_1d(slots, failed)
-        seconds = max(time.perf_counter() - began, 1e-3)
+        learn, count = dispatch
         if learn in self._compiling:  # the time of the first dispatch says nothing about the next
             self._compiling.remove(learn)
         else:
-            self._next[learn] = round(np.clip(count * SECONDS / seconds, 1, 2 * count))
+            self._next[learn] = round(np.clip(count * SECONDS / max(seconds, 1e-3), 1, 2 * count))
         before, progress = self.progress.slots, self.progress
-        progress.slots = int(max(slots))  # members that rest may stay behind
+        progress.slots = int(stood.slots)
         progress.env_steps = progress.slots * self.fused.env.num_envs
         if learn:
             progress.learning_since = self.prefill * self.fused.env.num_envs
             progress.updates += count * self.fused.round.updates
-        new = {i: n for i, n in enumerate(failed) if n and i not in self.failures}
-        self.failures |= {i: self._failure(told.failure[i], int(n)) for i, n in new.items()}
-        running = np.where(np.atleast_2d(over), 0, np.atleast_2d(lengths)).max(1)
-        began, done = progress.slots - running, count * self._size(learn)
-        return [self._turn(told, i, before, done, int(since)) for i, since in enumerate(began)]
+        if stood.failed and not self.failure:
+            metrics = zip(self.fused.metric_names, told.failure.tolist(), strict=True)
+            self.failure = diverged(int(stood.failed), dict(metrics))
+        running = int(np.where(stood.over, 0, stood.lengths).max())
+        return self._turn(told, before, count * self._size(learn), progress.slots - running)
 
-    def _turn(self, told: Happened, member: int, before: int, slots: int, running_since: int) -> Turn:
-        """What happened to a member in so many slots after the first `before`."""
+    def _turn(self, told: Happened, before: int, slots: int, running_since: int) -> Turn:
+        """What happened in so many slots after the first `before`."""
         E = self.fused.env.num_envs
         episodes = [
             Finished(
                 env_steps=(before + int(t) + 1) * E,
-                began=(before + int(t) + 1 - int(told.lengths[member, t, e])) * E,
-                return_=float(told.returns[member, t, e]),
-                length=int(told.lengths[member, t, e]),
-                success=None
-                if np.isnan(told.success[member, t, e])
-                else bool(told.success[member, t, e] > 0),
+                began=(before + int(t) + 1 - int(told.lengths[t, e])) * E,
+                return_=float(told.returns[t, e]),
+                length=int(told.lengths[t, e]),
+                success=None if np.isnan(told.success[t, e]) else bool(told.success[t, e] > 0),
             )
-            for t, e in np.argwhere(told.ended[member, :slots])
+            for t, e in np.argwhere(told.ended[:slots])
         ]
-        updates = int(told.updates[member])
-        means = (told.metrics[member] / max(updates, 1)).tolist()
+        updates = int(told.updates)
+        means = (told.metrics / max(updates, 1)).tolist()
         metrics = [dict(zip(self.fused.metric_names, means, strict=True))] if updates else []
         return Turn(episodes, metrics, running_since * E)
-
-    def _failure(self, metrics: np.ndarray, update: int) -> str:
-        return diverged(update, dict(zip(self.fused.metric_names, metrics.tolist(), strict=True)))
 
     @property
     def meta(self) -> dict[str, Any]:
@@ -432,7 +460,7 @@ class FusedLoop:
 
     @property
     def layout(self) -> Layout:
-        """Of the replay of one member."""
+        """Of the replay."""
         return self.fused.replay.layout
 
     files = None
@@ -446,15 +474,15 @@ class FusedLoop:
         return []
 
     def turns(self) -> Iterator[Turn]:
-        """Advance a single agent until its steps are done.
+        """Advance until the steps are done.
 
         Raises:
           Diverged: a loss is not finite.
         """
         while self.progress.slots < self.total:
-            turn = self.advance()[0]
-            if self.failures:
-                raise Diverged(self.failures[0])
+            turn = self.advance()
+            if self.failure:
+                raise Diverged(self.failure)
             yield turn
 
     @property
@@ -463,19 +491,24 @@ class FusedLoop:
         return self.progress.slots >= self.total
 
 
-def _stand(state: FusedState) -> tuple[Array, ...]:
-    """Slots, the update that failed, and of every running episode its steps and whether it ended."""
+class Stood(NamedTuple):
+    """How a loop stands after a dispatch."""
+
+    slots: Array
+    """[]."""
+    failed: Array
+    """[] the update that failed, 0 if none did."""
+    lengths: Array
+    """[E] steps of the running episodes."""
+    over: Array
+    """[E] whether they ended."""
+
+
+def stand(state: FusedState) -> Stood:
+    """The small part of the state that the host looks at after every dispatch."""
     acting = state.acting
-    return acting.slots, acting.failed, acting.lengths, acting.step.is_last
+    return Stood(acting.slots, acting.failed, acting.lengths, acting.step.is_last)
 
 
 def _rounds(fused: Fused, learn: bool, count: Array, state: FusedState, hyper: Hyper, seed: Array):
     return fused.rounds(state, hyper, seed, count, learn=learn)
-
-
-def _abreast(fused: Fused, count: Array, states: list[FusedState], numbers: list[tuple[Hyper, Array]]):
-    """Learning rounds of agents that each have arrays of their own, as one batch."""
-    stack = lambda trees: jax.tree.map(lambda *x: jnp.stack(x), *trees)
-    own = lambda state, hyper, seed: fused.rounds(state, hyper, seed, count, learn=True)
-    results = jax.vmap(own)(stack(states), *stack(numbers))
-    return tuple([jax.tree.map(lambda x, i=i: x[i], tree) for i in range(len(states))] for tree in results)

@@ -24,7 +24,7 @@ from dreamer.schema import ConfigError
 from envs import trust
 from experiments import machine
 from experiments.run import TrainingStopped
-from experiments.sweep.crew import tail
+from experiments.sweep.executor import tail
 from experiments.sweep.study import Study
 
 POLL = 1.0
