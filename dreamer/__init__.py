@@ -1,15 +1,33 @@
-"""The agent: `load` a trained one or build an `Agent`; JAX is imported when one is asked for."""
+"""The agent: `train` one, `load` it, or `build` what trains it; JAX is imported when one is asked for."""
 
 from typing import TYPE_CHECKING, Any
 
 from dreamer.config import AgentConfig, Config
 from dreamer.packages import claim
+from dreamer.schema import ConfigError
 
 if TYPE_CHECKING:
     from dreamer.agent import Agent
     from dreamer.player import load
+    from experiments.training.api import TrainingStopped, build, preset, train
 
-__all__ = ["Agent", "AgentConfig", "Config", "load"]
+__all__ = [
+    "Agent",
+    "AgentConfig",
+    "Config",
+    "ConfigError",
+    "TrainingStopped",
+    "build",
+    "load",
+    "preset",
+    "train",
+]
+
+TRAINING = ("TrainingStopped", "build", "preset", "train")
+"""Names that come from above: nothing else of `dreamer` imports `experiments`."""
+
+__all__ = ["Agent", "AgentConfig", "Config", "ConfigError", "TrainingStopped"]
+__all__ += ["build", "load", "preset", "train"]
 
 
 def __getattr__(name: str) -> Any:
@@ -23,4 +41,9 @@ def __getattr__(name: str) -> Any:
         from dreamer.player import load
 
         return load
+    if name in TRAINING:
+        claim("envs", "experiments")
+        from experiments.training import api
+
+        return getattr(api, name)
     raise AttributeError(f"module 'dreamer' has no attribute '{name}'")

@@ -11,7 +11,7 @@ Reference: Hafner et al. (2025), Mastering diverse control tasks through world m
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -20,15 +20,15 @@ from jax import Array
 
 from dreamer.behavior.actor_critic import ActorCritic
 from dreamer.config import AgentConfig
-from dreamer.hyper import Hyper
 from dreamer.nets import layers
 from dreamer.nets.encoder import Encoder
 from dreamer.nets.heads import BinaryHead, PolicyHead, TwoHotHead, per_step
-from dreamer.objectives import OBJECTIVES, Objective
+from dreamer.numbers import Numbers
+from dreamer.objectives import OBJECTIVES
 from dreamer.ops import dists, optim, running
-from dreamer.records import Batch, Latent, PackedLatent
+from dreamer.records import Batch, Latent, Observed, PackedLatent, Params
 from dreamer.rssm import RSSM, initial
-from dreamer.world import Modules, Observed, Params, World
+from dreamer.world import Modules, Objective, World
 from envs.api import LOG_PREFIX, Spaces, Step
 
 sg = jax.lax.stop_gradient
@@ -41,11 +41,11 @@ class TrainState(NamedTuple):
 
     params: Params
     """{module: parameters}, float32."""
-    slow_value: Params
-    """The slow critic, a moving average of the critic."""
+    slow: dict[str, Params]
+    """{module: moving averages that it learns from}: of the critic, and what the objective follows slowly."""
+    stats: dict[str, running.Percentiles]
+    """Running statistics: the range of the imagined `returns`."""
     opt: optim.LaPropState
-    returns: running.Percentiles
-    """Range of the imagined returns."""
     updates: Array
     """[] int32 gradient steps taken."""
 
@@ -64,7 +64,7 @@ class Evaluation(NamedTuple):
     seen: Observed
     losses: dict[str, Array]
     """Unscaled and per step: [B, T], [B, K] or [B, K-1]."""
-    returns: running.Percentiles
+    stats: dict[str, running.Percentiles]
     metrics: dict[str, Array]
 
 
@@ -73,7 +73,7 @@ class Gradient(NamedTuple):
 
     params: Params
     """Of the total loss, for every parameter."""
-    returns: running.Percentiles
+    stats: dict[str, running.Percentiles]
     metrics: dict[str, Array]
 
 
@@ -107,27 +107,28 @@ class Agent:
         if isinstance(encoder, Encoder) and encoder.padding:
             self.notices.append(encoder.padding)
         self.modules = Modules(**{name: nnx.graphdef(module) for name, module in modules.items()})
+        self._rate_factors = cfg.optim.rate_factors
+        optim.check_factors(
+            self._rate_factors, {k: nnx.to_pure_dict(nnx.state(m)) for k, m in modules.items()}
+        )
 
     def _build(self, init: layers.Initializer) -> dict[str, nnx.Module | Objective]:
         cfg = self.cfg
-        stoch = cfg.rssm.stoch * cfg.rssm.classes
-        width = cfg.rssm.deter + stoch
+        width = cfg.rssm.features
         encoder = Encoder(self.obs_space, cfg.encoder, init=init)
         return {
             "encoder": encoder,
             "rssm": RSSM(encoder.width, self.act_space, cfg.rssm, init=init),
-            "objective": OBJECTIVES[cfg.objective](
-                self.obs_space, cfg.rssm.deter, stoch, cfg.decoder, init=init
-            ),
+            "objective": OBJECTIVES[cfg.objective](self.obs_space, encoder.width, cfg, init=init),
             "reward": TwoHotHead(width, cfg.reward, init=init),
             "cont": BinaryHead(width, cfg.cont, init=init),
             "policy": PolicyHead(width, self.act_space, cfg.policy, init=init),
             "value": TwoHotHead(width, cfg.value, init=init),
         }
 
-    def world(self, params: Params, hyper: Hyper) -> World:
+    def world(self, params: Params, numbers: Numbers) -> World:
         """The world model with its parameters in place."""
-        return World(self.modules, params, hyper, self.cfg, self.sampler, self.dtype)
+        return World(self.modules, params, numbers, self.cfg, self.sampler, self.dtype)
 
     def policy(self, params: Params) -> PolicyHead:
         """The policy with its parameters in place."""
@@ -138,16 +139,22 @@ class Agent:
         return nnx.merge(self.modules.value, params)
 
     def init(self, key: Array) -> TrainState:
-        """Fresh parameters; the slow critic starts as a copy of the critic."""
-        modules = self._build(layers.Initializer(layers.noise(key, self._weights)))
-        params = {k: nnx.to_pure_dict(nnx.state(m)) for k, m in modules.items()}
+        """Fresh parameters, before the first update."""
+        return self.start(_params(self._build(layers.Initializer(layers.noise(key, self._weights)))))
+
+    def start(self, params: Params) -> TrainState:
+        """These parameters before the first update; slow copies start as equal ones."""
+        slow = {"value": params["value"], "objective": self._objective(params).slow(params)}
         return TrainState(
             params=params,
-            slow_value=jax.tree.map(jnp.copy, params["value"]),
+            slow=jax.tree.map(jnp.copy, slow),
+            stats={"returns": running.init()},
             opt=optim.laprop_init(params),
-            returns=running.init(),
             updates=jnp.zeros((), jnp.int32),
         )
+
+    def _objective(self, params: Params) -> Objective:
+        return nnx.merge(self.modules.objective, params["objective"])
 
     def init_carry(self, batch: int) -> Carry:
         """The memory with which `batch` environments start."""
@@ -156,7 +163,7 @@ class Agent:
         return Carry(latent, action)
 
     def act(
-        self, params: Params, carry: Carry, step: Step, hyper: Hyper, *, key: Array, greedy: bool
+        self, params: Params, carry: Carry, step: Step, numbers: Numbers, *, key: Array, greedy: bool
     ) -> tuple[dict[str, Array], Carry]:
         """Look at one step of E environments and choose an action for each.
 
@@ -167,31 +174,31 @@ class Agent:
         latent_key, action_key = jax.random.split(key)
         now = lambda tree: jax.tree.map(lambda x: x[:, None], tree)
         obs = {k: step.obs[k] for k in self.obs_space}
-        seen = self.world(params, hyper).observe(
+        seen = self.world(params, numbers).observe(
             carry.latent, now(obs), now(carry.action), now(step.is_first), key=latent_key
         )
         latent = jax.tree.map(lambda x: x[:, 0], seen.latent)
         sampler = dists.GREEDY if greedy else self.sampler
-        action = self.choose(self.policy(params), latent.feat, hyper, sampler, action_key)
+        action = self.choose(self.policy(params), latent.feat, numbers, sampler, action_key)
         return action, Carry(latent, action)
 
     def choose(
-        self, policy: PolicyHead, feat: Array, hyper: Hyper, sampler: dists.Sampler, key: Array
+        self, policy: PolicyHead, feat: Array, numbers: Numbers, sampler: dists.Sampler, key: Array
     ) -> dict[str, Array]:
         """An action for every feature: [N, F] -> {key: [N, ...]}."""
-        heads = policy(feat, hyper.policy_unimix)
+        heads = policy(feat, numbers.behavior.unimix)
         keys = jax.random.split(key, len(heads))
         return {name: head.sample(k, sampler) for k, (name, head) in zip(keys, heads.items(), strict=True)}
 
     def loss(
         self,
         params: Params,
-        slow_value: Params,
-        returns: running.Percentiles,
+        slow: dict[str, Params],
+        stats: dict[str, running.Percentiles],
         batch: Batch,
         latent: Latent,
         prev_action: Mapping[str, Array],
-        hyper: Hyper,
+        numbers: Numbers,
         *,
         key: Array,
     ) -> tuple[Array, Evaluation]:
@@ -203,26 +210,28 @@ class Agent:
           prev_action: {key: [B, T, ...]} the action before every step.
         """
         cfg = self.cfg.behavior
-        world = self.world(params, hyper)
+        world = self.world(params, numbers)
         frozen, policy = world.frozen(), self.policy(sg(params))
-        behavior = ActorCritic(self.policy(params), world.value_head, self.critic(slow_value), cfg)
+        slow_value = self.critic(slow["value"])
+        behavior = ActorCritic(self.policy(params), world.value_head, slow_value, numbers.behavior)
         observe_key, imagine_key = jax.random.split(key)
 
         # 1. The world model follows the recorded sequences and learns to predict them.
         seen = world.observe(latent, batch.obs, prev_action, batch.is_first, key=observe_key)
-        losses, metrics = world.loss(batch, seen)
+        objective_key = jax.random.fold_in(key, 1)
+        losses, metrics = world.loss(batch, seen, slow["objective"], key=objective_key)
 
         # 2. From the last K states of every sequence it dreams H steps under the policy.
         B, T = batch.is_first.shape
         K = min(cfg.imag_last or T, T)
         start = jax.tree.map(lambda x: sg(x[:, -K:]).reshape(B * K, *x.shape[2:]), seen.latent)
-        choose = lambda feat, key: self.choose(policy, feat, hyper, self.sampler, key)
+        choose = lambda feat, key: self.choose(policy, feat, numbers, self.sampler, key)
         imagined = frozen.imagine(start, choose, cfg.imag_length, key=imagine_key)
 
         # 3. Actor and critic learn from the dreams; what the heads expect there are the rewards.
         reward, discount = per_step(lambda feat: (frozen.reward(feat), frozen.discount(feat)), imagined.feat)
         weight = sg(frozen.weights(discount))
-        learned = behavior.imagined_loss(imagined, reward, discount, weight, returns, hyper)
+        learned = behavior.imagined_loss(imagined, reward, discount, weight, stats["returns"])
         losses |= {k: v.reshape(B, K) for k, v in learned.losses.items()}
 
         # 4. The critic also learns from what really happened after each replayed state.
@@ -233,16 +242,15 @@ class Agent:
                 batch,
                 world.real_discount(batch.is_terminal),
                 learned.first_return.reshape(B, K),
-                hyper,
             )
 
-        total = jnp.stack([hyper.scale(name) * loss.mean() for name, loss in losses.items()]).sum()
+        total = jnp.stack([numbers.loss.weight(name) * loss.mean() for name, loss in losses.items()]).sum()
         metrics |= learned.metrics | {"imagined_cont": (discount / frozen.outside).mean()}
         metrics |= {f"loss/{k}": v.mean() for k, v in losses.items()}
-        return total, Evaluation(seen, losses, learned.returns, metrics)
+        return total, Evaluation(seen, losses, {"returns": learned.returns}, metrics)
 
     def gradient(
-        self, state: TrainState, batch: Batch, hyper: Hyper, *, key: Array
+        self, state: TrainState, batch: Batch, numbers: Numbers, *, key: Array
     ) -> tuple[Gradient, PackedLatent]:
         """The first half of `train_step`: where a replayed batch says to go.
 
@@ -256,30 +264,38 @@ class Agent:
         }
         grad = jax.value_and_grad(self.loss, has_aux=True)
         (total, out), grads = grad(
-            state.params, state.slow_value, state.returns, batch, latent, prev_action, hyper, key=key
+            state.params, state.slow, state.stats, batch, latent, prev_action, numbers, key=key
         )
-        return Gradient(grads, out.returns, out.metrics | {"loss": total}), out.seen.latent.pack()
+        return Gradient(grads, out.stats, out.metrics | {"loss": total}), out.seen.latent.pack()
 
     def descend(
-        self, state: TrainState, gradient: Gradient, hyper: Hyper
+        self, state: TrainState, gradient: Gradient, numbers: Numbers
     ) -> tuple[TrainState, dict[str, Array]]:
-        """The second half: one step of the optimiser, then the slow critic follows the critic."""
+        """The second half: one step of the optimiser, then slow copies follow what they copy."""
         params, opt, metrics = optim.update(
-            gradient.params, state.opt, state.params, hyper, self.cfg.optim.schedule
+            gradient.params, state.opt, state.params, numbers, self._rate_factors
         )
-        mix = jnp.where(state.updates % hyper.slow_every == 0, hyper.slow_rate, 0.0)
-        slow = jax.tree.map(lambda new, old: mix * new + (1 - mix) * old, params["value"], state.slow_value)
-        state = TrainState(params, slow, opt, gradient.returns, state.updates + 1)
+        cfg, slow = numbers.behavior, state.slow
+        mix = jnp.where(state.updates % cfg.slow_every == 0, cfg.slow_rate, 0.0)
+        slow = {
+            "value": running.mix(slow["value"], params["value"], mix),
+            "objective": self._objective(params).follow(slow["objective"], params, numbers),
+        }
+        state = TrainState(params, slow, gradient.stats, opt, state.updates + 1)
         return state, gradient.metrics | metrics
 
     def train_step(
-        self, state: TrainState, batch: Batch, hyper: Hyper, *, key: Array
+        self, state: TrainState, batch: Batch, numbers: Numbers, *, key: Array
     ) -> tuple[TrainState, PackedLatent, dict[str, Array]]:
         """One update from a replayed batch.
 
         Returns:
           The new state, the posteriors [B, T, ...] and scalar metrics.
         """
-        gradient, latent = self.gradient(state, batch, hyper, key=key)
-        state, metrics = self.descend(state, gradient, hyper)
+        gradient, latent = self.gradient(state, batch, numbers, key=key)
+        state, metrics = self.descend(state, gradient, numbers)
         return state, latent, metrics
+
+
+def _params(modules: Mapping[str, Any]) -> Params:
+    return {name: nnx.to_pure_dict(nnx.state(module)) for name, module in modules.items()}

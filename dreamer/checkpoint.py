@@ -6,6 +6,9 @@
     <folder>/replay/                           files that never change, shared by checkpoints
     <folder>/quarantine/                       checkpoints that turned out to be damaged
 
+The number is that of environment steps; those that were made at the same number, because only updates went
+on, are `step-000000020000-1`, `-2` and so on, and the meta says after how many updates.
+
 A checkpoint is written under a temporary name and renamed when complete, so a process killed at any
 moment leaves the earlier ones as they were. Orbax alone neither notices a flipped byte nor refuses
 another dtype; both are checked here, before anything reaches the learner.
@@ -34,9 +37,12 @@ from typing import Any
 
 import numpy as np
 
+from dreamer import atomic
+from dreamer.migrations import renamed
+
 FORMAT = "dreamer-checkpoint"
-VERSION = 2
-"""Of the format; in the first one the leaves of the loop were among the others."""
+VERSION = 3
+"""In 1 the leaves of the loop were among the others; `dreamer.migrations` has what was renamed since."""
 NAME = re.compile(r"step-(\d{12})(?:-(\d+))?")
 LOOP = "loop/"
 """Leaves (and their files) that only the loop needs to go on, not who plays with the agent."""
@@ -177,6 +183,24 @@ class CheckpointStore:
             except _Unusable as error:
                 found[path] = error
         return found
+
+    def at(self, updates: int) -> str:
+        """Name of the newest checkpoint that was made after so many updates, by the progress in its meta.
+
+        Raises:
+          NoCheckpoint: there is none; says which there are.
+        """
+        names: dict[int, str] = {}
+        for path, manifest in self._complete():
+            names.setdefault(manifest["meta"]["progress"]["updates"], path.name)
+        if not names:
+            raise self._nothing(None)
+        if updates not in names:
+            there = ", ".join(map(str, sorted(names)))
+            raise NoCheckpoint(
+                f"no checkpoint in {self.folder} was made after {updates} updates; there are those of {there}"
+            )
+        return names[updates]
 
     def meta(self, step: int | str | None = None) -> dict[str, Any]:
         """What was said beside a state (default: the newest), without reading arrays."""
@@ -363,19 +387,16 @@ class CheckpointStore:
                 "replay": {name: self._shared_digest(name) for name in files},
                 "meta": meta,
             }
-            with open(temporary / "manifest.json", "w") as file:
-                json.dump({**manifest, "seal": _seal(manifest)}, file)
-                file.flush()
-                os.fsync(file.fileno())
-            os.rename(temporary, path)
+            sealed = json.dumps({**manifest, "seal": _seal(manifest)})
+            atomic.write(temporary / "manifest.json", sealed)
+            atomic.publish(temporary, path)
         finally:
             shutil.rmtree(temporary, ignore_errors=True)
-        _fsync_folder(self.folder)
 
     def _free_name(self, step: int) -> Path:
-        """A second checkpoint of the same step does not touch the first."""
-        names = [f"step-{step:012d}", *(f"step-{step:012d}-{n}" for n in range(1, 1000))]
-        return next(self.folder / name for name in names if not (self.folder / name).exists())
+        """The name after all of the same step, of which there are many where only updates go on."""
+        numbers = [_order(path)[1] for path in self._candidates() if _step(path) == step]
+        return self.folder / (f"step-{step:012d}" + (f"-{max(numbers) + 1}" if numbers else ""))
 
     def _collect(self) -> None:
         """Delete complete checkpoints beyond the newest `keep`, and files that no other lists."""
@@ -533,7 +554,9 @@ def _restore(path: Path, manifest: dict[str, Any], like: Any, member: int | None
     """Read the arrays of a verified checkpoint into the structure of `like`."""
     import jax
 
-    wanted, stored = _leaves(like), manifest["leaves"]
+    wanted, version = _leaves(like), manifest["version"]
+    names = {renamed(name, version): name for name in manifest["leaves"]}
+    stored = {name: manifest["leaves"][old] for name, old in names.items()}
     whole = any(name.startswith(LOOP) for name in wanted)
     for name in {**stored, **wanted}:
         if name.startswith(LOOP) and not whole:
@@ -545,13 +568,14 @@ def _restore(path: Path, manifest: dict[str, Any], like: Any, member: int | None
                 f"checkpoint {manifest['step']} holds {was} at {name!r}, but {now} is expected "
                 "there: it was written with another configuration or version"
             )
-    if manifest["version"] == 1:
-        arrays = _load_arrays(path / "arrays", stored)
+    if version == 1:
+        arrays = _load_arrays(path / "arrays", manifest["leaves"])
     else:
-        parts = {place: part for place, part in _parts(stored).items() if whole or place != LOOP_FOLDER}
+        parts = _parts(manifest["leaves"]).items()
+        parts = {place: part for place, part in parts if whole or place != LOOP_FOLDER}
         arrays = {k: v for place, part in parts.items() for k, v in _load_arrays(path / place, part).items()}
     own = lambda array: array if member is None else array[member]
-    leaves = [_placed(own(arrays[name]), leaf) for name, leaf in wanted.items()]
+    leaves = [_placed(own(arrays[names[name]]), leaf) for name, leaf in wanted.items()]
     return jax.tree.unflatten(jax.tree.structure(like), leaves)
 
 
@@ -687,11 +711,3 @@ def _reason(error: BaseException) -> str:
     if "os_error_code" in text:  # tensorstore quotes every path on the way down
         text = text.rsplit(": ", 1)[-1].split(" [")[0]
     return text[:200]
-
-
-def _fsync_folder(folder: Path) -> None:
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

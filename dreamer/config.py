@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Annotated, Any, Literal, NamedTuple
 
 from dreamer import schema
-from dreamer.schema import Arguments, ConfigError, Range, Section
+from dreamer.schema import Arguments, ConfigError, Range, Section, Traced
 
 FIRST_TRAINING_SEED = 2**30
 """Evaluation seeds lie below it, training seeds from it on (`envs.api` has the same number)."""
@@ -109,6 +109,11 @@ class RSSMConfig(Section):
         if self.deter % self.blocks:
             raise ConfigError(f"deter must be a multiple of blocks ({self.blocks}), but it is {self.deter}")
 
+    @property
+    def features(self) -> int:
+        """F, width of what every head reads: h and z."""
+        return self.deter + self.stoch * self.classes
+
 
 @dataclass(frozen=True)
 class HeadConfig(Section):
@@ -146,35 +151,35 @@ class ActorCriticConfig(Section):
     """H, steps of every imagined rollout."""
     imag_last: Natural = 0
     """K, imagine from the last K steps of every sequence; 0 means from all of them."""
-    horizon: Annotated[float, Range(1, above=True)] = 333.0
+    horizon: Annotated[float, Range(1, above=True), Traced()] = 333.0
     """Discount horizon in steps: the discount is 1 - 1/horizon."""
     discount_in_cont: bool = True
     """Whether the continue head predicts discounted probabilities, so that imagination needs no discount."""
-    lam: Weight = 0.95
+    lam: Annotated[Weight, Traced()] = 0.95
     """Lambda of the returns: 0 is one-step, 1 Monte-Carlo."""
-    replay_lam: Weight = 0.95
+    replay_lam: Annotated[Weight, Traced()] = 0.95
     """Lambda of the returns of replayed steps."""
-    entropy: Scale = 3e-4
+    entropy: Annotated[Scale, Traced()] = 3e-4
     """Weight of the policy's entropy."""
-    unimix: Share = 0.01
+    unimix: Annotated[Share, Traced("policy_unimix")] = 0.01
     """Share of the uniform distribution in discrete policies; the paper has 1%, the reference code 0."""
-    slow_rate: Rate = 0.02
+    slow_rate: Annotated[Rate, Traced()] = 0.02
     """How far the slow critic moves towards the critic after an update."""
-    slow_every: Count = 1
+    slow_every: Annotated[Count, Traced()] = 1
     """Updates between two moves of the slow critic."""
-    slow_reg: Scale = 1.0
+    slow_reg: Annotated[Scale, Traced()] = 1.0
     """Weight of the slow critic's prediction as a target of the critic."""
-    replay_slow_reg: Scale = 1.0
+    replay_slow_reg: Annotated[Scale, Traced()] = 1.0
     """The same in the loss on replayed steps."""
     slow_target: bool = False
     """Whether returns bootstrap from the slow critic instead of the critic."""
-    return_rate: Rate = 0.01
+    return_rate: Annotated[Rate, Traced()] = 0.01
     """How fast the return range follows the batches."""
-    return_low: Annotated[float, Range(0, 100)] = 5.0
+    return_low: Annotated[float, Range(0, 100), Traced()] = 5.0
     """Percentile at which the range of the returns begins."""
-    return_high: Annotated[float, Range(0, 100)] = 95.0
+    return_high: Annotated[float, Range(0, 100), Traced()] = 95.0
     """Percentile at which it ends."""
-    return_limit: Positive = 1.0
+    return_limit: Annotated[Positive, Traced()] = 1.0
     """Smallest range by which returns are divided."""
     replay_value: bool = True
     """Whether the critic also learns from the returns of replayed steps."""
@@ -186,60 +191,84 @@ class ActorCriticConfig(Section):
 class LossConfig(Section):
     """What each loss weighs in the total."""
 
-    rec: Scale = 1.0
+    rec: Annotated[Scale, Traced("rec_scale")] = 1.0
     """Every reconstructed observation key."""
-    reward: Scale = 1.0
+    reward: Annotated[Scale, Traced("reward_scale")] = 1.0
     """Reward prediction."""
-    cont: Scale = 1.0
+    cont: Annotated[Scale, Traced("cont_scale")] = 1.0
     """Prediction of whether the episode goes on."""
-    dyn: Scale = 1.0
+    dyn: Annotated[Scale, Traced("dyn_scale")] = 1.0
     """The prior towards the posterior."""
-    rep: Scale = 0.1
+    rep: Annotated[Scale, Traced("rep_scale")] = 0.1
     """The posterior towards the prior."""
-    policy: Scale = 1.0
+    policy: Annotated[Scale, Traced("policy_scale")] = 1.0
     """The actor."""
-    value: Scale = 1.0
+    value: Annotated[Scale, Traced("value_scale")] = 1.0
     """The critic, in imagination."""
-    replay_value: Scale = 0.3
+    replay_value: Annotated[Scale, Traced("replay_value_scale")] = 0.3
     """The critic, on replayed steps."""
-    free_nats: Scale = 1.0
+    free_nats: Annotated[Scale, Traced()] = 1.0
     """KL below which dyn and rep do not pull any more."""
-    unimix: Share = 0.01
+    unimix: Annotated[Share, Traced()] = 0.01
     """Share of the uniform distribution in priors and posteriors."""
     reward_grad: bool = True
     """Whether reward prediction shapes the representation."""
+
+    def weight(self, name: str) -> float:
+        """What the loss of this name weighs; all reconstructions `rec/<key>` share one weight."""
+        return getattr(self, name.split("/")[0])
 
 
 @dataclass(frozen=True)
 class OptimConfig(Section):
     """How gradients become changes of the parameters."""
 
-    lr: Scale = 4e-5
+    lr: Annotated[Scale, Traced()] = 4e-5
     """Learning rate after the warm-up."""
-    warmup: Natural = 1000
+    warmup: Annotated[Natural, Traced()] = 1000
     """Updates over which the rate rises linearly from 0; the first update has rate 0."""
     schedule: Literal["const", "linear", "cosine"] = "const"
     """Shape of the rate after the warm-up; linear and cosine end at a tenth of `lr`."""
-    anneal: Natural = 0
+    anneal: Annotated[Natural, Traced()] = 0
     """Update at which a linear or cosine schedule reaches its end."""
-    agc: Scale = 0.3
+    agc: Annotated[Scale, Traced()] = 0.3
     """Largest gradient norm of a tensor, relative to the norm of the tensor; 0 switches clipping off."""
-    beta1: Share = 0.9
+    beta1: Annotated[Share, Traced()] = 0.9
     """Decay of the momentum."""
-    beta2: Share = 0.999
+    beta2: Annotated[Share, Traced()] = 0.999
     """Decay of the running mean square."""
-    eps: Positive = 1e-20
+    eps: Annotated[Positive, Traced()] = 1e-20
     """Added to the root mean square before dividing by it."""
-    weight_decay: Scale = 0.0
+    weight_decay: Annotated[Scale, Traced()] = 0.0
     """Pull of kernels (not biases and scales) towards zero, times the learning rate."""
+    factors: tuple[str, ...] = ()
+    """What multiplies the rate of a module or a part of it, as encoder=0.5 or rssm.prior=0."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
+        _ = self.rate_factors
         if self.schedule != "const" and self.anneal <= self.warmup:
             raise ConfigError(
                 f"anneal must be above warmup ({self.warmup}) for the schedule '{self.schedule}', "
                 f"but it is {self.anneal}"
             )
+
+    @property
+    def rate_factors(self) -> dict[str, float]:
+        """{path prefix of parameters: what multiplies their learning rate}.
+
+        Raises:
+          ConfigError: an entry is not path=number with a number of at least 0.
+        """
+        found: dict[str, float] = {}
+        for entry in self.factors:
+            path, _, text = entry.partition("=")
+            factor = schema.parse_text(float, text.strip())
+            is_number = isinstance(factor, int | float) and schema.is_finite(factor)
+            if not (path.strip() and is_number and factor >= 0):
+                raise ConfigError(f"factors needs entries like encoder=0.5, but one is {schema.shown(entry)}")
+            found[path.strip()] = float(factor)
+        return found
 
 
 @dataclass(frozen=True)
@@ -272,40 +301,8 @@ class AgentConfig(Section):
     """Of activations; auto is float32 on a CPU and bfloat16 elsewhere. Parameters and losses are float32."""
 
 
-HYPER = {
-    "lr": "optim.lr",
-    "warmup": "optim.warmup",
-    "anneal": "optim.anneal",
-    "agc": "optim.agc",
-    "beta1": "optim.beta1",
-    "beta2": "optim.beta2",
-    "eps": "optim.eps",
-    "weight_decay": "optim.weight_decay",
-    "rec_scale": "loss.rec",
-    "reward_scale": "loss.reward",
-    "cont_scale": "loss.cont",
-    "dyn_scale": "loss.dyn",
-    "rep_scale": "loss.rep",
-    "policy_scale": "loss.policy",
-    "value_scale": "loss.value",
-    "replay_value_scale": "loss.replay_value",
-    "free_nats": "loss.free_nats",
-    "unimix": "loss.unimix",
-    "policy_unimix": "behavior.unimix",
-    "horizon": "behavior.horizon",
-    "lam": "behavior.lam",
-    "replay_lam": "behavior.replay_lam",
-    "entropy": "behavior.entropy",
-    "slow_rate": "behavior.slow_rate",
-    "slow_every": "behavior.slow_every",
-    "slow_reg": "behavior.slow_reg",
-    "replay_slow_reg": "behavior.replay_slow_reg",
-    "return_rate": "behavior.return_rate",
-    "return_low": "behavior.return_low",
-    "return_high": "behavior.return_high",
-    "return_limit": "behavior.return_limit",
-}
-"""The field of an `AgentConfig` behind each number: what the members of a population may differ in."""
+TRACED = schema.traced(AgentConfig)
+"""{short name: field of an `AgentConfig`} of the numbers that the members of a population may differ in."""
 
 
 @dataclass(frozen=True)
@@ -369,6 +366,8 @@ class LoopConfig(Section):
     """T, steps of each sequence."""
     prefill: Natural = 1024
     """Environment steps before the first update."""
+    updates: Natural = 0
+    """Updates after which a run ends; 0: only steps count. On the device the last round is completed."""
     devices: Natural = 0
     """Devices that share the fused loop, if they can take equal parts; 0 means every accelerator, and
     of a CPU a core for every member of a population (with 1 a member is bitwise the single run)."""
@@ -491,14 +490,14 @@ class PopulationConfig(Section):
     seeds: Count = 1
     """Seeds, from that of the run on."""
     vary: tuple[str, ...] = ()
-    """Numbers of the agent with the values they take, as lr=1e-4,3e-4 (the names of `HYPER`)."""
+    """Numbers of the agent with the values they take, as lr=1e-4,3e-4 (path or short name)."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
         self.grid()
 
     def grid(self) -> dict[str, tuple[float, ...]]:
-        """{name: values} of what varies.
+        """{path in an `AgentConfig`: values} of what varies.
 
         Raises:
           ConfigError: an entry is not name=value,value, or there is no such number.
@@ -506,21 +505,39 @@ class PopulationConfig(Section):
         found: dict[str, tuple[float, ...]] = {}
         for entry in self.vary:
             name, equals, text = entry.partition("=")
-            if name not in HYPER:
-                close = " or ".join(schema.closest(name, HYPER)) or ", ".join(HYPER)
+            path = TRACED.get(name, name)
+            if path not in TRACED.values():
+                close = " or ".join(schema.closest(name, [*TRACED, *TRACED.values()])) or ", ".join(TRACED)
                 raise ConfigError(
                     f"vary names '{name}', which no member can differ in; did you mean {close}?"
                 )
             values = [schema.parse_text(float, value.strip()) for value in text.split(",")]
             if not all(isinstance(value, int | float) and schema.is_finite(value) for value in values):
                 raise ConfigError(f"vary needs entries like lr=1e-4,3e-4, but one is {schema.shown(entry)}")
-            found[name] = tuple(map(float, values))
+            found[path] = tuple(map(float, values))
         return found
 
     @property
     def is_one(self) -> bool:
         """Whether it is a single agent."""
         return self.seeds == 1 and not self.vary
+
+
+@dataclass(frozen=True)
+class StartConfig(Section):
+    """What a new run starts from, where not all of its parameters are fresh."""
+
+    run: str = ""
+    """Another run (RUN@UPDATES: one of its checkpoints) or exported file, also as --from; empty for none."""
+    modules: tuple[str, ...] = ()
+    """Modules whose parameters come from there, as encoder,rssm; also as --modules; empty takes all."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.modules and not self.run:
+            raise ConfigError(
+                f"modules are for a run to start from (--from), but there is none: {', '.join(self.modules)}"
+            )
 
 
 @dataclass(frozen=True)
@@ -545,6 +562,8 @@ class Config(Section):
     """Acting and learning."""
     replay: ReplayConfig = ReplayConfig()
     """The memory."""
+    start: StartConfig = StartConfig()
+    """Whether it starts from parts of another run."""
     population: PopulationConfig = PopulationConfig()
     """Whether many agents are trained at once, and in what they differ."""
     eval: EvalConfig = EvalConfig()

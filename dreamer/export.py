@@ -15,10 +15,8 @@ Without optimiser, slow critic and replay nobody can go on training from it. Rea
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
 import json
-import os
 from collections.abc import Mapping
 from importlib import metadata
 from pathlib import Path
@@ -30,7 +28,7 @@ import numpy as np
 import safetensors
 from safetensors.numpy import save as serialized
 
-from dreamer import config, schema
+from dreamer import atomic, config, schema
 from dreamer.agent import Agent, Params
 from dreamer.checkpoint import CheckpointError
 from dreamer.config import Config
@@ -244,20 +242,11 @@ def _digest(meta: Mapping[str, Any], arrays: Mapping[str, np.ndarray]) -> str:
 
 
 def _write(path: Path, content: bytes) -> None:
-    """Write a file under a temporary name and rename it when it is complete."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        with temporary.open("wb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.replace(path)
+        atomic.write(path, content)
     except OSError as error:
         raise CheckpointError(f"{path} could not be written: {error.strerror}") from None
-    finally:
-        with contextlib.suppress(OSError):
-            temporary.unlink()
 
 
 def _or_force(path: Path) -> str:

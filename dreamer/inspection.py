@@ -22,7 +22,7 @@ import numpy as np
 from jax import Array
 
 from dreamer.agent import Agent
-from dreamer.hyper import Hyper
+from dreamer.numbers import Numbers
 from dreamer.ops import dists
 from dreamer.ops.returns import lambda_return
 from dreamer.ops.transforms import lead, symlog
@@ -93,7 +93,7 @@ class Inspector:
       params: all modules.
     """
 
-    def __init__(self, agent: Agent, params: Params, hyper: Hyper):
+    def __init__(self, agent: Agent, params: Params, hyper: Numbers):
         self.agent, self.params, self.hyper = agent, params, hyper
         self._read = jax.jit(partial(_read, agent))
         self._expect = jax.jit(partial(_expect, agent))
@@ -137,7 +137,7 @@ class Inspector:
         return self._choose(self.params, self.hyper, latent)
 
 
-def _read(agent: Agent, params: Params, hyper: Hyper, episodes: Episodes, key: Array) -> Readings:
+def _read(agent: Agent, params: Params, hyper: Numbers, episodes: Episodes, key: Array) -> Readings:
     world = agent.world(params, hyper)
     N, T = episodes.reward.shape
     before = {k: jnp.concatenate([a[:, :1], a[:, :-1]], 1) for k, a in episodes.action.items()}
@@ -155,17 +155,17 @@ def _read(agent: Agent, params: Params, hyper: Hyper, episodes: Episodes, key: A
     )
 
 
-def _judge(agent: Agent, params: Params, hyper: Hyper, latent: Latent) -> Judgement:
+def _judge(agent: Agent, params: Params, hyper: Numbers, latent: Latent) -> Judgement:
     return _judge_futures(agent, params, hyper, jax.tree.map(lambda x: x[None], latent))
 
 
-def _judge_futures(agent: Agent, params: Params, hyper: Hyper, latent: Latent) -> Judgement:
+def _judge_futures(agent: Agent, params: Params, hyper: Numbers, latent: Latent) -> Judgement:
     """What the heads say of latents [futures, ...], any of which may come true: their mixture, [...]."""
     world, feat = agent.world(params, hyper), latent.feat
     reward = world.reward_head
     logits = jax.nn.logsumexp(jax.nn.log_softmax(reward(feat)), 0)
     mean = reward.mean(logits)
-    heads = agent.policy(params)(feat, hyper.policy_unimix).values()
+    heads = agent.policy(params)(feat, hyper.behavior.unimix).values()
     entropy = jnp.stack([head.entropy() for head in heads]).sum(0)
     spread = _mean_distance(reward.bins, jax.nn.softmax(logits), mean)
     goes_on, value = world.survival(feat).mean(0), world.value(feat).mean(0)
@@ -182,17 +182,17 @@ def _mean_distance(bins: Array, chances: Array, centre: Array) -> Array:
     return (chances * jnp.abs(centred)).sum(-1) * (1 + jnp.abs(centre))
 
 
-def _expect(agent: Agent, params: Params, hyper: Hyper, latent: Latent) -> dict[str, Array] | None:
+def _expect(agent: Agent, params: Params, hyper: Numbers, latent: Latent) -> dict[str, Array] | None:
     world = agent.world(params, hyper)
     return world.decode(world.most_likely(latent))
 
 
-def _show(agent: Agent, params: Params, hyper: Hyper, latent: Latent) -> Forecast:
+def _show(agent: Agent, params: Params, hyper: Numbers, latent: Latent) -> Forecast:
     return Forecast(agent.world(params, hyper).decode(latent), _judge(agent, params, hyper, latent))
 
 
 def _forecast(
-    agent: Agent, params: Params, hyper: Hyper, latent: Latent, action: dict[str, Array], key: Array
+    agent: Agent, params: Params, hyper: Numbers, latent: Latent, action: dict[str, Array], key: Array
 ) -> tuple[Latent, Forecast]:
     reached = agent.world(params, hyper).rollout(latent, action, key=key)
     return reached, _show(agent, params, hyper, reached)
@@ -201,7 +201,7 @@ def _forecast(
 def _foresee(
     agent: Agent,
     params: Params,
-    hyper: Hyper,
+    hyper: Numbers,
     latent: Latent,
     action: dict[str, Array],
     key: Array,
@@ -213,14 +213,16 @@ def _foresee(
     return _judge_futures(agent, params, hyper, jax.lax.map(end, jax.random.split(key, futures)))
 
 
-def _choose(agent: Agent, params: Params, hyper: Hyper, latent: Latent) -> dict[str, Array]:
+def _choose(agent: Agent, params: Params, hyper: Numbers, latent: Latent) -> dict[str, Array]:
     return agent.choose(agent.policy(params), latent.feat, hyper, dists.GREEDY, jax.random.key(0))
 
 
-def _dream(agent: Agent, params: Params, hyper: Hyper, latent: Latent, key: Array, *, horizon: int) -> Array:
+def _dream(
+    agent: Agent, params: Params, hyper: Numbers, latent: Latent, key: Array, *, horizon: int
+) -> Array:
     world, policy = agent.world(params, hyper), agent.policy(params)
     choose = lambda feat, key: agent.choose(policy, feat, hyper, agent.sampler, key)
     feat = world.imagine(latent, choose, horizon, key=key).feat.swapaxes(0, 1)
     discount = world.discount(feat)
-    lam = jnp.full(discount.shape, hyper.lam)
+    lam = jnp.full(discount.shape, hyper.behavior.lam)
     return lambda_return(world.reward(feat), discount, world.value(feat), lam)[:, 0]

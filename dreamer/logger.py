@@ -1,7 +1,7 @@
 """What a run says about itself: rows in files, events for TensorBoard and W&B, a live panel.
 
     metrics.jsonl    env_steps, updates, seconds, then whatever was measured
-    episodes.jsonl   env_steps, return, length, success (null where the task does not say), then more
+    episodes.jsonl   env_steps, updates, return, length, success (null where the task does not say), then more
 
 A row is appended whole, and a number that is not finite is written as null, so both files are valid
 JSON lines at every moment. Progress goes to standard error: standard output belongs to `--json`.
@@ -26,6 +26,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, BinaryIO
 
+from dreamer import atomic
 from dreamer.status import History, Status, status_line, status_panel
 
 RECENT = 100
@@ -208,7 +209,8 @@ class Logger:
         if not {"return", "length"} <= set(row):
             raise LoggerError(f"an episode needs return and length, but has {', '.join(row)}")
         plain = {key: _scalar(key, value) for key, value in row.items()}
-        plain = {"env_steps": self.env_steps, "return": None, "length": None, "success": None} | plain
+        clocks = {"env_steps": self.env_steps, "updates": self.updates}
+        plain = {**clocks, "return": None, "length": None, "success": None} | plain
         self._episodes.append(plain)
         self._remember(plain)
         kind = plain.get("kind", "train")
@@ -223,19 +225,20 @@ class Logger:
         """A line for the person who watches; above the panel where there is one."""
         self._say(text)
 
-    def rewind(self, env_steps: int) -> int:
-        """Go back to a checkpoint: drop what was logged after `env_steps`, remember what was before.
+    def rewind(self, env_steps: int, updates: int | None = None) -> int:
+        """Go back to a checkpoint: drop what was logged after it by either clock, remember what was before.
+
+        Args:
+          updates: of the checkpoint; None goes by `env_steps` alone.
 
         Returns:
           How many rows were dropped.
         """
-        dropped = 0
-        for lines in (self._metrics, self._episodes):
-            dropped += lines.keep(
-                lambda row: not _is_number(row.get("env_steps")) or row["env_steps"] <= env_steps
-            )
+        limits = {"env_steps": env_steps, "updates": math.inf if updates is None else updates}
+        is_kept = lambda row: all(not _is_number(row.get(k)) or row[k] <= n for k, n in limits.items())
+        dropped = sum(lines.keep(is_kept) for lines in (self._metrics, self._episodes))
         self._all(lambda sink: sink.rewind(env_steps))
-        self.env_steps = env_steps
+        self.env_steps, self.updates = env_steps, updates or 0
         self._marks.clear()
         self._forget()
         for row in read_rows(self._episodes.path, "env_steps"):
@@ -402,15 +405,9 @@ class _Lines:
         rows = [row for row in found if wanted(row)]
         content = b"".join(json.dumps(row).encode() + b"\n" for row in rows)
         if self.path.exists() and self.path.read_bytes() != content:
-            temporary = self.path.with_name(f".{self.path.name}")
             try:
-                with open(temporary, "wb") as file:
-                    file.write(content)
-                    file.flush()
-                    os.fsync(file.fileno())
-                os.replace(temporary, self.path)
+                atomic.write(self.path, content)
             except OSError as error:
-                temporary.unlink(missing_ok=True)
                 raise _unwritable(self.path, error) from None
         return len(found) - len(rows)
 

@@ -14,7 +14,7 @@ from dreamer import export
 from dreamer.agent import ACTING, Agent, Carry, Params
 from dreamer.checkpoint import NAME, CheckpointError, CheckpointStore
 from dreamer.config import Config, from_dict, load_toml
-from dreamer.hyper import Hyper
+from dreamer.numbers import Numbers, trace
 from envs.api import Step, spaces_from
 
 
@@ -33,7 +33,7 @@ class Player:
         self,
         agent: Agent,
         params: Params,
-        hyper: Hyper,
+        hyper: Numbers,
         *,
         greedy: bool = True,
         config: Config | None = None,
@@ -46,7 +46,7 @@ class Player:
     def become(
         self,
         params: Params,
-        hyper: Hyper,
+        hyper: Numbers,
         *,
         config: Config | None = None,
         counters: Mapping[str, int] | None = None,
@@ -115,28 +115,31 @@ MEMBERS = "members"
 """Folder of the members' runs in that of a population, which has the checkpoints of all."""
 
 
-def load(path: str | Path, *, greedy: bool = True) -> Player:
+def load(path: str | Path, *, greedy: bool = True, updates: int | None = None) -> Player:
     """A trained agent, from the folder of its run, one checkpoint of that, or an exported file.
 
     Args:
       path: a folder that `dreamer train` made or the one of a population's member (the newest checkpoint that
         is whole), a folder in `checkpoints/` (that checkpoint), or a file that `dreamer export` wrote.
       greedy: take the most likely action; False samples, as in training.
+      updates: of a run, take the checkpoint that was made after so many updates; None takes the newest.
 
     Raises:
       CheckpointError: there is nothing of that, or it cannot be read.
     """
     path = Path(path)
+    if path.is_file() and updates is not None:
+        raise CheckpointError(f"{path} is a file, which has no checkpoint after {updates} updates to choose.")
     if path.is_file():
         agent, params, cfg, counters = export.read(path)
     elif path.is_dir():
-        agent, params, cfg, counters = _from_run(path.absolute())
+        agent, params, cfg, counters = _from_run(path.absolute(), updates)
     else:
         raise CheckpointError(f"There is no run folder {path} and no exported file of that name.")
-    return Player(agent, params, Hyper.of(cfg.agent), greedy=greedy, config=cfg, counters=counters)
+    return Player(agent, params, trace(cfg.agent), greedy=greedy, config=cfg, counters=counters)
 
 
-def _from_run(folder: Path) -> export.Exported:
+def _from_run(folder: Path, updates: int | None) -> export.Exported:
     """What a run, a member of a population or a single checkpoint holds."""
     name = folder.name if NAME.fullmatch(folder.name) else None
     run, checkpoints = (folder.parent.parent, folder.parent) if name else (folder, folder / "checkpoints")
@@ -144,6 +147,7 @@ def _from_run(folder: Path) -> export.Exported:
     if folder.parent.name == MEMBERS and not checkpoints.is_dir():
         checkpoints, member = folder.parent.parent / "checkpoints", int(folder.name)
     store = CheckpointStore(checkpoints)
+    name = name if updates is None else store.at(updates)
     meta = store.meta(name)
     cfg = from_dict(meta["config"]) if member is None else load_toml(folder / "config.toml")
     if not cfg.population.is_one:

@@ -19,6 +19,9 @@ import jax
 import jax.numpy as jnp
 from jax import Array
 
+Params = dict[str, Any]
+"""Nested dictionaries of arrays; of a whole agent {module: its parameters}."""
+
 
 class Latent(NamedTuple):
     """The state of the world model: what it remembers and what it believes."""
@@ -69,6 +72,26 @@ class Batch(NamedTuple):
     """[B, ...] stored posterior of the step before index 0: where the recurrence starts (replay context)."""
     context_action: dict[str, Any]
     """{key: [B, ...]} the action chosen at the step before index 0."""
+
+
+class Observed(NamedTuple):
+    """What the world model made of recorded steps."""
+
+    tokens: Array
+    """[B, T, E] the encoded observations."""
+    latent: Latent
+    """[B, T, ...] posterior states."""
+    logits: Array
+    """[B, T, S, C] of the posterior, before unimix."""
+
+
+class ObjectiveLosses(NamedTuple):
+    """What an objective says of recorded steps."""
+
+    losses: dict[str, Array]
+    """{name: [B, T] or []}, unweighted."""
+    metrics: dict[str, Array]
+    """{name: []} its diagnostics."""
 
 
 class Imagined(NamedTuple):

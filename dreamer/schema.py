@@ -53,6 +53,14 @@ class Range:
 
 
 @dataclass(frozen=True)
+class Traced:
+    """Mark of a number that compiled programs take as an argument, so that changing it never recompiles."""
+
+    alias: str = ""
+    """Another name for it where members of a population differ in it; empty for that of the field."""
+
+
+@dataclass(frozen=True)
 class Arguments:
     """Of a text field: arguments by name, as JSON; a table of a TOML file is taken too.
 
@@ -90,8 +98,8 @@ class Section:
     """A part of a configuration; making one checks its fields.
 
     A field is a section, a `bool`, `str` (annotated with `Arguments` a table), `Literal`, `int` or `float`
-    (with a `Range` as annotation), or a tuple of those. Values are brought to the declared type: 1e6 is a
-    whole number, a list a tuple.
+    (annotated with a `Range`, and with `Traced` where programs take it as an argument), or a tuple of those.
+    Values are brought to the declared type: 1e6 is a whole number, a list a tuple.
     """
 
     def __post_init__(self) -> None:
@@ -147,6 +155,31 @@ def paths(cls: type[Section]) -> dict[str, dataclasses.Field]:
         kind = f.type
         found |= {f"{f.name}.{k}": v for k, v in paths(kind).items()} if _is_section(kind) else {f.name: f}
     return found
+
+
+def traced(cls: type[Section]) -> dict[str, str]:
+    """{alias: dotted path} of the numbers marked as `Traced`, in the order of their declaration.
+
+    Raises:
+      ValueError: two have the same alias.
+    """
+    found: dict[str, str] = {}
+    for path, f in paths(cls).items():
+        for mark in annotations(f.type, Traced):
+            alias = mark.alias or f.name
+            if alias in found:
+                raise ValueError(f"{found[alias]} and {path} are both called {alias}: give one an alias")
+            found[alias] = path
+    return found
+
+
+M = TypeVar("M")
+
+
+def annotations(kind: Any, mark: type[M]) -> list[M]:
+    """The annotations of one class that the type of a field has."""
+    found = get_args(kind)[1:] if get_origin(kind) is Annotated else ()
+    return [annotation for annotation in found if isinstance(annotation, mark)]
 
 
 def replace_paths(cfg: S, changes: Mapping[str, Any]) -> S:
@@ -290,11 +323,11 @@ def _checked(name: str, kind: Any, value: Any) -> Any:
 def _converted(kind: Any, value: Any) -> Any:
     """The value as `kind`, or None if it is not one."""
     if get_origin(kind) is Annotated:
-        plain, allowed = get_args(kind)
-        if isinstance(allowed, Arguments):
-            return allowed.canonical(value)
-        number = _converted(plain, value)
-        return number if number is not None and number in allowed else None
+        if annotations(kind, Arguments):
+            return Arguments.canonical(value)
+        number = _converted(get_args(kind)[0], value)
+        is_allowed = number is not None and all(number in allowed for allowed in annotations(kind, Range))
+        return number if is_allowed else None
     if get_origin(kind) is tuple:
         if not isinstance(value, list | tuple):
             return None
@@ -315,8 +348,8 @@ def _converted(kind: Any, value: Any) -> Any:
 def _allowed(kind: Any) -> str:
     """What a field may be, in words."""
     if get_origin(kind) is Annotated:
-        plain, allowed = get_args(kind)
-        return f"{_allowed(plain)} {allowed}"
+        plain, *marks = get_args(kind)
+        return " ".join([_allowed(plain), *(str(mark) for mark in marks if not isinstance(mark, Traced))])
     if get_origin(kind) is tuple:
         return f"a list whose entries are each {_allowed(get_args(kind)[0])}"
     if get_origin(kind) is Literal:
@@ -327,7 +360,7 @@ def _allowed(kind: Any) -> str:
 
 def _hint_of(kind: Any, value: Any) -> str:
     """The end of a message about a value that cannot be."""
-    if get_origin(kind) is Annotated and isinstance(get_args(kind)[1], Arguments) and isinstance(value, str):
+    if annotations(kind, Arguments) and isinstance(value, str):
         return _broken(value)
     plain = get_args(kind)[0] if get_origin(kind) is Annotated else kind
     if plain is int and isinstance(value, int | float) and abs(value) > LARGEST:

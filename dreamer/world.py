@@ -18,24 +18,23 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Protocol
 
+import chex
 import jax
 import jax.numpy as jnp
 from flax import nnx
 from jax import Array
 
 from dreamer.config import AgentConfig
-from dreamer.hyper import Hyper
 from dreamer.nets.encoder import Encoder
 from dreamer.nets.heads import BinaryHead, PolicyHead, TwoHotHead
-from dreamer.objectives import Objective
+from dreamer.numbers import Numbers
 from dreamer.ops import dists
-from dreamer.records import Batch, Imagined, Latent
+from dreamer.records import Batch, Imagined, Latent, ObjectiveLosses, Observed, Params
 from dreamer.rssm import RSSM, initial
 
 sg = jax.lax.stop_gradient
-Params = dict[str, Any]
 
 
 class Modules(NamedTuple):
@@ -43,23 +42,31 @@ class Modules(NamedTuple):
 
     encoder: nnx.GraphDef[Encoder]
     rssm: nnx.GraphDef[RSSM]
-    objective: nnx.GraphDef[Any]
-    """Of an `Objective`."""
+    objective: nnx.GraphDef[Objective]
     reward: nnx.GraphDef[TwoHotHead]
     cont: nnx.GraphDef[BinaryHead]
     policy: nnx.GraphDef[PolicyHead]
     value: nnx.GraphDef[TwoHotHead]
 
 
-class Observed(NamedTuple):
-    """What the world model made of recorded steps."""
+class Objective(Protocol):
+    """What a world model needs of an objective."""
 
-    tokens: Array
-    """[B, T, E] the encoded observations."""
-    latent: Latent
-    """[B, T, ...] posterior states."""
-    logits: Array
-    """[B, T, S, C] of the posterior, before unimix."""
+    def slow(self, params: Params) -> Params:
+        """The slow part at the start, made from {module: parameters} of the whole agent; {} without one."""
+        ...
+
+    def follow(self, slow: Params, params: Params, numbers: Numbers) -> Params:
+        """The slow part after an update that led to `params`."""
+        ...
+
+    def loss(self, world: World, batch: Batch, seen: Observed, slow: Params, key: Array) -> ObjectiveLosses:
+        """Losses by name, each with a weight in `LossConfig`, and diagnostics of recorded steps."""
+        ...
+
+    def decode(self, latent: Latent) -> dict[str, Array] | None:
+        """What latents look like, in the units and dtypes of the observations; None if it cannot say."""
+        ...
 
 
 @dataclass(frozen=True)
@@ -69,13 +76,13 @@ class World:
     Args:
       modules: their structure.
       params: {module: parameters}, of those at least that are asked.
-      hyper: the numbers of the configuration, traced.
+      numbers: the numbers of the configuration, traced.
       dtype: of activations.
     """
 
     modules: Modules
     params: Params
-    hyper: Hyper
+    numbers: Numbers
     cfg: AgentConfig
     sampler: dists.Sampler
     dtype: Any
@@ -137,21 +144,33 @@ class World:
           prev_action: {key: [B, T, ...]} the action before every step.
           is_first: [B, T].
         """
+        chex.assert_rank(is_first, 2)
+        chex.assert_tree_shape_prefix((dict(obs), dict(prev_action)), is_first.shape)
+        chex.assert_tree_shape_prefix(latent, is_first.shape[:1])
         tokens = self.encoder(obs, 2, self.dtype)
         latents, logits = self.rssm.observe(
-            latent, tokens, prev_action, is_first, unimix=self.hyper.unimix, sampler=self.sampler, key=key
+            latent,
+            tokens,
+            prev_action,
+            is_first,
+            unimix=self.numbers.loss.unimix,
+            sampler=self.sampler,
+            key=key,
         )
         return Observed(tokens, latents, logits)
 
     def step(self, latent: Latent, action: Mapping[str, Array], *, key: Array) -> Latent:
         """Where an action {key: [N, ...]} leads from latents [N, ...]."""
+        chex.assert_tree_shape_prefix((latent, dict(action)), latent.deter.shape[:1])
         reached = self.rollout(latent, {k: a[:, None] for k, a in action.items()}, key=key)
         return jax.tree.map(lambda x: x[:, 0], reached)
 
     def rollout(self, latent: Latent, actions: Mapping[str, Array], *, key: Array) -> Latent:
         """Where actions {key: [N, H, ...]} lead from latents [N, ...]: [N, H, ...]."""
+        chex.assert_tree_shape_prefix((latent, dict(actions)), latent.deter.shape[:1])
+        chex.assert_equal_shape_prefix(list(actions.values()), 2)
         return self.rssm.replay_actions(
-            latent, actions, unimix=self.hyper.unimix, sampler=self.sampler, key=key
+            latent, actions, unimix=self.numbers.loss.unimix, sampler=self.sampler, key=key
         )
 
     def imagine(
@@ -163,19 +182,20 @@ class World:
         key: Array,
     ) -> Imagined:
         """Dream on from latents [N, ...] for H steps, choosing with `policy` (feat [N, F], key)."""
+        chex.assert_tree_shape_prefix(latent, latent.deter.shape[:1])
         return self.rssm.imagine(
-            latent, policy, horizon, unimix=self.hyper.unimix, sampler=self.sampler, key=key
+            latent, policy, horizon, unimix=self.numbers.loss.unimix, sampler=self.sampler, key=key
         )
 
     # What it expects.
 
     def prior(self, deter: Array) -> Array:
         """[..., D] -> [..., S, C] log-probabilities of z before looking."""
-        return dists.unimix_logp(self.rssm.prior(deter), self.hyper.unimix)
+        return dists.unimix_logp(self.rssm.prior(deter), self.numbers.loss.unimix)
 
     def posterior(self, observed: Observed) -> Array:
         """[B, T, S, C] log-probabilities of z after looking."""
-        return dists.unimix_logp(observed.logits, self.hyper.unimix)
+        return dists.unimix_logp(observed.logits, self.numbers.loss.unimix)
 
     def most_likely(self, latent: Latent) -> Latent:
         """The same h with the z that it expects most."""
@@ -185,22 +205,27 @@ class World:
 
     def reward(self, feat: Array) -> Array:
         """[..., F] -> [...] the reward expected on arriving there."""
+        self._check_features(feat)
         return self.reward_head.expected(feat)
 
     def value(self, feat: Array) -> Array:
         """[..., F] -> [...] what the critic expects of what follows, discounted."""
+        self._check_features(feat)
         return self.value_head.expected(feat)
 
     def decode(self, latent: Latent) -> dict[str, Array] | None:
         """What latents look like, in the units and dtypes of the observations; None if nothing can say."""
         return self.objective.decode(latent)
 
+    def _check_features(self, feat: Array) -> None:
+        chex.assert_axis_dimension(feat, -1, self.cfg.rssm.features)
+
     # The discount: gamma = 1 - 1/horizon, learned into the continue head or multiplied to it.
 
     @property
-    def gamma(self) -> Array:
+    def gamma(self) -> Array | float:
         """What a reward is worth a step earlier."""
-        return 1 - 1 / self.hyper.horizon
+        return 1 - 1 / self.numbers.behavior.horizon
 
     @property
     def outside(self) -> Array | float:
@@ -209,10 +234,12 @@ class World:
 
     def discount(self, feat: Array) -> Array:
         """[..., F] -> [...] the probability that the episode goes on, times gamma."""
+        self._check_features(feat)
         return self.outside * jax.nn.sigmoid(self.cont_head(feat))
 
     def survival(self, feat: Array) -> Array:
         """[..., F] -> [...] the probability that the episode goes on, without gamma."""
+        self._check_features(feat)
         alive = jax.nn.sigmoid(self.cont_head(feat))
         return jnp.minimum(alive / self.gamma, 1.0) if self.cfg.behavior.discount_in_cont else alive
 
@@ -230,23 +257,30 @@ class World:
 
     # Learning.
 
-    def loss(self, batch: Batch, seen: Observed) -> tuple[dict[str, Array], dict[str, Array]]:
+    def loss(
+        self, batch: Batch, seen: Observed, slow: Params, *, key: Array
+    ) -> tuple[dict[str, Array], dict[str, Array]]:
         """The losses of recorded steps, {name: [B, T]}, and what to log.
 
             dyn = max(free, KL(sg(posterior) || prior))        the prior learns to expect
             rep = max(free, KL(posterior || sg(prior)))        the posterior learns to be expected
             reward: two-hot cross-entropy of the reward received on arriving
             cont: cross-entropy of (1 - terminal) * (1 - 1/horizon): the discount lives in this head
-            and the objective's own (each observation key)
+            and the objective's own (of reconstruction, one for each observation key)
+
+        Args:
+          slow: the objective's slow part.
 
         The KL is summed over the groups first, then clipped, then averaged.
 
         Reference: Hafner et al. (2025), World model learning.
         """
+        chex.assert_tree_shape_prefix((seen, batch.reward, batch.is_terminal), batch.is_first.shape)
         post, prior = self.posterior(seen), self.prior(seen.latent.deter)
-        kl = lambda p, q: jnp.maximum(self.hyper.free_nats, dists.categorical_kl(p, q).sum(-1))
+        kl = lambda p, q: jnp.maximum(self.numbers.loss.free_nats, dists.categorical_kl(p, q).sum(-1))
         losses = {"dyn": kl(sg(post), prior), "rep": kl(post, sg(prior))}
-        losses |= self.objective.loss(batch.obs, seen.latent)
+        own = self.objective.loss(self, batch, seen, slow, key)
+        losses |= own.losses
 
         feat = seen.latent.feat
         logits = self.reward_head(feat if self.cfg.loss.reward_grad else sg(feat))
@@ -255,7 +289,7 @@ class World:
             self.cont_head(feat), self._cont_target(batch.is_terminal)
         )
 
-        metrics = {
+        metrics = own.metrics | {
             "prior_entropy": dists.categorical_entropy(prior).sum(-1).mean(),
             "post_entropy": dists.categorical_entropy(post).sum(-1).mean(),
         }

@@ -47,7 +47,9 @@ def disturbance() -> Iterator[None]:
     def start(self: Agent, key: jax.Array) -> Any:
         state = init(self, key)
         params = disturbed(state.params)
-        return state._replace(params=params, slow_value=jax.tree.map(jnp.copy, params["value"]))
+        return state._replace(
+            params=params, slow={**state.slow, "value": jax.tree.map(jnp.copy, params["value"])}
+        )
 
     with mock.patch.object(Agent, "init", start):
         yield

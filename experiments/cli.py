@@ -19,12 +19,15 @@ from dreamer.config import Config
 from dreamer.schema import ConfigError
 from envs import trust
 from experiments import machine, presets
-from experiments.commands import COMMANDS, check_known
+from experiments.commands import COMMANDS
+from experiments.names import check_known
 from experiments.presets.sizes import SIZES
 
 STOPPED, MISTAKE, INTERRUPTED = 1, 2, 130
 """Exit codes: a run ended before its time, the command cannot be, somebody pressed Ctrl-C."""
-LONGEST = 2000
+ALIASES = {"from": "start.run", "modules": "start.modules"}
+"""Short names of fields of the configuration."""
+LONGEST = 8000
 """Characters of a message."""
 NEEDED = {
     "RUN": ("the folder of a run", "runs/quickstart-seed0"),
@@ -187,6 +190,8 @@ def _is_flag(word: str) -> bool:
 def _find(flag: str, kinds: Mapping[str, Any], program: str) -> tuple[str, bool]:
     """The path that a flag names, and whether it says no."""
     path = flag.lstrip("-").replace("-", "_")
+    if ALIASES.get(path) in kinds:
+        return ALIASES[path], False
     section, dot, name = path.rpartition(".")
     positive = section + dot + name.removeprefix("no_")
     for place in ("", "env."):  # the fields of the world also by their bare names
@@ -216,7 +221,7 @@ def _exit_code(error: Exception) -> int | None:
     from dreamer.checkpoint import CheckpointError
     from dreamer.logger import LoggerError
     from dreamer.replay.layout import ReplayError
-    from experiments.run import TrainingStopped
+    from experiments.training.run import TrainingStopped
 
     if isinstance(error, TrainingStopped):
         return STOPPED

@@ -7,7 +7,7 @@ import dataclasses
 import difflib
 import re
 import sys
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal, NamedTuple
@@ -17,8 +17,10 @@ from dreamer.config import Config, Count, EnvConfig, Natural, Seed
 from dreamer.schema import ConfigError, Range, Section
 from experiments import presets
 from experiments.compare.options import CompareOptions
+from experiments.names import check_known
 from experiments.presets.sizes import SIZES
 from experiments.sweep.options import SweepOptions, SweepReportOptions, WorkerOptions
+from experiments.training import warm_start
 
 Port = Annotated[int, Range(0, 2**16, below=True)]
 
@@ -193,7 +195,7 @@ def train(words: Sequence[str], options: TrainOptions, changes: Mapping[str, Any
     plan = resolve(words[0] if words else "", options, changes)
     if plan.resumes and not options.run and not options.fresh:
         print(f"{plan.folder} holds a run: going on with it (--run names another folder)", file=sys.stderr)
-    from experiments import run
+    from experiments.training import run
 
     return run.train(
         plan.cfg,
@@ -284,14 +286,14 @@ def bench(words: Sequence[str], options: BenchOptions, changes: Mapping[str, Any
         check_known("size", size, SIZES)
     o = options
     if o.task:
-        from experiments import bench_env
+        from experiments.bench import env as bench_env
 
         return bench_env.run(o.task, o.copies, json=o.json)
     if o.loop:
-        from experiments import bench_loop
+        from experiments.bench import loop as bench_loop
 
         return bench_loop.run(o.sizes, o.members, o.batch, o.length, dtype=o.dtype, json=o.json)
-    from experiments import bench
+    from experiments.bench import bench
 
     return bench.run(o.sizes, o.obs, o.batch, o.length, dtype=o.dtype, json=o.json)
 
@@ -337,13 +339,16 @@ def resolve(preset: str, options: TrainOptions, changes: Mapping[str, Any]) -> P
     base = presets.build(preset or "quickstart")
     folder = Path(options.run) if options.run else default_folder(_over(base, options, changes), base)
     stored = folder / "config.toml"
-    resumes = stored.is_file()
+    resumes, found = stored.is_file(), base
     if options.run and not resumes and not (preset or options.config or "task" in changes):
         raise _no_run(folder)
     if resumes:
         found = config.load_toml(stored)
         base = found if preset in ("", found.preset) else base
-    return Plan(_over(base, options, changes), folder, resumes)
+    cfg = _over(base, options, changes)
+    if resumes and not cfg.start.run:  # what a run started from need not be said again
+        cfg = dataclasses.replace(cfg, start=found.start)
+    return Plan(cfg, folder, resumes)
 
 
 def _no_run(folder: Path) -> ConfigError:
@@ -377,7 +382,7 @@ def _over(base: Config, options: TrainOptions, changes: Mapping[str, Any]) -> Co
         cfg = dataclasses.replace(cfg, agent=SIZES[options.size](cfg.agent))
     if options.config:
         cfg = config.load_toml(options.config, cfg)
-    return schema.replace_paths(cfg, {**_population(options), **changes})
+    return schema.replace_paths(cfg, {**_population(options), **changes, **warm_start.canonical(changes)})
 
 
 def default_folder(cfg: Config, base: Config) -> Path:
@@ -385,15 +390,6 @@ def default_folder(cfg: Config, base: Config) -> Path:
     name = base.preset if cfg.task == base.task else re.sub(r"[^\w.-]+", "-", cfg.task)
     name += "" if cfg.population.is_one else "-population"
     return Path("runs") / f"{name}-seed{cfg.seed}"
-
-
-def check_known(what: str, name: str, known: Iterable[str]) -> None:
-    """Raise a ConfigError with a suggestion unless there is such a name."""
-    known = list(known)
-    if name not in known:
-        close = difflib.get_close_matches(name, known, n=1)
-        hint = f"did you mean {close[0]}?" if close else f"there are {', '.join(known)}"
-        raise ConfigError(f"there is no {what} '{name}'; {hint}")
 
 
 class Command(NamedTuple):

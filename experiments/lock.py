@@ -143,9 +143,7 @@ def _take_over(draft: Path, path: Path, folder: Path, other: str) -> None:
     if not _is_dead(holder, mine, path, draft):
         raise ConfigError(_refusal(folder, holder, mine["what"], other))
     if _read(path) == holder:  # nobody else was faster
-        replacement = draft.with_name(f"{draft.name}.new")
-        replacement.write_text(json.dumps(mine))
-        os.replace(replacement, path)
+        draft.rename(path)
     time.sleep(SETTLE)
     winner = _read(path)
     if winner is None or winner["token"] != mine["token"]:

@@ -19,6 +19,8 @@ TUNABLES, LARGE_PAGES = "GLIBC_TUNABLES", "glibc.malloc.hugetlb"
 """What the C library reads when a process starts, and which of its settings backs memory with large pages."""
 ENDED = (128 + signal.SIGINT, 128 + signal.SIGTERM)
 """Exit codes of a process that somebody ended."""
+PR_SET_PDEATHSIG = 1
+"""Asks Linux for a signal when the parent of a process ends."""
 COMPILED, LARGE = "/jax/core/compile/backend_compile_duration", 1.0
 """What JAX calls the end of compiling, and the seconds from which on it leaves much behind."""
 
@@ -55,6 +57,14 @@ def command(module: str, *words: str) -> list[str]:
     return [sys.executable, "-P", str(ROOT / "dreamer_cli.py"), module, *words]
 
 
+def end_with_parent(parent: int) -> None:
+    """Have the kernel ask this process to stop when its parent ends, where the kernel can (Linux)."""
+    with contextlib.suppress(OSError, AttributeError):
+        ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGTERM)
+    if os.getppid() != parent:
+        sys.exit(128 + signal.SIGTERM)
+
+
 @functools.cache  # a listener stays for good
 def release_when_compiled() -> None:
     """From now on hand back to the system what compiling a large program leaves, as soon as it is done."""
@@ -87,8 +97,9 @@ def prepare() -> None:
     import jax
 
     release_when_compiled()
-    jax.config.update("jax_num_cpu_devices", max(2, cores()))
-    if CACHE not in os.environ:
+    with contextlib.suppress(RuntimeError):  # JAX has started, and keeps the devices that it has
+        jax.config.update("jax_num_cpu_devices", max(2, cores()))
+    if CACHE not in os.environ and getattr(jax.config, "jax_compilation_cache_dir", None) is None:
         base = Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache"))
         jax.config.update("jax_compilation_cache_dir", str(base / "dreamer-toolkit" / "jax"))
     jax.config.update("jax_persistent_cache_min_compile_time_secs", 1.0)

@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from experiments.session import write_atomically
+from dreamer import atomic
 
 RESULTS = Path(__file__).parent / "results"
 README = Path(__file__).parent.parent / "README.md"
@@ -41,7 +41,7 @@ def record(name: str, runs: list[Path]) -> Path:
         rows.append(result | {"curve": curve(episodes, result["env_steps"])} | about)
     RESULTS.mkdir(exist_ok=True)
     path = RESULTS / f"{name}.json"
-    write_atomically(path, json.dumps({"name": name, "machine": machine(), "runs": rows}, indent=1) + "\n")
+    atomic.write(path, json.dumps({"name": name, "machine": machine(), "runs": rows}, indent=1) + "\n")
     return path
 
 
@@ -144,7 +144,7 @@ def main(words: list[str]) -> None:
     if words[:1] == ["record"] and len(words) > 2:
         print(record(words[1], [Path(word) for word in words[2:]]))
     elif words == ["write"]:
-        write_atomically(README, with_tables(README.read_text()))
+        atomic.write(README, with_tables(README.read_text()))
     else:
         sys.exit(__doc__)
 

@@ -68,7 +68,13 @@ def server(
     """
     posts = post or {}
 
-    class Handler(Timed):
+    class Handler(BaseHTTPRequestHandler):
+        """Its requests have to arrive within `SECONDS`, however slowly they come."""
+
+        def setup(self) -> None:
+            super().setup()
+            self.rfile = io.BufferedReader(_Arriving(self.connection))
+
         def do_GET(self) -> None:
             self._handle(get, lambda answer, body: answer())
 
@@ -122,14 +128,6 @@ def server(
             """Nothing: the terminal belongs to whoever started the server."""
 
     return _listen(port, Handler)
-
-
-class Timed(BaseHTTPRequestHandler):
-    """A handler whose requests have to arrive within `SECONDS`, however slowly they come."""
-
-    def setup(self) -> None:
-        super().setup()
-        self.rfile = io.BufferedReader(_Arriving(self.connection))
 
 
 class _Arriving(io.RawIOBase):

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import sys
 from pathlib import Path
 from typing import Any, TypeVar
@@ -34,7 +33,7 @@ def keep_damaged(path: Path, kind: type = dict) -> None:
         return
     names = [f"{path.name}.damaged", *(f"{path.name}.damaged-{n}" for n in range(2, 1000))]
     other = next(path.with_name(name) for name in names if not path.with_name(name).exists())
-    os.replace(path, other)
+    path.rename(other)
     print(f"{path} was damaged (no JSON object) and is begun anew; {other} keeps it", file=sys.stderr)
 
 

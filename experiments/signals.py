@@ -123,6 +123,33 @@ def gentle_signals(stop: Stop | None = None) -> Iterator[Stop]:
         reader.close()
 
 
+@contextlib.contextmanager
+def interrupts() -> Iterator[Stop]:
+    """Within it the first SIGINT asks to stop, and a second one raises `KeyboardInterrupt`.
+
+    For programs that are not ours, which nobody may end: no other signals, no threads, no exits. Outside the
+    main thread nothing is heard.
+    """
+    stop = Stop()
+    stop.is_held = False
+    if threading.current_thread() is not threading.main_thread():
+        yield stop
+        return
+
+    def note(number: int, frame: Any) -> None:
+        if stop:
+            raise KeyboardInterrupt
+        stop.signal = number
+        if not stop.is_held:
+            raise Interrupted
+
+    previous = signal.signal(signal.SIGINT, note)
+    try:
+        yield stop
+    finally:
+        signal.signal(signal.SIGINT, previous)
+
+
 def _watch(reader: socket.socket, stop: Stop, signals: Sequence[int]) -> None:
     """See to it that a process ends after a signal, until the other end of `reader` is closed."""
     first, left, patience = 0, GRACE, PATIENCE

@@ -10,14 +10,15 @@ import socket
 import subprocess
 import sys
 import time
+from collections.abc import Mapping
 from importlib import metadata
 from pathlib import Path
 from typing import Any
 
 import envs
+from dreamer import atomic
 from dreamer.config import Config
 from experiments import sidecar
-from experiments.session import write_atomically
 
 FILE = "environment.json"
 PACKAGES = (
@@ -40,8 +41,12 @@ def world_versions(cfg: Config) -> dict[str, str]:
     return {}
 
 
-def record(folder: Path, cfg: Config) -> None:
-    """Append to `environment.json` where, when, with what and by which command this session runs."""
+def record(folder: Path, cfg: Config, start: Mapping[str, Any] | None = None) -> None:
+    """Append to `environment.json` where, when, with what and by which command this session runs.
+
+    Args:
+      start: what its parameters started from, where that was another run.
+    """
     import jax
 
     path = folder / FILE
@@ -61,9 +66,10 @@ def record(folder: Path, cfg: Config) -> None:
         "devices": [str(d) for d in jax.devices()],
         "versions": versions,
         "commit": commit(),
+        **({"start": dict(start)} if start else {}),
     }
     sidecar.keep_damaged(path)
-    write_atomically(path, json.dumps({"sessions": [*before, session]}, indent=1))
+    atomic.write(path, json.dumps({"sessions": [*before, session]}, indent=1))
 
 
 def commit() -> str | None:

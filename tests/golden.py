@@ -253,9 +253,9 @@ def train_state(golden: Golden, agent: Agent, prefix: str = "param/") -> TrainSt
     low, high = (jnp.asarray(stored[f"retnorm/{k}/value"]) for k in ("lo", "hi"))
     return TrainState(
         params=params,
-        slow_value=tree(slow, rules, {"value": like.slow_value})["value"],
+        slow={**like.slow, **tree(slow, rules, {"value": like.slow["value"]})},
+        stats={"returns": running.Percentiles(low, high)},
         opt=optim.laprop_init(params),
-        returns=running.Percentiles(low, high),
         updates=jnp.zeros((), jnp.int32),
     )
 

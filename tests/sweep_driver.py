@@ -13,12 +13,12 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from dreamer import atomic
 from dreamer.schema import ConfigError
-from experiments.run import TrainingStopped
-from experiments.session import write_atomically
 from experiments.sweep import sweep
 from experiments.sweep.options import SweepOptions, WorkerOptions
 from experiments.sweep.trial import Part, TrialFailed
+from experiments.training.run import TrainingStopped
 
 TICKS = 8
 
@@ -38,13 +38,13 @@ def _count(part: Part, ended) -> None:
             return
         time.sleep(0.025)
         tick += 1
-        write_atomically(done, str(tick))
+        atomic.write(done, str(tick))
     lr = part.cfg.agent.optim.lr
     if lr > 0.02:
         raise TrialFailed("loss/total is nan")
     score = 1.0 - 0.1 * abs(math.log10(lr) + 3) - 0.001 * part.cfg.seed
     result = {"env_steps": part.cfg.steps, "success_rate": score, "return_mean": score}
-    write_atomically(part.folder / "result.json", json.dumps(result))
+    atomic.write(part.folder / "result.json", json.dumps(result))
 
 
 @contextmanager

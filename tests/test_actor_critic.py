@@ -1,6 +1,6 @@
 """Behaviour learning by hand: heads whose kernels are zero say the same everywhere, and their biases what."""
 
-from types import SimpleNamespace
+import dataclasses
 
 import jax.numpy as jnp
 import numpy as np
@@ -19,17 +19,8 @@ REWARD, CONT, VALUE = [9, 1, 0, 2.0], [1, 0.997, 0.5, 0.997], [5, 4, 3, 2.0]
 WEIGHT = np.array([1, 0.997, 0.4985])
 ACT = {"move": Space((), "int32", 3)}
 ACTIONS = [0, 2, 1]
-HYPER = SimpleNamespace(
-    lam=0.95,
-    replay_lam=0.95,
-    entropy=0.1,
-    slow_reg=1.0,
-    replay_slow_reg=0.5,
-    policy_unimix=0.0,
-    return_rate=0.5,
-    return_low=jnp.float32(0),
-    return_high=jnp.float32(100),
-    return_limit=1.0,
+CFG = ActorCriticConfig(
+    entropy=0.1, replay_slow_reg=0.5, unimix=0.0, return_rate=0.5, return_low=0.0, return_high=100.0
 )
 
 
@@ -37,13 +28,13 @@ def f32(x):
     return jnp.asarray(x, jnp.float32)
 
 
-def actor_critic(**cfg):
+def actor_critic(cfg=CFG, **changes):
     zeros = Initializer()
     policy = PolicyHead(6, ACT, tiny.CFG.policy, init=zeros)
     policy.out["move"].bias[...] = jnp.log(f32([0.5, 0.3, 0.2]))
     value, slow = (TwoHotHead(6, tiny.CFG.value, init=zeros) for _ in range(2))
     value.out.bias[...], slow.out.bias[...] = f32(said(0.7)), f32(said(-2.0))
-    return ActorCritic(policy, value, slow, ActorCriticConfig(**cfg))
+    return ActorCritic(policy, value, slow, dataclasses.replace(cfg, **changes))
 
 
 def said(number):
@@ -64,12 +55,12 @@ def over_time(x):
     return f32(x)[:, None]
 
 
-def learn(model, hyper=HYPER, discount=CONT, start=(0.0, 0.0)):
+def learn(model, discount=CONT, start=(0.0, 0.0)):
     returns = running.Percentiles(f32(start[0]), f32(start[1]))
     dream = Imagined(jnp.ones((4, 1, 6)), {"move": jnp.array(ACTIONS)[:, None]})
     discount = over_time(discount)
     weight = jnp.cumprod(discount, 0)
-    return model.imagined_loss(dream, over_time(REWARD), discount, weight, returns, hyper)
+    return model.imagined_loss(dream, over_time(REWARD), discount, weight, returns)
 
 
 def by_hand(value, lam=0.95):
@@ -127,6 +118,6 @@ def test_replayed_returns(terminal, expected):
     last = jnp.array([[False, False, True, False]])
     batch = tiny.batch()._replace(reward=f32([REWARD]), is_last=last, is_terminal=last & terminal)
     model, discount = actor_critic(), f32(1 - batch.is_terminal) * (1 - 1 / 333)
-    loss = model.replay_loss(jnp.ones((1, 4, 6)), batch, discount, f32([VALUE]), HYPER)
+    loss = model.replay_loss(jnp.ones((1, 4, 6)), batch, discount, f32([VALUE]))
     cost = twohot_cost(said(0.7), expected) + 0.5 * twohot_cost(said(0.7), np.full(3, -2.0))
     np.testing.assert_allclose(loss, [np.array([1, 1, 0]) * cost], rtol=1e-4)

@@ -8,17 +8,17 @@ import numpy as np
 import pytest
 import tiny
 
+from dreamer import numbers
 from dreamer.agent import Agent, Carry
-from dreamer.hyper import Hyper
 from dreamer.ops import dists
 from dreamer.records import Latent
 from envs.api import Space, Step
 
 B, T, H = tiny.B, tiny.T, tiny.H
 LOSSES = ("rec/vector", "rec/token", "reward", "cont", "dyn", "rep", "replay_value", "policy", "value")
-MODULES = {"encoder", "rssm", "objective", "reward", "cont", "policy", "value", "slow_value"}
+MODULES = {"encoder", "rssm", "objective", "reward", "cont", "policy", "value", "slow"}
 PRIOR = ("prior_mlp", "prior_out")
-HYPER = tiny.HYPER._replace(free_nats=jnp.float32(0))  # so that no KL is clipped
+HYPER = numbers.replace(tiny.HYPER, {"loss.free_nats": jnp.float32(0)})  # so that no KL is clipped
 
 
 def inputs(batch, classes=4):
@@ -33,16 +33,14 @@ def evaluate(cfg=tiny.CFG, names=LOSSES):
     """{loss: {path of a parameter: gradient of the mean loss}} and the total with everything else."""
     agent, state = tiny.agent(cfg=cfg), tiny.state()
 
-    def means(params, slow_value, batch, latent, prev):
-        total, out = agent.loss(
-            params, slow_value, state.returns, batch, latent, prev, HYPER, key=jax.random.key(0)
-        )
+    def means(params, slow, batch, latent, prev):
+        total, out = agent.loss(params, slow, state.stats, batch, latent, prev, HYPER, key=jax.random.key(0))
         return jnp.stack([out.losses[name].mean() for name in names]), (total, out)
 
     jacobian, aux = tiny.jit(jax.jacrev(means, argnums=(0, 1), has_aux=True))(
-        state.params, state.slow_value, *inputs(tiny.batch())
+        state.params, state.slow, *inputs(tiny.batch())
     )
-    leaves = jax.tree_util.tree_leaves_with_path(jacobian[0] | {"slow_value": jacobian[1]})
+    leaves = jax.tree_util.tree_leaves_with_path(jacobian[0] | {"slow": jacobian[1]})
     name = lambda path: jax.tree_util.keystr(path, simple=True, separator="/")
     flat = {name(path): np.asarray(leaf) for path, leaf in leaves}
     return {loss: {k: v[i] for k, v in flat.items()} for i, loss in enumerate(names)}, aux
@@ -112,8 +110,8 @@ def test_dreams_may_start_from_the_last_steps_only():
     _, out = jax.eval_shape(
         agent.loss,
         state.params,
-        state.slow_value,
-        state.returns,
+        state.slow,
+        state.stats,
         *inputs(tiny.batch()),
         HYPER,
         key=jax.random.key(0),
@@ -154,7 +152,7 @@ def test_acting_step_by_step_is_what_learning_sees():
 def observe(batch, latent, prev) -> Latent:
     state = tiny.state()
     _, out = tiny.agent().loss(
-        state.params, state.slow_value, state.returns, batch, latent, prev, HYPER, key=jax.random.key(0)
+        state.params, state.slow, state.stats, batch, latent, prev, HYPER, key=jax.random.key(0)
     )
     return out.seen.latent
 
@@ -192,7 +190,7 @@ def test_nothing_recompiles(train):
     state = tiny.state()
     for i in range(3):
         state, _, metrics = train(state, seed=i, batch=i)
-    doubled = Hyper(*(2 * x for x in tiny.HYPER))
+    doubled = jax.tree.map(lambda x: 2 * x, tiny.HYPER)
     train(state, hyper=doubled)
     assert train.traces == 1
     assert state.updates == 3
@@ -202,7 +200,7 @@ def test_nothing_recompiles(train):
 
 def test_numbers_reach_the_update_without_recompiling(train):
     state = tiny.state()
-    still, _, _ = train(state, hyper=tiny.HYPER._replace(lr=jnp.float32(0)))
+    still, _, _ = train(state, hyper=numbers.replace(tiny.HYPER, {"optim.lr": jnp.float32(0)}))
     jax.tree.map(np.testing.assert_array_equal, still.params, state.params)
     after, _, _ = train(state)
     change = jax.tree.map(lambda a, b: np.abs(a - b).max(), after.params, state.params)
@@ -212,15 +210,17 @@ def test_numbers_reach_the_update_without_recompiling(train):
 def test_the_slow_critic_follows(train):
     state = tiny.state()
     for updates, rate in ((0, 0.25), (1, 0.0), (2, 0.25)):
-        hyper = tiny.HYPER._replace(slow_rate=jnp.float32(0.25), slow_every=jnp.float32(2))
+        hyper = numbers.replace(
+            tiny.HYPER, {"behavior.slow_rate": jnp.float32(0.25), "behavior.slow_every": jnp.float32(2)}
+        )
         after, _, _ = train(state._replace(updates=jnp.int32(updates)), hyper=hyper)
         jax.tree.map(
             lambda slow, new, old, rate=rate: np.testing.assert_allclose(
                 slow, rate * new + (1 - rate) * old, rtol=1e-5, atol=1e-6
             ),
-            after.slow_value,
+            after.slow["value"],
             after.params["value"],
-            state.slow_value,
+            state.slow["value"],
         )
     assert train.traces == 1
 
@@ -228,7 +228,7 @@ def test_the_slow_critic_follows(train):
 def test_a_fresh_agent_expects_exactly_nothing(train):
     """Also where the compiler fuses the prediction into what is around it."""
     state = train.agent.init(jax.random.key(0))
-    jax.tree.map(np.testing.assert_array_equal, state.slow_value, state.params["value"])
+    jax.tree.map(np.testing.assert_array_equal, state.slow["value"], state.params["value"])
     _, _, metrics = train(state)
     for name in ("imagined_reward", "value", "slow_value", "imagined_return", "advantage"):
         assert metrics[name] == 0, name
@@ -265,7 +265,7 @@ def test_an_update_keeps_shapes_and_dtypes(dtype):
 def test_half_precision_computes_nearly_the_same():
     agent, state = Agent(tiny.OBS, tiny.ACT, tiny.config(dtype="bfloat16"), tiny.DETERMINISTIC), tiny.state()
     loss = lambda *args: agent.loss(
-        state.params, state.slow_value, state.returns, *args, HYPER, key=jax.random.key(0)
+        state.params, state.slow, state.stats, *args, HYPER, key=jax.random.key(0)
     )[1]
     half, exact = tiny.jit(loss)(*inputs(tiny.batch())), evaluate()[1][1]
     assert half.seen.latent.deter.dtype == jnp.bfloat16

@@ -4,7 +4,7 @@ import json
 
 from rich.console import Console
 
-from experiments import bench
+from experiments.bench import bench
 
 PROMISED = (
     *("size", "obs", "dtype", "batch", "length", "params"),

@@ -3,7 +3,8 @@
 import pytest
 
 import envs
-from experiments import bench_env, cli
+from experiments import cli
+from experiments.bench import env as bench_env
 
 
 @pytest.mark.parametrize("task", ["grid:Catch", "minigrid:Empty-5x5"])

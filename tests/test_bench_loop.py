@@ -5,7 +5,7 @@ import json
 import pytest
 import tiny
 
-from experiments import bench_loop
+from experiments.bench import loop as bench_loop
 
 PROMISED = (
     *("loop", "members", "size", "start_s", "env_steps_per_s", "updates_per_s", "cpu_s_per_1000"),

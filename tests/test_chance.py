@@ -28,7 +28,7 @@ def test_agents_start_disturbed_only_within_it():
     assert all(np.array_equal(a, b) for a, b in zip(plain, again, strict=True))
     moved = jax.tree.leaves(state.params)
     assert any(not np.array_equal(a, b) for a, b in zip(plain, moved, strict=True))
-    critics = zip(jax.tree.leaves(state.params["value"]), jax.tree.leaves(state.slow_value), strict=True)
+    critics = zip(jax.tree.leaves(state.params["value"]), jax.tree.leaves(state.slow["value"]), strict=True)
     assert all(np.array_equal(a, b) for a, b in critics), "the slow critic starts as a copy"
 
 

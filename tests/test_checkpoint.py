@@ -497,3 +497,31 @@ def test_a_process_killed_at_any_moment_leaves_whole_checkpoints(tmp_path):
         store.wait()
         assert not list(store.folder.glob(".tmp-*")), "the litter of the killed process is gone"
         assert step + 1 in store.steps()
+
+
+def test_store_saves_at_one_step_are_kept_in_the_order_of_their_updates(store):
+    """As of a loop whose environment steps stand still; the oldest goes first, whatever its name."""
+    for updates in range(1, 6):
+        store.save(40, learner(updates), {"progress": {"env_steps": 40, "updates": updates}})
+        store.wait()
+        step, state, meta = store.load(learner(0))
+        assert (step, meta["progress"]["updates"]) == (40, updates)
+        assert bits(state) == bits(learner(updates))
+    assert sorted(path.name for path in store.folder.glob("step-*")) == [
+        "step-000000000040-3",
+        "step-000000000040-4",
+    ]
+    assert store.steps() == [40]
+
+
+def test_store_at_names_the_newest_checkpoint_after_so_many_updates(store):
+    with pytest.raises(NoCheckpoint, match="no checkpoint folder"):
+        store.at(3)
+    for steps, updates in ((40, 3), (50, 3), (60, 4)):
+        store.keep = 9
+        store.save(steps, learner(steps), {"progress": {"env_steps": steps, "updates": updates}})
+        store.wait()
+    assert store.at(3) == folder_of(store, 50).name
+    assert store.load(learner(0), store.at(3))[0] == 50
+    with pytest.raises(NoCheckpoint, match="made after 5 updates; there are those of 3, 4"):
+        store.at(5)

@@ -18,7 +18,7 @@ from experiments import cli, doctor, envs_command, presets
 from experiments.cli import main
 from experiments.commands import Plan, TrainOptions, resolve
 from experiments.presets.sizes import SIZES
-from experiments.run import TrainingStopped
+from experiments.training.run import TrainingStopped
 
 ROOT = Path(cli.__file__).resolve().parents[1]
 KINDS = {path: field.type for path, field in schema.paths(Config).items()}
@@ -419,7 +419,7 @@ def test_the_doctor_warns(changes, words):
 
 
 def test_train_hands_over_configuration_and_folder(monkeypatch):
-    from experiments import run
+    from experiments.training import run
 
     seen = SimpleNamespace()
     monkeypatch.setattr(
@@ -439,7 +439,7 @@ def test_train_hands_over_configuration_and_folder(monkeypatch):
 
 
 def test_train_says_when_the_usual_folder_holds_a_run(monkeypatch, capsys):
-    from experiments import run
+    from experiments.training import run
 
     monkeypatch.setattr(run, "train", lambda *args, **rest: 0)
     store(asked())

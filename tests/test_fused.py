@@ -13,10 +13,10 @@ import tiny
 import envs
 from dreamer.agent import Agent
 from dreamer.config import LoopConfig
-from dreamer.hyper import Hyper
 from dreamer.loops.clocks import Progress
 from dreamer.loops.fused import Fused, FusedLoop, Programs, Round
-from dreamer.loops.turn import Diverged
+from dreamer.loops.outputs import Diverged
+from dreamer.numbers import trace
 from dreamer.replay.device import DeviceReplay
 from envs.wrappers import Batched
 
@@ -37,7 +37,7 @@ def functions(cfg=CFG, data=None):
 
 
 def loop(steps=STEPS, seed=0, **options):
-    hyper, cfg = options.pop("hyper", Hyper.of(AGENT)), options.pop("cfg", CFG)
+    hyper, cfg = options.pop("hyper", trace(AGENT)), options.pop("cfg", CFG)
     return FusedLoop(Programs(functions(cfg), jit=tiny.jit), hyper, seed, steps, Progress(), **options)
 
 
@@ -50,7 +50,7 @@ def same(a, b):
 def finished():
     """A loop at its end, and all that happened."""
     whole = loop()
-    return whole, list(whole.turns())
+    return whole, list(whole.outputs())
 
 
 @pytest.mark.parametrize(
@@ -145,16 +145,16 @@ def test_nothing_compiles_twice(finished):
 
 def test_another_seed_is_another_run(finished):
     other = loop(steps=44, seed=1)
-    list(other.turns())
+    list(other.outputs())
     ours, theirs = (x.full.acting.ring.columns["action/action"][:, :10] for x in (finished[0], other))
     assert not np.array_equal(ours, theirs)
 
 
 def test_updates_that_are_not_finite_leave_the_learner_as_it_was():
-    hyper = Hyper.of(AGENT)._replace(lr=jnp.float32(1e36))
+    hyper = trace(AGENT)._replace(lr=jnp.float32(1e36))
     mad = loop(hyper=hyper)
     with pytest.raises(Diverged, match=r"update \d+ gave values that are not finite: .*opt/param_norm"):
-        list(mad.turns())
+        list(mad.outputs())
     assert all(np.isfinite(x).all() for x in jax.tree.leaves(mad.state))
     failed, updates = int(mad.full.acting.failed), int(mad.state.updates)
     assert failed == updates + 1
@@ -162,9 +162,9 @@ def test_updates_that_are_not_finite_leave_the_learner_as_it_was():
 
 def test_going_on_from_stored_arrays_is_bitwise_the_same(finished):
     first = loop(steps=80)
-    list(first.turns())
+    list(first.outputs())
     stored = jax.tree.map(np.array, first.full)
     state = jax.tree.map(jnp.asarray, stored)
     second = FusedLoop(first.programs, first.hyper, 0, STEPS, first.progress, state)
-    list(second.turns())
+    list(second.outputs())
     assert same(second.full, finished[0].full)

@@ -8,7 +8,7 @@ from dreamer.config import Config, Goal
 from dreamer.schema import ConfigError
 from envs.api import FIRST_TRAINING_SEED
 from envs.rollout import Episode
-from experiments import goal
+from experiments.training import goal
 
 ENV = SimpleNamespace(num_envs=10)
 

@@ -10,7 +10,7 @@ import pytest
 import tiny
 
 from dreamer.agent import Agent, Gradient, TrainState
-from dreamer.hyper import Hyper
+from dreamer.numbers import trace
 
 FOLDER = Path(__file__).parent / "golden"
 LOSS, GRAD, CHANGE = 1e-4, 1e-3, 5e-3  # relative tolerances; the reference agrees with itself to 2e-4
@@ -36,15 +36,15 @@ class Case:
             golden.config(meta),
             golden.DETERMINISTIC,
         )
-        self.hyper = Hyper.of(self.agent.cfg)
+        self.hyper = trace(self.agent.cfg)
         self.state = golden.train_state(self.golden, self.agent)
         self.batch = golden.batch(self.golden)
         state = self.state
         value_and_grad = tiny.jit(jax.value_and_grad(self.agent.loss, has_aux=True))
         (self.total, self.aux), self.grads = value_and_grad(
             state.params,
-            state.slow_value,
-            state.returns,
+            state.slow,
+            state.stats,
             *self.batch,
             self.hyper,
             key=jax.random.key(0),
@@ -98,9 +98,9 @@ def test_updates(case):
 
     @tiny.jit
     def update(state: TrainState):
-        learned = state.params, state.slow_value, state.returns
+        learned = state.params, state.slow, state.stats
         (total, out), grads = loss(*learned, *case.batch, case.hyper, key=jax.random.key(0))
-        return case.agent.descend(state, Gradient(grads, out.returns, {}), case.hyper)[0], total
+        return case.agent.descend(state, Gradient(grads, out.stats, {}), case.hyper)[0], total
 
     state, losses = case.state, []
     for _ in range(case.golden.meta["steps"]):
@@ -109,7 +109,7 @@ def test_updates(case):
     np.testing.assert_allclose(jnp.stack(losses), case.golden.arrays["out/train_losses"], rtol=LOSS)
     after = golden.train_state(case.golden, case.agent, "out/after/")
     change = lambda new, old: jax.tree.map(lambda a, b: np.asarray(a) - np.asarray(b), new, old)
-    for part in ("params", "slow_value"):
+    for part in ("params", "slow"):
         before = getattr(case.state, part)
         assert_trees_close(change(getattr(state, part), before), change(getattr(after, part), before), CHANGE)
-    assert_trees_close(state.returns, after.returns, LOSS)
+    assert_trees_close(state.stats, after.stats, LOSS)

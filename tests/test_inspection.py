@@ -7,6 +7,7 @@ import oracle
 import pytest
 import tiny
 
+from dreamer import numbers
 from dreamer.agent import Agent
 from dreamer.inspection import Episodes
 from dreamer.ops import dists
@@ -14,7 +15,7 @@ from dreamer.records import Latent
 from envs.api import Step
 
 N, T = 3, 5
-HORIZON = float(tiny.HYPER.horizon)
+HORIZON = float(tiny.HYPER.behavior.horizon)
 
 
 @pytest.fixture(scope="module")
@@ -120,7 +121,9 @@ def test_surprise_is_never_negative_and_doubt_has_its_bounds(readings):
 
 def test_where_everything_is_chance_nothing_is_a_surprise(inspector, played):
     """With unimix 1 posterior and prior are both uniform over 4 classes in 4 groups."""
-    told = oracle.real(inspector.agent, inspector.params, tiny.HYPER._replace(unimix=jnp.float32(1)))
+    told = oracle.real(
+        inspector.agent, inspector.params, numbers.replace(tiny.HYPER, {"loss.unimix": jnp.float32(1)})
+    )
     told._read = inspector._read  # it is compiled already
     readings = told.read(played[0])
     close(readings.kl, np.zeros((N, T)), atol=1e-6)
@@ -184,7 +187,7 @@ def test_without_chance_one_future_is_all_of_them(inspector, readings):
 
 def test_what_is_foreseen_is_the_mean_over_what_may_happen(inspector, readings):
     """With unimix 1 every z is as likely, and a single dream tells little."""
-    hyper = tiny.HYPER._replace(unimix=jnp.float32(1))
+    hyper = numbers.replace(tiny.HYPER, {"loss.unimix": jnp.float32(1)})
     chance = oracle.real(tiny.agent(dists.RANDOM), inspector.params, hyper)
     keys = jax.random.split(jax.random.key(0), 8)
     single = [
@@ -271,7 +274,7 @@ def test_a_dream_of_constants_by_hand(readings, inside):
     said = logit(c * discount if inside else c)
     inspector = oracle.real(agent, with_heads(reward=certain(r), cont=said, value=certain(v)))
     promised = inspector.dream(start(readings), 3)
-    close(promised, np.full(N, by_hand(r, c * discount, v, float(tiny.HYPER.lam), 3)))
+    close(promised, np.full(N, by_hand(r, c * discount, v, float(tiny.HYPER.behavior.lam), 3)))
 
 
 def test_a_dream_that_is_over_promises_the_next_reward(inspector, readings, monkeypatch):

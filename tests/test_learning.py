@@ -9,9 +9,10 @@ import tiny
 import envs
 from dreamer.agent import Agent
 from dreamer.config import LoopConfig
-from dreamer.hyper import Hyper
 from dreamer.loops.clocks import Progress
+from dreamer.loops.collector import Collector
 from dreamer.loops.host import HostLoop
+from dreamer.numbers import trace
 from dreamer.player import Player
 from dreamer.replay.host import HostReplay
 from envs import probes
@@ -44,17 +45,18 @@ def learn(task: str, steps: int) -> tuple[Player, Player, list[dict[str, float]]
     agent = Agent(env.obs_space, env.act_space, CFG)
     latent = (CFG.rssm.deter, CFG.rssm.stoch)
     replay = HostReplay(20_000, LOOP.num_envs, env.obs_space, env.act_space, latent)
-    hyper = Hyper.of(CFG)
+    hyper = trace(CFG)
     state = tiny.jit(agent.init)(jax.random.key(0))
-    loop = HostLoop(agent, env, replay, LOOP, hyper, state, Progress(), seed=0)
+    source = Collector(agent, env, replay, hyper, seed=0)
+    loop = HostLoop(agent, source, replay, LOOP, hyper, state, Progress(), seed=0)
     metrics, early = [], None
-    for turn in loop.turns():
-        metrics += turn.metrics
+    for output in loop.outputs():
+        metrics += output.metrics
         if early is None and loop.progress.env_steps >= LOOP.prefill + steps / 20:
             early = Player(agent, jax.tree.map(np.array, loop.state.params), hyper)
         if loop.progress.env_steps >= steps:
             break
-    metrics += loop.settle()
+    metrics += loop.flush()
     assert early is not None
     return early, Player(agent, loop.state.params, hyper), metrics
 

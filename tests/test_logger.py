@@ -67,16 +67,17 @@ def test_the_longest_training_episode_is_known_also_after_a_resume(tmp_path, clo
 
 def test_an_episode_has_four_fields_and_what_else_is_known(tmp_path, clock):
     with quiet(tmp_path, clock) as log:
-        log.tick(10, 0)
+        log.tick(10, 2)
         log.episode({"return": np.float64(1.5), "length": np.int64(9)})
         log.episode({"return": 0, "length": 3, "success": np.True_, "kind": "eval", "seed": 4})
-        log.episode({"return": 1, "length": 1, "success": False, "env_steps": 9})
+        log.episode({"return": 1, "length": 1, "success": False, "env_steps": 9, "updates": 1})
         with pytest.raises(LoggerError, match="needs return and length, but has length"):
             log.episode({"length": 3})
+    at = {"env_steps": 10, "updates": 2}
     assert read_rows(tmp_path / "episodes.jsonl") == [
-        {"env_steps": 10, "return": 1.5, "length": 9, "success": None},
-        {"env_steps": 10, "return": 0, "length": 3, "success": True, "kind": "eval", "seed": 4},
-        {"env_steps": 9, "return": 1, "length": 1, "success": False},
+        {**at, "return": 1.5, "length": 9, "success": None},
+        {**at, "return": 0, "length": 3, "success": True, "kind": "eval", "seed": 4},
+        {"env_steps": 9, "updates": 1, "return": 1, "length": 1, "success": False},
     ]
 
 
@@ -115,6 +116,19 @@ def test_rewind_drops_exactly_what_came_after(tmp_path, clock):
         log.metrics({"x": 1})
     assert [row["env_steps"] for row in read_rows(tmp_path / "metrics.jsonl")] == list(range(0, 80, 10))
     assert not list(tmp_path.glob(".*"))
+
+
+def test_rewind_drops_what_came_after_by_updates_where_env_steps_stand_still(tmp_path, clock):
+    with quiet(tmp_path, clock) as log:
+        for updates in range(5):
+            log.tick(40, updates)
+            log.metrics({"x": updates})
+            log.episode({"return": 1.0, "length": 1})
+    with quiet(tmp_path, clock) as log:
+        assert log.rewind(40, 2) == 4
+        assert (log.env_steps, log.updates) == (40, 2)
+    for name in ("metrics", "episodes"):
+        assert [row["updates"] for row in read_rows(tmp_path / f"{name}.jsonl")] == [0, 1, 2]
 
 
 def test_short_episodes_do_not_count_more_than_long_ones_that_began_before_them():

@@ -14,12 +14,12 @@ import pytest
 import tiny
 from test_fused import AGENT, CFG, STEPS, functions, same
 
-from dreamer.hyper import Hyper
 from dreamer.loops import members
 from dreamer.loops.clocks import Progress
-from dreamer.loops.fused import Acting, FusedLoop, FusedState, Happened, Programs, Round
+from dreamer.loops.fused import Acting, ChunkLog, FusedLoop, FusedState, Programs, Round
 from dreamer.loops.members import Members, Stack
 from dreamer.loops.placement import SINGLE, Placement
+from dreamer.numbers import replace, trace
 from envs.api import Step
 
 pytestmark = pytest.mark.usefixtures("compilation_cache", "quick_compilation")
@@ -30,7 +30,7 @@ RATES = (3e-3, 3e-3, 1e-3)
 
 def numbers(rates=RATES):
     return jax.tree.map(
-        lambda *x: jnp.stack(x), *(Hyper.of(AGENT)._replace(lr=jnp.float32(rate)) for rate in rates)
+        lambda *x: jnp.stack(x), *(replace(trace(AGENT), {"optim.lr": jnp.float32(rate)}) for rate in rates)
     )
 
 
@@ -43,7 +43,7 @@ def population(programs, rates=RATES, steps=STEPS, placement=SINGLE, **options):
 
 
 def single(programs, i, steps=STEPS):
-    hyper = Hyper.of(AGENT)._replace(lr=jnp.float32(RATES[i]))
+    hyper = replace(trace(AGENT), {"optim.lr": jnp.float32(RATES[i])})
     return FusedLoop(programs, hyper, int(SEEDS[i]), steps, Progress())
 
 
@@ -66,7 +66,7 @@ def trained(programs):
 def alone(programs):
     """The single runs with the seeds and numbers of its members, and their episodes."""
     loops = [single(programs, i) for i in range(len(SEEDS))]
-    return [(loop, [e for turn in loop.turns() for e in turn.episodes]) for loop in loops]
+    return [(loop, [e for turn in loop.outputs() for e in turn.episodes]) for loop in loops]
 
 
 def test_members_in_sequence_are_bitwise_the_single_runs(trained, alone):
@@ -165,7 +165,7 @@ def test_one_that_follows_another_does_what_that_would_have_done(programs, alone
         for _ in range(turns):
             own.advance()
     follower.progress.seconds = 5.0
-    follower.become(leader, leader.hyper)
+    follower.fork_from(leader, leader.hyper)
     leader.advance()  # which gives its own arrays away
     assert follower.progress.seconds == 5.0 and follower.progress.slots < leader.progress.slots
     while not follower.done:
@@ -195,9 +195,9 @@ class Adding:
     def rounds(self, state, hyper, seed, count, *, learn):
         (params, updates), acting = state
         slots = acting.slots + count * (2 if learn else 1)
-        whole = jnp.round(1000 * hyper.lr)  # sums of these are exact, whatever the size of a dispatch
+        whole = jnp.round(1000 * hyper.optim.lr)  # sums of these are exact, whatever the size of a dispatch
         learner = Learner(params + whole * count, updates + count) if learn else state.learner
-        return FusedState(learner, acting._replace(slots=slots)), Happened.nothing((4, 4), 1)
+        return FusedState(learner, acting._replace(slots=slots)), ChunkLog.nothing((4, 4), 1)
 
 
 SHARED = [(1, 3), (2, 1), (2, 2)]
@@ -306,7 +306,7 @@ assert len(together[0].learner.updates.sharding.device_set) == 3
 compare(*together, rtol=1e-3, atol=1e-5)
 
 data = Data(fitting(devices, 4))
-split = run(FusedLoop(Programs(functions(data=data), jit=tiny.jit), Hyper.of(AGENT), 0, 72, Progress()))
+split = run(FusedLoop(Programs(functions(data=data), jit=tiny.jit), trace(AGENT), 0, 72, Progress()))
 first = jax.tree.map(lambda x: x[0], one.full)
 assert len(split.full.acting.ring.columns["reward"].sharding.device_set) == 4
 assert split.full.acting.ring.columns["reward"].sharding.spec[0] == "data"

@@ -50,7 +50,7 @@ def test_it_has_no_parameters_and_no_losses_and_the_heads_shape_what_is_seen():
     def total(encoder):
         own = {**params, "encoder": encoder}
         loss, out = agent.loss(
-            own, params["value"], state.returns, batch, latent, prev, tiny.HYPER, key=jax.random.key(0)
+            own, state.slow, state.stats, batch, latent, prev, tiny.HYPER, key=jax.random.key(0)
         )
         return loss, out.losses
 

@@ -1,6 +1,7 @@
 """The optimiser is a chain of known pieces, in this order: clip, RMS, momentum, decay, rate."""
 
-from types import SimpleNamespace
+import dataclasses
+from functools import partial
 
 import jax
 import jax.numpy as jnp
@@ -8,14 +9,15 @@ import numpy as np
 import optax
 import pytest
 
+from dreamer.config import AgentConfig, OptimConfig
+from dreamer.numbers import trace
 from dreamer.ops import optim
-
-NAMES = ("lr", "warmup", "anneal", "agc", "beta1", "beta2", "eps", "weight_decay")
+from dreamer.schema import ConfigError
 
 
 def settings(**changes):
-    values = dict(lr=1e-2, warmup=3, anneal=8, agc=0.3, beta1=0.9, beta2=0.999, eps=1e-20, weight_decay=0.0)
-    return SimpleNamespace(**{k: jnp.float32(v) for k, v in (values | changes).items()})
+    cfg = OptimConfig(lr=1e-2, warmup=3, anneal=8)
+    return trace(AgentConfig(optim=dataclasses.replace(cfg, **changes)))
 
 
 def parameters(seed=0):
@@ -35,19 +37,13 @@ def gradients(seed):
     )
 
 
-def run(hyper, schedule="const", steps=6):
+def run(numbers, steps=6, factors=None):
     """[(parameters, metrics)] after every step."""
-
-    @jax.jit
-    def step(grads, state, params, values):
-        hyper = SimpleNamespace(**dict(zip(NAMES, values, strict=True)))
-        return optim.update(grads, state, params, hyper, schedule)
-
+    step = jax.jit(partial(optim.update, factors=factors or {}))
     params, out = parameters(), []
     state = optim.laprop_init(params)
-    values = [getattr(hyper, name) for name in NAMES]
     for i in range(steps):
-        params, state, metrics = step(gradients(i), state, params, values)
+        params, state, metrics = step(gradients(i), state, params, numbers)
         out.append((params, metrics))
     return out
 
@@ -168,3 +164,32 @@ def test_moments_are_float32_whatever_the_parameters():
     params = jax.tree.map(lambda p: p.astype(jnp.bfloat16), parameters())
     state = optim.laprop_init(params)
     assert {x.dtype for x in jax.tree.leaves((state.nu, state.mu))} == {jnp.dtype("float32")}
+
+
+def test_update_factor_scales_the_steps_below_its_prefix_only():
+    before = parameters()
+    moved = {}
+    for name, factors in (("plain", {}), ("scaled", {"a": 0.5, "a.bias": 0.0, "b.scale": 2.0})):
+        ((params, _),) = run(settings(warmup=0), steps=1, factors=factors)
+        moved[name] = jax.tree.map(lambda new, old: np.asarray(new - old), params, before)
+    expected = {"a": {"kernel": 0.5, "bias": 0.0}, "b": {"kernel": 1.0, "scale": 2.0}}
+    jax.tree.map(
+        lambda scaled, plain, factor: np.testing.assert_allclose(
+            scaled, factor * plain, rtol=1e-3, atol=1e-6
+        ),
+        moved["scaled"],
+        moved["plain"],
+        expected,
+    )
+
+
+@pytest.mark.parametrize("prefix", ["a.kern", "c", "kernel", "a.kernel.x"])
+def test_check_factors_prefix_of_no_parameter_is_refused(prefix):
+    with pytest.raises(ConfigError, match=f"'{prefix}', which begins the path of no parameter; .* a, b"):
+        optim.check_factors({"a": 1.0, prefix: 0.5}, parameters())
+
+
+@pytest.mark.parametrize("entry", ["a", "a=", "=0.5", "a=-1", "a=nan", "a=b"])
+def test_rate_factors_malformed_entry_is_refused(entry):
+    with pytest.raises(ConfigError, match="factors needs entries like encoder=0.5"):
+        OptimConfig(factors=(entry,))

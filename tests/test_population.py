@@ -21,8 +21,8 @@ from dreamer.config import (
     load_toml,
 )
 from dreamer.logger import read_rows
-from experiments import run
-from experiments.population import members
+from experiments.training import run
+from experiments.training.population import members
 
 pytestmark = pytest.mark.usefixtures("compilation_cache", "quick_compilation")
 

@@ -13,7 +13,7 @@ import envs
 import experiments
 from dreamer import schema
 from dreamer.agent import Agent
-from dreamer.config import HYPER, AgentConfig, Config, EnvConfig
+from dreamer.config import TRACED, AgentConfig, Config, EnvConfig
 from envs.api import Space
 from experiments import presets
 from experiments.presets.sizes import SIZES
@@ -116,7 +116,7 @@ def attributes_read() -> set[str]:
                 continue
             nodes = ast.walk(ast.parse(path.read_text()))
             read |= {n.attr for n in nodes if isinstance(n, ast.Attribute) and isinstance(n.ctx, ast.Load)}
-    read |= {field.rpartition(".")[2] for field in HYPER.values()}
+    read |= {field.rpartition(".")[2] for field in TRACED.values()}
     read |= set(EnvConfig().world) & set(inspect.signature(envs.make).parameters)  # handed on by name
     return read | {"vary"}  # by `grid` next to it
 

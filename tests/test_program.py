@@ -8,8 +8,8 @@ import tiny
 
 from dreamer import schema
 from dreamer.config import Config, EvalConfig
-from dreamer.hyper import Hyper
-from experiments import program
+from dreamer.numbers import trace
+from experiments.training import program
 
 CFG = Config("grid:Catch", 200, agent=tiny.CFG, eval=EvalConfig(episodes=8))
 
@@ -30,7 +30,7 @@ def test_everything_else_is(path):
 def test_programs_players_and_worlds_are_kept():
     with program.opened(CFG) as shared:
         assert shared.alone() is shared.alone() and shared.alone(4_000) is not shared.alone()
-        params, hyper = shared.agent.init(jax.random.key(0)).params, Hyper.of(CFG.agent)
+        params, hyper = shared.agent.init(jax.random.key(0)).params, trace(CFG.agent)
         first = shared.player(params, hyper)
         other = jax.tree.map(lambda x: x + 1, params)
         assert shared.player(other, hyper) is first and first.everything == other

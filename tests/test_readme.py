@@ -2,6 +2,7 @@
 
 import re
 import tomllib
+from dataclasses import replace
 from pathlib import Path
 
 import jax
@@ -46,6 +47,7 @@ def test_ci_runs_the_readmes_test_command():
 
 def test_its_python_runs_on_runs_like_those_it_names(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
+    monkeypatch.setitem(PRESETS, "cartpole", lambda: replace(tiny.RUN, task="gymnasium:CartPole-v1"))
     for name, task in {"quickstart": "minigrid:DoorKey-5x5", "cartpole": "gymnasium:CartPole-v1"}.items():
         env = envs.make(task)
         agent = Agent(env.obs_space, env.act_space, tiny.CFG)

@@ -24,11 +24,12 @@ from dreamer.agent import Agent
 from dreamer.config import load_toml
 from dreamer.logger import read_rows
 from envs.adapters import minigrid
-from experiments import presets, run, statistics
+from experiments import presets, statistics
 from experiments.cli import main
 from experiments.report import page, report
 from experiments.report.meanings import MEANINGS
 from experiments.report.report import Examination, Examiner
+from experiments.training import run
 
 pytestmark = pytest.mark.usefixtures("compilation_cache", "quick_compilation")
 SMALL = {"report__episodes": 2, "report__max_steps": 8, "report__context": 2, "report__horizon": 3}

@@ -1,8 +1,6 @@
 """A run is a folder that survives: resume, kill, faults of the environment, numbers that are not finite."""
 
-import contextlib
 import json
-import os
 import random
 import re
 import shutil
@@ -12,8 +10,6 @@ import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
-from types import SimpleNamespace
-from typing import Any
 
 import jax
 import numpy as np
@@ -21,16 +17,12 @@ import pytest
 import tiny
 
 import dreamer
-import envs
 from dreamer import schema
 from dreamer.checkpoint import CheckpointError, CheckpointStore
 from dreamer.config import Config
-from dreamer.logger import LoggerError, read_rows
-from envs.rollout import Random
-from envs.watchdog import Interrupted
+from dreamer.logger import read_rows
 from envs.wrappers import Levels
-from experiments import program, run, session, signals
-from experiments.population import PopulationRun
+from experiments.training import program, run, session
 
 CFG = tiny.RUN
 
@@ -87,8 +79,8 @@ def test_resuming_continues_where_it_was(finished, tmp_path):
 
 def test_the_learner_after_resume_is_bitwise_that_of_the_checkpoint(finished):
     with program.opened(CFG) as opened:
-        resumed = run.Run(CFG, finished, opened, resume=True)
-    _, stored, meta = resumed.store.load(jax.eval_shape(opened.agent.init, jax.random.key(0)))
+        resumed = run.build(CFG, finished, opened, True)
+    _, stored, meta = resumed.folder.store.load(jax.eval_shape(opened.agent.init, jax.random.key(0)))
     same = jax.tree.map(lambda a, b: np.array_equal(np.asarray(a), np.asarray(b)), resumed.loop.state, stored)
     assert all(jax.tree.leaves(same))
     assert resumed.loop.progress.env_steps == meta["progress"]["env_steps"] == 160
@@ -145,6 +137,29 @@ def test_an_episode_is_logged_with_when_it_began(finished):
     assert rows and all(0 <= row["began"] < row["env_steps"] for row in rows)
 
 
+@pytest.mark.parametrize("task", ["probe:chosen", "grid:Catch"])
+def test_run_with_a_limit_of_updates_ends_there_and_a_higher_one_resumes_it(tmp_path, task):
+    folder = tmp_path / "run"
+    for limit in (4, 7):
+        assert run.train(change(task=task, steps=4000, loop__updates=limit, eval__episodes=0), folder) == 0
+        result = json.loads((folder / "result.json").read_text())
+        assert result["updates"] == limit and result["env_steps"] < 160
+
+
+def test_run_saves_again_at_the_same_env_steps_when_only_updates_went_on(finished, tmp_path):
+    shutil.copytree(finished, tmp_path / "run")
+    with program.opened(CFG) as opened:
+        own = run.Run(CFG, tmp_path / "run", opened, resume=True)
+        own.save(wait=True)
+        names = lambda: sorted(path.name for path in own.store.folder.glob("step-*"))
+        before = names()
+        own.loop.progress.updates += 1
+        own.save(wait=True)
+        assert names()[-1] == "step-000000000160-1" and before[-1] == "step-000000000160"
+        resumed = run.Run(CFG, tmp_path / "run", opened, resume=True)
+    assert resumed.loop.progress.updates == own.loop.progress.updates == 31
+
+
 def test_a_changed_configuration_is_refused_with_the_difference(finished):
     with pytest.raises(schema.ConfigError, match=r"agent.optim.lr was 0.01, now 0.5"):
         run.train(change(agent__optim__lr=0.5), finished)
@@ -163,20 +178,6 @@ def test_what_is_refused_leaves_no_trace(finished, tmp_path):
         run.train(change(loop__prefill=161), finished, fresh=True)
     assert {path: path.read_bytes() for path in finished.rglob("*") if path.is_file()} == before
     assert list(finished.parent.iterdir()) == [finished] and not list(tmp_path.iterdir())
-
-
-def test_a_log_of_updates_means_that_there_was_a_checkpoint(finished, monkeypatch):
-    """What a kill at any moment leaves can be told from a run whose checkpoints are gone."""
-    with program.opened(CFG) as opened:
-        begun = run.Run(CFG, finished, opened, resume=True)
-    saved = []
-    monkeypatch.setattr(begun, "save", lambda wait: saved.append(wait))
-    begun._save_first()
-    assert not saved, "it has one"
-    begun._is_first_due = True
-    begun._save_first()
-    begun._save_first()
-    assert saved == [True], "and that it was whole"
 
 
 def test_a_run_that_cannot_be_saved_is_not_begun(tmp_path, monkeypatch):
@@ -214,8 +215,8 @@ def test_a_learner_goes_on_without_a_damaged_replay_if_asked(finished, tmp_path)
         file.write_bytes(file.read_bytes()[:-1])
     with program.opened(CFG) as opened:
         with pytest.raises(CheckpointError, match="go on without the replay .*--without-replay"):
-            run.Run(CFG, folder, opened, resume=True)
-        resumed = run.Run(CFG, folder, opened, resume=True, without_replay=True)
+            run.build(CFG, folder, opened, True)
+        resumed = run.build(CFG, folder, opened, True, without_replay=True)
     progress = resumed.loop.progress
     assert (progress.env_steps, progress.updates, len(resumed.loop.replay)) == (160, 30, 0)
     assert progress.counted_since == -1 and resumed.loop._due() == 0
@@ -227,7 +228,7 @@ def test_a_learner_goes_on_without_a_damaged_replay_if_asked(finished, tmp_path)
 def test_a_changed_ratio_counts_from_the_resume_on(finished, tmp_path, fields, anew):
     shutil.copytree(finished, tmp_path / "run")
     with program.opened(change(**fields)) as opened:
-        resumed = run.Run(change(**fields), tmp_path / "run", opened, resume=True)
+        resumed = run.build(change(**fields), tmp_path / "run", opened, True)
         assert resumed.loop.progress.counted_since == anew
 
 
@@ -339,108 +340,11 @@ def test_in_the_loop_of_the_device_a_killed_run_ends_bitwise_as_one_that_was_not
     def arrays(folder: Path) -> list[np.ndarray]:
         cfg = change(**fields)
         with program.opened(cfg) as opened:
-            return jax.tree.leaves(jax.device_get(run.Run(cfg, folder, opened, resume=True).loop.arrays))
+            return jax.tree.leaves(
+                jax.device_get(run.build(cfg, folder, opened, True).loop.checkpoint().arrays)
+            )
 
     ours, theirs = arrays(folder), arrays(tmp_path / "whole")
     assert len(ours) > 100
     for a, b in zip(ours, theirs, strict=True):
         np.testing.assert_array_equal(a, b)
-
-
-class Told(run.Run):
-    """Neither trained nor built: what `train` does is told in order."""
-
-    def __init__(self, where: str, signals: bool = True):
-        self.told, self._where, self._signals = [], where, signals
-        self._aside_seconds, self._next_check, self._next_eval, self._next_report = 0.0, 9, 9, 9
-        self.loop = SimpleNamespace(progress=SimpleNamespace(env_steps=10))
-
-    opened = guarded = lambda self: contextlib.nullcontext()
-    done = False
-
-    def _reach(self, place: str) -> None:
-        self.told.append(place)
-        if place == self._where and self._signals:
-            os.kill(os.getpid(), signal.SIGTERM)
-            time.sleep(0.01)
-
-    def _train(self, stop: signals.Stop) -> None:
-        self._reach("train")
-        if not stop:
-            self.between()
-
-    def _look_at(self, now: int) -> None:
-        self._reach("look")
-        self._next_check = self._next_eval = self._next_report = 99
-
-    def save(self, wait: bool = False) -> None:
-        self._reach("save")
-
-    _save_due = _wait = lambda self: None
-
-    def end(self) -> None:
-        self._reach("end")
-
-    def finish(self) -> dict[str, Any]:
-        self._reach("finish")
-        return {}
-
-
-@pytest.mark.parametrize(
-    ("where", "told"),
-    [
-        ("train", ["train", "end"]),
-        ("look", ["train", "look", "end"]),
-        ("end", ["train", "look", "end"]),
-        ("finish", ["train", "look", "end", "finish"]),
-        ("nowhere", ["train", "look", "end", "finish"]),
-    ],
-)
-def test_a_signal_ends_every_phase_and_what_was_trained_is_saved(where, told):
-    own, result = Told(where), None
-    with signals.gentle_signals(signals.stop_at_once()) as stop, contextlib.suppress(Interrupted):
-        result = own.train(stop)
-    assert own.told == told and bool(stop) == (where != "nowhere")
-    assert result == (None if stop else {})
-
-
-def test_before_what_may_take_long_a_run_is_saved():
-    own = Told("nowhere")
-    own.stop, own._aside_seconds = signals.Stop(), 2 * run.LONG
-    own.between()
-    assert own.told == ["save", "look"] and own._aside_seconds < run.LONG
-    own._next_eval = 9
-    own.between()
-    assert own.told == ["save", "look", "look"]
-
-
-def test_a_row_that_cannot_be_logged_ends_the_run_with_its_file(tmp_path):
-    own = Told("nowhere")
-    own.folder = tmp_path
-    sentence = r"metrics.jsonl cannot be written .*saved at 10 steps"
-    with pytest.raises(run.TrainingStopped, match=sentence), run.Run.guarded(own):
-        raise LoggerError("metrics.jsonl cannot be written (No space left on device)")
-    assert own.told == ["save"]
-
-
-@pytest.mark.parametrize("kind", [run.Run, PopulationRun])
-def test_evaluations_are_cut_at_the_limit_of_the_run(kind):
-    """Neither trained nor built: only what an evaluation reads is there."""
-    env = envs.make("gymnasium:faulty_env:Endless-v0", 2)
-    player, notices = Random(env.act_space), []
-    own = object.__new__(kind)
-    own.cfg, own.members = change(eval__max_steps=0, eval__every=100, eval__during=3), [CFG]
-    own.logger = SimpleNamespace(longest_episode=3000, metrics=lambda row: None, notice=notices.append)
-    own.loggers = [own.logger]
-    own.program = SimpleNamespace(player=lambda *args, **rest: player, evaluation_world=lambda episodes: env)
-    progress = SimpleNamespace(env_steps=200, updates=1)
-    nothing = np.zeros(1)
-    own.loop = SimpleNamespace(state=SimpleNamespace(params=nothing), hyper=nothing, progress=progress)
-    own.stop, own._aside_seconds, own._next_check = signals.Stop(), 0.0, 1000
-    assert own.step_limit == 30_000
-    own.cfg = change(eval__max_steps=20, eval__every=100, eval__during=3)
-    result = own._evaluate(3)
-    assert (result["truncated_by_limit"], result["step_limit"], result["length_mean"]) == (3, 20, 20)
-    own._next_eval, own._next_report, own._save_due = 100, 1000, lambda: False
-    own.between()
-    assert notices == ["evaluation at 200 steps: 3 episodes, 3 of them cut short after 20 steps"]

@@ -12,7 +12,8 @@ from dreamer import schema
 from dreamer.checkpoint import FORMAT, CheckpointError, _seal
 from dreamer.config import Config
 from dreamer.schema import ConfigError
-from experiments import lock, session
+from experiments import lock
+from experiments.training import session
 
 CFG = Config(task="probe:chosen", steps=2000)
 
@@ -165,18 +166,11 @@ def test_steps_evaluation_logs_and_checkpoints_may_change(tmp_path):
     assert session.open_folder(tmp_path, free, ()) is True
 
 
-def test_atomic_write_leaves_no_litter(tmp_path):
-    session.write_atomically(tmp_path / "a.json", "1")
-    session.write_atomically(tmp_path / "a.json", "2")
-    assert [p.name for p in tmp_path.iterdir()] == ["a.json"]
-    assert (tmp_path / "a.json").read_text() == "2"
-
-
 def test_a_file_that_cannot_be_written_is_named_and_the_folder_is_empty(tmp_path, monkeypatch):
     def full(descriptor):
         raise OSError(errno.ENOSPC, "No space left on device")
 
-    monkeypatch.setattr(session.os, "fsync", full)
+    monkeypatch.setattr(os, "fsync", full)
     with pytest.raises(OSError) as failed:
         session.open_folder(tmp_path / "run", CFG, ())
     assert failed.value.filename == str(tmp_path / "run" / "config.toml")

@@ -31,7 +31,7 @@ class Counting:
         self.saved = self.is_closed = False
         loop = SimpleNamespace(programs=SHARED, progress=SimpleNamespace(slots=0))
         self.run = SimpleNamespace(
-            loop=loop, program=shared, done=False, end=self.end, become=self.become, folder=folder
+            loop=loop, program=shared, done=False, end=self.end, fork_from=self.fork_from, folder=folder
         )
         self.led: list[tuple[str, int, int]] = []
         self.made.append(self)
@@ -39,7 +39,7 @@ class Counting:
     def end(self):
         self.saved = True
 
-    def become(self, leader, cfg):
+    def fork_from(self, leader, cfg):
         self.led.append((leader.folder.name, leader.loop.progress.slots, cfg.seed))
         self.most = cfg.seed
 

@@ -21,15 +21,15 @@ import sweep_driver
 from sweep_driver import pretend, worker_command
 
 import dreamer
-from dreamer import schema
+from dreamer import atomic, schema
 from dreamer.config import load_toml
 from dreamer.schema import ConfigError
-from experiments import session, signals, statistics
-from experiments.run import TrainingStopped
+from experiments import signals, statistics
 from experiments.sweep import answer, estimate, executor, lock, spec, study, sweep, table, trial, worker
 from experiments.sweep.options import SweepOptions, SweepReportOptions
 from experiments.sweep.study import FAILED, FINISHED, PRUNED, RUNNING, Row, Study
 from experiments.sweep.trial import Part, TrialFailed
+from experiments.training.run import TrainingStopped
 
 optuna = pytest.importorskip("optuna")
 
@@ -74,7 +74,7 @@ def instant(part: Part, ended, lock: int) -> None:
     part.folder.mkdir(parents=True, exist_ok=True)
     first = -abs(np.log10(part.cfg.agent.optim.lr) + 3) + 0.01 * part.cfg.seed
     result = {"env_steps": part.cfg.steps, "success_rate": None, "return_mean": first}
-    session.write_atomically(part.folder / "result.json", json.dumps(result))
+    atomic.write(part.folder / "result.json", json.dumps(result))
 
 
 def run(path: Path, out: Path, trainer=instant, storage="journal", **options) -> int:
@@ -322,7 +322,7 @@ def test_a_run_that_outlives_its_worker_keeps_the_lock(tmp_path):
 
 def test_a_run_is_asked_to_stop_when_its_worker_is_killed(tmp_path):
     """The parent starts a child that waits for ever, and is killed."""
-    wait = "import os, time; from experiments.sweep import child; child.end_with_parent(os.getppid()); "
+    wait = "import os, time; from experiments import machine; machine.end_with_parent(os.getppid()); "
     wait += "print(os.getpid(), flush=True); time.sleep(600)"
     parent = f"import subprocess, sys; subprocess.run([sys.executable, '-c', {wait!r}])"
     words = [sys.executable, "-c", parent]

@@ -14,14 +14,16 @@ TYPOS = [
     ("dreamer/agent.py", "frozen.imagine(", "frozen.imagin("),
     ("dreamer/agent.py", "batch.is_first.shape", "batch.is_frist.shape"),
     ("dreamer/agent.py", "key=observe_key", "kye=observe_key"),
-    ("dreamer/agent.py", "hyper.slow_every", "hyper.slow_evry"),
-    ("dreamer/behavior/actor_critic.py", "hyper.return_rate", "hyper.retrun_rate"),
+    ("dreamer/agent.py", "numbers.behavior)", "numbers.behaviour)"),
+    ("dreamer/ops/optim.py", "numbers.optim\n", "numbers.optm\n"),
+    ("dreamer/behavior/actor_critic.py", "cfg.return_rate", "cfg.retrun_rate"),
+    ("dreamer/ops/optim.py", "cfg.weight_decay", "cfg.weight_decai"),
     (
         "dreamer/inspection.py",
         "world.rollout(latent, action, key=key))",
         "world.rolout(latent, action, key=key))",
     ),
-    ("dreamer/world.py", "self.hyper.free_nats", "self.hyper.free_nat"),
+    ("dreamer/world.py", "self.numbers.loss.free_nats", "self.numbers.loss.free_nat"),
 ]
 """File, what stands there, and what stands there with a typo."""
 

@@ -8,7 +8,7 @@ from dreamer.config import AgentConfig, Config, OptimConfig
 from dreamer.loops.clocks import Progress
 from envs.rollout import Episode
 from experiments.evaluate import beside, summary
-from experiments.verdict import verdict
+from experiments.training.verdict import verdict
 
 CFG = Config("grid:Catch", 10_000, agent=AgentConfig(optim=OptimConfig(lr=1e-3)))
 PROGRESS = Progress(env_steps=10_000, updates=5_000, learning_since=1_000)

@@ -10,7 +10,7 @@ import pytest
 import tiny
 from flax import nnx
 
-from dreamer import schema
+from dreamer import numbers, schema
 from dreamer.nets.encoder import Encoder
 from dreamer.nets.heads import BinaryHead, PolicyHead, TwoHotHead
 from dreamer.nets.layers import Initializer
@@ -33,7 +33,7 @@ def silent():
     modules = Modules(
         encoder,
         RSSM(encoder.width, tiny.ACT, CFG.rssm, init=zeros),
-        Reconstruction(SPACES, 16, 16, CFG.decoder, init=zeros),
+        Reconstruction(SPACES, encoder.width, CFG, init=zeros),
         TwoHotHead(32, CFG.reward, init=zeros),
         BinaryHead(32, CFG.cont, init=zeros),
         PolicyHead(32, tiny.ACT, CFG.policy, init=zeros),
@@ -60,12 +60,13 @@ def seen():
 
 
 def hyper(free=FREE, unimix=0.0, horizon=10.0):
-    numbers = {"free_nats": free, "unimix": unimix, "horizon": horizon}
-    return tiny.HYPER._replace(**{name: jnp.float32(value) for name, value in numbers.items()})
+    changes = {"loss.free_nats": free, "loss.unimix": unimix, "behavior.horizon": horizon}
+    return numbers.replace(tiny.HYPER, {path: jnp.float32(value) for path, value in changes.items()})
 
 
-def losses(world, **numbers):
-    return dataclasses.replace(world, hyper=hyper(**numbers)).loss(tiny.batch(), seen())[0]
+def losses(world, **changes):
+    world = dataclasses.replace(world, numbers=hyper(**changes))
+    return world.loss(tiny.batch(), seen(), {}, key=jax.random.key(0))[0]
 
 
 def test_every_loss_has_one_entry_per_step(world):
@@ -197,3 +198,28 @@ def test_a_world_asks_only_for_the_parameters_that_are_needed(trained):
     assert few.reward(latents(few).feat).shape == (B,)
     with pytest.raises(KeyError, match="cont"):
         few.discount(latents(few).feat)
+
+
+@pytest.mark.parametrize("ask", ["reward", "value", "discount", "survival"])
+def test_heads_features_of_another_width_are_refused(world, ask):
+    with pytest.raises(AssertionError, match="31"):
+        getattr(world, ask)(jnp.zeros((2, 31)))
+
+
+def test_observe_actions_of_other_steps_are_refused(world):
+    batch = tiny.batch()
+    shorter = {k: v[:, 1:] for k, v in batch.action.items()}
+    with pytest.raises(AssertionError, match="shape"):
+        world.observe(world.initial(B), batch.obs, shorter, batch.is_first, key=jax.random.key(0))
+
+
+def test_step_actions_of_another_number_are_refused(world):
+    action = {"move": jnp.zeros(3, jnp.int32), "steer": jnp.zeros((3, 2))}
+    with pytest.raises(AssertionError, match="shape"):
+        world.step(world.initial(2), action, key=jax.random.key(0))
+
+
+def test_loss_batch_of_other_steps_is_refused(world):
+    batch = tiny.batch()
+    with pytest.raises(AssertionError, match="shape"):
+        world.loss(batch._replace(reward=batch.reward[:, 1:]), seen(), {}, key=jax.random.key(0))

@@ -29,8 +29,8 @@ from dreamer.config import (
     RSSMConfig,
     TwoHotConfig,
 )
-from dreamer.hyper import Hyper
 from dreamer.nets import layers
+from dreamer.numbers import trace
 from dreamer.ops.dists import Sampler
 from dreamer.records import Batch, PackedLatent
 from envs.api import Space, spaces_to
@@ -63,7 +63,7 @@ CFG = AgentConfig(
     optim=OptimConfig(lr=1e-2, warmup=0),
     dtype="float32",
 )
-HYPER = Hyper.of(CFG)
+HYPER = trace(CFG)
 RUN = Config(
     task="probe:chosen",
     steps=160,
@@ -106,7 +106,7 @@ def state(seed: int = 0) -> TrainState:
     rng = np.random.default_rng(seed)
     shake = lambda p: p + jnp.asarray(rng.normal(0, 0.3, p.shape), p.dtype)
     params = jax.tree.map(shake, fresh.params)
-    return fresh._replace(params=params, slow_value=jax.tree.map(shake, params["value"]))
+    return fresh._replace(params=params, slow={**fresh.slow, "value": jax.tree.map(shake, params["value"])})
 
 
 def observation(rng: np.random.Generator, *batch: int) -> dict[str, np.ndarray]:

@@ -5,12 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import NamedTuple
 
+import chex
 import jax
 import jax.numpy as jnp
 from jax import Array
 
 from dreamer.config import ActorCriticConfig
-from dreamer.hyper import Hyper
 from dreamer.nets.heads import PolicyHead, TwoHotHead, per_step
 from dreamer.ops import running
 from dreamer.ops.returns import lambda_return
@@ -33,7 +33,7 @@ class ImaginedLosses(NamedTuple):
 
 @dataclass(frozen=True)
 class ActorCritic:
-    """The modules with their parameters in place."""
+    """The modules with their parameters in place, and the numbers of their configuration."""
 
     policy: PolicyHead
     value: TwoHotHead
@@ -47,7 +47,6 @@ class ActorCritic:
         discount: Array,
         weight: Array,
         returns: running.Percentiles,
-        hyper: Hyper,
     ) -> ImaginedLosses:
         """Actor and critic losses of imagined rollouts.
 
@@ -65,28 +64,30 @@ class ActorCritic:
 
         Reference: Hafner et al. (2025), Critic and Actor learning.
         """
+        chex.assert_tree_shape_prefix((imagined.feat, discount, weight), reward.shape)
+        chex.assert_tree_shape_prefix(imagined.action, (len(reward) - 1, *reward.shape[1:]))
         cfg = self.cfg
         logits = self.value(imagined.feat)
         slow = sg(per_step(self.slow_value.expected, imagined.feat))
         value = slow if cfg.slow_target else sg(self.value.mean(logits))
         weight = weight[:-1]
-        lam = jnp.broadcast_to(hyper.lam, reward.T.shape)
+        lam = jnp.broadcast_to(cfg.lam, reward.T.shape)
         target = sg(lambda_return(reward.T, discount.T, value.T, lam)).T
 
         returns = running.update(
-            returns, target, rate=hyper.return_rate, low=hyper.return_low, high=hyper.return_high
+            returns, target, rate=cfg.return_rate, low=cfg.return_low, high=cfg.return_high
         )
-        scale = running.scale(returns, limit=hyper.return_limit)
+        scale = running.scale(returns, limit=cfg.return_limit)
         advantage = (target - value[:-1]) / scale
 
         # Policy and critic read all H+1 features, because the first H of them would be a copy.
-        head = self.policy(imagined.feat, hyper.policy_unimix)
+        head = self.policy(imagined.feat, cfg.unimix)
         head = {name: dist.until(-1) for name, dist in head.items()}
         log_prob = sum(d.log_prob(sg(imagined.action[k])) for k, d in head.items())
         entropy = sum(d.entropy() for d in head.values())
-        policy = -weight * (log_prob * advantage + hyper.entropy * entropy)
+        policy = -weight * (log_prob * advantage + cfg.entropy * entropy)
         targets = jnp.concatenate([target, value[-1:]])
-        critic = weight * self.value.loss(logits, (targets, 1.0), (slow, hyper.slow_reg))[:-1]
+        critic = weight * self.value.loss(logits, (targets, 1.0), (slow, cfg.slow_reg))[:-1]
 
         metrics = {
             "advantage": advantage.mean(),
@@ -97,16 +98,13 @@ class ActorCritic:
             "value": value.mean(),
             "slow_value": slow.mean(),
             "weight": weight.mean(),
+            **{f"entropy/{name}": dist.entropy().mean() for name, dist in head.items()},
+            **{f"randomness/{name}": dist.randomness().mean() for name, dist in head.items()},
         }
-        for name, dist in head.items():
-            metrics[f"entropy/{name}"] = dist.entropy().mean()
-            metrics[f"randomness/{name}"] = dist.randomness().mean()
         losses = {"policy": policy.mean(0), "value": critic.mean(0)}
         return ImaginedLosses(losses, target[0], returns, metrics)
 
-    def replay_loss(
-        self, feat: Array, batch: Batch, discount: Array, bootstrap: Array, hyper: Hyper
-    ) -> Array:
+    def replay_loss(self, feat: Array, batch: Batch, discount: Array, bootstrap: Array) -> Array:
         """The critic's loss on replayed steps, with real rewards and imagined returns to bootstrap from.
 
             R_t = r_{t+1} + d_{t+1} ((1 - l_{t+1}) boot_{t+1} + l_{t+1} R_{t+1})
@@ -124,12 +122,14 @@ class ActorCritic:
         Returns:
           [B, K-1] losses.
         """
-        recent = slice(-bootstrap.shape[1], None)
+        chex.assert_tree_shape_prefix((batch.reward, batch.is_last), discount.shape)
+        chex.assert_equal_shape_prefix([feat, bootstrap], 2)
+        cfg, recent = self.cfg, slice(-bootstrap.shape[1], None)
         goes_on = 1.0 - batch.is_last[:, recent].astype(jnp.float32)
         target = lambda_return(
-            batch.reward[:, recent], discount[:, recent], bootstrap, goes_on * hyper.replay_lam
+            batch.reward[:, recent], discount[:, recent], bootstrap, goes_on * cfg.replay_lam
         )
         target = jnp.concatenate([target, bootstrap[:, -1:]], 1)
         slow = self.slow_value.expected(sg(feat))
-        loss = self.value.loss(self.value(feat), (sg(target), 1.0), (sg(slow), hyper.replay_slow_reg))
+        loss = self.value.loss(self.value(feat), (sg(target), 1.0), (sg(slow), cfg.replay_slow_reg))
         return (goes_on * loss)[:, :-1]

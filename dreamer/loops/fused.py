@@ -12,10 +12,11 @@ also where it only holds a reset observation: so agents that begin together stay
 
 from __future__ import annotations
 
+import dataclasses
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from fractions import Fraction
-from functools import partial
+from functools import cached_property, partial
 from typing import Any, NamedTuple, Protocol
 
 import jax
@@ -23,12 +24,13 @@ import jax.numpy as jnp
 import numpy as np
 from jax import Array
 
-from dreamer.agent import Agent, Carry, TrainState
+from dreamer.agent import Agent, Carry, Params, TrainState
 from dreamer.config import LoopConfig
-from dreamer.hyper import Hyper
 from dreamer.loops.clocks import Progress
+from dreamer.loops.loop import Arrays, LoopCheckpoint, ReplayFiles
+from dreamer.loops.outputs import Diverged, EpisodeStats, LoopOutput, diverged, vital
 from dreamer.loops.placement import SINGLE, Data, Placement
-from dreamer.loops.turn import Diverged, Finished, Turn, diverged, vital
+from dreamer.numbers import Numbers
 from dreamer.replay.device import DeviceReplay, Ring
 from dreamer.replay.layout import Layout
 from envs.api import LOG_PREFIX, Step
@@ -68,7 +70,7 @@ class FusedState(NamedTuple):
     acting: Acting
 
 
-class Happened(NamedTuple):
+class ChunkLog(NamedTuple):
     """What a dispatch has to tell."""
 
     ended: Array
@@ -87,12 +89,12 @@ class Happened(NamedTuple):
     """[K] the metrics of the first update that failed."""
 
     @classmethod
-    def nothing(cls, shape: tuple[int, int], metrics: int) -> Happened:
+    def nothing(cls, shape: tuple[int, int], metrics: int) -> ChunkLog:
         """Room for [slots, E] and for so many metrics."""
         zeros, numbers, count = jnp.zeros(metrics), jnp.zeros(shape), jnp.zeros((), jnp.int32)
         return cls(jnp.zeros(shape, bool), numbers, jnp.zeros(shape, jnp.int32), numbers, zeros, count, zeros)
 
-    def after_slot(self, number: Array, row: tuple[Array, Array, Array, Array]) -> Happened:
+    def after_slot(self, number: Array, row: tuple[Array, Array, Array, Array]) -> ChunkLog:
         """With one more slot: ended, returns, lengths, success, [E] each."""
         write = lambda column, new: jax.lax.dynamic_update_index_in_dim(column, new, number, 0)
         ended, returns, lengths, success = row
@@ -103,7 +105,7 @@ class Happened(NamedTuple):
             success=write(self.success, success),
         )
 
-    def after_update(self, failed_before: Array, failed: Array, metrics: Array) -> Happened:
+    def after_update(self, failed_before: Array, failed: Array, metrics: Array) -> ChunkLog:
         """With one more update: counted if it is good, kept apart if it is the first that is not."""
         return self._replace(
             metrics=jnp.where(failed == 0, self.metrics + metrics, self.metrics),
@@ -145,7 +147,7 @@ class Fused:
         self._data = data
         self._train = jax.jit(agent.train_step)  # traced once, however often it appears in the program
         self.metric_names: list[str] = []
-        """In the order of `Happened.metrics`; known from the first call of `rounds` on."""
+        """In the order of `ChunkLog.metrics`; known from the first call of `rounds` on."""
 
     def _placed(self, state: FusedState) -> FusedState:
         """The state, its environments over the devices of the data."""
@@ -172,8 +174,12 @@ class Fused:
         )
         return self._placed(FusedState(self.agent.init(key), acting))
 
+    def start(self, params: Params, state: FusedState) -> FusedState:
+        """The same worlds, and a learner that starts from these parameters of some modules."""
+        return self._placed(state._replace(learner=self.agent.start({**state.learner.params, **params})))
+
     def slot(
-        self, state: FusedState, hyper: Hyper, seed: Array
+        self, state: FusedState, hyper: Numbers, seed: Array
     ) -> tuple[FusedState, tuple[Array, Array, Array, Array]]:
         """Act in every environment and record it; tells which episodes ended."""
         acting, keys = state.acting, _keys(seed)
@@ -196,7 +202,7 @@ class Fused:
         acting = Acting(worlds, step, carry, ring, returns, lengths, slots, acting.failed)
         return state._replace(acting=acting), (step.is_last, returns, lengths, success)
 
-    def update(self, state: FusedState, hyper: Hyper, seed: Array) -> tuple[FusedState, dict[str, Array]]:
+    def update(self, state: FusedState, hyper: Numbers, seed: Array) -> tuple[FusedState, dict[str, Array]]:
         """One update from the ring; an agent whose numbers are no longer finite stays as it was."""
         (learner, acting), keys = state, _keys(seed)
         key = jax.random.fold_in(keys.sampling, learner.updates)
@@ -214,8 +220,8 @@ class Fused:
         return FusedState(learner, acting._replace(ring=ring, failed=failed)), metrics
 
     def rounds(
-        self, state: FusedState, hyper: Hyper, seed: Array, count: Array, *, learn: bool
-    ) -> tuple[FusedState, Happened]:
+        self, state: FusedState, hyper: Numbers, seed: Array, count: Array, *, learn: bool
+    ) -> tuple[FusedState, ChunkLog]:
         """`count` rounds, or (not `learn`) so many slots without updates."""
         slots, updates = self.round if learn else (1, 0)
         update = partial(self.update, hyper=hyper, seed=seed)
@@ -223,25 +229,25 @@ class Fused:
         # writes with the sampling, and for that copy the ring as it was before.
         turns = jnp.where(count > 0, slots, 0)
 
-        def act_once(number: Array, carry: tuple[FusedState, Happened]) -> tuple[FusedState, Happened]:
+        def act_once(number: Array, carry: tuple[FusedState, ChunkLog]) -> tuple[FusedState, ChunkLog]:
             state, told = carry
             state, row = self.slot(state, hyper, seed)
             return state, told.after_slot(number, row)
 
-        def learn_once(carry: tuple[FusedState, Happened], _: None):
+        def learn_once(carry: tuple[FusedState, ChunkLog], _: None):
             state, told = carry
             new, metrics = update(state)
             values = jnp.stack([metrics[name] for name in self.metric_names])
             return (new, told.after_update(state.acting.failed, new.acting.failed, values)), None
 
-        def one_round(i: Array, carry: tuple[FusedState, Happened]) -> tuple[FusedState, Happened]:
+        def one_round(i: Array, carry: tuple[FusedState, ChunkLog]) -> tuple[FusedState, ChunkLog]:
             carry = jax.lax.fori_loop(i * slots, i * slots + turns, act_once, carry)
             state, told = jax.lax.scan(learn_once, carry, length=updates)[0]
             return self._placed(state), told
 
         most = max(SLOTS // slots, 1) * slots
         self.metric_names = sorted(jax.eval_shape(update, state)[1])
-        nothing = Happened.nothing((most, self.env.num_envs), len(self.metric_names))
+        nothing = ChunkLog.nothing((most, self.env.num_envs), len(self.metric_names))
         return jax.lax.fori_loop(0, count, one_round, (state, nothing))
 
 
@@ -321,44 +327,56 @@ class FusedLoop:
     Args:
       programs: the functions.
       hyper: their numbers.
-      steps: environment steps after which `turns` ends.
+      steps: environment steps after which `outputs` ends.
       state: where to go on; None begins.
       pause_every: environment steps; a dispatch ends with the first round after each multiple (0: none), so
         that what happens there does not depend on how long dispatches are.
-      kept: instead of `state`, where that is if it shares arrays with others.
     """
 
     def __init__(
         self,
         programs: Programs,
-        hyper: Hyper,
+        hyper: Numbers,
         seed: int,
         steps: int,
         progress: Progress,
         state: FusedState | None = None,
         pause_every: int = 0,
-        kept: Kept | None = None,
     ):
-        self._pause_every = pause_every
         self.programs, self.hyper, self.progress = programs, hyper, progress
-        self.fused = fused = programs.fused
-        cfg, E = fused.cfg, fused.env.num_envs
-        slots, _ = fused.round
-        possible = cfg.batch_length + 1 + -(-cfg.batch_size // E)
-        begun = progress.learning_since // E if progress.learning_since >= 0 else -(-cfg.prefill // E)
-        self.prefill = max(begun, possible)  # of a run that learns already it stays what it was
-        self.total = self.prefill + -(-max(-(-steps // E) - self.prefill, 0) // slots) * slots
+        self.fused = programs.fused
+        self._steps, self._pause_every = steps, pause_every
+        self._set_limits()
+        slots = self.fused.round.slots
         self._most = {False: SLOTS, True: max(SLOTS // slots, 1)}
         self._next = {False: SLOTS // 8, True: 1}
         self._compiling = {False, True}
         self.failure = ""
         """Why it learns no more; empty while it does."""
         self._seed = jnp.asarray(seed, jnp.int32)
-        self.kept = kept or Own(programs.init(None, self._seed) if state is None else state)
-        """Where its state is: in arrays of its own, or in some that it shares."""
+        if state is not None:
+            self.kept = Own(state)
+
+    def _set_limits(self) -> None:
+        """Slots before learning, and of the whole run, from where it is now."""
+        cfg, E, progress = self.fused.cfg, self.fused.env.num_envs, self.progress
+        slots, updates = self.fused.round
+        possible = cfg.batch_length + 1 + -(-cfg.batch_size // E)
+        begun = progress.learning_since // E if progress.learning_since >= 0 else -(-cfg.prefill // E)
+        self.prefill = max(begun, possible)  # of a run that learns already it stays what it was
+        rounds = -(-max(-(-self._steps // E) - self.prefill, 0) // slots)
+        self.total = self.prefill + rounds * slots
+        if cfg.updates:
+            rounds = -(-max(cfg.updates - progress.updates, 0) // updates)
+            self.total = min(self.total, max(progress.slots, self.prefill) + rounds * slots)
+
+    @cached_property
+    def kept(self) -> Kept:
+        """Where its state is, in arrays of its own or in some that it shares; fresh where none was given."""
+        return Own(self.programs.init(None, self._seed))
 
     @property
-    def numbers(self) -> tuple[Hyper, Array]:
+    def numbers(self) -> tuple[Numbers, Array]:
         """What a dispatch reads and does not change."""
         return self.hyper, self._seed
 
@@ -372,13 +390,30 @@ class FusedLoop:
         """The learner."""
         return self.kept.read(lambda state: state.learner)
 
-    @property
-    def arrays(self) -> dict[str, Any]:
-        """What a checkpoint holds: the learner as in any run, and the rest of the loop beside it."""
-        full = self.full
-        return {**full.learner._asdict(), "loop": full.acting}
+    def checkpoint(self) -> LoopCheckpoint:
+        """The learner as in any run, the rest of the loop beside it, and how large the ring is."""
+        return LoopCheckpoint(stored(self.full), self.meta, None)
 
-    def become(self, leader: FusedLoop, hyper: Hyper) -> None:
+    @property
+    def meta(self) -> dict[str, Any]:
+        """What a checkpoint says beside the arrays: how large the ring is."""
+        return {"capacity": self.layout.capacity_per_env * self.layout.num_envs}
+
+    @property
+    def template(self) -> Arrays:
+        """The arrays of a checkpoint, in shapes and dtypes."""
+        return stored(jax.eval_shape(self.fused.init, self._seed))
+
+    def restore(self, arrays: Arrays, meta: Mapping[str, Any], files: ReplayFiles | None = None) -> None:
+        """Continue from a checkpoint, which holds the replay too."""
+        self.progress, self.kept = Progress(**meta["progress"]), Own(unstored(arrays))
+        self._set_limits()
+
+    def set_params(self, params: Params) -> None:
+        """Start from these parameters of some modules, with a fresh optimiser."""
+        self.kept = Own(jax.jit(self.fused.start, donate_argnums=1)(params, self.full))
+
+    def fork_from(self, leader: FusedLoop, hyper: Numbers) -> None:
         """Go on from a copy of another loop of the same programs, with the own seed and other numbers."""
         self.hyper, self.kept = hyper, Own(jax.tree.map(jnp.copy, leader.full))
         for name in ("env_steps", "updates", "slots", "learning_since"):  # in place: others look at it
@@ -397,25 +432,24 @@ class FusedLoop:
         """Slots of one round."""
         return self.fused.round.slots if learn else 1
 
-    def advance(self) -> Turn:
+    def advance(self) -> LoopOutput:
         """One dispatch; what happened."""
         dispatch, began = self.plan(), time.perf_counter()
         stood, happened = jax.device_get(self.send(dispatch))
-        return self.took(dispatch, stood, happened, time.perf_counter() - began)
+        return self.collect(dispatch, stood, happened, time.perf_counter() - began)
 
-    def send(self, dispatch: Dispatch) -> tuple[Stood, Happened]:
-        """Start a dispatch, and say what `took` wants to know once it is over."""
+    def send(self, dispatch: Dispatch) -> tuple[Stood, ChunkLog]:
+        """Start a dispatch, and say what `collect` wants to know once it is over."""
         program = self.programs.learn if dispatch.learn else self.programs.collect
         state, happened = program(np.int32(dispatch.count), self.full, *self.numbers)
         self.kept = Own(state)
         return stand(state), happened
 
-    def took(self, dispatch: Dispatch, stood: Stood, told: Happened, seconds: float) -> Turn:
+    def collect(self, dispatch: Dispatch, stood: Stood, log: ChunkLog, seconds: float) -> LoopOutput:
         """Take in a dispatch that is over; what happened.
 
         Args:
           stood: how the loop stands after it.
-          told: what it had to tell.
           seconds: that it took.
         """
         learn, count = dispatch
@@ -423,72 +457,78 @@ class FusedLoop:
             self._compiling.remove(learn)
         else:
             self._next[learn] = round(np.clip(count * SECONDS / max(seconds, 1e-3), 1, 2 * count))
-        before, progress = self.progress.slots, self.progress
+        before, progress = dataclasses.replace(self.progress), self.progress
         progress.slots = int(stood.slots)
         progress.env_steps = progress.slots * self.fused.env.num_envs
         if learn:
             progress.learning_since = self.prefill * self.fused.env.num_envs
             progress.updates += count * self.fused.round.updates
         if stood.failed and not self.failure:
-            metrics = zip(self.fused.metric_names, told.failure.tolist(), strict=True)
+            metrics = zip(self.fused.metric_names, log.failure.tolist(), strict=True)
             self.failure = diverged(int(stood.failed), dict(metrics))
         running = int(np.where(stood.over, 0, stood.lengths).max())
-        return self._turn(told, before, count * self._size(learn), progress.slots - running)
+        return self._output(log, before, dispatch, progress.slots - running)
 
-    def _turn(self, told: Happened, before: int, slots: int, running_since: int) -> Turn:
-        """What happened in so many slots after the first `before`."""
-        E = self.fused.env.num_envs
+    def _output(self, log: ChunkLog, before: Progress, dispatch: Dispatch, running_since: int) -> LoopOutput:
+        """What happened in a dispatch that began where `before` says."""
+        E, round_ = self.fused.env.num_envs, self.fused.round
+        slots = dispatch.count * self._size(dispatch.learn)
         episodes = [
-            Finished(
-                env_steps=(before + int(t) + 1) * E,
-                began=(before + int(t) + 1 - int(told.lengths[t, e])) * E,
-                return_=float(told.returns[t, e]),
-                length=int(told.lengths[t, e]),
-                success=None if np.isnan(told.success[t, e]) else bool(told.success[t, e] > 0),
+            EpisodeStats(
+                env_steps=(before.slots + int(t) + 1) * E,
+                updates=before.updates + dispatch.learn * int(t) // round_.slots * round_.updates,
+                began=(before.slots + int(t) + 1 - int(log.lengths[t, e])) * E,
+                return_=float(log.returns[t, e]),
+                length=int(log.lengths[t, e]),
+                success=None if np.isnan(log.success[t, e]) else bool(log.success[t, e] > 0),
             )
-            for t, e in np.argwhere(told.ended[:slots])
+            for t, e in np.argwhere(log.ended[:slots])
         ]
-        updates = int(told.updates)
-        means = (told.metrics / max(updates, 1)).tolist()
+        updates = int(log.updates)
+        means = (log.metrics / max(updates, 1)).tolist()
         metrics = [dict(zip(self.fused.metric_names, means, strict=True))] if updates else []
-        return Turn(episodes, metrics, running_since * E)
-
-    @property
-    def meta(self) -> dict[str, Any]:
-        """What a checkpoint says beside the arrays: how large the ring is."""
-        return {"capacity": self.layout.capacity_per_env * self.layout.num_envs}
+        return LoopOutput(episodes, metrics, running_since * E)
 
     @property
     def layout(self) -> Layout:
         """Of the replay."""
         return self.fused.replay.layout
 
-    files = None
-    """It needs no files of its own."""
-
-    def verify(self) -> None:
+    def check_finite(self) -> list[dict[str, float]]:
         """Nothing is in flight between two dispatches, and every one was looked at."""
+        return []
 
-    def settle(self) -> list[dict[str, float]]:
+    def flush(self) -> list[dict[str, float]]:
         """Nothing is left to take in."""
         return []
 
-    def turns(self) -> Iterator[Turn]:
+    def outputs(self) -> Iterator[LoopOutput]:
         """Advance until the steps are done.
 
         Raises:
           Diverged: a loss is not finite.
         """
-        while self.progress.slots < self.total:
-            turn = self.advance()
+        while not self.done:
+            output = self.advance()
             if self.failure:
                 raise Diverged(self.failure)
-            yield turn
+            yield output
 
     @property
     def done(self) -> bool:
         """Whether all steps are taken."""
         return self.progress.slots >= self.total
+
+
+def stored(state: FusedState) -> dict[str, Any]:
+    """The state as a checkpoint has it: the learner as in any run, and the rest of the loop beside it."""
+    return {**state.learner._asdict(), "loop": state.acting}
+
+
+def unstored(arrays: Arrays) -> FusedState:
+    """The state of what a checkpoint has."""
+    assert isinstance(arrays, Mapping)
+    return FusedState(TrainState(**{name: arrays[name] for name in TrainState._fields}), arrays["loop"])
 
 
 class Stood(NamedTuple):
@@ -510,5 +550,5 @@ def stand(state: FusedState) -> Stood:
     return Stood(acting.slots, acting.failed, acting.lengths, acting.step.is_last)
 
 
-def _rounds(fused: Fused, learn: bool, count: Array, state: FusedState, hyper: Hyper, seed: Array):
+def _rounds(fused: Fused, learn: bool, count: Array, state: FusedState, hyper: Numbers, seed: Array):
     return fused.rounds(state, hyper, seed, count, learn=learn)

@@ -1,31 +1,34 @@
-"""The loop for environments that live on the host: act, learn, step, store.
+"""The loop for experience that comes from the host: collect, learn, store.
 
-One turn advances every copy of the environment by one slot. An update is dispatched before the environments
-step in Python, so that both run at the same time. Which parameters act depends on counts only, never on
+One turn takes one row from the source. An update is dispatched before the source goes on, so that
+environments step in Python while the device learns. Which parameters act depends on counts only, never on
 timing: those of the last update whose results were fetched, one behind the one in flight.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from functools import partial
-from pathlib import Path
+from collections.abc import Iterator, Mapping
+from functools import cached_property, partial
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
-from dreamer.agent import ACTING, Agent, Carry, Gradient, TrainState
+from dreamer.agent import ACTING, Agent, Gradient, Params, TrainState
 from dreamer.config import LoopConfig
-from dreamer.hyper import Hyper
 from dreamer.loops import clocks
 from dreamer.loops.clocks import Progress, updates_due
-from dreamer.loops.turn import Diverged, Finished, Turn, diverged
+from dreamer.loops.loop import Arrays, LoopCheckpoint, ReplayFiles
+from dreamer.loops.outputs import Diverged, LoopOutput, diverged
+from dreamer.loops.source import Source
+from dreamer.numbers import Numbers
 from dreamer.records import Batch, PackedLatent
 from dreamer.replay.host import HostReplay
 from dreamer.replay.layout import Layout
-from envs.api import LOG_PREFIX, Step, VectorEnv
+
+RATIO = ("train_ratio", "batch_size", "batch_length")
+"""Fields of `LoopConfig` that decide how many updates are due for a step."""
 
 
 class InFlight(NamedTuple):
@@ -38,95 +41,107 @@ class InFlight(NamedTuple):
 
 
 class HostLoop:
-    """Trains one agent in a vector of host environments.
+    """Trains one agent on what a source collects.
 
     Args:
-      agent, env, replay, hyper: what to train, where, from what, with which numbers.
-      cfg: ratio, batch and prefill.
+      agent, source, replay, hyper: what to train, what fills the replay, the replay, with which numbers.
+      cfg: ratio, batch, prefill and limit of updates.
+      state: the learner; None starts from fresh parameters.
       seed: root of every key: of acting, learning and sampling.
     """
 
     def __init__(
         self,
         agent: Agent,
-        env: VectorEnv,
+        source: Source,
         replay: HostReplay,
         cfg: LoopConfig,
-        hyper: Hyper,
-        state: TrainState,
+        hyper: Numbers,
+        state: TrainState | None,
         progress: Progress,
         seed: int,
     ):
-        self.agent, self.env, self.replay, self.cfg = agent, env, replay, cfg
-        self.hyper, self.state, self.progress = hyper, state, progress
-        # A CPU device runs its programs one after the other, so acting has its own where there are two.
-        self._actor = jax.local_devices()[-1]
-        acting, self._learning_key, sampling = jax.random.split(jax.random.key(seed), 3)
-        self._acting_key, self._sampling_key = jax.device_put((acting, sampling), self._actor)
-        self._acting_hyper = jax.device_put(hyper, self._actor)
-        self._act = jax.jit(partial(_act, agent))
+        self.agent, self.source, self.replay, self.cfg = agent, source, replay, cfg
+        self.hyper, self.progress, self._seed = hyper, progress, seed
+        if state is not None:
+            self.state = state
+        _, self._learning_key, sampling = jax.random.split(jax.random.key(seed), 3)
+        self._sampling_key = jax.device_put(sampling, jax.local_devices()[-1])
         # Two programs, because a compiler keeps what it made of every operation until its program is done.
         self._gradient = jax.jit(partial(_gradient, agent))
         self._descend = jax.jit(self._descend_fn, donate_argnums=0)
-        # A copy, because the state itself is donated to the next update.
-        copied = jax.tree.map(jnp.copy, {k: state.params[k] for k in ACTING})
-        self._acting = jax.device_put(copied, self._actor)
         self._in_flight: InFlight | None = None
         self._metric_names: list[str] = []
-        self._episodes = EpisodeStatistics(env.num_envs)
 
-    def _descend_fn(self, state: TrainState, gradient: Gradient, hyper: Hyper):
+    @cached_property
+    def state(self) -> TrainState:
+        """The learner; fresh where none was given or restored."""
+        return jax.jit(self.agent.init)(jax.random.key(self._seed))
+
+    def _descend_fn(self, state: TrainState, gradient: Gradient, hyper: Numbers):
         state, metrics = self.agent.descend(state, gradient, hyper)
         self._metric_names = sorted(metrics)
         acting = {k: state.params[k] for k in ACTING}
         return state, acting, jnp.stack([metrics[k] for k in self._metric_names])
 
-    def turns(self) -> Iterator[Turn]:
-        """Advance for ever, one slot of every environment at a time; the caller stops asking.
+    def outputs(self) -> Iterator[LoopOutput]:
+        """Advance by one row of the source at a time; the caller stops asking.
+
+        Where the source has ended every turn is one update, up to the limit of updates if there is one.
 
         Raises:
-          EnvError: from the environment; all up to then is stored.
+          EnvError: from the source; all up to then is stored.
+          ReplayError: the source ended before the replay held a batch.
           Diverged: a loss is not finite.
         """
-        step = self.env.reset()
-        carry = jax.device_put(self.agent.init_carry(self.env.num_envs), self._actor)
-        while True:
-            episodes = self._episodes.add(step, self.progress)
-            choice, carry = self._act(
-                self._acting, carry, _seen(step), self._acting_hyper, self._acting_key, self.progress.slots
-            )
-            action = {k: np.asarray(v) for k, v in jax.device_get(choice.action).items()}
-            jax.tree.map(lambda x: x.copy_to_host_async(), choice.latent)
-            self.progress.slots += 1
+        # A copy, because the state itself is donated to the next update.
+        self.source.set_params(jax.tree.map(jnp.copy, {k: self.state.params[k] for k in ACTING}))
+        for collected in self.source.rows(self.progress):
             metrics = [m for _ in range(self._due()) for m in self._update()]
-            yield Turn(episodes, metrics, self._episodes.running_since)
-            previous = step
-            try:
-                step = self.env.step(action)
-            finally:
-                self.replay.add(previous, action, choice.latent)
+            yield LoopOutput(collected.episodes, metrics, collected.running_since)
+        while self._left(1):
+            clocks.begin(self.progress)
+            yield LoopOutput([], self._update(), self.progress.env_steps)
+
+    def checkpoint(self) -> LoopCheckpoint:
+        """The learner, counters of replay and source, and the files of the replay."""
+        meta = {"replay": self.replay.counters, **self.source.meta}
+        return LoopCheckpoint(self.state, meta, self.replay.save)
 
     @property
-    def arrays(self) -> TrainState:
-        """What a checkpoint holds."""
-        return self.state
+    def template(self) -> TrainState:
+        """The learner, in shapes and dtypes."""
+        return jax.eval_shape(self.agent.init, jax.random.key(0))
+
+    def restore(self, arrays: Arrays, meta: Mapping[str, Any], files: ReplayFiles | None) -> None:
+        """Continue from a checkpoint.
+
+        Updates are counted anew where the replay is to be filled anew, or more or fewer of them are due for a
+        step than before.
+
+        Raises:
+          ReplayError: a file of the replay is damaged or of another one.
+        """
+        assert isinstance(arrays, TrainState)
+        self.state, self.progress = arrays, Progress(**meta["progress"])
+        self.source.restore(meta)
+        if files is not None:
+            self.replay.load(*files, meta["replay"])
+        before = [meta["config"]["loop"].get(name) for name in RATIO]
+        if files is None or before != [getattr(self.cfg, name) for name in RATIO]:
+            clocks.count_anew(self.progress)
+
+    def set_params(self, params: Params) -> None:
+        """Start from these parameters of some modules, with a fresh optimiser."""
+        copied = jax.tree.map(jnp.copy, dict(params))  # what the state holds is donated to its update
+        self.state = self.agent.start({**self.state.params, **copied})
 
     @property
     def layout(self) -> Layout:
         """Of the replay."""
         return self.replay.layout
 
-    @property
-    def meta(self) -> dict[str, Any]:
-        """What a checkpoint says beside them."""
-        return {"replay": self.replay.counters, "episodes": self.env.episodes.tolist()}
-
-    @property
-    def files(self) -> Callable[[Path], list[str]]:
-        """What writes the files that a checkpoint needs beside its arrays."""
-        return self.replay.save
-
-    def verify(self) -> list[dict[str, float]]:
+    def check_finite(self) -> list[dict[str, float]]:
         """Wait for the update in flight and look at its metrics; nothing of the run depends on when.
 
         Raises:
@@ -140,28 +155,34 @@ class HostLoop:
             raise Diverged(why)
         return [metrics]
 
-    def settle(self) -> list[dict[str, float]]:
+    def flush(self) -> list[dict[str, float]]:
         """Take in the update in flight: its posteriors go to the replay, its parameters act from now on."""
-        metrics, done = self.verify(), self._in_flight
+        metrics, done = self.check_finite(), self._in_flight
         if done is not None:
             self._in_flight = None
-            self._acting = jax.device_put(done.acting, self._actor)
+            self.source.set_params(done.acting)
             self.replay.refresh(done.where, done.latent)
         return metrics
 
     def _due(self) -> int:
+        """Updates that are due now."""
         cfg, progress = self.cfg, self.progress
         waiting = progress.counted_since == -1
         waiting |= progress.learning_since < 0 and progress.env_steps >= cfg.prefill
         if waiting and self.replay.can_sample(cfg.batch_size, cfg.batch_length):
             clocks.begin(progress)
-        return updates_due(progress, cfg.train_ratio, cfg.batch_size * cfg.batch_length)
+        return self._left(updates_due(progress, cfg.train_ratio, cfg.batch_size * cfg.batch_length))
+
+    def _left(self, wanted: int) -> int:
+        """As many of the wanted updates as the limit leaves."""
+        limit = self.cfg.updates
+        return min(wanted, max(limit - self.progress.updates, 0)) if limit else wanted
 
     def _update(self) -> list[dict[str, float]]:
         cfg = self.cfg
         key = jax.random.fold_in(self._sampling_key, self.progress.updates)
         batch, where = self.replay.sample(key, cfg.batch_size, cfg.batch_length)
-        metrics = self.settle()
+        metrics = self.flush()
         gradient, latent = self._gradient(self.state, batch, self.hyper, self._learning_key)
         self.state, acting, values = self._descend(self.state, gradient, self.hyper)
         self._in_flight = InFlight(acting, where, latent, values)
@@ -169,55 +190,5 @@ class HostLoop:
         return metrics
 
 
-class Choice(NamedTuple):
-    """What acting gives for every environment."""
-
-    action: dict[str, jax.Array]
-    latent: PackedLatent
-
-
-def _gradient(agent: Agent, state: TrainState, batch: Batch, hyper: Hyper, key: jax.Array):
+def _gradient(agent: Agent, state: TrainState, batch: Batch, hyper: Numbers, key: jax.Array):
     return agent.gradient(state, batch, hyper, key=jax.random.fold_in(key, state.updates))
-
-
-def _act(agent: Agent, params, carry: Carry, step: Step, hyper: Hyper, key, slot):
-    key = jax.random.fold_in(key, slot)
-    action, carry = agent.act(params, carry, step, hyper, key=key, greedy=False)
-    return Choice(action, carry.latent.pack()), carry
-
-
-def _seen(step: Step) -> Step:
-    """A step without what only people see."""
-    return step._replace(obs={k: v for k, v in step.obs.items() if not k.startswith(LOG_PREFIX)})
-
-
-class EpisodeStatistics:
-    """Sums what happens in every environment until its episode ends, and counts environment steps."""
-
-    def __init__(self, num_envs: int):
-        self._return = np.zeros(num_envs)
-        self._length = np.zeros(num_envs, np.int64)
-        self._began = np.zeros(num_envs, np.int64)
-        self.running_since = 0
-        """Environment steps when the oldest episode that still runs began."""
-
-    def add(self, step: Step, progress: Progress) -> list[Finished]:
-        """Take in one slot; returns the episodes that ended with it."""
-        first = np.asarray(step.is_first)
-        self._return = np.where(first, 0.0, self._return) + step.reward
-        self._length = np.where(first, 0, self._length + 1)
-        progress.env_steps += int((~first).sum())
-        self._began = np.where(first, progress.env_steps, self._began)
-        running = np.where(step.is_last, progress.env_steps, self._began)
-        self.running_since = int(running.min())
-        told = step.obs.get(LOG_PREFIX + "success", np.full(first.shape, np.nan))
-        return [
-            Finished(
-                progress.env_steps,
-                int(self._began[i]),
-                float(self._return[i]),
-                int(self._length[i]),
-                None if np.isnan(told[i]) else bool(told[i] > 0),
-            )
-            for i in np.flatnonzero(step.is_last)
-        ]

@@ -9,19 +9,20 @@ from __future__ import annotations
 
 import dataclasses
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from functools import partial
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from functools import cached_property, partial
 from typing import Any, NamedTuple
 
 import jax
 import numpy as np
 
-from dreamer.agent import TrainState
-from dreamer.hyper import Hyper
+from dreamer.agent import Params, TrainState
 from dreamer.loops.clocks import Progress
-from dreamer.loops.fused import Dispatch, FusedLoop, FusedState, Kept, Own, Programs, stand
+from dreamer.loops.fused import Dispatch, FusedLoop, FusedState, Kept, Own, Programs, stand, stored, unstored
+from dreamer.loops.loop import Arrays, LoopCheckpoint, ReplayFiles
+from dreamer.loops.outputs import LoopOutput
 from dreamer.loops.placement import Placement
-from dreamer.loops.turn import Turn
+from dreamer.numbers import Numbers
 from dreamer.replay.layout import Layout
 
 
@@ -100,7 +101,7 @@ def _arrays(loop: FusedLoop) -> tuple[Any, FusedState]:
     return loop.numbers, loop.full
 
 
-def advance(loops: Sequence[FusedLoop], placement: Placement) -> list[Turn]:
+def advance(loops: Sequence[FusedLoop], placement: Placement) -> list[LoopOutput]:
     """One dispatch for each of several agents that share their programs; what happened to each.
 
     Those of a call take the same number of rounds. A call that is not full is filled up with copies, which
@@ -110,11 +111,11 @@ def advance(loops: Sequence[FusedLoop], placement: Placement) -> list[Turn]:
     began = time.perf_counter()
     calls = [(*_send(group, placement), group) for group in _groups(loops, placement.size)]
     told = [jax.device_get(result) for _, result, _ in calls]
-    seconds, turns = time.perf_counter() - began, {}
+    seconds, outputs = time.perf_counter() - began, {}
     for (dispatch, _, group), result in zip(calls, told, strict=True):
         for loop, (stood, happened) in zip(group, _rows(result, group), strict=True):
-            turns[id(loop)] = loop.took(dispatch, stood, happened, seconds)
-    return [turns[id(loop)] for loop in loops]
+            outputs[id(loop)] = loop.collect(dispatch, stood, happened, seconds)
+    return [outputs[id(loop)] for loop in loops]
 
 
 def _groups(loops: Sequence[FusedLoop], size: int) -> Iterator[list[FusedLoop]]:
@@ -168,7 +169,7 @@ class Members:
         self,
         programs: Programs,
         placement: Placement,
-        hyper: Hyper,
+        hyper: Numbers,
         seeds: np.ndarray,
         steps: int,
         progress: Progress,
@@ -176,25 +177,36 @@ class Members:
         pause_every: int = 0,
     ):
         self.placement, self.hyper, self.progress = placement, hyper, progress
-        self.fused, self._resting = programs.fused, frozenset[int]()
-        self.loops: list[FusedLoop] = []
-        numbers = hyper, np.asarray(seeds, np.int32)
-        each = zip(_unstacked(numbers), _begin(programs, placement, numbers, state), strict=True)
-        for (own, seed), kept in each:
-            self.loops.append(
-                FusedLoop(programs, own, seed, steps, dataclasses.replace(progress), None, pause_every, kept)
-            )
-        for loop in self.loops:
+        self.programs, self.fused = programs, programs.fused
+        self._steps, self._pause_every = steps, pause_every
+        self._seeds, self._resting = np.asarray(seeds, np.int32), frozenset[int]()
+        if state is not None:
+            self.loops = self._begin(state)
+
+    @cached_property
+    def loops(self) -> list[FusedLoop]:
+        """Each member; fresh where no state was given."""
+        return self._begin(None)
+
+    def _begin(self, state: FusedState | None) -> list[FusedLoop]:
+        numbers = self.hyper, self._seeds
+        each = zip(_unstacked(numbers), _begin(self.programs, self.placement, numbers, state), strict=True)
+        loops = [self._member(hyper, seed, kept) for (hyper, seed), kept in each]
+        for loop in loops:
             if isinstance(loop.kept, Row):
                 loop.kept.stack.loops.append(loop)
-            self._set_back(loop)
+        return loops
 
-    def _set_back(self, loop: FusedLoop) -> None:
-        """Have a member that was behind the others when they were stored go on from where it was."""
-        slots, updates = (int(x) for x in loop.kept.read(lambda own: (own.acting.slots, own.learner.updates)))
-        if slots < loop.progress.slots:
-            loop.progress.slots, loop.progress.updates = slots, updates
-            loop.progress.env_steps = slots * self.fused.env.num_envs
+    def _member(self, hyper: Numbers, seed: int, kept: Kept) -> FusedLoop:
+        """A member; one that was behind the others when they were stored goes on from where it was."""
+        progress = dataclasses.replace(self.progress)
+        slots, updates = (int(x) for x in kept.read(lambda own: (own.acting.slots, own.learner.updates)))
+        if slots < progress.slots:
+            progress.slots, progress.updates = slots, updates
+            progress.env_steps = slots * self.fused.env.num_envs
+        loop = FusedLoop(self.programs, hyper, seed, self._steps, progress, pause_every=self._pause_every)
+        loop.kept = kept
+        return loop
 
     def gather(self, part: Callable[[FusedState], Any]) -> Any:
         """What `part` takes of the state of every member, stacked along axis 0."""
@@ -215,11 +227,24 @@ class Members:
         """The learners of all members."""
         return self.gather(lambda own: own.learner)
 
+    def checkpoint(self) -> LoopCheckpoint:
+        """As that of one agent, stacked."""
+        return LoopCheckpoint(stored(self.full), self.loops[0].meta, None)
+
     @property
-    def arrays(self) -> dict[str, Any]:
-        """What a checkpoint holds: as that of one agent, stacked."""
-        full = self.full
-        return {**full.learner._asdict(), "loop": full.acting}
+    def template(self) -> Arrays:
+        """The arrays of a checkpoint, in shapes and dtypes."""
+        return stored(jax.eval_shape(jax.vmap(self.fused.init), self._seeds))
+
+    def restore(self, arrays: Arrays, meta: Mapping[str, Any], files: ReplayFiles | None = None) -> None:
+        """Continue from a checkpoint, which holds the replays too."""
+        self.progress = Progress(**meta["progress"])
+        self.loops = self._begin(unstored(arrays))
+
+    def set_params(self, params: Params) -> None:
+        """Start every member from the same parameters of some modules, with a fresh optimiser."""
+        for loop in self.loops:
+            loop.set_params(params)
 
     @property
     def failures(self) -> dict[int, str]:
@@ -234,36 +259,41 @@ class Members:
     def _going(self) -> list[FusedLoop]:
         return [loop for i, loop in enumerate(self.loops) if i not in self._resting and not loop.done]
 
-    def advance(self) -> list[Turn]:
+    def advance(self) -> list[LoopOutput]:
         """One dispatch; what happened to every member."""
         going = self._going
-        turns = {id(loop): turn for loop, turn in zip(going, advance(going, self.placement), strict=True)}
+        outputs = {id(loop): turn for loop, turn in zip(going, advance(going, self.placement), strict=True)}
         ahead = max((loop.progress for loop in self.loops), key=lambda progress: progress.slots)
         for name in ("env_steps", "updates", "slots", "learning_since"):  # in place: others look at it
             setattr(self.progress, name, getattr(ahead, name))
-        nothing = Turn([], [], self.progress.env_steps)
-        return [turns.get(id(loop), nothing) for loop in self.loops]
+        nothing = LoopOutput([], [], self.progress.env_steps)
+        return [outputs.get(id(loop), nothing) for loop in self.loops]
 
     @property
     def done(self) -> bool:
         """Whether all that do not rest have taken their steps."""
         return not self._going
 
-    @property
-    def meta(self) -> dict[str, Any]:
-        """What a checkpoint says beside the arrays."""
-        return self.loops[0].meta
+    def outputs(self) -> Iterator[LoopOutput]:
+        """Advance until the steps of all are done; what happened to all together."""
+        while not self.done:
+            each = self.advance()
+            episodes = [episode for own in each for episode in own.episodes]
+            metrics = [row for own in each for row in own.metrics]
+            yield LoopOutput(episodes, metrics, min(own.running_since for own in each))
 
     @property
     def layout(self) -> Layout:
         """Of the replay of one member."""
-        return self.loops[0].layout
+        return self.fused.replay.layout
 
-    files = None
-    """It needs no files of its own."""
-
-    def verify(self) -> None:
+    def check_finite(self) -> list[dict[str, float]]:
         """Nothing is in flight between two dispatches, and every one was looked at."""
+        return []
+
+    def flush(self) -> list[dict[str, float]]:
+        """Nothing is left to take in."""
+        return []
 
 
 def _begin(programs: Programs, placement: Placement, numbers: Any, state: FusedState | None) -> list[Kept]:

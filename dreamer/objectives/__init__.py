@@ -1,30 +1,28 @@
-"""The seam "what the representation is trained to predict": `agent.objective` names one of `OBJECTIVES`.
+"""The seam "what the representation must predict": `agent.objective` names one of `OBJECTIVES`.
 
-An objective is a module that gives one loss per step and name; the caller scales and averages them, so all
-objectives log and weight alike. Adding one: a file here and a line in the table.
+An objective is a module (`dreamer.world.Objective` says what it offers): losses by name, which the caller
+weighs and averages, so that all objectives log and weigh alike; slow copies of parameters where it needs
+targets that move slowly; and, if it can, a way back from latents to observations. Adding one: a file here, a
+line in the table and its weights in `LossConfig`.
 """
 
-from collections.abc import Callable, Mapping
 from typing import Protocol
 
-from jax import Array
-
+from dreamer.config import AgentConfig
+from dreamer.nets.layers import Initializer
 from dreamer.objectives.none import Nothing
 from dreamer.objectives.reconstruction import Reconstruction
-from dreamer.records import Latent
+from dreamer.world import Objective
+from envs.api import Spaces
 
 
-class Objective(Protocol):
-    """What an objective must offer."""
+class MakeObjective(Protocol):
+    """How an objective is made."""
 
-    def loss(self, obs: Mapping[str, Array], latent: Latent) -> dict[str, Array]:
-        """{name: [B, T]} losses of the latents of recorded steps."""
-        ...
-
-    def decode(self, latent: Latent) -> dict[str, Array] | None:
-        """What latents look like, in the units and dtypes of the observations; None if it cannot say."""
+    def __call__(self, obs_space: Spaces, tokens: int, cfg: AgentConfig, *, init: Initializer) -> Objective:
+        """The objective of an agent that reads `obs_space` as so many tokens."""
         ...
 
 
-OBJECTIVES: dict[str, Callable[..., Objective]] = {"reconstruction": Reconstruction, "none": Nothing}
-"""{name: made from observation space, widths of h and z, configuration and `init`}."""
+OBJECTIVES: dict[str, MakeObjective] = {"reconstruction": Reconstruction, "none": Nothing}
+"""{name in `agent.objective`: how it is made}."""

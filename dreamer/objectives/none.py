@@ -3,26 +3,34 @@
 The control of every comparison of objectives: what the others add, they add to this.
 """
 
-from collections.abc import Mapping
-
 from flax import nnx
 from jax import Array
 
-from dreamer.config import DecoderConfig
+from dreamer.config import AgentConfig
 from dreamer.nets.layers import Initializer
-from dreamer.records import Latent
+from dreamer.numbers import Numbers
+from dreamer.records import Batch, Latent, ObjectiveLosses, Observed, Params
+from dreamer.world import World
 from envs.api import Spaces
 
 
 class Nothing(nnx.Module):
     """No losses, no parameters and no way back to observations."""
 
-    def __init__(self, obs_space: Spaces, deter: int, stoch: int, cfg: DecoderConfig, *, init: Initializer):
+    def __init__(self, obs_space: Spaces, tokens: int, cfg: AgentConfig, *, init: Initializer):
         pass
 
-    def loss(self, obs: Mapping[str, Array], latent: Latent) -> dict[str, Array]:
-        """No losses."""
+    def slow(self, params: Params) -> Params:
+        """No slow part."""
         return {}
+
+    def follow(self, slow: Params, params: Params, numbers: Numbers) -> Params:
+        """No slow part."""
+        return slow
+
+    def loss(self, world: World, batch: Batch, seen: Observed, slow: Params, key: Array) -> ObjectiveLosses:
+        """No losses."""
+        return ObjectiveLosses({}, {})
 
     def decode(self, latent: Latent) -> None:
         """Latents do not look like anything."""

@@ -1,32 +1,42 @@
 """Predict what was observed: the objective of every Dreamer up to the third."""
 
-from collections.abc import Mapping
-
 import jax
 import jax.numpy as jnp
 from flax import nnx
 from jax import Array
 
-from dreamer.config import DecoderConfig
+from dreamer.config import AgentConfig
 from dreamer.nets.decoder import Decoder
 from dreamer.nets.layers import Initializer
+from dreamer.numbers import Numbers
 from dreamer.ops import dists
 from dreamer.ops.transforms import symexp, symlog
-from dreamer.records import Latent
+from dreamer.records import Batch, Latent, ObjectiveLosses, Observed, Params
+from dreamer.world import World
 from envs.api import Space, Spaces
 
 
 class Reconstruction(nnx.Module):
     """A decoder and how wrong it is, one loss per observation key."""
 
-    def __init__(self, obs_space: Spaces, deter: int, stoch: int, cfg: DecoderConfig, *, init: Initializer):
+    def __init__(self, obs_space: Spaces, tokens: int, cfg: AgentConfig, *, init: Initializer):
         self.spaces = tuple(obs_space.items())
-        self.decoder = Decoder(obs_space, deter, stoch, cfg, init=init)
+        stoch = cfg.rssm.stoch * cfg.rssm.classes
+        self.decoder = Decoder(obs_space, cfg.rssm.deter, stoch, cfg.decoder, init=init)
 
-    def loss(self, obs: Mapping[str, Array], latent: Latent) -> dict[str, Array]:
+    def slow(self, params: Params) -> Params:
+        """No slow part."""
+        return {}
+
+    def follow(self, slow: Params, params: Params, numbers: Numbers) -> Params:
+        """No slow part."""
+        return slow
+
+    def loss(self, world: World, batch: Batch, seen: Observed, slow: Params, key: Array) -> ObjectiveLosses:
         """{rec/<key>: [B, T]} negative log-likelihoods, summed over the entries of a key."""
-        preds = self.decoder(latent)
-        return {f"rec/{k}": step_loss(preds[k], obs[k], space) for k, space in self.spaces}
+        preds = self.decoder(seen.latent)
+        losses = {f"rec/{k}": step_loss(preds[k], batch.obs[k], space) for k, space in self.spaces}
+        return ObjectiveLosses(losses, {})
 
     def decode(self, latent: Latent) -> dict[str, Array]:
         """What the latents look like as observations: numbers, most likely classes, uint8 images."""

@@ -6,12 +6,18 @@ gradient), then the rate. As an optax transformation whose rates may be traced v
 References: Brock et al. (2021) for the clipping, Ziyin et al. (2020) for LaProp.
 """
 
+from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import optax
 from jax import Array
+
+from dreamer.numbers import Numbers
+from dreamer.schema import ConfigError
+
+Scalar = Array | float
 
 
 class LaPropState(NamedTuple):
@@ -25,7 +31,7 @@ class LaPropState(NamedTuple):
     """Running mean of the scaled gradients."""
 
 
-def clip_by_norm_ratio(grads: optax.Updates, params: optax.Params, clip: Array) -> optax.Updates:
+def clip_by_norm_ratio(grads: optax.Updates, params: optax.Params, clip: Scalar) -> optax.Updates:
     """Shrink each tensor's gradient to ``clip * max(1e-3, ||param||)`` where larger (no-op for clip 0)."""
 
     def shrink(grad: Array, param: Array) -> Array:
@@ -52,7 +58,12 @@ def laprop_init(params: optax.Params) -> LaPropState:
 
 
 def laprop(
-    grads: optax.Updates, state: LaPropState, *, beta1: Array, beta2: Array, eps: Array
+    grads: optax.Updates,
+    state: LaPropState,
+    *,
+    beta1: Array | float,
+    beta2: Array | float,
+    eps: Array | float,
 ) -> tuple[optax.Updates, LaPropState]:
     """Divide by the debiased RMS of the gradient, then average over time, debiased.
 
@@ -71,7 +82,7 @@ def laprop(
     return jax.tree.map(lambda m: m / mu_fix, mu), LaPropState(count, nu, mu)
 
 
-def learning_rate(count: Array, lr: Array, warmup: Array, anneal: Array, schedule: str) -> Array:
+def learning_rate(count: Array, lr: Scalar, warmup: Scalar, anneal: Scalar, schedule: str) -> Array:
     """The rate of update `count` (from 0): linear from 0 to `lr`, then constant or decaying to lr/10."""
     ramp = lr * jnp.clip(count / jnp.maximum(warmup, 1), 0, 1)
     done = jnp.clip((count - warmup) / jnp.maximum(anneal - warmup, 1), 0, 1)
@@ -88,22 +99,56 @@ def is_kernel(path: tuple) -> bool:
     return path[-1].key == "kernel"
 
 
+def keystr(path: tuple) -> str:
+    """The path of a parameter with dots between its parts and at its end, as rssm.prior_out.kernel."""
+    return f"{jax.tree_util.keystr(path, simple=True, separator='.')}."
+
+
+def rate_factor(path: tuple, factors: Mapping[str, float]) -> float:
+    """What multiplies the learning rate of a parameter: the factor of its longest listed prefix, else 1."""
+    name = keystr(path)
+    matching = [prefix for prefix in factors if name.startswith(f"{prefix}.")]
+    return factors[max(matching, key=len)] if matching else 1.0
+
+
+def check_factors(factors: Mapping[str, float], params: optax.Params) -> None:
+    """See that every prefix is one of some parameter.
+
+    Raises:
+      ConfigError: one is not; says what there is.
+    """
+    names = [keystr(path) for path, _ in jax.tree_util.tree_flatten_with_path(params)[0]]
+    for prefix in factors:
+        if not any(name.startswith(f"{prefix}.") for name in names):
+            known = dict.fromkeys(name.split(".")[0] for name in names)
+            raise ConfigError(
+                f"agent.optim.factors names '{prefix}', which begins the path of no parameter; "
+                f"the modules are {', '.join(known)}"
+            )
+
+
 def update(
-    grads: optax.Updates, state: LaPropState, params: optax.Params, hyper, schedule: str
+    grads: optax.Updates,
+    state: LaPropState,
+    params: optax.Params,
+    numbers: Numbers,
+    factors: Mapping[str, float],
 ) -> tuple[Any, LaPropState, dict[str, Array]]:
     """One step of the whole chain; returns the new parameters, the new state and what to log.
 
     Args:
-      hyper: anything with the traced numbers `lr, warmup, anneal, agc, beta1, beta2, eps, weight_decay`.
+      factors: {path prefix: what multiplies the rate of the parameters below it}.
     """
-    clipped = clip_by_norm_ratio(grads, params, hyper.agc)
-    steps, new_state = laprop(clipped, state, beta1=hyper.beta1, beta2=hyper.beta2, eps=hyper.eps)
-    rate = learning_rate(state.count, hyper.lr, hyper.warmup, hyper.anneal, schedule)
-    steps = jax.tree_util.tree_map_with_path(
-        lambda path, s, p: -rate * (s + hyper.weight_decay * p if is_kernel(path) else s),
-        steps,
-        params,
-    )
+    cfg = numbers.optim
+    clipped = clip_by_norm_ratio(grads, params, cfg.agc)
+    steps, new_state = laprop(clipped, state, beta1=cfg.beta1, beta2=cfg.beta2, eps=cfg.eps)
+    rate = learning_rate(state.count, cfg.lr, cfg.warmup, cfg.anneal, cfg.schedule)
+
+    def scaled(path: tuple, step: Array, param: Array) -> Array:
+        own = rate * factor if (factor := rate_factor(path, factors)) != 1 else rate
+        return -own * (step + cfg.weight_decay * param if is_kernel(path) else step)
+
+    steps = jax.tree_util.tree_map_with_path(scaled, steps, params)
     new_params = optax.apply_updates(params, steps)
     metrics = {
         "opt/lr": rate,

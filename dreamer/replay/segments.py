@@ -8,7 +8,6 @@ what they are, so that rows of another replay are refused. Reading executes noth
 from __future__ import annotations
 
 import json
-import os
 import re
 import secrets
 import zipfile
@@ -20,6 +19,7 @@ from typing import Any
 import ml_dtypes
 import numpy as np
 
+from dreamer import atomic
 from dreamer.replay.layout import Column, ReplayError
 
 FORMAT = "dreamer-replay 1"
@@ -51,19 +51,11 @@ def write(
       OSError: disk full or folder not writable; then nothing is left behind.
     """
     name = f"replay-{first:012d}-{last:012d}-{secrets.token_hex(4)}.npz"
-    temporary = folder / f".{name}"
     header = json.dumps(_header(num_envs, columns)).encode()
-    try:
-        with open(temporary, "wb") as file:
-            with zipfile.ZipFile(file, "w", zipfile.ZIP_STORED) as archive:
-                _write_array(archive, "header", np.frombuffer(header, np.uint8))
-                for key, value in arrays:
-                    _write_array(archive, key, value)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(temporary, folder / name)
-    finally:
-        temporary.unlink(missing_ok=True)
+    with atomic.opened(folder / name) as file, zipfile.ZipFile(file, "w", zipfile.ZIP_STORED) as archive:
+        _write_array(archive, "header", np.frombuffer(header, np.uint8))
+        for key, value in arrays:
+            _write_array(archive, key, value)
     return name
 
 

@@ -8,7 +8,7 @@ import sys
 import threading
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -19,23 +19,13 @@ from experiments import lock, machine
 from experiments.compare import question, results, transcript
 from experiments.compare.contestants import Contestant, gathered, split
 from experiments.compare.options import CompareOptions
-from experiments.compare.play import Say, Seat, Stopped, Unlimited, play
+from experiments.compare.play import Entry, Say, Seat, Stopped, Unlimited, play
 from experiments.compare.question import Question
 from experiments.compare.transcript import Played
 
 PAGE = "report.html"
 MISTAKE = 2
 """The exit code where nothing came of what was asked, which the user can mend."""
-
-
-@dataclass(frozen=True)
-class Entry:
-    """What an agent did on a task."""
-
-    task: str
-    agent: str
-    played: list[Played]
-    seat: Seat
 
 
 def compare(options: CompareOptions) -> int:

@@ -17,8 +17,8 @@ from experiments.report import page as pages
 from experiments.report.report import smooth
 
 if TYPE_CHECKING:
-    from experiments.compare.compare import Entry
     from experiments.compare.options import CompareOptions
+    from experiments.compare.play import Entry
     from experiments.compare.question import Question
 
 PUBLISHED = Path(__file__).with_name("published.toml")

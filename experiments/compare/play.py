@@ -21,7 +21,7 @@ import numpy as np
 
 from envs.api import LOG_PREFIX, Policy, Step, VectorEnv
 from envs.rollout import Episode, rollout
-from experiments.compare.transcript import Together, Writer, read
+from experiments.compare.transcript import Played, Together, Writer, read
 from experiments.llm.budget import BudgetSpent, Uncountable
 
 Say = Callable[[str], None]
@@ -63,6 +63,16 @@ class Seat:
     """What its world model, if it has one, expected to see (`expectation.Expectation`)."""
     curve: Path | None = None
     """The training episodes of one that learned on this task."""
+
+
+@dataclass(frozen=True)
+class Entry:
+    """What an agent did on a task."""
+
+    task: str
+    agent: str
+    played: list[Played]
+    seat: Seat
 
 
 class Recorded:

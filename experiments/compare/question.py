@@ -8,8 +8,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from dreamer import atomic
 from dreamer.schema import ConfigError
-from experiments.session import write_atomically
 
 MANIFEST = "compare.json"
 
@@ -53,7 +53,7 @@ def ask(folder: Path, question: Question) -> None:
             raise ConfigError(
                 f"{folder} answers another question ({'; '.join(different)}): choose another --out"
             )
-    write_atomically(path, json.dumps(now, indent=1) + "\n")
+    atomic.write(path, json.dumps(now, indent=1) + "\n")
 
 
 def _differences(then: dict[str, Any], now: dict[str, Any]) -> list[str]:

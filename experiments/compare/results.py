@@ -20,12 +20,12 @@ from typing import Any
 
 import numpy as np
 
+from dreamer import atomic
 from experiments import statistics
 from experiments.compare.transcript import Played, is_repeated
 from experiments.compare.transcript import seconds as seconds_of
 from experiments.llm.transcript import COUNTED as SLIPS
 from experiments.llm.transcript import tally
-from experiments.session import write_atomically
 from experiments.statistics import Difference
 
 TOKENS = ("tokens_in", "tokens_cached", "tokens_out", "tokens_reasoning")
@@ -181,6 +181,6 @@ def as_csv(tasks: Table) -> str:
 
 def write(folder: Path, results: Mapping[str, Any], timings: Mapping[str, Any]) -> None:
     """`results.json`, `results.csv` and `timing.json`."""
-    write_atomically(folder / "results.json", json.dumps(results, indent=1) + "\n")
-    write_atomically(folder / "results.csv", as_csv(results["tasks"]))
-    write_atomically(folder / "timing.json", json.dumps(timings, indent=1) + "\n")
+    atomic.write(folder / "results.json", json.dumps(results, indent=1) + "\n")
+    atomic.write(folder / "results.csv", as_csv(results["tasks"]))
+    atomic.write(folder / "timing.json", json.dumps(timings, indent=1) + "\n")

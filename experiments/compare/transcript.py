@@ -15,8 +15,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol
 
+from dreamer import atomic
 from experiments.llm import transcript
-from experiments.session import write_atomically
 
 
 class Writer(Protocol):
@@ -51,11 +51,11 @@ class Together:
 
     def finish(self, result: Mapping[str, Any]) -> None:
         self.write({"result": result})
-        write_atomically(self._path, "".join(json.dumps(line) + "\n" for line in self._lines))
+        atomic.write(self._path, "".join(json.dumps(line) + "\n" for line in self._lines))
 
     def fail(self, why: str) -> None:
         self.write({"error": why})
-        write_atomically(self._path, "".join(json.dumps(line) + "\n" for line in self._lines))
+        atomic.write(self._path, "".join(json.dumps(line) + "\n" for line in self._lines))
 
     def close(self) -> None:
         """Nothing is open."""

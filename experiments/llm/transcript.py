@@ -12,12 +12,12 @@ from __future__ import annotations
 
 import json
 import math
-import os
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from dreamer import atomic
 from dreamer.schema import ConfigError
 from experiments.llm.cache import reply_to
 from experiments.llm.wire import Reply
@@ -46,8 +46,7 @@ class Transcript:
         """Add a line and wait until it is on the disk."""
         self.lines.append(dict(line))
         self._file.write(json.dumps(line, ensure_ascii=False) + "\n")
-        self._file.flush()
-        os.fsync(self._file.fileno())
+        atomic.sync(self._file)
 
     def finish(self, result: Mapping[str, Any]) -> None:
         """The episode is over and counts."""

@@ -16,11 +16,10 @@ import jinja2
 from markupsafe import Markup
 
 import envs
-from dreamer import schema
+from dreamer import atomic, schema
 from dreamer.config import Config
 from experiments import presets
 from experiments.report.meanings import grade
-from experiments.session import write_atomically
 
 TEMPLATES = Path(__file__).parent / "templates"
 
@@ -55,7 +54,7 @@ def number(value: float | None) -> str:
 def write(path: Path, template: str, **content: Any) -> Path:
     """Render a template into one file."""
     page = _environment().get_template(template)
-    write_atomically(path, page.render(grades=grade, note=envs.note, **content))
+    atomic.write(path, page.render(grades=grade, note=envs.note, **content))
     return path
 
 

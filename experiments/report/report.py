@@ -19,7 +19,7 @@ from typing import Any
 import numpy as np
 
 import envs
-from dreamer import schema
+from dreamer import atomic, schema
 from dreamer.checkpoint import CheckpointError, CheckpointStore
 from dreamer.config import Config, ReportConfig, load_toml
 from dreamer.inspection import Episodes, Inspector
@@ -34,7 +34,6 @@ from experiments.report import card as cards
 from experiments.report import figures, page, stories
 from experiments.report.meanings import MEANINGS
 from experiments.report.recording import record
-from experiments.session import write_atomically
 
 SEED = 2**20
 """Of the first recorded episode: apart from those that evaluations play by default."""
@@ -247,7 +246,7 @@ def save_card(folder: Path, found: Examination, player: Player) -> None:
     """The numbers, with what they are of."""
     counts = {**player.counters, "episodes": len(found.played)}
     content = {**counts, "meaning": MEANING, "numbers": found.card.numbers}
-    write_atomically(folder / "card.json", jsonlib.dumps(content, indent=1) + "\n")
+    atomic.write(folder / "card.json", jsonlib.dumps(content, indent=1) + "\n")
 
 
 def numbers_of(runs: Sequence[Told], say: Say) -> list[dict[str, float | None]]:

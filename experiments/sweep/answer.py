@@ -9,10 +9,9 @@ import json
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-from dreamer import schema
+from dreamer import atomic, schema
 from dreamer.config import Config
 from experiments import presets
-from experiments.session import write_atomically
 from experiments.sweep import lock
 from experiments.sweep.spec import Spec
 from experiments.sweep.study import FINISHED, Row, Study
@@ -25,12 +24,12 @@ def write(study: Study) -> None:
     """Write the files anew; what is newer is never replaced by what is older."""
     with lock.held(study.folder / ANSWERING):
         rows = study.rows()
-        write_atomically(study.folder / TRIALS, table(study.spec, rows))
+        atomic.write(study.folder / TRIALS, table(study.spec, rows))
         everything = [dataclasses.asdict(row) for row in rows]
-        write_atomically(study.folder / EVERYTHING, json.dumps(everything, indent=1) + "\n")
+        atomic.write(study.folder / EVERYTHING, json.dumps(everything, indent=1) + "\n")
         best = ranked(study.spec, rows)[:1]
         if best:
-            write_atomically(study.folder / BEST, schema.dump_toml(runnable(study.spec, best[0])))
+            atomic.write(study.folder / BEST, schema.dump_toml(runnable(study.spec, best[0])))
 
 
 def table(spec: Spec, rows: Iterable[Row]) -> str:

@@ -13,12 +13,12 @@ from typing import Any, NamedTuple
 from dreamer import schema
 from dreamer.logger import read_rows
 from dreamer.status import span
-from experiments import session
-from experiments.run import TrainingStopped
 from experiments.sweep import lock, trial
 from experiments.sweep.executor import RunDied, SingleExecutor, executor_of, train_in_process
 from experiments.sweep.spec import Spec
 from experiments.sweep.trial import Part, TrialFailed
+from experiments.training import session
+from experiments.training.run import TrainingStopped
 
 ENOUGH = 4_000
 """Environment steps after the prefill that are measured,"""

@@ -21,10 +21,9 @@ from pathlib import Path
 from typing import Any, NamedTuple, Protocol
 
 import envs
-from dreamer import schema
+from dreamer import atomic, schema
 from dreamer.schema import ConfigError
 from experiments import machine
-from experiments.session import write_atomically
 from experiments.sweep.spec import Spec
 from experiments.sweep.trial import Part, TrialFailed
 
@@ -203,7 +202,7 @@ def _written(part: Part) -> Path:
     """The file with the configuration of a run, beside its folder."""
     config = part.folder.with_suffix(".toml")
     config.parent.mkdir(parents=True, exist_ok=True)
-    write_atomically(config, schema.dump_toml(part.cfg))
+    atomic.write(config, schema.dump_toml(part.cfg))
     return config
 
 

@@ -13,10 +13,9 @@ import json
 from collections.abc import Callable
 from typing import Any
 
-from dreamer import schema
+from dreamer import atomic, schema
 from dreamer.schema import ConfigError
 from experiments import sidecar
-from experiments.session import write_atomically
 from experiments.sweep import answer, lock, trial
 from experiments.sweep.executor import Executor, RunDied, train_all
 from experiments.sweep.study import Row, Study
@@ -57,7 +56,7 @@ def evaluate(
                 found[row.number] = about | {"score": None, "reason": str(error)}
             told = sorted(found.values(), key=lambda entry: entry["trial"])
             sidecar.keep_damaged(study.folder / f"{FRESH}.json", list)
-            write_atomically(study.folder / f"{FRESH}.json", json.dumps(told, indent=1) + "\n")
+            atomic.write(study.folder / f"{FRESH}.json", json.dumps(told, indent=1) + "\n")
     except RunDied as error:
         raise ConfigError(f"{error}; the same command goes on") from None
     finally:

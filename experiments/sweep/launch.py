@@ -23,9 +23,9 @@ from typing import Any, Protocol
 from dreamer.schema import ConfigError
 from envs import trust
 from experiments import machine
-from experiments.run import TrainingStopped
 from experiments.sweep.executor import tail
 from experiments.sweep.study import Study
+from experiments.training.run import TrainingStopped
 
 POLL = 1.0
 FRUITLESS = 10

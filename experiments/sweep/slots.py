@@ -20,24 +20,24 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TextIO
 
-from dreamer.config import HYPER, Config, load_toml
+from dreamer.config import TRACED, Config, load_toml
 from dreamer.loops import members
+from dreamer.loops.outputs import Diverged, LoopOutput
 from dreamer.loops.placement import Placement
-from dreamer.loops.turn import Diverged, Turn
 from envs.watchdog import Interrupted
 from experiments import lock as lock_of_folder
-from experiments import machine, program, session, signals, surroundings
-from experiments.program import Program
-from experiments.run import Run, TrainingStopped
-from experiments.sweep.child import end_with_parent
+from experiments import machine, signals, surroundings
 from experiments.sweep.executor import LOG, ON_ACCELERATOR
 from experiments.sweep.trial import FAULTS
+from experiments.training import program, run, session
+from experiments.training.program import Program
+from experiments.training.run import TrainingStopped
 
 KEPT = 4
 """Programs that are kept although nobody uses them now."""
 TOLD = (TrainingStopped, *FAULTS)
 """What may go wrong with a run; the trace of anything else is logged for whoever mends it."""
-NUMBERS = tuple(f"agent.{path}" for path in HYPER.values())
+NUMBERS = tuple(f"agent.{path}" for path in TRACED.values())
 """Fields that may be others when a run goes on: those of one that was copied are."""
 
 
@@ -58,20 +58,21 @@ class Slot:
             self._open.enter_context(session.claimed(folder))
             resume = session.open_folder(folder, cfg, NUMBERS)
             surroundings.record(folder, cfg)
-            self.run = Run(cfg, folder, shared, resume, Console(file=self.log), lambda: self.cpu_seconds)
+            clock = lambda: self.cpu_seconds
+            self.run = run.build(cfg, folder, shared, resume, console=Console(file=self.log), cpu_clock=clock)
             self.run.stop = stop
             self._open.enter_context(self.run.opened())
         except BaseException:
             self._open.close()
             raise
 
-    def take(self, turn: Turn) -> bool:
+    def take(self, turn: LoopOutput) -> bool:
         """Take in what happened; whether that was the end."""
         run = self.run
         with run.guarded():
             if run.loop.failure:
                 raise Diverged(run.loop.failure)
-            run.take(turn)
+            run.collect(turn)
             try:
                 if not run.done:
                     run.between()
@@ -193,7 +194,7 @@ class SlotWorker:
                 del self._following[folder]
                 with self._telling(folder):
                     own = self._slots[folder].run
-                    own.become(self._slots[leader].run if is_there else own, _read(config))
+                    own.fork_from(self._slots[leader].run if is_there else own, _read(config))
 
     def _end(self, folder: str) -> None:
         """Save a run and leave it."""
@@ -232,7 +233,7 @@ def _read(config: str) -> Config:
 
 def main(words: list[str]) -> int:
     parent, line, population, seeds = map(int, words)
-    end_with_parent(parent)
+    machine.end_with_parent(parent)
     machine.prepare()
     import jax
 

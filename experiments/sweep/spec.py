@@ -22,9 +22,10 @@ from typing import Any, Literal
 
 import envs
 from dreamer import schema
-from dreamer.config import HYPER, Config, Count, Natural, Scale
+from dreamer.config import TRACED, Config, Count, Natural, Scale
 from dreamer.schema import ConfigError, Section
 from experiments import presets
+from experiments.names import check_known
 from experiments.presets.sizes import SIZES
 from experiments.sweep import space as spaces
 from experiments.sweep.space import Dimension
@@ -201,8 +202,6 @@ def _flat(table: Mapping[str, Any], *, deep: bool = True, path: str = "") -> dic
 
 def _base(sweep: SweepConfig, fixed: Mapping[str, Any]) -> Config:
     """The preset with what is fixed."""
-    from experiments.commands import check_known
-
     check_known("preset", sweep.preset, presets.PRESETS)
     base = presets.build(sweep.preset)
     if sweep.size:
@@ -308,7 +307,7 @@ def _check_exploits(spec: Spec) -> None:
         raise ConfigError(f"sweep.pruner: exploit is for runs in one program, {why}")
     if len(spec.tasks) > 1 or spec.sweep.seeds > 1:
         raise ConfigError("sweep.pruner: exploit copies single runs; give it one task and seeds = 1")
-    numbers = [f"agent.{path}" for path in HYPER.values()]
+    numbers = [f"agent.{path}" for path in TRACED.values()]
     fixed = next((path for path in spec.space if path not in numbers), None)
     if fixed is not None:
         raise ConfigError(

@@ -26,8 +26,8 @@ from pathlib import Path
 from typing import Any, NamedTuple
 from urllib.parse import quote
 
+from dreamer import atomic
 from dreamer.schema import ConfigError
-from experiments.session import write_atomically
 from experiments.sweep import lock, spec
 from experiments.sweep.spec import Spec
 
@@ -361,8 +361,8 @@ def prepare(path: Path, folder: Path, url: str, *, shared: bool) -> Study:
         else:
             inside = "journal:///sweep.journal" if shared else "sqlite:///sweep.db"
             name = f"sweep-{secrets.token_hex(6)}"
-            write_atomically(where, json.dumps({"url": without_password(url) or inside, "name": name}) + "\n")
-        write_atomically(folder / SPEC, path.read_text("utf-8"))
+            atomic.write(where, json.dumps({"url": without_password(url) or inside, "name": name}) + "\n")
+        atomic.write(folder / SPEC, path.read_text("utf-8"))
     return Study(folder, url)
 
 

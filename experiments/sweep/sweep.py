@@ -12,12 +12,12 @@ from typing import Any
 
 from dreamer.schema import ConfigError
 from experiments import signals
-from experiments.run import TrainingStopped
 from experiments.sweep import answer, launch, spec, study, worker
 from experiments.sweep.executor import Executor, SingleExecutor, Trainer, executor_of
 from experiments.sweep.options import SweepOptions, SweepReportOptions, WorkerOptions
 from experiments.sweep.study import FAILED, FINISHED, PRUNED, Study
 from experiments.sweep.table import Display, outcome, values
+from experiments.training.run import TrainingStopped
 
 Command = Callable[[Path, str], list[str]]
 

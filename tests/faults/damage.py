@@ -15,7 +15,7 @@ import dreamer
 from dreamer.checkpoint import CheckpointError
 from dreamer.config import load_toml
 from dreamer.schema import ConfigError
-from experiments import program, run
+from experiments.training import program, run
 
 from .ground import Ground, Trial, files, newest
 from .killed import arrays, same
@@ -97,9 +97,9 @@ def _resumed(copy: Path, states: dict[int, list]) -> str:
     cfg, said = load_toml(copy / "config.toml"), io.StringIO()
     try:
         with contextlib.redirect_stderr(said), program.opened(cfg) as opened:
-            resumed = run.Run(cfg, copy, opened, resume=True)
+            resumed = run.build(cfg, copy, opened, True)
             at = resumed.loop.progress.env_steps
-            found = jax.tree.leaves(jax.device_get(resumed.loop.arrays))
+            found = jax.tree.leaves(jax.device_get(resumed.loop.checkpoint().arrays))
     except (CheckpointError, ConfigError) as error:
         return "" if str(error) and "\n" not in str(error) else f"no sentence: {error!r}"
     if at not in states or not same(found, states[at]):

@@ -10,8 +10,9 @@ from unittest import mock
 
 from dreamer import schema
 from dreamer.config import Config
-from experiments import cli, memory, presets, run
+from experiments import cli, memory, presets
 from experiments.commands import COMMANDS
+from experiments.training import run
 
 from .ground import Ground, Trial
 

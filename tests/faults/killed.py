@@ -17,7 +17,7 @@ import numpy as np
 import envs
 from dreamer.config import load_toml
 from dreamer.logger import read_rows
-from experiments import program, run
+from experiments.training import program, run
 
 from .ground import Ground, Running, Trial, logged, newest, until
 
@@ -98,7 +98,7 @@ def arrays(folder: Path) -> list[np.ndarray]:
     """All that a resumed run begins with."""
     cfg = load_toml(folder / "config.toml")
     with program.opened(cfg) as opened:
-        return jax.tree.leaves(jax.device_get(run.Run(cfg, folder, opened, resume=True).loop.arrays))
+        return jax.tree.leaves(jax.device_get(run.build(cfg, folder, opened, True).loop.checkpoint().arrays))
 
 
 def same(ours: list[np.ndarray], theirs: list[np.ndarray]) -> bool:

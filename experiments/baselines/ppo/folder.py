@@ -9,7 +9,6 @@ agent.safetensors   the parameters, and until the run is finished all that is ne
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, TypedDict
@@ -18,13 +17,12 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from dreamer import schema
+from dreamer import atomic, schema
 from dreamer.schema import ConfigError
 from envs.api import Spaces, spaces_from, spaces_to
 from experiments import lock
 from experiments.baselines.ppo.agent import Agent
 from experiments.baselines.ppo.presets import PPOConfig
-from experiments.session import write_atomically
 
 FORMAT = "dreamer-ppo-1"
 MANIFEST, AGENT = "ppo.json", "agent.safetensors"
@@ -63,7 +61,7 @@ def write_manifest(folder: Path, task: str, seed: int, agent: Agent) -> None:
     """Say what the run is."""
     spaces = {"obs_space": spaces_to(agent.obs_space), "act_space": spaces_to(agent.act_space)}
     told = {"format": FORMAT, "task": task, "seed": seed, **schema.to_dict(agent.cfg), **spaces}
-    write_atomically(folder / MANIFEST, json.dumps(told, indent=1))
+    atomic.write(folder / MANIFEST, json.dumps(told, indent=1))
 
 
 def manifest(folder: Path) -> dict[str, Any]:
@@ -99,12 +97,7 @@ def save(folder: Path, params: Any, rest: Any, counters: Counters) -> None:
     if not counters["finished"]:
         arrays |= {_place(i): _numbers(leaf) for i, leaf in enumerate(jax.tree.leaves(rest))}
     plain = {k: np.ascontiguousarray(v).reshape(np.shape(v)) for k, v in jax.device_get(arrays).items()}
-    temporary = folder / f".{AGENT}.tmp"
-    with temporary.open("wb") as file:
-        file.write(serialized(plain, {"ppo": json.dumps(counters)}))
-        file.flush()
-        os.fsync(file.fileno())
-    temporary.replace(folder / AGENT)
+    atomic.write(folder / AGENT, serialized(plain, {"ppo": json.dumps(counters)}))
 
 
 def read(folder: Path) -> tuple[dict[str, np.ndarray], Counters]:

@@ -23,7 +23,7 @@ import numpy as np
 import envs
 from dreamer import schema
 from dreamer.logger import Logger, read_rows
-from dreamer.loops.turn import Diverged, vital
+from dreamer.loops.outputs import Diverged, vital
 from dreamer.status import status_line
 from experiments import lock
 from experiments.agreement import agree
@@ -31,6 +31,7 @@ from experiments.baselines.ppo import folder as files
 from experiments.baselines.ppo.agent import Agent, Slot
 from experiments.baselines.ppo.loops import Loop, loop_of
 from experiments.baselines.ppo.presets import PPOConfig, named
+from experiments.training.hooks import Hook
 
 SAVE_SECONDS, SAY_SECONDS = 60.0, 10.0
 RECENT = 100
@@ -103,59 +104,111 @@ def train(
 def _run(
     loop: Loop, agent: Agent, folder: Path, seed: int, say: Callable[[str], None], stop: Callable[[], bool]
 ) -> None:
-    from rich.console import Console
-
-    cfg, began = agent.cfg, time.monotonic()
-    (learner, acting), done, seconds = loop.begin(agent, seed), 0, 0.0
-    tally = Tally(np.zeros(cfg.num_envs), np.zeros(cfg.num_envs, np.int64))
-    if (folder / files.AGENT).is_file():
-        arrays, counters = files.read(folder)
-        params = files.params_from(folder, arrays, learner.params)
-        rest = (learner._replace(params={}), acting, tally)
-        learner, acting, tally = files.rest_from(folder, arrays, rest)
-        learner, acting = learner._replace(params=params), loop.resume(acting)
-        done, seconds = counters["iterations"], counters["seconds"]
-        say(f"going on after {counters['env_steps']:,} steps")
-    per_iteration = cfg.slots * cfg.num_envs
-    seconds += time.monotonic() - began
-    log = Logger(
-        folder,
-        total_steps=cfg.iterations * per_iteration,
-        seconds=seconds,
-        tensorboard=False,
-        every=math.inf,
-        console=Console(quiet=True, force_terminal=False),
-    )
-    with log:
-        log.rewind(done * per_iteration)
-        saved = said = time.monotonic()
-        while done < cfg.iterations:
-            learner, acting, metrics, slots = loop.iterate(agent, learner, acting, seed, done)
-            metrics, slots = jax.device_get((metrics, slots))
-            tally, episodes = ended(tally, slots, done * per_iteration)
-            done += 1
-            log.tick(done * per_iteration, done * cfg.epochs * cfg.minibatches)
-            for row in episodes:
-                log.episode(row)
-            log.metrics(metrics)
-            _check(metrics, done)
-            now, finished, halt = time.monotonic(), done == cfg.iterations, stop()
-            if finished or halt or now - said >= SAY_SECONDS:
-                said = now
-                say(status_line(log.status()))
-            if finished or halt or now - saved >= SAVE_SECONDS:
-                saved = now
-                counters = files.Counters(
-                    iterations=done,
-                    env_steps=log.env_steps,
-                    updates=log.updates,
-                    seconds=log.seconds,
-                    finished=finished,
-                )
-                rest = (learner._replace(params={}), acting, tally)
-                files.save(folder, learner.params, rest, counters)
+    own = Training(loop, agent, folder, seed, say)
+    hooks = Hook("seconds", SAY_SECONDS, own.tell), Hook("seconds", SAVE_SECONDS, own.save)
+    with own.log:
+        for hook in hooks:
+            hook.start(own.log)
+        while not own.finished:
+            own.iterate()
+            halt = stop()
+            for hook in hooks:
+                if own.finished or halt or hook.is_due(own.log):
+                    hook.run(own.log)
             if halt:
                 return
+
+
+class Training:
+    """A run as far as it is: begun, or as it was saved.
+
+    Args:
+      loop: where the worlds are.
+      say: shows a line to people.
+    """
+
+    def __init__(self, loop: Loop, agent: Agent, folder: Path, seed: int, say: Callable[[str], None]):
+        self.loop, self.agent, self.folder, self.seed, self.say = loop, agent, folder, seed, say
+        cfg, began = agent.cfg, time.monotonic()
+        self.learner, self.acting = loop.begin(agent, seed)
+        self.tally = Tally(np.zeros(cfg.num_envs), np.zeros(cfg.num_envs, np.int64))
+        self.done, seconds = 0, 0.0
+        """Iterations."""
+        if (folder / files.AGENT).is_file():
+            seconds = self._resume()
+        self.log = self._opened(seconds + time.monotonic() - began)
+        self.log.rewind(self.done * self._steps)
+
+    @property
+    def _steps(self) -> int:
+        """Environment steps of an iteration."""
+        return self.agent.cfg.slots * self.agent.cfg.num_envs
+
+    @property
+    def _rest(self) -> tuple[Any, ...]:
+        """All that changes but the parameters."""
+        return self.learner._replace(params={}), self.acting, self.tally
+
+    def _resume(self) -> float:
+        """Go on from the last save; the seconds it had taken."""
+        arrays, counters = files.read(self.folder)
+        params = files.params_from(self.folder, arrays, self.learner.params)
+        learner, acting, self.tally = files.rest_from(self.folder, arrays, self._rest)
+        self.learner, self.acting = learner._replace(params=params), self.loop.resume(acting)
+        self.done = counters["iterations"]
+        self.say(f"going on after {counters['env_steps']:,} steps")
+        return counters["seconds"]
+
+    def _opened(self, seconds: float) -> Logger:
+        from rich.console import Console
+
+        return Logger(
+            self.folder,
+            total_steps=self.agent.cfg.iterations * self._steps,
+            seconds=seconds,
+            tensorboard=False,
+            every=math.inf,
+            console=Console(quiet=True, force_terminal=False),
+        )
+
+    @property
+    def finished(self) -> bool:
+        """Whether all iterations are done."""
+        return self.done == self.agent.cfg.iterations
+
+    def iterate(self) -> None:
+        """One iteration, and what it says.
+
+        Raises:
+          Diverged: a loss is not finite.
+        """
+        cfg = self.agent.cfg
+        self.learner, self.acting, metrics, slots = self.loop.iterate(
+            self.agent, self.learner, self.acting, self.seed, self.done
+        )
+        metrics, slots = jax.device_get((metrics, slots))
+        self.tally, episodes = ended(self.tally, slots, self.done * self._steps)
+        self.done += 1
+        self.log.tick(self.done * self._steps, self.done * cfg.epochs * cfg.minibatches)
+        for row in episodes:
+            self.log.episode(row)
+        self.log.metrics(metrics)
+        _check(metrics, self.done)
+
+    def tell(self) -> None:
+        """Say how far it is."""
+        self.say(status_line(self.log.status()))
+
+    def save(self) -> None:
+        """Write the agent, and until the run is finished what it goes on from."""
+        counters = files.Counters(
+            iterations=self.done,
+            env_steps=self.log.env_steps,
+            updates=self.log.updates,
+            seconds=self.log.seconds,
+            finished=self.finished,
+        )
+        files.save(self.folder, self.learner.params, self._rest, counters)
 
 
 def _check(metrics: dict[str, Any], iteration: int) -> None:

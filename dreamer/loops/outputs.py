@@ -25,10 +25,12 @@ def diverged(update: int, metrics: Mapping[str, float]) -> str:
     return f"update {update} gave values that are not finite: {', '.join(wrong)}" if wrong else ""
 
 
-class Finished(NamedTuple):
+class EpisodeStats(NamedTuple):
     """One episode that ended in training."""
 
     env_steps: int
+    updates: int
+    """Of the run when it ended."""
     began: int
     """Environment steps of the run when it began."""
     return_: float
@@ -36,10 +38,10 @@ class Finished(NamedTuple):
     success: bool | None
 
 
-class Turn(NamedTuple):
+class LoopOutput(NamedTuple):
     """What happened in one turn of a loop."""
 
-    episodes: list[Finished]
+    episodes: list[EpisodeStats]
     metrics: list[dict[str, float]]
     """Of the updates whose results came in: of each, or means over several."""
     running_since: int

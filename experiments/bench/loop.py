@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 from dreamer.config import Config
 from dreamer.schema import replace_paths
 from experiments import presets
-from experiments.bench import peak_memory, report, surroundings
+from experiments.bench.bench import peak_memory, report, surroundings
 from experiments.presets.sizes import SIZES
 
 if TYPE_CHECKING:
@@ -61,7 +61,7 @@ def run(
     ]
     describe = lambda job: f"{job['size']}, {job['loop']} loop, {job['members']} members"
     return report(
-        "experiments.bench_loop", jobs, describe, COLUMNS, f"{batch} x {length} steps a batch", json
+        "experiments.bench.loop", jobs, describe, COLUMNS, f"{batch} x {length} steps a batch", json
     )
 
 
@@ -162,24 +162,26 @@ def _host(cfg: Config, members: int, jit: Callable[..., Any]) -> Parts:
 
     import envs
     from dreamer.agent import Agent
-    from dreamer.hyper import Hyper
     from dreamer.loops.clocks import Progress
+    from dreamer.loops.collector import Collector
     from dreamer.loops.host import HostLoop
+    from dreamer.numbers import trace
     from dreamer.replay.host import HostReplay
 
     env = envs.make(cfg.task, cfg.loop.num_envs)
-    agent, hyper = Agent(env.obs_space, env.act_space, cfg.agent), Hyper.of(cfg.agent)
+    agent, hyper = Agent(env.obs_space, env.act_space, cfg.agent), trace(cfg.agent)
     latent = (cfg.agent.rssm.deter, cfg.agent.rssm.stoch)
     replay = HostReplay(20_000, cfg.loop.num_envs, env.obs_space, env.act_space, latent)
     state = jit(agent.init)(jax.random.key(0))
-    loop = HostLoop(agent, env, replay, cfg.loop, hyper, state, Progress(), seed=0)
-    turns = loop.turns()
+    source = Collector(agent, env, replay, hyper, seed=0)
+    loop = HostLoop(agent, source, replay, cfg.loop, hyper, state, Progress(), seed=0)
+    outputs = loop.outputs()
 
     def alone() -> Update:
         batch, _ = replay.sample(jax.random.key(1), cfg.loop.batch_size, cfg.loop.batch_length)
         return _update(agent, loop.state, batch, hyper, jit)
 
-    return lambda: next(turns), loop.settle, loop.progress, alone
+    return lambda: next(outputs), loop.flush, loop.progress, alone
 
 
 def _fused(cfg: Config, members: int, jit: Callable[..., Any]) -> Parts:
@@ -189,16 +191,16 @@ def _fused(cfg: Config, members: int, jit: Callable[..., Any]) -> Parts:
 
     import envs
     from dreamer.agent import Agent
-    from dreamer.hyper import Hyper
     from dreamer.loops.clocks import Progress
     from dreamer.loops.fused import Fused, FusedLoop, Programs
     from dreamer.loops.members import Members
     from dreamer.loops.placement import Placement, fitting
+    from dreamer.numbers import trace
     from dreamer.replay.device import DeviceReplay
     from envs.wrappers import Batched
 
     env = Batched(envs.make_jax(cfg.task), cfg.loop.num_envs)
-    agent, hyper = Agent(env.obs_space, env.act_space, cfg.agent), Hyper.of(cfg.agent)
+    agent, hyper = Agent(env.obs_space, env.act_space, cfg.agent), trace(cfg.agent)
     latent = (cfg.agent.rssm.deter, cfg.agent.rssm.stoch)
     replay = DeviceReplay(20_000, cfg.loop.num_envs, env.obs_space, env.act_space, latent)
     fused, endless = Fused(agent, env, replay, cfg.loop), 10**9

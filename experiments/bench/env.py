@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 import envs
-from experiments.bench import peak_memory, report, surroundings
+from experiments.bench.bench import peak_memory, report, surroundings
 
 SECONDS = 5.0
 """A row is measured for so long."""
@@ -38,7 +38,7 @@ def run(task: str, copies: Iterable[int], json: bool = False) -> int:
     """
     task = envs.canonical(task)
     jobs = [{"task": task, "copies": count} for count in copies]
-    return report("experiments.bench_env", jobs, lambda job: f"{job['copies']} copies", COLUMNS, task, json)
+    return report("experiments.bench.env", jobs, lambda job: f"{job['copies']} copies", COLUMNS, task, json)
 
 
 def measure(task: str, copies: int) -> dict[str, Any]:

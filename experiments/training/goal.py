@@ -9,13 +9,18 @@ is passed because an earlier one was, and the final evaluation says something ne
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from dreamer.config import Goal
+from dreamer.config import Config, EvalConfig, Goal
 from envs.api import FIRST_TRAINING_SEED, Policy, VectorEnv
 from envs.rollout import Episode, rollout
+
+if TYPE_CHECKING:
+    from dreamer.loops.clocks import Progress
+    from dreamer.loops.outputs import EpisodeStats
 
 FIRST_CHECK_SEED = 2**29
 """Seeds of checks lie from it on; evaluations begin at the low end, training above `FIRST_TRAINING_SEED`."""
@@ -50,3 +55,44 @@ def reached(
 def _value(goal: Goal, episode: Episode) -> float:
     """What an episode counts; one of which the task does not say whether it was solved was not."""
     return episode.return_ if goal.metric == "return" else float(bool(episode.success))
+
+
+class Until:
+    """Who has reached `until`, and whether a check could find that.
+
+    Args:
+      stored: what the checkpoint says of it, `meta` of then; it counts if it was checked as now.
+      episodes: rows of the training episodes before.
+    """
+
+    def __init__(
+        self, cfg: Config, stored: Mapping[str, Any] | None = None, episodes: Sequence[Mapping[str, Any]] = ()
+    ):
+        self.goal, self._asked = cfg.goal, (cfg.until, cfg.eval.until_episodes)
+        stored = stored or {}
+        same = (stored.get("until"), stored.get("episodes", EvalConfig.until_episodes)) == self._asked
+        self.solved: dict[int, dict[str, Any]] = (
+            {int(member): counts for member, counts in stored["members"].items()} if same else {}
+        )
+        """{member: how far it was when it reached it}; a run of one agent is member 0."""
+        self._tells_success = any(row.get("success") is not None for row in episodes)
+
+    def hear(self, episode: EpisodeStats) -> None:
+        """Note whether an episode says if its task was solved."""
+        self._tells_success |= episode.success is not None
+
+    @property
+    def is_reachable(self) -> bool:
+        """Whether a check can find it reached; not success where no episode has said what that is."""
+        return self.goal is not None and (self.goal.metric != "success" or self._tells_success)
+
+    def reach(self, member: int, progress: Progress, seconds: float) -> None:
+        """A member has reached it."""
+        counts = {"env_steps": progress.env_steps, "updates": progress.updates}
+        self.solved[member] = {**counts, "seconds": round(seconds, 1)}
+
+    @property
+    def meta(self) -> dict[str, Any]:
+        """What a checkpoint says of it."""
+        until, episodes = self._asked
+        return {"until": until, "episodes": episodes, "members": self.solved}

@@ -76,7 +76,9 @@ def run(
         for kind in obs
     ]
     describe = lambda job: f"{job['size']} {job['obs']}"
-    return report("experiments.bench", jobs, describe, COLUMNS, f"{batch} x {length} steps a batch", json)
+    return report(
+        "experiments.bench.bench", jobs, describe, COLUMNS, f"{batch} x {length} steps a batch", json
+    )
 
 
 def report(
@@ -156,10 +158,10 @@ def measure(size: str, obs: str, batch: int, length: int, dtype: str = "auto") -
     import jax
 
     from dreamer.agent import Agent
-    from dreamer.hyper import Hyper
+    from dreamer.numbers import trace
 
     cfg = replace_paths(SIZES[size](AgentConfig()), {"dtype": dtype})
-    agent, hyper = Agent({obs: OBS[obs]}, ACT, cfg), Hyper.of(cfg)
+    agent, hyper = Agent({obs: OBS[obs]}, ACT, cfg), trace(cfg)
     state = jax.jit(agent.init)(jax.random.key(0))
     params = sum(p.size for p in jax.tree.leaves(state.params))
     data = synthetic_batch(cfg, obs, batch, length)

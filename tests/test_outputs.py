@@ -10,11 +10,12 @@ import tiny
 import envs
 from dreamer.agent import Agent
 from dreamer.config import LoopConfig
-from dreamer.hyper import Hyper
 from dreamer.loops.clocks import Progress
+from dreamer.loops.collector import Collector
 from dreamer.loops.fused import Fused
 from dreamer.loops.host import HostLoop, InFlight
-from dreamer.loops.turn import Diverged, diverged, vital
+from dreamer.loops.outputs import Diverged, diverged, vital
+from dreamer.numbers import trace
 from dreamer.records import PackedLatent
 from dreamer.replay.host import HostReplay
 
@@ -60,7 +61,7 @@ def test_on_the_device_a_loss_that_is_not_finite_ends_learning_and_no_other_metr
     whole = test_fused.functions()
     agent = Idle(whole.agent.obs_space, whole.agent.act_space, test_fused.AGENT)
     fused = Fused(agent, whole.env, whole.replay, test_fused.CFG)
-    state, hyper, seed = zeros(fused.init, jnp.int32(0)), Hyper.of(agent.cfg), jnp.int32(0)
+    state, hyper, seed = zeros(fused.init, jnp.int32(0)), trace(agent.cfg), jnp.int32(0)
     update, seen = tiny.jit(fused.update), []
     for _ in range(6):
         state, metrics = update(state, hyper, seed)
@@ -75,12 +76,13 @@ def test_on_the_host_a_loss_that_is_not_finite_ends_a_run_and_no_other_metric_do
     latent = (tiny.CFG.rssm.deter, tiny.CFG.rssm.stoch)
     replay = HostReplay(40, 2, env.obs_space, env.act_space, latent)
     state = zeros(agent.init, jax.random.key(0))
-    loop = HostLoop(agent, env, replay, LoopConfig(num_envs=2), tiny.HYPER, state, Progress(updates=9), 0)
+    source = Collector(agent, env, replay, tiny.HYPER, seed=0)
+    loop = HostLoop(agent, source, replay, LoopConfig(), tiny.HYPER, state, Progress(updates=9), 0)
     loop._metric_names = ["loss", "odd"]
     arrives = lambda *metrics: InFlight({}, (), (), np.array(metrics, np.float32))
     loop._in_flight = arrives(1, NAN)
-    (row,) = loop.verify()
+    (row,) = loop.check_finite()
     assert row["loss"] == 1 and np.isnan(row["odd"])
     loop._in_flight = arrives(INF, NAN)
     with pytest.raises(Diverged, match="update 9 gave values that are not finite: loss$"):
-        loop.verify()
+        loop.check_finite()

@@ -6,11 +6,11 @@ import contextlib
 import os
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from dreamer import schema
+from dreamer import atomic, schema
 from dreamer.checkpoint import CheckpointStore, check_name
 from dreamer.config import Config, load_toml
 from dreamer.logger import read_rows
@@ -18,13 +18,13 @@ from dreamer.schema import ConfigError
 from experiments import lock
 
 MAY_CHANGE = (
-    *("steps", "until", "preset", "env.parallel", "loop.devices", "env.timeout"),
+    *("steps", "until", "preset", "env.parallel", "loop.updates", "loop.devices", "env.timeout"),
     *("eval.", "report.", "log.", "checkpoint."),
 )
 """Fields that a run may change when it is resumed; the learner does not depend on them."""
 
 NEVER_CHANGE = (
-    *("task", "env.obs", "env.pixels", "env.categories", "loop.num_envs", "population."),
+    *("task", "env.obs", "env.pixels", "env.categories", "loop.num_envs", "population.", "start."),
     *("agent.encoder.", "agent.rssm.", "agent.decoder.", "agent.reward.", "agent.cont.", "agent.value."),
     *("agent.policy.layers", "agent.policy.units"),
 )
@@ -52,7 +52,7 @@ def open_folder(folder: Path, cfg: Config, force: tuple[str, ...]) -> bool:
 
 def write_config(folder: Path, cfg: Config) -> None:
     """Write the resolved configuration of a run."""
-    write_atomically(folder / CONFIG, schema.dump_toml(cfg))
+    atomic.write(folder / CONFIG, schema.dump_toml(cfg))
 
 
 def check_folder(folder: Path, cfg: Config, force: tuple[str, ...]) -> bool:
@@ -153,13 +153,17 @@ def set_aside(folder: Path) -> None:
     print(f"{folder} begins anew; {old} keeps what was there", file=sys.stderr)
 
 
-def claimed(folder: Path) -> contextlib.AbstractContextManager[Any]:
+@contextlib.contextmanager
+def claimed(folder: Path) -> Iterator[None]:
     """Within it no other process trains in this folder.
 
     Raises:
       ConfigError: somebody does; the message says who, where and since when.
     """
-    return lock.held(folder, what=TRAINER, other="another --run")
+    with lock.held(folder, what=TRAINER, other="another --run"):
+        for place in (folder, *folder.glob("members/*/")):
+            atomic.clean(place)
+        yield
 
 
 def check_length(cfg: Config) -> None:
@@ -190,7 +194,7 @@ def least_steps(cfg: Config) -> int:
 
 def _is_foreign(path: Path) -> bool:
     """Whether this is not of a run that ended before it began."""
-    return not path.name.startswith((lock.NAME, f"{CONFIG}.tmp"))
+    return not path.name.startswith((lock.NAME, f"{CONFIG}."))
 
 
 def _check_changes(
@@ -214,24 +218,3 @@ def _check_changes(
 
 def _listed(changed: Sequence[tuple[str, Any, Any]]) -> str:
     return "; ".join(f"{path} was {was!r}, now {now!r}" for path, was, now in changed)
-
-
-def write_atomically(path: Path, text: str) -> None:
-    """Write a file so that a crash leaves the old one or the new one.
-
-    Raises:
-      OSError: naming the file; nothing is left of the new one.
-    """
-    temporary = path.with_suffix(path.suffix + ".tmp")
-    try:
-        with temporary.open("w") as file:
-            file.write(text)
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.replace(path)
-    except BaseException as error:
-        with contextlib.suppress(OSError):
-            temporary.unlink()
-        if isinstance(error, OSError):
-            error.filename = str(path)
-        raise

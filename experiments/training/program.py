@@ -10,14 +10,14 @@ from typing import TYPE_CHECKING, Any
 
 import envs
 from dreamer import schema
-from dreamer.config import HYPER, Config
+from dreamer.config import TRACED, Config
 from experiments import memory
 
 if TYPE_CHECKING:
     from dreamer.agent import Params
-    from dreamer.hyper import Hyper
     from dreamer.loops.fused import Fused, Programs
     from dreamer.loops.placement import Data
+    from dreamer.numbers import Numbers
     from dreamer.player import Player
     from envs.api import VectorEnv
     from experiments.report.report import Examiner
@@ -66,11 +66,9 @@ def _world(cfg: Config) -> Iterator[Any]:
 
 
 def structure(cfg: Config) -> str:
-    """What runs that share a program have in common: all but their seed and the numbers of `Hyper`."""
-    default = dict(schema.values(Config(cfg.task, cfg.steps)))
-    numbers = [f"agent.{path}" for path in HYPER.values()]
-    same = schema.replace_paths(cfg, {path: default[path] for path in ("seed", *numbers)})
-    return schema.dump_toml(same)
+    """What runs that share a program have in common: all but their seed and the traced numbers."""
+    own = {"seed", *(f"agent.{path}" for path in TRACED.values())}
+    return "\n".join(f"{path} = {value!r}" for path, value in schema.values(cfg) if path not in own)
 
 
 class Program:
@@ -150,7 +148,7 @@ class Program:
     def player(
         self,
         params: Params,
-        hyper: Hyper,
+        hyper: Numbers,
         *,
         greedy: bool = True,
         config: Config | None = None,

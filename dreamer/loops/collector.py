@@ -1,0 +1,129 @@
+"""The source of online learning: an agent acts in a vector of host environments."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from functools import partial
+from typing import Any, NamedTuple
+
+import jax
+import numpy as np
+
+from dreamer.agent import Agent, Carry, Params
+from dreamer.loops.clocks import Progress
+from dreamer.loops.outputs import EpisodeStats
+from dreamer.loops.source import Collected
+from dreamer.numbers import Numbers
+from dreamer.records import PackedLatent
+from dreamer.replay.host import HostReplay
+from envs.api import LOG_PREFIX, Step, VectorEnv
+
+
+class Collector:
+    """Acts, steps every copy of the environment and adds what happened to the replay.
+
+    Args:
+      agent, env, replay, hyper: who acts, where, what records it, with which numbers.
+      seed: root of the key of acting.
+    """
+
+    def __init__(self, agent: Agent, env: VectorEnv, replay: HostReplay, hyper: Numbers, seed: int):
+        self.agent, self.env, self.replay = agent, env, replay
+        # A CPU device runs its programs one after the other, so acting has its own where there are two.
+        self._device = jax.local_devices()[-1]
+        self._key, self._hyper = jax.device_put((acting_key(seed), hyper), self._device)
+        self._act = jax.jit(partial(_act, agent))
+        self._params: Params = {}
+        self._episodes = EpisodeTracker(env.num_envs)
+
+    def set_params(self, params: Params) -> None:
+        """Act with these parameters from now on."""
+        self._params = jax.device_put(params, self._device)
+
+    def rows(self, progress: Progress) -> Iterator[Collected]:
+        """Advance for ever, one slot of every environment at a time.
+
+        Raises:
+          EnvError: from the environment; all up to then is stored.
+        """
+        step = self.env.reset()
+        carry = jax.device_put(self.agent.init_carry(self.env.num_envs), self._device)
+        while True:
+            episodes = self._episodes.add(step, progress)
+            choice, carry = self._act(
+                self._params, carry, _seen(step), self._hyper, self._key, progress.slots
+            )
+            action = {k: np.asarray(v) for k, v in jax.device_get(choice.action).items()}
+            jax.tree.map(lambda x: x.copy_to_host_async(), choice.latent)
+            progress.slots += 1
+            yield Collected(episodes, self._episodes.running_since)
+            previous = step
+            try:
+                step = self.env.step(action)
+            finally:
+                self.replay.add(previous, action, choice.latent)
+
+    @property
+    def meta(self) -> dict[str, Any]:
+        """How many episodes every environment began, which decides the seeds of the next."""
+        return {"episodes": self.env.episodes.tolist()}
+
+    def restore(self, meta: Mapping[str, Any]) -> None:
+        """Go on with the seeds that come next; the episodes that ran are not continued."""
+        self.env.episodes[:] = meta["episodes"]
+
+
+def acting_key(seed: int) -> jax.Array:
+    """The first of the three keys of a host loop: acting, learning, sampling."""
+    return jax.random.split(jax.random.key(seed), 3)[0]
+
+
+class Choice(NamedTuple):
+    """What acting gives for every environment."""
+
+    action: dict[str, jax.Array]
+    latent: PackedLatent
+
+
+def _act(agent: Agent, params: Params, carry: Carry, step: Step, hyper: Numbers, key: jax.Array, slot: int):
+    key = jax.random.fold_in(key, slot)
+    action, carry = agent.act(params, carry, step, hyper, key=key, greedy=False)
+    return Choice(action, carry.latent.pack()), carry
+
+
+def _seen(step: Step) -> Step:
+    """A step without what only people see."""
+    return step._replace(obs={k: v for k, v in step.obs.items() if not k.startswith(LOG_PREFIX)})
+
+
+class EpisodeTracker:
+    """Sums what happens in every environment until its episode ends, and counts environment steps."""
+
+    def __init__(self, num_envs: int):
+        self._return = np.zeros(num_envs)
+        self._length = np.zeros(num_envs, np.int64)
+        self._began = np.zeros(num_envs, np.int64)
+        self.running_since = 0
+        """Environment steps when the oldest episode that still runs began."""
+
+    def add(self, step: Step, progress: Progress) -> list[EpisodeStats]:
+        """Take in one slot; returns the episodes that ended with it."""
+        first = np.asarray(step.is_first)
+        self._return = np.where(first, 0.0, self._return) + step.reward
+        self._length = np.where(first, 0, self._length + 1)
+        progress.env_steps += int((~first).sum())
+        self._began = np.where(first, progress.env_steps, self._began)
+        running = np.where(step.is_last, progress.env_steps, self._began)
+        self.running_since = int(running.min())
+        success = step.obs.get(LOG_PREFIX + "success", np.full(first.shape, np.nan))
+        return [
+            EpisodeStats(
+                progress.env_steps,
+                progress.updates,
+                int(self._began[i]),
+                float(self._return[i]),
+                int(self._length[i]),
+                None if np.isnan(success[i]) else bool(success[i] > 0),
+            )
+            for i in np.flatnonzero(step.is_last)
+        ]

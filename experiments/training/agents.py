@@ -1,0 +1,198 @@
+"""What a run trains: one agent here, many in `population`."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar
+
+from envs.api import spaces_to
+
+if TYPE_CHECKING:
+    from dreamer.logger import Logger
+    from dreamer.loops.outputs import LoopOutput
+    from dreamer.player import Player
+    from experiments.training.evaluator import Evaluator
+    from experiments.training.folder import RunFolder
+    from experiments.training.goal import Until
+    from experiments.training.program import Program
+
+T = TypeVar("T")
+
+
+class Agents(Protocol[T]):
+    """Those whom one loop trains, and what is logged, asked and told of them."""
+
+    loop: Any
+
+    @property
+    def size(self) -> str:
+        """How much there is of everything."""
+        ...
+
+    @property
+    def loggers(self) -> Sequence[Logger]:
+        """Every log, the one of all together last."""
+        ...
+
+    def outputs(self) -> Iterator[T]:
+        """Advance the loop until its steps are done."""
+        ...
+
+    def collect(self, output: T) -> None:
+        """Log the episodes of a turn, and keep its metrics for the next row."""
+        ...
+
+    def flush(self) -> None:
+        """Take in the metrics of what is still in flight."""
+        ...
+
+    @property
+    def has_metrics(self) -> bool:
+        """Whether there is something for a row of metrics."""
+        ...
+
+    def log(self) -> None:
+        """A row of the metrics of all updates since the last one."""
+        ...
+
+    @property
+    def is_solved(self) -> bool:
+        """Whether `until` is reached."""
+        ...
+
+    @property
+    def failure(self) -> str:
+        """Why nobody can go on; empty while somebody can."""
+        ...
+
+    @property
+    def meta(self) -> dict[str, Any]:
+        """What a checkpoint says beside the loop."""
+        ...
+
+    def check(self) -> None:
+        """See who has reached `until`."""
+        ...
+
+    def evaluate(self, episodes: int, *, greedy: bool = True) -> dict[str, Any]:
+        """Play with the most likely or with sampled actions, and log what comes of it."""
+        ...
+
+    def report(self) -> Path:
+        """Ask the world model, log the numbers of the report card, and write the page."""
+        ...
+
+    def write_result(self, result: dict[str, Any]) -> None:
+        """What came of the run."""
+        ...
+
+    @property
+    def playable(self) -> Path:
+        """A folder whose agent can be played with."""
+        ...
+
+
+class OneAgent:
+    """A run of one agent."""
+
+    failure = ""
+    """Its loop raises."""
+
+    def __init__(self, folder: RunFolder, program: Program, loop: Any, evaluator: Evaluator):
+        self.folder, self.program, self.loop, self.evaluator = folder, program, loop, evaluator
+        self.until: Until = evaluator.until
+        self._rows: list[dict[str, float]] = []
+
+    @property
+    def size(self) -> str:
+        return size(self.loop)
+
+    @property
+    def loggers(self) -> Sequence[Logger]:
+        return [self.folder.logger]
+
+    def outputs(self) -> Iterator[LoopOutput]:
+        return self.loop.outputs()
+
+    def collect(self, output: LoopOutput) -> None:
+        progress = self.loop.progress
+        self.folder.logger.tick(progress.env_steps, progress.updates, output.running_since)
+        for episode in output.episodes:
+            self.folder.episode(episode)
+            self.until.hear(episode)
+        self._rows += output.metrics
+
+    def flush(self) -> None:
+        self._rows += self.loop.flush()
+
+    @property
+    def has_metrics(self) -> bool:
+        return bool(self._rows)
+
+    def log(self) -> None:
+        rows, self._rows = self._rows, []
+        if rows:
+            self.folder.logger.metrics(means(rows))
+
+    @property
+    def is_solved(self) -> bool:
+        return bool(self.until.solved)
+
+    @property
+    def meta(self) -> dict[str, Any]:
+        return meta(self.program, self.until)
+
+    def check(self) -> None:
+        if self.loop.progress.updates and self.until.is_reachable:
+            self.evaluator.check(self._player(), self.folder.logger, self.loop.progress)
+
+    def evaluate(self, episodes: int, *, greedy: bool = True) -> dict[str, Any]:
+        return self.evaluator.play(self._player(greedy), self.folder.logger, episodes, greedy=greedy)
+
+    def report(self) -> Path:
+        from experiments.report.report import told, write_run
+
+        player = self._player(greedy=False)
+        found = self.program.examiner.examine(player)
+        numbers = {f"report/{k}": v for k, v in found.card.numbers.items() if v is not None}
+        self.folder.logger.metrics(numbers)
+        return write_run(told(self.folder.path), found, player)
+
+    def write_result(self, result: dict[str, Any]) -> None:
+        from experiments.training.folder import write_result
+
+        write_result(self.folder.path, result)
+
+    @property
+    def playable(self) -> Path:
+        return self.folder.path
+
+    def _player(self, greedy: bool = True) -> Player:
+        progress, params, hyper = self.loop.progress, self.loop.state.params, self.loop.hyper
+        counters = {"env_steps": progress.env_steps, "updates": progress.updates}
+        return self.program.player(params, hyper, greedy=greedy, config=self.folder.cfg, counters=counters)
+
+
+def meta(program: Program, until: Until) -> dict[str, Any]:
+    """What a checkpoint says beside its loop: the spaces of the task, and who has reached `until`."""
+    env = program.env
+    spaces = {"obs_space": spaces_to(env.obs_space), "act_space": spaces_to(env.act_space)}
+    return {**spaces, "solved": until.meta}
+
+
+def size(loop: Any) -> str:
+    """How much there is of everything in a loop."""
+    import jax
+
+    layout = loop.layout
+    parameters = sum(x.size for x in jax.tree.leaves(loop.state.params))
+    return (
+        f"{parameters:,} parameters, {layout.num_envs} environments, replay of at most "
+        f"{layout.capacity_per_env * layout.num_envs:,} steps ({layout.nbytes / 2**20:,.0f} MB)"
+    )
+
+
+def means(rows: Sequence[dict[str, float]]) -> dict[str, float]:
+    """The mean of every metric over rows that all have the same."""
+    return {k: sum(row[k] for row in rows) / len(rows) for k in rows[0]}

@@ -1,0 +1,198 @@
+"""The folder of a run that this process trains in: its configuration, checkpoints, log and result."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import math
+import time
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from dreamer import atomic, schema
+from dreamer.config import Config
+from experiments import machine, sidecar
+from experiments.training import session
+
+if TYPE_CHECKING:
+    from dreamer.logger import Logger
+    from dreamer.loops.clocks import Progress
+    from dreamer.loops.loop import Loop
+    from dreamer.loops.outputs import EpisodeStats
+
+
+class TrainingStopped(Exception):
+    """A run ended before its time; the message says why and what is safe."""
+
+
+class RunFolder:
+    """What a run reads and writes.
+
+    Args:
+      path: of the folder.
+      cfg: of the run.
+      cpu_clock: CPU seconds spent on this run.
+    """
+
+    def __init__(self, path: Path, cfg: Config, cpu_clock: Callable[[], float] = time.process_time):
+        from dreamer.checkpoint import CheckpointStore
+
+        self.path, self.cfg = path, cfg
+        self.origin: Mapping[str, Any] | None = None
+        """What the parameters started from, if that was another run."""
+        self.store = CheckpointStore(
+            path / "checkpoints",
+            cfg.checkpoint.keep,
+            self.notice,
+            owner=True,
+            written=machine.release_memory,
+        )
+        self._logger: Logger | None = None
+        self._notices: list[str] = []
+        """What was said before there was a log."""
+        self._cpu_clock, self._cpu_before = cpu_clock, 0.0
+        self._saved_at: tuple[int, int] | None = None
+        """Environment steps and updates of the newest checkpoint; None if there must be another."""
+        self._is_beyond = False
+        """Whether a return was larger than any number that can be predicted."""
+
+    @property
+    def logger(self) -> Logger:
+        """The log, once it is open."""
+        assert self._logger is not None
+        return self._logger
+
+    def load(self, like: Any, *, replay: bool = True) -> tuple[int, Any, dict[str, Any]]:
+        """The newest checkpoint that is whole: its step, arrays in the structure of `like`, and what it says.
+
+        Raises:
+          ConfigError: none is; says what can be done.
+        """
+        from dreamer.checkpoint import NoCheckpoint
+
+        try:
+            return self.store.load(like, replay=replay)
+        except NoCheckpoint as error:
+            raise schema.ConfigError(session.no_way_on(self.path, f"cannot go on: {error}")) from None
+
+    def open_log(self, progress: Progress, *, is_resumed: bool, console: Any = None) -> None:
+        """Write the configuration and open the log; from here on nothing is refused any more.
+
+        Args:
+          progress: how far the run is; what was logged later is dropped.
+          console: where progress is shown; standard error by default.
+        """
+        from dreamer.logger import Logger
+
+        cfg = self.cfg
+        self._logger = Logger(
+            self.path,
+            total_steps=cfg.steps,
+            title=f"{cfg.task}  {self.path}",
+            seconds=progress.seconds,
+            tensorboard=cfg.log.tensorboard,
+            wandb=cfg.log.wandb_project if cfg.log.wandb else None,
+            every=cfg.log.every,
+            console=console,
+        )
+        self.write_config(cfg)
+        if dropped := self._logger.rewind(progress.env_steps, progress.updates):
+            since = f"after the checkpoint at {progress.env_steps:,} steps" if is_resumed else "before any"
+            self._notices.append(f"{dropped:,} rows that were logged {since} are dropped and come again")
+        for text in self._notices:
+            self._logger.notice(text)
+        self._saved_at = (progress.env_steps, progress.updates) if is_resumed else None
+        self._cpu_before = progress.cpu_seconds
+
+    def notice(self, text: str) -> None:
+        """A line for people."""
+        if self._logger is None:
+            self._notices.append(text)
+        else:
+            self._logger.notice(text)
+
+    def write_config(self, cfg: Config) -> None:
+        """From now on the run has this configuration."""
+        self.cfg = cfg
+        session.write_config(self.path, cfg)
+
+    def episode(self, episode: EpisodeStats, **more: int) -> None:
+        """Log an episode, and say once if one pays more than can be learned."""
+        from dreamer.ops.dists import REACH
+
+        self.logger.episode({**episode_row(episode), **more})
+        most = math.expm1(REACH)
+        if abs(episode.return_) > most and not self._is_beyond:
+            self._is_beyond = True
+            self.notice(
+                f"an episode had the return {episode.return_:.4g}, but rewards and values are learned only "
+                f"up to {most:,.0f}: what lies beyond counts as that, so divide the rewards (env.wrappers)"
+            )
+
+    def save(self, loop: Loop, meta: Mapping[str, Any], *, wait: bool = False) -> None:
+        """Checkpoint a loop; where that fails it is reported and the run goes on.
+
+        Args:
+          meta: what a checkpoint says beside what the loop does.
+          wait: until it is on the disk.
+
+        Raises:
+          Diverged: a loss is not finite.
+          TrainingStopped: it was waited for and could not be written.
+        """
+        from dreamer.checkpoint import CheckpointError
+
+        loop.check_finite()
+        progress = loop.progress
+        progress.seconds, progress.cpu_seconds = self.logger.seconds, self.cpu_seconds
+        told = {"config": schema.to_dict(self.cfg), "progress": dataclasses.asdict(progress)}
+        try:
+            if (now := (progress.env_steps, progress.updates)) != self._saved_at:
+                held = loop.checkpoint()
+                self.store.save(progress.env_steps, held.arrays, {**told, **meta, **held.meta}, held.files)
+                self._saved_at = now
+                self.logger.checkpoint_saved()
+            if wait:
+                self.store.wait()
+        except CheckpointError as error:
+            self.forget_save()
+            if wait:
+                raise TrainingStopped(f"{error}; the same command goes on") from None
+            self.notice(str(error))
+
+    def forget_save(self) -> None:
+        """Have the next checkpoint be written although there is one of these steps, which says less."""
+        self._saved_at = None
+
+    def wait(self) -> None:
+        """Until the last checkpoint is on the disk; one that fails is reported."""
+        from dreamer.checkpoint import CheckpointError
+
+        try:
+            self.store.wait()
+        except CheckpointError as error:
+            self.notice(str(error))
+
+    @property
+    def cpu_seconds(self) -> float:
+        """Of this session and of those the run was resumed from."""
+        return self._cpu_before + self._cpu_clock()
+
+
+def write_result(folder: Path, result: Mapping[str, Any]) -> None:
+    """What came of a run, or of a member of a population."""
+    sidecar.keep_damaged(folder / "result.json")
+    atomic.write(folder / "result.json", json.dumps(result, indent=1))
+
+
+def episode_row(episode: EpisodeStats) -> dict[str, Any]:
+    """An episode as `episodes.jsonl` has it."""
+    return {
+        "env_steps": episode.env_steps,
+        "updates": episode.updates,
+        "began": episode.began,
+        "return": episode.return_,
+        "length": episode.length,
+        "success": episode.success,
+    }

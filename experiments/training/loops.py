@@ -1,0 +1,115 @@
+"""The loop of a run: made, and continued from its newest checkpoint."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+import envs
+from dreamer import schema
+from dreamer.config import Config
+from envs.api import spaces_from
+from experiments.agreement import agree
+
+if TYPE_CHECKING:
+    from dreamer.loops.fused import FusedLoop
+    from dreamer.loops.host import HostLoop
+    from dreamer.loops.loop import Loop
+    from dreamer.loops.members import Members
+    from experiments.training.folder import RunFolder
+    from experiments.training.program import Program
+
+
+def single(cfg: Config, program: Program, folder: RunFolder | None = None) -> Loop:
+    """The loop that trains one agent, from its beginning.
+
+    Args:
+      folder: of the run that it is to go on with, for the capacity of its replay (None: it is new).
+    """
+    return fused(cfg, program, folder) if envs.is_on_device(cfg.task) else host(cfg, program)
+
+
+def host(cfg: Config, program: Program) -> HostLoop:
+    """The loop of environments that Python steps."""
+    from dreamer.loops.clocks import Progress
+    from dreamer.loops.collector import Collector
+    from dreamer.loops.host import HostLoop
+    from dreamer.numbers import trace
+    from dreamer.replay.host import HostReplay
+
+    agent, numbers = program.agent, trace(cfg.agent)
+    replay = HostReplay(*program.replay_shape(), online=cfg.replay.online)
+    source = Collector(agent, program.env, replay, numbers, cfg.seed)
+    return HostLoop(agent, source, replay, cfg.loop, numbers, None, Progress(), cfg.seed)
+
+
+def fused(cfg: Config, program: Program, folder: RunFolder | None) -> FusedLoop:
+    """The loop of environments that are functions of JAX arrays."""
+    from dreamer.loops.clocks import Progress
+    from dreamer.loops.fused import FusedLoop
+    from dreamer.numbers import trace
+
+    programs, numbers = program.alone(_capacity(folder)), trace(cfg.agent)
+    return FusedLoop(programs, numbers, cfg.seed, cfg.steps, Progress(), pause_every=pauses(cfg))
+
+
+def population(
+    cfg: Config, program: Program, folder: RunFolder | None = None, *, members: Sequence[Config]
+) -> Members:
+    """The loop that trains many agents, from its beginning; `folder` as of `single`."""
+    import jax
+    import jax.numpy as jnp
+
+    from dreamer.loops.clocks import Progress
+    from dreamer.loops.fused import Programs
+    from dreamer.loops.members import Members
+    from dreamer.loops.placement import Placement, fitting
+    from dreamer.numbers import trace
+
+    count = len(members)
+    devices, on_cpu = fitting(program.devices(count), count), jax.default_backend() == "cpu"
+    memories = 1 if on_cpu else len(devices)
+    programs = Programs(program.fused(memories / count, _capacity(folder)))
+    placement = Placement.sequential(devices) if on_cpu else Placement.vmapped(devices, count)
+    numbers = jax.tree.map(lambda *x: jnp.stack(x), *(trace(own.agent) for own in members))
+    seeds = np.array([own.seed for own in members], np.int32)
+    return Members(programs, placement, numbers, seeds, cfg.steps, Progress(), pause_every=pauses(cfg))
+
+
+def restore(loop: Loop, program: Program, folder: RunFolder, *, without_replay: bool = False) -> None:
+    """Have a loop continue from the newest checkpoint that is whole.
+
+    Args:
+      without_replay: go on with the learner alone (tasks of the host).
+
+    Raises:
+      ConfigError: the task has other spaces than it was trained with, there is no whole checkpoint, or the
+        replay of this task is part of the checkpoint.
+    """
+    from dreamer.loops.loop import ReplayFiles
+
+    if without_replay and envs.is_on_device(folder.cfg.task):
+        raise schema.ConfigError(
+            f"--without-replay is for tasks of the host, but {folder.cfg.task} is compiled in: its replay "
+            "is part of the checkpoint"
+        )
+    meta = folder.store.meta()
+    trained = {"observation": spaces_from(meta["obs_space"]), "action": spaces_from(meta["act_space"])}
+    agree(str(folder.path), folder.cfg.task, trained, program.env)
+    step, arrays, meta = folder.load(loop.template, replay=not without_replay)
+    files = ReplayFiles(folder.store.replay_folder, folder.store.replay_files(step))
+    if without_replay:
+        folder.notice(f"going on without the replay of step {step:,}: it is filled anew")
+    loop.restore(arrays, meta, None if without_replay else files)
+
+
+def pauses(cfg: Config) -> int:
+    """Environment steps between two checks of `until`, 0 where there are none."""
+    return cfg.eval.until_every if cfg.until else 0
+
+
+def _capacity(folder: RunFolder | None) -> int:
+    """Of the replay of the device where it is stored, as a ring does not grow; else 0."""
+    return folder.store.meta()["capacity"] if folder is not None else 0

@@ -1,0 +1,98 @@
+"""What comes of a run that is done: an evaluation, a verdict, a file and a page."""
+
+from __future__ import annotations
+
+import traceback
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import envs
+from dreamer.logger import read_rows
+from envs.api import EnvError
+from experiments import evaluate
+from experiments.training.verdict import verdict
+
+if TYPE_CHECKING:
+    from experiments.training.agents import Agents
+    from experiments.training.folder import RunFolder
+    from experiments.training.goal import Until
+
+
+def finish(agents: Agents[Any], folder: RunFolder, until: Until) -> dict[str, Any]:
+    """Evaluate, write the result and the report, and say what to do next; the result."""
+    result, evaluation, words = evaluated(agents, folder, until)
+    agents.write_result(result)
+    cfg, progress = folder.cfg, agents.loop.progress
+    seconds = folder.logger.seconds
+    folder.notice(f"{cfg.task} after {progress.env_steps:,} steps and {seconds:,.0f} s: {words}")
+    lines = [_verdict(agents, folder, until, evaluation), envs.note(cfg.task)]
+    for line in filter(None, lines):
+        folder.notice(line)
+    folder.notice(f"next: dreamer eval {agents.playable} --episodes 1000 --seed 1000")
+    if cfg.report.episodes:
+        folder.notice(f"writing the report of {cfg.report.episodes} episodes")
+        if page := try_report(agents, folder):
+            result["report"] = str(page)
+            folder.notice(f"{page} has the report: open it in a browser")
+    return result
+
+
+def evaluated(
+    agents: Agents[Any], folder: RunFolder, until: Until
+) -> tuple[dict[str, Any], dict[str, Any], str]:
+    """The result, the summary of its greedy episodes (empty without), and both in words."""
+    cfg, progress = folder.cfg, agents.loop.progress
+    result: dict[str, Any] = {
+        "run": str(folder.path),
+        "task": cfg.task,
+        "env_steps": progress.env_steps,
+        "updates": progress.updates,
+    }
+    evaluation, words = {}, "not evaluated"
+    if cfg.until:
+        result |= {"until": cfg.until, "solved": agents.is_solved, "solved_at": until.solved.get(0)}
+    if cfg.eval.episodes:
+        evaluation = agents.evaluate(cfg.eval.episodes)
+        sampled = agents.evaluate(cfg.eval.episodes, greedy=False)
+        words = evaluate.sentence(evaluation) + evaluate.beside(evaluation, sampled)
+        result |= evaluation | {"sampled": sampled}
+    result["seconds"] = round(folder.logger.seconds, 1)
+    result["cpu_seconds"] = round(folder.cpu_seconds, 1)
+    return result, evaluation, words
+
+
+def _verdict(agents: Agents[Any], folder: RunFolder, until: Until, evaluation: dict[str, Any]) -> str:
+    """Whether it is solved or learned nothing, and what to try then."""
+    return verdict(
+        folder.cfg,
+        run=str(folder.path),
+        progress=agents.loop.progress,
+        solved=agents.is_solved,
+        reachable=until.is_reachable,
+        evaluation=evaluation,
+        episodes=read_rows(folder.path / "episodes.jsonl", "env_steps", "return"),
+    )
+
+
+def evaluate_meanwhile(agents: Agents[Any], folder: RunFolder) -> None:
+    """Evaluate while the run goes on."""
+    episodes = folder.cfg.eval.during
+    if cut := evaluate.cut_short(agents.evaluate(episodes)):
+        now = agents.loop.progress.env_steps
+        folder.notice(f"evaluation at {now:,} steps: {episodes} episodes, {cut}")
+
+
+def try_report(agents: Agents[Any], folder: RunFolder) -> Path | None:
+    """The page, or None where it cannot be made: a run is worth more than what is said about it."""
+    if not folder.cfg.report.episodes:
+        return None
+    try:
+        return agents.report()
+    except Exception as error:
+        why = f"{type(error).__name__}: {error}"
+        if isinstance(error, OSError | EnvError):
+            why = " ".join(str(error).split())
+        else:  # a fault of the program, which whoever mends it wants to see
+            folder.notice(traceback.format_exc())
+        folder.notice(f"there is no report ({why}); try again with: dreamer report {folder.path}")
+        return None

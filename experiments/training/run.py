@@ -1,0 +1,177 @@
+"""`dreamer train`: the one place that builds everything of a run, and what starts and ends it."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import json as jsonlib
+import signal
+import sys
+import time
+from collections.abc import Callable, Iterator
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import envs
+from dreamer.config import Config
+from dreamer.logger import read_rows
+from envs.watchdog import Interrupted
+from experiments import machine, signals, surroundings
+from experiments.training import loops, population, program, result, session, warm_start
+from experiments.training.agents import Agents, OneAgent
+from experiments.training.evaluator import Evaluator
+from experiments.training.folder import RunFolder, TrainingStopped
+from experiments.training.goal import Until
+from experiments.training.hooks import Hook
+from experiments.training.program import Program
+from experiments.training.trainer import Trainer
+
+__all__ = ["TrainingStopped", "build", "train"]
+
+
+def train(
+    cfg: Config,
+    folder: Path,
+    *,
+    json: bool = False,
+    force: tuple[str, ...] = (),
+    fresh: bool = False,
+    without_replay: bool = False,
+) -> int:
+    """Train, or go on training, in a run folder; the exit code.
+
+    What is refused is refused before anything is written.
+
+    Args:
+      force: fields in which the run may differ from what it was.
+      fresh: begin anew; what is in the folder is kept beside it.
+      without_replay: go on with the learner alone, and fill the replay anew.
+
+    Raises:
+      ConfigError: the folder holds a run of another configuration or one that cannot go on, somebody trains
+        in it, or the task cannot be trained that way.
+      TrainingStopped: the environment failed or a loss became NaN; what was saved is safe.
+    """
+    machine.prepare()
+    with signals.gentle_signals(signals.stop_at_once()) as stop:
+        outcome, go_on = None, f"dreamer train --run {folder}"
+        stop.last_words = f"stopped in the middle of a computation; go on from what was saved with: {go_on}"
+        with contextlib.suppress(Interrupted):
+            outcome = trained(cfg, folder, stop, force=force, fresh=fresh, without_replay=without_replay)
+    if stop:
+        assert stop.signal is not None
+        print(f"Stopped and saved; go on with: {go_on}", file=sys.stderr)
+        if json:
+            print(jsonlib.dumps({"run": str(folder), "stopped_by": signal.Signals(stop.signal).name}))
+        return 128 + stop.signal
+    if json:
+        print(jsonlib.dumps(outcome))
+    return 0
+
+
+def trained(
+    cfg: Config,
+    folder: Path,
+    stop: signals.Stop,
+    *,
+    force: tuple[str, ...] = (),
+    fresh: bool = False,
+    without_replay: bool = False,
+) -> dict[str, Any] | None:
+    """The result of a run; None where it was asked to stop. Arguments and errors as of `train`."""
+    cfg = dataclasses.replace(cfg, task=envs.canonical(cfg.task))
+    population.members(cfg)  # a value that cannot be is told before there is a folder
+    with _claimed(folder, cfg, force, fresh) as resume, program.opened(cfg) as opened:
+        if fresh:
+            session.set_aside(folder)
+        trainer = build(cfg, folder, opened, resume, without_replay=without_replay)
+        surroundings.notice(folder, cfg)
+        surroundings.record(folder, cfg, trainer.folder.origin)
+        return trainer.train(stop)
+
+
+@contextlib.contextmanager
+def _claimed(folder: Path, cfg: Config, force: tuple[str, ...], fresh: bool) -> Iterator[bool]:
+    """Within it the folder is this process's; gives whether it holds a run to go on with."""
+    session.check_place(folder)
+    made = not folder.exists()
+    folder.mkdir(parents=True, exist_ok=True)
+    try:
+        with session.claimed(folder):
+            check = session.check_fresh if fresh else session.check_folder
+            yield check(folder, cfg, force)
+    finally:
+        if made and not any(folder.iterdir()):
+            folder.rmdir()
+
+
+def build(
+    cfg: Config,
+    folder: Path,
+    program: Program,
+    resume: bool,
+    *,
+    console: Any = None,
+    cpu_clock: Callable[[], float] = time.process_time,
+    without_replay: bool = False,
+) -> Trainer[Any]:
+    """A run, ready to train in its folder.
+
+    Args:
+      program: what is compiled; runs of one structure may share it.
+      resume: whether the folder has held this run before.
+      console: where progress is shown; standard error by default.
+      cpu_clock: CPU seconds spent on this run.
+      without_replay: go on with the learner alone (tasks of the host).
+
+    Raises:
+      ConfigError: the run cannot go on, or the task cannot be trained that way.
+    """
+    own = RunFolder(folder, cfg, cpu_clock)
+    resume = resume and bool(own.store.steps())
+    members = population.members(cfg)
+    make = loops.single if cfg.population.is_one else partial(loops.population, members=members)
+    loop = make(cfg, program, own if resume else None)
+    if not resume:
+        own.origin = warm_start.apply(loop, program.agent, cfg.start)
+    else:
+        loops.restore(loop, program, own, without_replay=without_replay)
+    own.open_log(loop.progress, is_resumed=resume, console=console)
+    stored = own.store.meta().get("solved") if resume else None
+    until = Until(cfg, stored, read_rows(folder / "episodes.jsonl") if resume else ())
+    evaluator = Evaluator(own, program, until)
+    agents: Agents[Any] = OneAgent(own, program, loop, evaluator)
+    if not cfg.population.is_one:
+        opened = population.opened(own, members, loop.progress)
+        agents = population.Population(opened, own, program, loop, evaluator)
+    _introduce(own, program, agents, resume)
+    finish, every = partial(result.finish, agents, own, until), cfg.checkpoint.every
+    hooks = _hooks(cfg, own, agents)
+    return Trainer(agents, own, program, hooks, finish, save_every=every, is_resumed=resume)
+
+
+def _hooks(cfg: Config, folder: RunFolder, agents: Agents[Any]) -> list[Hook]:
+    """What is done while a run goes on, in this order, beside saving it."""
+    meanwhile = partial(result.evaluate_meanwhile, agents, folder)
+    report = partial(result.try_report, agents, folder)
+    return [
+        Hook("seconds", cfg.log.every, agents.log, is_ready=lambda: agents.has_metrics),
+        Hook("env_steps", loops.pauses(cfg), agents.check, is_aside=True),
+        Hook("env_steps", cfg.eval.every, meanwhile, is_aside=True),
+        Hook("env_steps", cfg.report.every, report, is_aside=True),
+    ]
+
+
+def _introduce(folder: RunFolder, program: Program, agents: Agents[Any], resume: bool) -> None:
+    """Say what is trained."""
+    if resume:
+        at = f"{agents.loop.progress.env_steps:,} environment steps"
+        folder.notice(f"resuming {folder.path} at {at}")
+        return
+    about = f"{folder.cfg.task}: {agents.size}"
+    folder.notice(f"{about}; the first update compiles the program, which takes a while")
+    if folder.origin is not None:
+        folder.notice(warm_start.sentence(folder.origin))
+    for text in program.notices:
+        folder.notice(text)

@@ -1,0 +1,210 @@
+"""Training: turns of a loop, and after each what is due."""
+
+from __future__ import annotations
+
+import contextlib
+import itertools
+import math
+import time
+from collections.abc import Callable, Iterator, Sequence
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
+
+from dreamer.config import Config
+from envs.api import EnvError
+from envs.watchdog import Interrupted
+from experiments import signals
+from experiments.training.folder import RunFolder, TrainingStopped
+from experiments.training.hooks import Hook
+
+if TYPE_CHECKING:
+    from experiments.training.agents import Agents
+    from experiments.training.program import Program
+
+LONG = 1.0
+"""Seconds of an evaluation or report between turns from which on the run is saved before the next one."""
+
+T = TypeVar("T")
+
+
+class Trainer(Generic[T]):
+    """Trains until all steps are done, `until` is reached or somebody asks to stop.
+
+    Args:
+      agents: who is trained, by which loop.
+      folder: where to.
+      program: what is compiled for them.
+      hooks: what is done after a turn if it is due, in this order, before the run is saved.
+      save_every: seconds between saves.
+      finish: gives the result of a run that is done.
+      is_resumed: whether there is a checkpoint.
+    """
+
+    def __init__(
+        self,
+        agents: Agents[T],
+        folder: RunFolder,
+        program: Program,
+        hooks: Sequence[Hook],
+        finish: Callable[[], dict[str, Any]],
+        *,
+        save_every: float,
+        is_resumed: bool,
+    ):
+        self.agents, self.folder, self.program, self.finish = agents, folder, program, finish
+        self.loop, self.hooks = agents.loop, [*hooks, Hook("seconds", save_every, self.save)]
+        self.stop = signals.Stop()
+        """Whether somebody wants the run to end."""
+        self._is_first_due = not is_resumed
+        self._aside_seconds = math.inf
+        self._start_hooks()
+
+    def _start_hooks(self) -> None:
+        for hook in self.hooks:
+            hook.start(self.loop.progress)
+
+    def train(self, stop: signals.Stop) -> dict[str, Any] | None:
+        """Go on until it is done (then the result) or until asked to stop (then None); saves in both cases.
+
+        Raises:
+          Interrupted: asked to stop after everything was saved.
+          TrainingStopped: it ended before its time.
+        """
+        self.stop = stop
+        with self.opened(), stop.held(), self.guarded():
+            with contextlib.suppress(Interrupted):
+                self._train()
+            self.end()
+            if stop:
+                return None
+            with stop.released():
+                return self.finish()
+
+    def _train(self) -> None:
+        if self.is_over:
+            return
+        for output in self.agents.outputs():
+            self.collect(output)
+            if self.is_over:
+                return
+            self.between()
+            if self.is_over:
+                return
+
+    @property
+    def is_over(self) -> bool:
+        return self.done or bool(self.stop)
+
+    @property
+    def done(self) -> bool:
+        """Whether all steps or updates are taken, or `until` is reached."""
+        progress, cfg = self.loop.progress, self.folder.cfg
+        is_full = progress.env_steps >= cfg.steps or 0 < cfg.loop.updates <= progress.updates
+        return self.agents.is_solved or is_full
+
+    @contextlib.contextmanager
+    def opened(self) -> Iterator[None]:
+        """Within it the run can be logged."""
+        with contextlib.ExitStack() as stack:
+            for logger in self.agents.loggers:
+                stack.enter_context(logger)
+            yield
+
+    @contextlib.contextmanager
+    def guarded(self) -> Iterator[None]:
+        """Around training: what goes wrong in it ends the run with what is safe.
+
+        Raises:
+          TrainingStopped: a loss is not finite, the environment failed, or a row cannot be logged.
+        """
+        from dreamer.logger import LoggerError
+        from dreamer.loops.outputs import Diverged
+
+        try:
+            yield
+        except Diverged as error:
+            self.folder.wait()
+            last = self.folder.store.steps()
+            kept = f"the checkpoint at {last[-1]:,} steps is good" if last else "nothing was saved yet"
+            raise TrainingStopped(
+                f"{error}; {kept}. A lower agent.optim.lr or larger agent.optim.warmup often helps."
+            ) from None
+        except LoggerError as error:
+            raise TrainingStopped(f"{error} ({self._saved_now()}; the same command goes on)") from None
+        except EnvError as error:
+            raise TrainingStopped(f"{error} ({self._saved_now()})") from None
+
+    def _saved_now(self) -> str:
+        self.save(wait=True)
+        return f"saved at {self.loop.progress.env_steps:,} steps in {self.folder.path}"
+
+    def collect(self, output: T) -> None:
+        """Take in a turn.
+
+        Raises:
+          TrainingStopped: the first checkpoint cannot be written (the same command begins anew), or nobody
+            can go on.
+        """
+        self._save_first()
+        self.agents.collect(output)
+        if why := self.agents.failure:
+            self.save(wait=True)
+            raise TrainingStopped(why)
+
+    def _save_first(self) -> None:
+        """Save before the first row about an update: a log of updates means that there was a checkpoint."""
+        if self._is_first_due and self.loop.progress.updates:
+            self._is_first_due = False
+            self.save(wait=True)
+
+    def between(self) -> None:
+        """Do what is due.
+
+        Raises:
+          Interrupted: somebody asked to stop meanwhile.
+        """
+        progress = self.loop.progress
+        for is_aside, hooks in itertools.groupby(self.hooks, key=lambda hook: hook.is_aside):
+            due = [hook for hook in hooks if hook.is_due(progress)]
+            if due:
+                with self._aside() if is_aside else contextlib.nullcontext():
+                    for hook in due:
+                        hook.run(progress)
+
+    @contextlib.contextmanager
+    def _aside(self) -> Iterator[None]:
+        """Around what changes nothing of the run, which a signal may therefore interrupt wherever it is.
+
+        Only a computation cannot be interrupted, for which the process is ended, so what may take long begins
+        with a save.
+        """
+        if self._aside_seconds > LONG:
+            self.save()
+            self.folder.wait()
+        began = time.monotonic()
+        with self.stop.released():
+            yield
+        self._aside_seconds = time.monotonic() - began
+
+    def end(self) -> None:
+        """Log what is left, and save."""
+        self.agents.flush()
+        self.agents.log()
+        self.save(wait=True)
+
+    def save(self, *, wait: bool = False) -> None:
+        """Checkpoint loop and counters; where that fails it is reported and the run goes on."""
+        with self.stop.unhurried():
+            self.folder.save(self.loop, self.agents.meta, wait=wait)
+
+    def fork_from(self, leader: Trainer[T], cfg: Config) -> None:
+        """Go on from where another run of the same program is, with other numbers; saved."""
+        from dreamer.numbers import trace
+
+        self.agents.log()
+        self.loop.fork_from(leader.loop, trace(cfg.agent))
+        self._start_hooks()
+        self.folder.write_config(cfg)
+        self.folder.forget_save()
+        at = f"{self.loop.progress.env_steps:,} environment steps"
+        self.folder.notice(f"going on from {leader.folder.path} at {at}")
+        self.save()
