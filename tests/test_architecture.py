@@ -195,7 +195,7 @@ if TYPE_CHECKING:
         ("experiments.something_new", "experiments.machine"),
         ("experiments.evaluate", "experiments.training.run"),
         ("experiments.training.run", "experiments.cli"),
-        ("experiments.sweep.crew", "experiments.sweep.child"),
+        ("experiments.sweep.executor", "experiments.sweep.child"),
         ("envs.make", "dreamer.config"),
         ("envs.check", "envs"),
         ("experiments.training.run", "experiments"),

@@ -16,7 +16,6 @@ from dreamer.config import LoopConfig
 from dreamer.loops.clocks import Progress
 from dreamer.loops.fused import Fused, FusedLoop, Programs, Round
 from dreamer.loops.outputs import Diverged
-from dreamer.loops.population import Alone
 from dreamer.numbers import trace
 from dreamer.replay.device import DeviceReplay
 from envs.wrappers import Batched
@@ -75,7 +74,7 @@ def test_the_ring_is_changed_where_it_is(ratio):
     """Neither to act nor to learn is a column of it copied, or converted to what a CPU can compute with."""
     whole = loop(cfg=dataclasses.replace(CFG, train_ratio=ratio))
     for program in (whole.programs.collect, whole.programs.learn):
-        text = program.lower(np.int32(1), whole.now, *whole.numbers).compile().as_text()
+        text = program.lower(np.int32(1), whole.full, *whole.numbers).compile().as_text()
         column = r"\w+\[4,100\b\S*"
         assert re.search(rf"= {column} \S*fusion\(", text)
         assert not re.findall(rf"= {column} (?:copy|convert)\(.*", text)
@@ -114,7 +113,7 @@ def test_a_run_that_learns_goes_on_learning_whatever_the_prefill_is_now():
     cfg = dataclasses.replace(CFG, prefill=4000, train_ratio=4)
     fused = SimpleNamespace(cfg=cfg, env=SimpleNamespace(num_envs=4), round=Round.of(cfg))
     stored = Progress(env_steps=80, slots=20, updates=5, learning_since=40)
-    resumed = FusedLoop(SimpleNamespace(fused=fused, spread=Alone()), None, 0, 160, stored, state={})
+    resumed = FusedLoop(SimpleNamespace(fused=fused), None, 0, 160, stored, state={})
     assert resumed.plan() == (True, 1) and resumed.total == 40
     assert FusedLoop(resumed.programs, None, 0, 160, Progress(), state={}).plan() == (False, 32)
 
@@ -134,7 +133,7 @@ def test_episodes_say_when_they_began_and_the_loop_since_when_the_oldest_runs(fi
         assert all(e.env_steps - e.began == e.length * CFG.num_envs for e in turn.episodes)
     # The board takes nine steps and a reset, in all copies at once.
     whole = loop(steps=40)
-    first = whole.advance()[0]
+    first = whole.advance()
     assert whole.progress.env_steps == 40 and first.running_since == 40
 
 

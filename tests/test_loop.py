@@ -7,14 +7,17 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 import test_fused
+import test_members
 import test_source
 import test_types
 
 from dreamer import schema
 from dreamer.loops.clocks import Progress
-from dreamer.loops.fused import FusedLoop
+from dreamer.loops.fused import FusedLoop, Programs
 from dreamer.loops.host import HostLoop
 from dreamer.loops.loop import Loop, LoopCheckpoint, ReplayFiles
+from dreamer.loops.members import Members
+from dreamer.loops.placement import SINGLE
 
 copied = test_types.copied
 
@@ -31,9 +34,15 @@ def device(tmp_path) -> FusedLoop:
     return test_fused.loop(steps=80)
 
 
+def members() -> Members:
+    return Members(
+        Programs(test_fused.functions()), SINGLE, test_members.numbers(), np.arange(3), 80, Progress()
+    )
+
+
 def every(tmp_path) -> list[Loop]:
     """One of each kind, which the type checker reads as well."""
-    return [host(tmp_path), device(tmp_path)]
+    return [host(tmp_path), device(tmp_path), members()]
 
 
 def test_loop_of_every_kind_has_all_that_the_protocol_names(tmp_path):

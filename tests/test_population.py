@@ -2,19 +2,13 @@
 
 import dataclasses
 import json
-import subprocess
-import sys
-from pathlib import Path
 
-import jax
-import jax.numpy as jnp
 import numpy as np
 import pytest
-import tiny
-from test_fused import AGENT, CFG, STEPS, functions, loop, same
+from test_fused import AGENT, CFG, same
 
 import dreamer
-from dreamer import numbers, schema
+from dreamer import schema
 from dreamer.checkpoint import CheckpointError
 from dreamer.config import (
     CheckpointConfig,
@@ -27,155 +21,10 @@ from dreamer.config import (
     load_toml,
 )
 from dreamer.logger import read_rows
-from dreamer.loops.clocks import Progress
-from dreamer.loops.fused import FusedLoop, Programs
-from dreamer.loops.population import InTurns, Together, fitting
-from dreamer.numbers import trace
 from experiments.training import run
 from experiments.training.population import members
 
 pytestmark = pytest.mark.usefixtures("compilation_cache", "quick_compilation")
-
-SEEDS = np.array([0, 1, 0], np.int32)
-RATES = (3e-3, 3e-3, 1e-3)
-
-
-def stacked():
-    return jax.tree.map(
-        lambda *x: jnp.stack(x),
-        *(numbers.replace(trace(AGENT), {"optim.lr": jnp.float32(rate)}) for rate in RATES),
-    )
-
-
-def trained(steps=STEPS, hyper=None):
-    spread = InTurns(jax.local_devices()[:1])
-    programs = Programs(functions(), spread, jit=tiny.jit)
-    population = FusedLoop(programs, hyper or stacked(), SEEDS, steps, Progress())
-    turns = []
-    while not population.done:
-        turns.append(population.advance())
-    return population, turns
-
-
-@pytest.fixture(scope="module")
-def in_turns():
-    return trained()
-
-
-def single(i, steps=STEPS):
-    alone = loop(
-        steps, int(SEEDS[i]), hyper=numbers.replace(trace(AGENT), {"optim.lr": jnp.float32(RATES[i])})
-    )
-    return alone, list(alone.outputs())
-
-
-@pytest.mark.parametrize("i", [0, 2])
-def test_a_member_is_the_single_run_with_its_seed_and_numbers(in_turns, i):
-    population, turns = in_turns
-    alone, told = single(i)
-    assert [e for turn in turns for e in turn[i].episodes] == [e for turn in told for e in turn.episodes]
-    own = jax.tree.map(lambda x: x[i], population.state.params)
-    assert same(own, alone.state.params)
-
-
-def test_members_that_differ_do_different_things(in_turns):
-    params = in_turns[0].state.params["policy"]
-    for leaf in jax.tree.leaves(params)[:1]:
-        assert not np.array_equal(leaf[0], leaf[1]) and not np.array_equal(leaf[0], leaf[2])
-
-
-def test_together_they_do_the_same_as_in_turns():
-    population, _ = trained(40)
-    state, fused, seeds = population.full, population.fused, jnp.asarray(SEEDS)
-    update = lambda _, state, hyper, seed: fused.update(state, hyper, seed)[0].learner.params
-    act = lambda _, state, hyper, seed: fused.slot(state, hyper, seed)[0].acting.step.obs["board"]
-    for function in (update, act):
-        results = []
-        for spread in (InTurns(jax.local_devices()[:1]), Together(jax.local_devices()[:1])):
-            members = (spread.split(x) for x in (state, stacked(), seeds))
-            with jax.debug_key_reuse(False):  # a vmapped loop carries its keys, which look as if used twice
-                results.append(spread.gather(spread.run(function, tiny.jit)(None, *members)))
-        for ours, theirs in zip(*map(jax.tree.leaves, results), strict=True):
-            np.testing.assert_allclose(ours, theirs, rtol=1e-3, atol=1e-5)
-
-
-def test_one_that_diverges_is_told_and_the_others_go_on(in_turns):
-    mad = stacked()._replace(lr=jnp.asarray([3e-3, 1e36, 1e-3], jnp.float32))
-    population, _ = trained(hyper=mad)
-    assert list(population.failures) == [1] and "not finite" in population.failures[1]
-    assert all(np.isfinite(x).all() for x in jax.tree.leaves(population.state))
-    assert population.state.updates[1] < population.state.updates[0]
-    well = lambda state: jax.tree.map(lambda x: x[jnp.array([0, 2])], state.params)
-    assert same(well(population.state), well(in_turns[0].state))
-
-
-def test_a_member_that_rests_keeps_its_parameters_and_the_others_go_on():
-    population, _ = trained(80)
-    before = jax.tree.map(np.array, population.state.params)
-    population.rest([1])
-    population.total = STEPS // CFG.num_envs
-    while not population.done:
-        population.advance()
-    after = population.state.params
-    assert population.full.acting.slots.tolist() == [30, 20, 30], "with a turn of its own it takes no part"
-    member = lambda tree, i: jax.tree.map(lambda x: x[i], tree)
-    assert same(member(before, 1), member(after, 1)) and not same(member(before, 0), member(after, 0))
-
-
-def test_devices_take_equal_shares():
-    assert [len(fitting(range(8), n)) for n in (1, 3, 6, 8, 12)] == [1, 3, 6, 8, 6]
-
-
-SPREAD = """
-import sys; sys.path.insert(0, {tests!r})
-import jax; jax.config.update("jax_num_cpu_devices", 8)
-import numpy as np, tiny
-from test_fused import *
-from dreamer.loops.fused import Programs
-from test_population import SEEDS, stacked
-from dreamer.loops.population import Data, InTurns, Together, fitting
-
-def run(fused, seeds, hyper, spread=None):
-    made = FusedLoop(Programs(fused, spread, jit=tiny.jit), hyper, seeds, 72, Progress())
-    while not made.done:
-        made.advance()
-    return made
-
-def compare(a, b, **tolerance):
-    for x, y in zip(*(jax.tree.leaves(m.learner.params) for m in (a, b)), strict=True):
-        np.testing.assert_allclose(np.asarray(x), np.asarray(y), **tolerance)
-
-devices = jax.local_devices()
-assert len(devices) == 8
-many, one = (run(functions(), SEEDS, stacked(), spread=InTurns(d))
-             for d in (devices[:3], devices[:1]))
-compare(many.full, one.full, rtol=1e-4, atol=1e-6)  # a program for three devices rounds differently
-
-update = lambda _, state, hyper, seed: one.fused.update(state, hyper, seed)[0]
-together = []
-for spread in (Together(fitting(devices, 3)), Together(devices[:1])):
-    members = (spread.split(x) for x in (one.full, stacked(), SEEDS))
-    together.append(spread.run(update, tiny.jit)(None, *members))
-assert len(together[0].learner.updates.sharding.device_set) == 3
-compare(*together, rtol=1e-3, atol=1e-5)
-
-data = Data(fitting(devices, 4))
-split, first = run(functions(data=data), 0, trace(AGENT)), jax.tree.map(lambda x: x[0], one.full)
-assert len(split.full.acting.ring.columns["reward"].sharding.device_set) == 4
-assert split.full.acting.ring.columns["reward"].sharding.spec[0] == "data"
-ours, theirs = (m.acting.ring.columns["action/action"] for m in (split.full, first))
-np.testing.assert_array_equal(np.asarray(ours), np.asarray(theirs))
-compare(split.full, first, rtol=1e-3, atol=1e-4)
-print("same")
-"""
-
-
-@pytest.mark.slow  # a dozen compilations of the whole agent
-def test_eight_devices_give_what_one_gives():
-    """Members over two or three of them, environments and batches of one agent over four."""
-    code = SPREAD.format(tests=str(Path(__file__).parent))
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
-    assert done.stdout.strip() == "same", done.stderr[-3000:]
 
 
 def test_the_members_of_a_configuration():

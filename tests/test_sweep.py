@@ -25,7 +25,7 @@ from dreamer import atomic, schema
 from dreamer.config import load_toml
 from dreamer.schema import ConfigError
 from experiments import signals, statistics
-from experiments.sweep import answer, crew, estimate, lock, spec, study, sweep, table, trial, worker
+from experiments.sweep import answer, estimate, executor, lock, spec, study, sweep, table, trial, worker
 from experiments.sweep.options import SweepOptions, SweepReportOptions
 from experiments.sweep.study import FAILED, FINISHED, PRUNED, RUNNING, Row, Study
 from experiments.sweep.trial import Part, TrialFailed
@@ -160,7 +160,7 @@ def test_storages_hold_the_same_trials(tmp_path):
 
 def test_a_failed_trial_ends_without_a_score(tmp_path):
     def fails(part, ended, lock):
-        (part.folder.parent / crew.LOG).write_text("one\ntwo\n")
+        (part.folder.parent / executor.LOG).write_text("one\ntwo\n")
         if part.folder.parent.name == "0001":
             raise TrialFailed("loss/total is nan")
         instant(part, ended, lock)
@@ -403,7 +403,7 @@ def test_a_run_that_is_done_is_not_trained_again(tmp_path, made):
     def never(part, ended, lock):
         raise AssertionError("trained again")
 
-    worker.work(one, signals.Stop(), print, crew.Apart(never))
+    worker.work(one, signals.Stop(), print, executor.SingleExecutor(never))
     assert [row.state for row in one.rows()] == [FINISHED]
 
 
@@ -442,8 +442,8 @@ def test_trials_that_fall_behind_follow_those_that_lead(tmp_path, monkeypatch):
     copies: list[tuple[Part, Part]] = []
     together = threading.Barrier(8)
 
-    class Together(crew.Apart):
-        seats = 8
+    class Together(executor.SingleExecutor):
+        slots = 8
 
         def copy(self, part, leader):
             copies.append((part, leader))
@@ -461,7 +461,7 @@ def test_trials_that_fall_behind_follow_those_that_lead(tmp_path, monkeypatch):
 
     monkeypatch.setattr(worker, "LOOK", 0.0)
     monkeypatch.setattr(worker, "TICK", 0.005)
-    monkeypatch.setattr(sweep, "Apart", Together)
+    monkeypatch.setattr(sweep, "SingleExecutor", Together)
     path = write(tmp_path, trials=8, more='steps = 400\npruner = "exploit"')
     text = path.read_text().replace('"agent.rssm.deter" = {choice = [64, 128]}', "")
     path.write_text(text + "[fixed]\neval.every = 100\n")
@@ -495,7 +495,7 @@ def test_the_cost_is_that_of_a_short_run_times_all_runs(tmp_path, monkeypatch, t
         rows = [{"env_steps": 10_100, "seconds": 11.0}, {"env_steps": 10_300, "seconds": 13.0}]
         (part.folder / "metrics.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
 
-    monkeypatch.setattr(estimate, "train_apart", learns)
+    monkeypatch.setattr(estimate, "train_in_process", learns)
     monkeypatch.setattr(estimate, "_Enough", lambda part: None)
     assert estimate.measure(spec.load(path), workers=2) == pytest.approx((20.0, 8, whole))
 
@@ -505,7 +505,7 @@ def test_a_run_that_cannot_begin_has_no_cost_and_says_why(tmp_path, monkeypatch,
     def refused(part, ended, lock):
         raise TrialFailed("loop.prefill must be at most the steps of the run")
 
-    monkeypatch.setattr(estimate, "train_apart", refused)
+    monkeypatch.setattr(estimate, "train_in_process", refused)
     assert estimate.dry_run(spec.load(write(tmp_path)), workers=1, json=json_) == 0
     said = capsys.readouterr().out
     assert "the short run failed: loop.prefill must be at most the steps" in said
@@ -541,7 +541,7 @@ def test_trials_are_ordinary_runs_and_one_that_diverges_fails_with_its_reason(tm
     path = tmp_path / "spec.toml"
     path.write_text('[sweep]\ntask = "probe:chosen"\nsteps = 80\nsampler = "grid"\n' + TINY)
     out = tmp_path / "sweep"
-    assert run(path, out, crew.train_apart) == 0
+    assert run(path, out, executor.train_in_process) == 0
     assert [row["state"] for row in trials_of(out)] == [FINISHED, FAILED]
     folder = out / "trials" / "0000" / "seed0"
     assert json.loads((folder / "result.json").read_text())["env_steps"] == 80
@@ -560,7 +560,7 @@ sampler = "grid"
 
 
 @pytest.fixture
-def in_company(tmp_path, monkeypatch):
+def in_one_process(tmp_path, monkeypatch):
     """Two trials of two runs each, one of which diverges, on a task of the device."""
     monkeypatch.setenv("PYTHONPATH", SOURCE["PYTHONPATH"])
     path = tmp_path / "spec.toml"
@@ -570,10 +570,10 @@ def in_company(tmp_path, monkeypatch):
 
 @pytest.mark.slow
 @pytest.mark.usefixtures("compilation_cache")
-def test_runs_in_one_program_are_the_runs_that_processes_of_their_own_make(tmp_path, in_company):
+def test_runs_in_one_program_are_the_runs_that_processes_of_their_own_make(tmp_path, in_one_process):
     together, apart = tmp_path / "together", tmp_path / "apart"
-    assert run(in_company, together, None) == 0
-    assert run(in_company, apart, crew.train_apart) == 0
+    assert run(in_one_process, together, None) == 0
+    assert run(in_one_process, apart, executor.train_in_process) == 0
     assert [row["state"] for row in trials_of(together)] == [FINISHED, FAILED]
     assert trials_of(together) == trials_of(apart)
     for seed in (0, 1):
@@ -586,9 +586,9 @@ def test_runs_in_one_program_are_the_runs_that_processes_of_their_own_make(tmp_p
 
 @pytest.mark.slow
 @pytest.mark.usefixtures("compilation_cache")
-def test_runs_whose_process_is_killed_are_taken_up_again(tmp_path, in_company, monkeypatch):
-    in_company.write_text(in_company.read_text().replace("1e-3, 1e25", "1e-3").replace("80", "2000"))
-    started = crew.Abreast.start
+def test_runs_whose_process_is_killed_are_taken_up_again(tmp_path, in_one_process, monkeypatch):
+    in_one_process.write_text(in_one_process.read_text().replace("1e-3, 1e25", "1e-3").replace("80", "2000"))
+    started = executor.BatchedExecutor.start
     lives = iter((1, 1))
 
     def start(self, part, lock):
@@ -601,8 +601,8 @@ def test_runs_whose_process_is_killed_are_taken_up_again(tmp_path, in_company, m
             )
             self._process.kill()
 
-    monkeypatch.setattr(crew.Abreast, "start", start)
-    assert run(in_company, tmp_path / "out", None) == 0
+    monkeypatch.setattr(executor.BatchedExecutor, "start", start)
+    assert run(in_one_process, tmp_path / "out", None) == 0
     (only,) = json.loads((tmp_path / "out" / "trials.json").read_text())
     assert only["state"] == FINISHED and len(only["scores"]) == 2 and only["attempts"] == 3
 

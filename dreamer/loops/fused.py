@@ -1,4 +1,4 @@
-"""The loop of the device: acting, replay and learning in one compiled program, for one agent or a population.
+"""The loop of the device: acting, replay and learning in one compiled program.
 
 The program is a loop over rounds, and a round is n slots of all environments, then m updates:
 
@@ -7,17 +7,17 @@ The program is a loop over rounds, and a round is n slots of all environments, t
 
 Every key is derived from the seed and a counter of slots or updates, so what happens does not depend on how
 many rounds one dispatch takes, nor on where a run was interrupted. A slot counts as E environment steps,
-also where it only holds a reset observation: so all members of a population stay in step.
+also where it only holds a reset observation: so agents that begin together stay in step.
 """
 
 from __future__ import annotations
 
 import dataclasses
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from fractions import Fraction
 from functools import cached_property, partial
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Protocol
 
 import jax
 import jax.numpy as jnp
@@ -29,8 +29,8 @@ from dreamer.config import LoopConfig
 from dreamer.loops.clocks import Progress
 from dreamer.loops.loop import Arrays, LoopCheckpoint, ReplayFiles
 from dreamer.loops.outputs import Diverged, EpisodeStats, LoopOutput, diverged, vital
-from dreamer.loops.population import Alone, Data, Spread
-from dreamer.numbers import Numbers, replace
+from dreamer.loops.placement import SINGLE, Data, Placement
+from dreamer.numbers import Numbers
 from dreamer.replay.device import DeviceReplay, Ring
 from dreamer.replay.layout import Layout
 from envs.api import LOG_PREFIX, Step
@@ -263,21 +263,38 @@ def _keys(seed: Array) -> _Keys:
     return _Keys(*(keys[i] for i in range(4)))
 
 
+class Functions(NamedTuple):
+    """The compiled functions of the loop, for one agent or for several that are stacked along axis 0."""
+
+    init: Callable[..., Any]
+    """(None, seeds) -> states."""
+    collect: Callable[..., Any]
+    """(count, states, numbers, seeds) -> states, what happened in `count` slots without updates."""
+    learn: Callable[..., Any]
+    """(count, states, numbers, seeds) -> states, what happened in `count` rounds."""
+
+
 class Programs:
     """The functions of a `Fused`, compiled at their first call; loops that share them compile once.
 
     Args:
-      spread: how to run a function for all members; given for a population.
       jit: what compiles.
     """
 
-    def __init__(self, fused: Fused, spread: Spread | None = None, jit: Callable[..., Any] = jax.jit):
-        self.fused, self.spread = fused, spread or Alone()
-        self.init = self.spread.run(lambda _, seed: fused.init(seed), jit)
-        self.collect, self.learn = (
-            self.spread.run(partial(_rounds, fused, learn), jit, donate_argnums=1) for learn in (False, True)
-        )
-        self.abreast = jit(partial(_abreast, fused), donate_argnums=1)
+    def __init__(self, fused: Fused, jit: Callable[..., Any] = jax.jit):
+        self.fused, self._jit = fused, jit
+        self._placed: dict[Placement, Functions] = {}
+        self.init, self.collect, self.learn = self.placed(SINGLE)
+
+    def placed(self, placement: Placement) -> Functions:
+        """Those for as many agents as one call takes."""
+        if placement not in self._placed:
+            fused, compiled = self.fused, partial(placement.compile, jit=self._jit)
+            self._placed[placement] = Functions(
+                compiled(lambda _, seed: fused.init(seed)),
+                *(compiled(partial(_rounds, fused, learn), donate_argnums=1) for learn in (False, True)),
+            )
+        return self._placed[placement]
 
 
 class Dispatch(NamedTuple):
@@ -287,13 +304,29 @@ class Dispatch(NamedTuple):
     count: int
 
 
+class Kept(Protocol):
+    """Where the state of an agent is."""
+
+    def read(self, part: Callable[[FusedState], Any]) -> Any:
+        """What `part` takes of it."""
+        ...
+
+
+class Own(NamedTuple):
+    """The state of an agent that shares no arrays with others."""
+
+    state: FusedState
+
+    def read(self, part: Callable[[FusedState], Any]) -> Any:
+        return part(self.state)
+
+
 class FusedLoop:
-    """Dispatches rounds and hands out what happened.
+    """Dispatches rounds of one agent and hands out what happened.
 
     Args:
       programs: the functions.
-      hyper: their numbers; for a population [M] each.
-      seeds: of every member; one number for a single agent.
+      hyper: their numbers.
       steps: environment steps after which `outputs` ends.
       state: where to go on; None begins.
       pause_every: environment steps; a dispatch ends with the first round after each multiple (0: none), so
@@ -304,26 +337,25 @@ class FusedLoop:
         self,
         programs: Programs,
         hyper: Numbers,
-        seeds: int | np.ndarray,
+        seed: int,
         steps: int,
         progress: Progress,
         state: FusedState | None = None,
         pause_every: int = 0,
     ):
-        self._pause_every, self._resting = pause_every, frozenset[int]()
         self.programs, self.hyper, self.progress = programs, hyper, progress
-        self.fused = fused = programs.fused
-        self._spread = spread = programs.spread
-        self._steps, self._seeds = steps, seeds
+        self.fused = programs.fused
+        self._steps, self._pause_every = steps, pause_every
         self._set_limits()
-        slots = fused.round.slots
+        slots = self.fused.round.slots
         self._most = {False: SLOTS, True: max(SLOTS // slots, 1)}
         self._next = {False: SLOTS // 8, True: 1}
         self._compiling = {False, True}
-        self.failures: dict[int, str] = {}
-        self.numbers = spread.split(hyper), spread.split(jnp.asarray(seeds, jnp.int32))
+        self.failure = ""
+        """Why it learns no more; empty while it does."""
+        self._seed = jnp.asarray(seed, jnp.int32)
         if state is not None:
-            self.now = spread.split(state)
+            self.kept = Own(state)
 
     def _set_limits(self) -> None:
         """Slots before learning, and of the whole run, from where it is now."""
@@ -339,60 +371,53 @@ class FusedLoop:
             self.total = min(self.total, max(progress.slots, self.prefill) + rounds * slots)
 
     @cached_property
-    def now(self) -> Any:
-        """What a dispatch changes, as the spread keeps it; fresh where nothing was given or restored."""
-        return self.programs.init(None, self.numbers[1])
+    def kept(self) -> Kept:
+        """Where its state is, in arrays of its own or in some that it shares; fresh where none was given."""
+        return Own(self.programs.init(None, self._seed))
+
+    @property
+    def numbers(self) -> tuple[Numbers, Array]:
+        """What a dispatch reads and does not change."""
+        return self.hyper, self._seed
 
     @property
     def full(self) -> FusedState:
-        """Everything, of all members; where those take turns it is a copy."""
-        return self._spread.gather(self.now)
+        """Everything that a dispatch changes."""
+        return self.kept.read(lambda state: state)
 
     @property
     def state(self) -> TrainState:
-        """The learner, of all members."""
-        return self._spread.gather(self.now, lambda own: own.learner)
+        """The learner."""
+        return self.kept.read(lambda state: state.learner)
 
     def checkpoint(self) -> LoopCheckpoint:
         """The learner as in any run, the rest of the loop beside it, and how large the ring is."""
-        meta = {"capacity": self.layout.capacity_per_env * self.layout.num_envs}
-        return LoopCheckpoint(_arrays(self.full), meta, None)
+        return LoopCheckpoint(stored(self.full), self.meta, None)
+
+    @property
+    def meta(self) -> dict[str, Any]:
+        """What a checkpoint says beside the arrays: how large the ring is."""
+        return {"capacity": self.layout.capacity_per_env * self.layout.num_envs}
 
     @property
     def template(self) -> Arrays:
         """The arrays of a checkpoint, in shapes and dtypes."""
-        init = self.fused.init if np.ndim(self._seeds) == 0 else jax.vmap(self.fused.init)
-        return _arrays(jax.eval_shape(init, self._seeds))
+        return stored(jax.eval_shape(self.fused.init, self._seed))
 
     def restore(self, arrays: Arrays, meta: Mapping[str, Any], files: ReplayFiles | None = None) -> None:
         """Continue from a checkpoint, which holds the replay too."""
-        assert isinstance(arrays, Mapping)
-        learner = TrainState(**{name: arrays[name] for name in TrainState._fields})
-        self.progress = Progress(**meta["progress"])
-        self.now = self._spread.split(FusedState(learner, arrays["loop"]))
+        self.progress, self.kept = Progress(**meta["progress"]), Own(unstored(arrays))
         self._set_limits()
 
     def set_params(self, params: Params) -> None:
-        """Start from these parameters of some modules, every member from the same, with a fresh optimiser."""
-        self.now = self._spread.run(self.fused.start, jax.jit, donate_argnums=1)(params, self.now)
+        """Start from these parameters of some modules, with a fresh optimiser."""
+        self.kept = Own(jax.jit(self.fused.start, donate_argnums=1)(params, self.full))
 
     def fork_from(self, leader: FusedLoop, hyper: Numbers) -> None:
         """Go on from a copy of another loop of the same programs, with the own seed and other numbers."""
-        self.hyper = hyper
-        self.numbers = self._spread.split(hyper), self.numbers[1]
-        self.now = jax.tree.map(jnp.copy, leader.now)
+        self.hyper, self.kept = hyper, Own(jax.tree.map(jnp.copy, leader.full))
         for name in ("env_steps", "updates", "slots", "learning_since"):  # in place: others look at it
             setattr(self.progress, name, getattr(leader.progress, name))
-
-    def rest(self, members: Iterable[int]) -> None:
-        """Have members of a population learn no more: where they still take part, it is at a rate of 0."""
-        self._resting = frozenset(members)
-        rate = np.array(self.hyper.optim.lr)
-        rate[list(self._resting)] = 0.0
-        self.numbers = (
-            self._spread.split(replace(self.hyper, {"optim.lr": jnp.asarray(rate)})),
-            self.numbers[1],
-        )
 
     def plan(self) -> Dispatch:
         """The next dispatch, of about `SECONDS`."""
@@ -407,73 +432,66 @@ class FusedLoop:
         """Slots of one round."""
         return self.fused.round.slots if learn else 1
 
-    def advance(self) -> list[LoopOutput]:
-        """One dispatch; what happened to every member."""
+    def advance(self) -> LoopOutput:
+        """One dispatch; what happened."""
         dispatch, began = self.plan(), time.perf_counter()
-        program = self.programs.learn if dispatch.learn else self.programs.collect
-        counts = self._spread.counts(dispatch.count, self._resting)
-        now, happened = program(counts, self.now, *self.numbers)
-        return self.collect(dispatch, now, happened, began)
+        stood, happened = jax.device_get(self.send(dispatch))
+        return self.collect(dispatch, stood, happened, time.perf_counter() - began)
 
-    def collect(self, dispatch: Dispatch, now: Any, happened: Any, began: float) -> list[LoopOutput]:
-        """Take in a dispatch that may still be running; what happened to every member.
+    def send(self, dispatch: Dispatch) -> tuple[Stood, ChunkLog]:
+        """Start a dispatch, and say what `collect` wants to know once it is over."""
+        program = self.programs.learn if dispatch.learn else self.programs.collect
+        state, happened = program(np.int32(dispatch.count), self.full, *self.numbers)
+        self.kept = Own(state)
+        return stand(state), happened
+
+    def collect(self, dispatch: Dispatch, stood: Stood, log: ChunkLog, seconds: float) -> LoopOutput:
+        """Take in a dispatch that is over; what happened.
 
         Args:
-          now: the state after it.
-          happened: what it had to tell.
-          began: when it was sent, by the performance counter.
+          stood: how the loop stands after it.
+          seconds: that it took.
         """
-        (learn, count), self.now = dispatch, now
-        told = self._spread.rows(happened)
-        slots, failed, lengths, over = jax.device_get(self._spread.gather(self.now, _stand))
-        slots, failed = np.atleast_1d(slots, failed)
-        seconds = max(time.perf_counter() - began, 1e-3)
+        learn, count = dispatch
         if learn in self._compiling:  # the time of the first dispatch says nothing about the next
             self._compiling.remove(learn)
         else:
-            self._next[learn] = round(np.clip(count * SECONDS / seconds, 1, 2 * count))
+            self._next[learn] = round(np.clip(count * SECONDS / max(seconds, 1e-3), 1, 2 * count))
         before, progress = dataclasses.replace(self.progress), self.progress
-        progress.slots = int(max(slots))  # members that rest may stay behind
+        progress.slots = int(stood.slots)
         progress.env_steps = progress.slots * self.fused.env.num_envs
         if learn:
             progress.learning_since = self.prefill * self.fused.env.num_envs
             progress.updates += count * self.fused.round.updates
-        new = {i: n for i, n in enumerate(failed) if n and i not in self.failures}
-        self.failures |= {i: self._failure(told.failure[i], int(n)) for i, n in new.items()}
-        running = np.where(np.atleast_2d(over), 0, np.atleast_2d(lengths)).max(1)
-        since = progress.slots - running
-        return [self._output(told, i, before, dispatch, int(slot)) for i, slot in enumerate(since)]
+        if stood.failed and not self.failure:
+            metrics = zip(self.fused.metric_names, log.failure.tolist(), strict=True)
+            self.failure = diverged(int(stood.failed), dict(metrics))
+        running = int(np.where(stood.over, 0, stood.lengths).max())
+        return self._output(log, before, dispatch, progress.slots - running)
 
-    def _output(
-        self, told: ChunkLog, member: int, before: Progress, dispatch: Dispatch, running_since: int
-    ) -> LoopOutput:
-        """What happened to a member in a dispatch that began where `before` says."""
+    def _output(self, log: ChunkLog, before: Progress, dispatch: Dispatch, running_since: int) -> LoopOutput:
+        """What happened in a dispatch that began where `before` says."""
         E, round_ = self.fused.env.num_envs, self.fused.round
         slots = dispatch.count * self._size(dispatch.learn)
         episodes = [
             EpisodeStats(
                 env_steps=(before.slots + int(t) + 1) * E,
                 updates=before.updates + dispatch.learn * int(t) // round_.slots * round_.updates,
-                began=(before.slots + int(t) + 1 - int(told.lengths[member, t, e])) * E,
-                return_=float(told.returns[member, t, e]),
-                length=int(told.lengths[member, t, e]),
-                success=None
-                if np.isnan(told.success[member, t, e])
-                else bool(told.success[member, t, e] > 0),
+                began=(before.slots + int(t) + 1 - int(log.lengths[t, e])) * E,
+                return_=float(log.returns[t, e]),
+                length=int(log.lengths[t, e]),
+                success=None if np.isnan(log.success[t, e]) else bool(log.success[t, e] > 0),
             )
-            for t, e in np.argwhere(told.ended[member, :slots])
+            for t, e in np.argwhere(log.ended[:slots])
         ]
-        updates = int(told.updates[member])
-        means = (told.metrics[member] / max(updates, 1)).tolist()
+        updates = int(log.updates)
+        means = (log.metrics / max(updates, 1)).tolist()
         metrics = [dict(zip(self.fused.metric_names, means, strict=True))] if updates else []
         return LoopOutput(episodes, metrics, running_since * E)
 
-    def _failure(self, metrics: np.ndarray, update: int) -> str:
-        return diverged(update, dict(zip(self.fused.metric_names, metrics.tolist(), strict=True)))
-
     @property
     def layout(self) -> Layout:
-        """Of the replay of one member."""
+        """Of the replay."""
         return self.fused.replay.layout
 
     def check_finite(self) -> list[dict[str, float]]:
@@ -485,15 +503,15 @@ class FusedLoop:
         return []
 
     def outputs(self) -> Iterator[LoopOutput]:
-        """Advance a single agent until its steps are done.
+        """Advance until the steps are done.
 
         Raises:
           Diverged: a loss is not finite.
         """
         while not self.done:
-            output = self.advance()[0]
-            if self.failures:
-                raise Diverged(self.failures[0])
+            output = self.advance()
+            if self.failure:
+                raise Diverged(self.failure)
             yield output
 
     @property
@@ -502,23 +520,35 @@ class FusedLoop:
         return self.progress.slots >= self.total
 
 
-def _arrays(state: FusedState) -> dict[str, Any]:
+def stored(state: FusedState) -> dict[str, Any]:
+    """The state as a checkpoint has it: the learner as in any run, and the rest of the loop beside it."""
     return {**state.learner._asdict(), "loop": state.acting}
 
 
-def _stand(state: FusedState) -> tuple[Array, ...]:
-    """Slots, the update that failed, and of every running episode its steps and whether it ended."""
+def unstored(arrays: Arrays) -> FusedState:
+    """The state of what a checkpoint has."""
+    assert isinstance(arrays, Mapping)
+    return FusedState(TrainState(**{name: arrays[name] for name in TrainState._fields}), arrays["loop"])
+
+
+class Stood(NamedTuple):
+    """How a loop stands after a dispatch."""
+
+    slots: Array
+    """[]."""
+    failed: Array
+    """[] the update that failed, 0 if none did."""
+    lengths: Array
+    """[E] steps of the running episodes."""
+    over: Array
+    """[E] whether they ended."""
+
+
+def stand(state: FusedState) -> Stood:
+    """The small part of the state that the host looks at after every dispatch."""
     acting = state.acting
-    return acting.slots, acting.failed, acting.lengths, acting.step.is_last
+    return Stood(acting.slots, acting.failed, acting.lengths, acting.step.is_last)
 
 
 def _rounds(fused: Fused, learn: bool, count: Array, state: FusedState, hyper: Numbers, seed: Array):
     return fused.rounds(state, hyper, seed, count, learn=learn)
-
-
-def _abreast(fused: Fused, count: Array, states: list[FusedState], numbers: list[tuple[Numbers, Array]]):
-    """Learning rounds of agents that each have arrays of their own, as one batch."""
-    stack = lambda trees: jax.tree.map(lambda *x: jnp.stack(x), *trees)
-    own = lambda state, hyper, seed: fused.rounds(state, hyper, seed, count, learn=True)
-    results = jax.vmap(own)(stack(states), *stack(numbers))
-    return tuple([jax.tree.map(lambda x, i=i: x[i], tree) for i in range(len(states))] for tree in results)

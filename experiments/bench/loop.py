@@ -192,7 +192,8 @@ def _fused(cfg: Config, members: int, jit: Callable[..., Any]) -> Parts:
     from dreamer.agent import Agent
     from dreamer.loops.clocks import Progress
     from dreamer.loops.fused import Fused, FusedLoop, Programs
-    from dreamer.loops.population import InTurns, Together, fitting
+    from dreamer.loops.members import Members
+    from dreamer.loops.placement import Placement, fitting
     from dreamer.numbers import trace
     from dreamer.replay.device import DeviceReplay
     from envs.wrappers import Batched
@@ -201,14 +202,15 @@ def _fused(cfg: Config, members: int, jit: Callable[..., Any]) -> Parts:
     agent, hyper = Agent(env.obs_space, env.act_space, cfg.agent), trace(cfg.agent)
     replay = DeviceReplay(20_000, cfg.loop.num_envs, env.obs_space, env.act_space, agent.entries)
     fused, endless = Fused(agent, env, replay, cfg.loop), 10**9
+    programs = Programs(fused, jit=jit)
     if members == 1:
-        loop = FusedLoop(Programs(fused, jit=jit), hyper, 0, endless, Progress())
+        loop = FusedLoop(programs, hyper, 0, endless, Progress())
     else:
         on_cpu = jax.default_backend() == "cpu"
         devices = fitting(jax.local_devices(), members)
         all_ = jax.tree.map(lambda x: jnp.broadcast_to(x, (members,)), hyper)
-        spread = InTurns(devices) if on_cpu else Together(devices)
-        loop = FusedLoop(Programs(fused, spread, jit=jit), all_, np.arange(members), endless, Progress())
+        placement = Placement.sequential(devices) if on_cpu else Placement.vmapped(devices, members)
+        loop = Members(programs, placement, all_, np.arange(members), endless, Progress())
 
     def alone() -> Update:
         one = loop.full if members == 1 else jax.tree.map(lambda x: jnp.asarray(x[0]), loop.full)

@@ -14,7 +14,7 @@ from dreamer import schema
 from dreamer.logger import read_rows
 from dreamer.status import span
 from experiments.sweep import lock, trial
-from experiments.sweep.crew import Apart, RunDied, crew_of, train_apart
+from experiments.sweep.executor import RunDied, SingleExecutor, executor_of, train_in_process
 from experiments.sweep.spec import Spec
 from experiments.sweep.trial import Part, TrialFailed
 from experiments.training import session
@@ -91,7 +91,7 @@ def measure(spec: Spec, workers: int) -> Cost:
         held = lock.take(folder / "lock")
         assert held is not None
         try:
-            train_apart(part, _Enough(part), held.descriptor)
+            train_in_process(part, _Enough(part), held.descriptor)
         except (TrialFailed, RunDied) as error:
             raise TrainingStopped(f"the short run failed: {error}") from None
         finally:
@@ -101,7 +101,7 @@ def measure(spec: Spec, workers: int) -> Cost:
     learn = rate * max(runs[0].cfg.steps - runs[0].cfg.loop.prefill, 0)
     count = len(runs) * spec.sweep.trials
     rounds = math.ceil(spec.sweep.trials / workers) * len(runs)
-    begins = rounds if isinstance(crew_of(spec), Apart) else 1  # one program begins once
+    begins = rounds if isinstance(executor_of(spec), SingleExecutor) else 1  # one program begins once
     return Cost(begin + learn, count, begins * begin + rounds * learn)
 
 

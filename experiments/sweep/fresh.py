@@ -17,14 +17,16 @@ from dreamer import atomic, schema
 from dreamer.schema import ConfigError
 from experiments import sidecar
 from experiments.sweep import answer, lock, trial
-from experiments.sweep.crew import Crew, RunDied, train_all
+from experiments.sweep.executor import Executor, RunDied, train_all
 from experiments.sweep.study import Row, Study
 from experiments.sweep.trial import Part, TrialFailed
 
 FRESH = "fresh"
 
 
-def evaluate(study: Study, top: int, seeds: int, stop: Any, say: Callable[[str], None], crew: Crew) -> None:
+def evaluate(
+    study: Study, top: int, seeds: int, stop: Any, say: Callable[[str], None], executor: Executor
+) -> None:
     """Train the best `top` trials on `seeds` fresh seeds (0: as many as the sweep has); goes on where it was.
 
     Raises:
@@ -46,7 +48,7 @@ def evaluate(study: Study, top: int, seeds: int, stop: Any, say: Callable[[str],
             waiting = [part for part in runs if trial.result_of(part) is None]
             about = {"trial": row.number, "chosen": row.score, "seeds": sorted({p.cfg.seed for p in runs})}
             try:
-                train_all(waiting, own.descriptor, crew, lambda: bool(stop))
+                train_all(waiting, own.descriptor, executor, lambda: bool(stop))
                 if stop:
                     return
                 found[row.number] = about | _reached(study, runs)

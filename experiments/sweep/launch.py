@@ -23,7 +23,7 @@ from typing import Any, Protocol
 from dreamer.schema import ConfigError
 from envs import trust
 from experiments import machine
-from experiments.sweep.crew import tail
+from experiments.sweep.executor import tail
 from experiments.sweep.study import Study
 from experiments.training.run import TrainingStopped
 

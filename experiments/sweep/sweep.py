@@ -13,7 +13,7 @@ from typing import Any
 from dreamer.schema import ConfigError
 from experiments import signals
 from experiments.sweep import answer, launch, spec, study, worker
-from experiments.sweep.crew import Apart, Crew, Trainer, crew_of
+from experiments.sweep.executor import Executor, SingleExecutor, Trainer, executor_of
 from experiments.sweep.options import SweepOptions, SweepReportOptions, WorkerOptions
 from experiments.sweep.study import FAILED, FINISHED, PRUNED, Study
 from experiments.sweep.table import Display, outcome, values
@@ -45,17 +45,17 @@ def sweep(
         raise ConfigError("slurm is for --launcher submitit")
     made = study.prepare(path, folder, options.storage, shared=options.launcher in ("submitit", "ray"))
     try:
-        with contextlib.closing(_crew(made, trainer)) as crew:
-            return _run(made, options, crew, command)
+        with contextlib.closing(_executor(made, trainer)) as executor:
+            return _run(made, options, executor, command)
     finally:
         made.close()
 
 
-def _crew(made: Study, trainer: Trainer | None) -> Crew:
-    return Apart(trainer) if trainer else crew_of(made.spec)
+def _executor(made: Study, trainer: Trainer | None) -> Executor:
+    return SingleExecutor(trainer) if trainer else executor_of(made.spec)
 
 
-def _run(made: Study, options: SweepOptions, crew: Crew, command: Command) -> int:
+def _run(made: Study, options: SweepOptions, executor: Executor, command: Command) -> int:
     workers = 1 if options.launcher == "inline" else options.workers or made.spec.sweep.concurrency
     words = command(made.folder, made.url)
     starts: dict[str, Callable[[], launch.Start]] = {
@@ -67,7 +67,7 @@ def _run(made: Study, options: SweepOptions, crew: Crew, command: Command) -> in
     with signals.gentle_signals() as stop:
         with Display(lambda: Study(made.folder, made.url), made.rows(), workers) as display:
             if options.launcher == "inline":
-                _inline(made, stop, display.say, crew)
+                _inline(made, stop, display.say, executor)
             else:
                 launch.coordinate(made, starts[options.launcher](), workers, stop)
         answer.write(made)
@@ -78,10 +78,10 @@ def _run(made: Study, options: SweepOptions, crew: Crew, command: Command) -> in
     return _conclude(made, options)
 
 
-def _inline(made: Study, stop: Any, say: Callable[[str], None], crew: Crew) -> None:
+def _inline(made: Study, stop: Any, say: Callable[[str], None], executor: Executor) -> None:
     """Work here; what somebody else has is waited for, as it may be left behind."""
     while not stop:
-        worker.work(made, stop, say, crew)
+        worker.work(made, stop, say, executor)
         now = made.counts()
         if not now.open and not now.locked:
             return
@@ -117,8 +117,8 @@ def work(options: WorkerOptions, *, trainer: Trainer | None = None) -> int:
     made = Study(Path(options.out), options.storage)
     say = lambda text: print(text, file=sys.stderr)
     try:
-        with signals.gentle_signals() as stop, contextlib.closing(_crew(made, trainer)) as crew:
-            worker.work(made, stop, say, crew)
+        with signals.gentle_signals() as stop, contextlib.closing(_executor(made, trainer)) as executor:
+            worker.work(made, stop, say, executor)
     finally:
         made.close()
     return 128 + stop.signal if stop.signal is not None else 0
@@ -137,8 +137,8 @@ def report(folder: Path, options: SweepReportOptions, *, trainer: Trainer | None
     try:
         answer.write(made)
         if options.top:
-            with signals.gentle_signals() as stop, contextlib.closing(_crew(made, trainer)) as crew:
-                fresh.evaluate(made, options.top, options.seeds, stop, say, crew)
+            with signals.gentle_signals() as stop, contextlib.closing(_executor(made, trainer)) as executor:
+                fresh.evaluate(made, options.top, options.seeds, stop, say, executor)
             if stop.signal is not None:
                 say("Stopped and saved; the same command goes on")
                 return 128 + stop.signal

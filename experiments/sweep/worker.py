@@ -10,8 +10,8 @@ from typing import Any, cast
 import numpy as np
 
 from dreamer.schema import ConfigError
-from experiments.sweep import answer, crew, exploit, trial
-from experiments.sweep.crew import LOG, Copier, Crew, RunDied
+from experiments.sweep import answer, executor, exploit, trial
+from experiments.sweep.executor import LOG, Copier, Executor, RunDied
 from experiments.sweep.study import Claim, Study
 from experiments.sweep.trial import FAULTS, Part
 
@@ -19,72 +19,72 @@ TICK, LOOK = 0.25, 1.0
 """Seconds between two turns, and between two looks at how a run stands."""
 
 
-def work(study: Study, stop: Any, say: Callable[[str], None], crew: Crew) -> None:
+def work(study: Study, stop: Any, say: Callable[[str], None], executor: Executor) -> None:
     """Work until no trial is left to take, or until asked to stop.
 
     Args:
       stop: true once somebody asked.
     """
-    held: list[Held] = []
+    active: list[ActiveTrial] = []
     try:
         while True:
             began = time.monotonic()
-            _fill(study, held, stop, crew)
-            if not held:
+            _fill(study, active, stop, executor)
+            if not active:
                 return
-            for part, error in crew.wait(TICK):
-                for own in held:
+            for part, error in executor.wait(TICK):
+                for own in active:
                     own.ended(part.folder, error)
             if study.spec.sweep.pruner == "exploit" and not stop:
-                _exploit(study, [own for own in held if own.going], cast(Copier, crew))
-            spent = (time.monotonic() - began) / len(held)
-            for own in list(held):
+                _exploit(study, [own for own in active if own.going], cast(Copier, executor))
+            spent = (time.monotonic() - began) / len(active)
+            for own in list(active):
                 own.seconds += spent
-                own.look(stop, crew)
+                own.look(stop, executor)
                 if not own.going and not own.waiting:
-                    held.remove(own)
+                    active.remove(own)
                     own.conclude(stop, say)
                     answer.write(study)
     finally:
-        for own in held:
+        for own in active:
             own.let_go(stop)
 
 
-def _fill(study: Study, held: list[Held], stop: Any, crew: Crew) -> None:
-    """Start runs of trials that we have, then those of new ones, until every seat is taken."""
-    free = lambda: crew.seats - sum(len(own.going) for own in held)
-    for own in held:
-        own.start(crew, free())
+def _fill(study: Study, active: list[ActiveTrial], stop: Any, executor: Executor) -> None:
+    """Start runs of trials that we have, then those of new ones, until every slot is taken."""
+    free = lambda: executor.slots - sum(len(own.going) for own in active)
+    for own in active:
+        own.start(executor, free())
     while not stop and free() > 0:
         claim = study.claim()
         if claim is None:
             return
-        held.append(Held(study, claim))
-        held[-1].start(crew, free())
-        if not held[-1].going:  # done before, or never possible
+        active.append(ActiveTrial(study, claim))
+        active[-1].start(executor, free())
+        if not active[-1].going:  # done before, or never possible
             return
 
 
-def _exploit(study: Study, held: Sequence[Held], crew: Copier) -> None:
+def _exploit(study: Study, active: Sequence[ActiveTrial], executor: Copier) -> None:
     """Where all were judged once more, have those that fell behind follow those that lead."""
     every, sweep = study.spec.base.eval.every, study.spec.sweep
-    judged = {own.claim.row.number: own.rungs(every) for own in held}
+    judged = {own.claim.row.number: own.rungs(every) for own in active}
     rung = exploit.agreed(list(judged.values()))
-    if rung is None or rung <= max(own.moved for own in held):
+    if rung is None or rung <= max(own.moved for own in active):
         return
     chance = np.random.default_rng([sweep.seed, rung])
     scores = {number: scores[rung] for number, scores in judged.items()}
     found = exploit.leaders(scores, maximizes=study.spec.maximizes, chance=chance)
-    by_number = {own.claim.row.number: own for own in held}
+    by_number = {own.claim.row.number: own for own in active}
     values = {number: own.values for number, own in by_number.items()}
     for number, leader in found.items():
         new = exploit.explored(values[leader], study.spec.space, chance)
-        by_number[number].follow(by_number[leader], new, rung * every, crew)
-    for own in held:
+        by_number[number].follow(by_number[leader], new, rung * every, executor)
+    for own in active:
         own.moved = rung
 
 
-class Held:
+class ActiveTrial:
     """A trial that is ours, and its runs."""
 
     def __init__(self, study: Study, claim: Claim):
@@ -107,10 +107,10 @@ class Held:
             self.error = error
         self.waiting = [part for part in self.runs if trial.result_of(part) is None]
 
-    def start(self, crew: Crew, seats: int) -> None:
+    def start(self, executor: Executor, slots: int) -> None:
         """Start as many of the runs that wait."""
-        for part in self.waiting[: max(seats, 0)]:
-            crew.start(part, self.claim.lock.descriptor)
+        for part in self.waiting[: max(slots, 0)]:
+            executor.start(part, self.claim.lock.descriptor)
             self.going.append(part)
             self.waiting.remove(part)
 
@@ -120,7 +120,7 @@ class Held:
         if len(left) < len(self.going):
             self.going, self.error = left, self.error or error
 
-    def look(self, stop: Any, crew: Crew) -> None:
+    def look(self, stop: Any, executor: Executor) -> None:
         """End the runs if we should stop, if one failed, or if the first one fell behind."""
         prunes = self.study.spec.sweep.pruner != "none" and self.error is None and not self.behind
         if prunes and self.going and time.monotonic() - self._looked > LOOK:
@@ -129,7 +129,7 @@ class Held:
         if stop or self.error is not None or self.behind:
             self.waiting.clear()
             for part in self.going:
-                crew.end(part)
+                executor.end(part)
 
     def _judge(self) -> None:
         first = self.runs[0]
@@ -144,7 +144,7 @@ class Held:
         """{how many times so many steps it had taken: its score then}."""
         return {steps // every: score for steps, score in self.claim.seen.items()}
 
-    def follow(self, leader: Held, values: dict[str, Any], steps: int, crew: Copier) -> None:
+    def follow(self, leader: ActiveTrial, values: dict[str, Any], steps: int, executor: Copier) -> None:
         """Go on from a copy of another one, with these values."""
         try:
             (part,) = trial.parts(self.study.spec, values, self.claim.folder)
@@ -152,7 +152,7 @@ class Held:
             return
         about = {"steps": steps, "from": leader.claim.row.number, "params": values, "before": self.values}
         self.study.move(self.claim, about)
-        crew.copy(part, leader.runs[0])
+        executor.copy(part, leader.runs[0])
         self.values, self.runs, self.going = values, [part], [part]
 
     def conclude(self, stop: Any, say: Callable[[str], None]) -> None:
@@ -170,7 +170,7 @@ class Held:
                 study.finish(claim, found.scores, found.metric, found.interval)
         except FAULTS as error:
             study.note_time(claim, self.seconds)
-            study.fail(claim, " ".join(str(error).split()), crew.tail(claim.folder / LOG))
+            study.fail(claim, " ".join(str(error).split()), executor.tail(claim.folder / LOG))
         except RunDied as error:
             say(f"trial {claim.row.number}: {error}; it is taken up again")
         finally:

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from dreamer.loops.fused import FusedLoop
     from dreamer.loops.host import HostLoop
     from dreamer.loops.loop import Loop
+    from dreamer.loops.members import Members
     from experiments.training.folder import RunFolder
     from experiments.training.program import Program
 
@@ -56,25 +57,25 @@ def fused(cfg: Config, program: Program, folder: RunFolder | None) -> FusedLoop:
 
 def population(
     cfg: Config, program: Program, folder: RunFolder | None = None, *, members: Sequence[Config]
-) -> FusedLoop:
+) -> Members:
     """The loop that trains many agents, from its beginning; `folder` as of `single`."""
     import jax
     import jax.numpy as jnp
 
     from dreamer.loops.clocks import Progress
-    from dreamer.loops.fused import FusedLoop, Programs
-    from dreamer.loops.population import InTurns, Together, fitting
+    from dreamer.loops.fused import Programs
+    from dreamer.loops.members import Members
+    from dreamer.loops.placement import Placement, fitting
     from dreamer.numbers import trace
 
     count = len(members)
     devices, on_cpu = fitting(program.devices(count), count), jax.default_backend() == "cpu"
     memories = 1 if on_cpu else len(devices)
-    programs = Programs(
-        program.fused(memories / count, _capacity(folder)), InTurns(devices) if on_cpu else Together(devices)
-    )
+    programs = Programs(program.fused(memories / count, _capacity(folder)))
+    placement = Placement.sequential(devices) if on_cpu else Placement.vmapped(devices, count)
     numbers = jax.tree.map(lambda *x: jnp.stack(x), *(trace(own.agent) for own in members))
     seeds = np.array([own.seed for own in members], np.int32)
-    return FusedLoop(programs, numbers, seeds, cfg.steps, Progress(), pause_every=pauses(cfg))
+    return Members(programs, placement, numbers, seeds, cfg.steps, Progress(), pause_every=pauses(cfg))
 
 
 def restore(loop: Loop, program: Program, folder: RunFolder, *, without_replay: bool = False) -> None:

@@ -24,7 +24,7 @@ from experiments.training.folder import episode_row, write_result
 if TYPE_CHECKING:
     from dreamer.logger import Logger
     from dreamer.loops.clocks import Progress
-    from dreamer.loops.fused import FusedLoop
+    from dreamer.loops.members import Members
     from dreamer.loops.outputs import LoopOutput
     from dreamer.player import Player
     from experiments.training.evaluator import Evaluator
@@ -94,7 +94,7 @@ class Population:
         members: Sequence[Member],
         folder: RunFolder,
         program: Program,
-        loop: FusedLoop,
+        loop: Members,
         evaluator: Evaluator,
     ):
         self.members, self.folder, self.program, self.loop = members, folder, program, loop

@@ -16,7 +16,7 @@ from experiments import memory
 if TYPE_CHECKING:
     from dreamer.agent import Params
     from dreamer.loops.fused import Fused, Programs
-    from dreamer.loops.population import Data
+    from dreamer.loops.placement import Data
     from dreamer.numbers import Numbers
     from dreamer.player import Player
     from envs.api import VectorEnv
@@ -24,18 +24,18 @@ if TYPE_CHECKING:
 
 
 @contextlib.contextmanager
-def opened(cfg: Config, seats: int = 1) -> Iterator[Program]:
+def opened(cfg: Config, slots: int = 1) -> Iterator[Program]:
     """The program of a configuration while its task is open.
 
     Args:
-      seats: runs at the same time.
+      slots: runs at the same time.
 
     Raises:
       ConfigError: the task cannot be trained that way.
     """
     memory.check(cfg, on_device=envs.is_on_device(cfg.task))
     with _world(cfg) as env:
-        program = Program(cfg, env, seats)
+        program = Program(cfg, env, slots)
         try:
             yield program
         finally:
@@ -77,13 +77,13 @@ class Program:
     Args:
       cfg: of any run of this structure.
       env: the task, as a `VectorEnv` or as a `JaxEnv`.
-      seats: runs at the same time, which share the memory.
+      slots: runs at the same time, which share the memory.
     """
 
-    def __init__(self, cfg: Config, env: Any, seats: int = 1):
+    def __init__(self, cfg: Config, env: Any, slots: int = 1):
         from dreamer.agent import Agent
 
-        self.cfg, self.env, self.seats = cfg, env, seats
+        self.cfg, self.env, self.slots = cfg, env, slots
         self.agent = Agent(env.obs_space, env.act_space, cfg.agent)
         self.notices: list[str] = [*getattr(env, "notices", ()), *self.agent.notices]
         """What whoever trains should know about how the agent sees its task."""
@@ -133,14 +133,14 @@ class Program:
     def alone(self, capacity: int = 0) -> Programs:
         """The loop of the device for one agent, compiled once for each capacity of the replay."""
         from dreamer.loops.fused import Programs
-        from dreamer.loops.population import Data, fitting
+        from dreamer.loops.placement import Data, fitting
 
         capacity = self.replay_shape(capacity)[0]
         if capacity not in self._programs:
             cfg = self.cfg.loop
             devices = fitting(self.devices(), math.gcd(cfg.num_envs, cfg.batch_size))
             data = Data(devices) if len(devices) > 1 else None
-            fused = self.fused(len(devices) / self.seats, capacity, data)
+            fused = self.fused(len(devices) / self.slots, capacity, data)
             self._programs[capacity] = Programs(fused)
         return self._programs[capacity]
 

@@ -1,6 +1,6 @@
 """Many runs in one process: those of one structure share a program, and who leaves makes room for the next.
 
-python -m experiments.sweep.seats PARENT SOCKET POPULATION SEEDS
+python -m experiments.sweep.slots PARENT SOCKET POPULATION SEEDS
 
 Every run is an ordinary run folder with checkpoints of its own, so each goes on alone, or in other company,
 wherever this process ended.
@@ -21,13 +21,14 @@ from pathlib import Path
 from typing import TextIO
 
 from dreamer.config import TRACED, Config, load_toml
-from dreamer.loops import abreast
+from dreamer.loops import members
 from dreamer.loops.fused import FusedLoop
 from dreamer.loops.outputs import Diverged, LoopOutput
+from dreamer.loops.placement import Placement
 from envs.watchdog import Interrupted
 from experiments import lock as lock_of_folder
 from experiments import machine, signals, surroundings
-from experiments.sweep.crew import LOG, ON_ACCELERATOR
+from experiments.sweep.executor import LOG, ON_ACCELERATOR
 from experiments.sweep.trial import FAULTS
 from experiments.training import program, run, session
 from experiments.training.program import Program
@@ -41,7 +42,7 @@ NUMBERS = tuple(f"agent.{path}" for path in TRACED.values())
 """Fields that may be others when a run goes on: those of one that was copied are."""
 
 
-class Seat:
+class Slot:
     """A run that goes on, its log and the lock of its trial."""
 
     def __init__(self, cfg: Config, folder: Path, shared: Program, lock: int, stop: signals.Stop):
@@ -76,8 +77,8 @@ class Seat:
         """Take in what happened; whether that was the end."""
         run = self.run
         with run.guarded():
-            if self.loop.failures:
-                raise Diverged(self.loop.failures[0])
+            if self.loop.failure:
+                raise Diverged(self.loop.failure)
             run.collect(turn)
             try:
                 if not run.done:
@@ -98,20 +99,20 @@ class Seat:
         self._open.close()
 
 
-class Company:
+class SlotWorker:
     """All runs of this process, and the programs that they share.
 
     Args:
       line: where they come from, and where their end is told.
-      seats: runs at the same time.
-      batch: runs in one call of a program; 1 where they take turns.
+      slots: runs at the same time.
+      placement: how many of them one call of a program takes.
     """
 
-    def __init__(self, line: socket.socket, seats: int, batch: int):
-        self._line, self._count, self._batch = line, seats, batch
+    def __init__(self, line: socket.socket, slots: int, placement: Placement):
+        self._line, self._count, self._placement = line, slots, placement
         self._stop = signals.Stop()
         self._text, self._locks = b"", list[int]()
-        self._seats: dict[str, Seat] = {}
+        self._slots: dict[str, Slot] = {}
         self._following: dict[str, tuple[str, str]] = {}
         """Runs that wait until the one they will follow has come as far as they have."""
         self._programs: dict[str, tuple[contextlib.ExitStack, Program]] = {}
@@ -119,10 +120,10 @@ class Company:
     def go_on(self, stop: signals.Stop) -> None:
         """Train what is asked for, until nobody asks any more; then all are saved."""
         self._stop = stop
-        while not stop and self._listen(wait=not self._seats):
-            if self._seats:
+        while not stop and self._listen(wait=not self._slots):
+            if self._slots:
                 self._advance()
-        for folder in list(self._seats):
+        for folder in list(self._slots):
             self._end(folder)
 
     def _listen(self, *, wait: bool) -> bool:
@@ -139,28 +140,28 @@ class Company:
         for line in map(json.loads, lines):
             if "train" in line:
                 self._start(line["train"], line["config"], self._locks.pop(0))
-            elif line.get("end") in self._seats:
+            elif line.get("end") in self._slots:
                 self._end(line["end"])
-            elif line.get("copy") in self._seats and line["leader"] in self._seats:
+            elif line.get("copy") in self._slots and line["leader"] in self._slots:
                 self._following[line["copy"]] = line["leader"], line["config"]
         return bool(data)
 
     def _start(self, folder: str, config: str, lock: int) -> None:
-        with self._telling(folder), contextlib.ExitStack() as until_seated:
-            until_seated.callback(os.close, lock)
+        with self._telling(folder), contextlib.ExitStack() as until_started:
+            until_started.callback(os.close, lock)
             cfg = _read(config)
             shared = self._program(cfg)
-            until_seated.pop_all()
-            seat = self._seats[folder] = Seat(cfg, Path(folder), shared, lock, self._stop)
+            until_started.pop_all()
+            slot = self._slots[folder] = Slot(cfg, Path(folder), shared, lock, self._stop)
             with contextlib.suppress(Interrupted):
-                if seat.run.done and seat.finish():
+                if slot.run.done and slot.finish():
                     self._tell(folder)
 
     def _program(self, cfg: Config) -> Program:
         """That of the structure of a run; a new one may take the place of one that nobody uses."""
         kind = program.structure(cfg)
         if kind not in self._programs:
-            used = [seat.run.program for seat in self._seats.values()]
+            used = [slot.run.program for slot in self._slots.values()]
             idle = [k for k, (_, own) in self._programs.items() if own not in used]
             for old in idle[: max(len(self._programs) - KEPT + 1, 0)]:
                 self._programs.pop(old)[0].close()
@@ -172,40 +173,40 @@ class Company:
         """One dispatch for the runs that share the program of the one that came first."""
         self._follow()
         began = time.process_time()
-        going = {folder: seat for folder, seat in self._seats.items() if folder not in self._following}
+        going = {folder: slot for folder, slot in self._slots.items() if folder not in self._following}
         if not going:  # the last one could not follow
             return
         programs = next(iter(going.values())).loop.programs
-        group = [(f, seat) for f, seat in going.items() if seat.loop.programs is programs]
+        group = [(f, slot) for f, slot in going.items() if slot.loop.programs is programs]
         with self._telling(*(folder for folder, _ in group)):
-            turns = abreast.advance([seat.loop for _, seat in group], self._batch)
-            for _, seat in group:
-                seat.cpu_seconds += (time.process_time() - began) / len(group)
-            for (folder, seat), turn in zip(group, turns, strict=True):
+            turns = members.advance([slot.loop for _, slot in group], self._placement)
+            for _, slot in group:
+                slot.cpu_seconds += (time.process_time() - began) / len(group)
+            for (folder, slot), turn in zip(group, turns, strict=True):
                 began = time.process_time()
                 with self._telling(folder):
-                    over = seat.take(turn)
-                    seat.cpu_seconds += time.process_time() - began
+                    over = slot.take(turn)
+                    slot.cpu_seconds += time.process_time() - began
                     if over:
                         self._tell(folder)
 
     def _follow(self) -> None:
         """Let those follow whose leader is far enough; if it is gone, or waits itself, they go on alone."""
-        steps = lambda folder: self._seats[folder].run.loop.progress.slots
+        steps = lambda folder: self._slots[folder].run.loop.progress.slots
         for folder, (leader, config) in list(self._following.items()):
-            is_there = leader in self._seats and leader not in self._following
-            if folder not in self._seats:
+            is_there = leader in self._slots and leader not in self._following
+            if folder not in self._slots:
                 del self._following[folder]
             elif not is_there or steps(leader) >= steps(folder):
                 del self._following[folder]
                 with self._telling(folder):
-                    own = self._seats[folder].run
-                    own.fork_from(self._seats[leader].run if is_there else own, _read(config))
+                    own = self._slots[folder].run
+                    own.fork_from(self._slots[leader].run if is_there else own, _read(config))
 
     def _end(self, folder: str) -> None:
         """Save a run and leave it."""
         with self._telling(folder):
-            self._seats[folder].run.end()
+            self._slots[folder].run.end()
             self._tell(folder)
 
     @contextlib.contextmanager
@@ -223,9 +224,9 @@ class Company:
 
     def _tell(self, folder: str, failed: str | None = None) -> None:
         """A run is over."""
-        seat = self._seats.pop(folder, None)
-        if seat is not None:
-            seat.close()
+        slot = self._slots.pop(folder, None)
+        if slot is not None:
+            slot.close()
         with contextlib.suppress(OSError):  # nobody listens any more
             self._line.setblocking(True)
             self._line.sendall(json.dumps({"ended": folder, "failed": failed}).encode() + b"\n")
@@ -244,10 +245,11 @@ def main(words: list[str]) -> int:
     import jax
 
     on_cpu = jax.default_backend() == "cpu"
-    seats = population or (seeds if on_cpu else ON_ACCELERATOR)
+    slots, device = population or (seeds if on_cpu else ON_ACCELERATOR), jax.local_devices()[:1]
+    placement = Placement.sequential(device) if on_cpu else Placement.vmapped(device, slots)
     with signals.gentle_signals() as stop, socket.socket(fileno=line) as connection:
-        connection.sendall(json.dumps({"seats": seats}).encode() + b"\n")
-        Company(connection, seats, 1 if on_cpu else seats).go_on(stop)
+        connection.sendall(json.dumps({"slots": slots}).encode() + b"\n")
+        SlotWorker(connection, slots, placement).go_on(stop)
     return 0 if stop.signal is None else 128 + stop.signal
 
 

@@ -46,11 +46,11 @@ class Ended(NamedTuple):
     """Why it is not: `TrialFailed` or `RunDied`, or a fault of the program."""
 
 
-class Crew(Protocol):
+class Executor(Protocol):
     """Trains runs."""
 
     @property
-    def seats(self) -> int:
+    def slots(self) -> int:
         """Runs at the same time."""
         ...
 
@@ -76,23 +76,23 @@ class Crew(Protocol):
 
 
 class Copier(Protocol):
-    """What also copies runs: a crew that has them in one process, as a sweep that exploits always does."""
+    """An executor that also copies runs: one that has them in one process, as a sweep that exploits does."""
 
     def copy(self, part: Part, leader: Part) -> None:
         """Have a run go on from where another one is, with its own configuration, which has other numbers."""
         ...
 
 
-def crew_of(spec: Spec) -> Crew:
+def executor_of(spec: Spec) -> Executor:
     """One program for the runs of a task of the device, unless the file wants them apart; else processes."""
     sweep = spec.sweep
     if sweep.population == 1 or not all(envs.is_on_device(task) for task in spec.tasks):
-        return Apart(train_apart)
+        return SingleExecutor(train_in_process)
     everybody = sweep.trials if sweep.pruner == "exploit" else 0
-    return Abreast(sweep.population or everybody, sweep.seeds)
+    return BatchedExecutor(sweep.population or everybody, sweep.seeds)
 
 
-def train_all(parts: Sequence[Part], lock: int, crew: Crew, stop: Callable[[], bool]) -> None:
+def train_all(parts: Sequence[Part], lock: int, executor: Executor, stop: Callable[[], bool]) -> None:
     """Train runs until all are done, or until asked to stop.
 
     Raises:
@@ -105,11 +105,11 @@ def train_all(parts: Sequence[Part], lock: int, crew: Crew, stop: Callable[[], b
         if stop() or error is not None:
             waiting.clear()
             for part in going:
-                crew.end(part)
-        while waiting and len(going) < crew.seats:
+                executor.end(part)
+        while waiting and len(going) < executor.slots:
             going.append(waiting.pop(0))
-            crew.start(going[-1], lock)
-        for ended in crew.wait(0.25):
+            executor.start(going[-1], lock)
+        for ended in executor.wait(0.25):
             going.remove(ended.part)
             error = error or ended.error
     if error is not None:
@@ -130,10 +130,10 @@ Trainer = Callable[[Part, Callable[[], bool], int], None]
 is that of its lock. Raises `TrialFailed` or `RunDied`."""
 
 
-class Apart:
+class SingleExecutor:
     """One run at a time, each by a trainer of its own."""
 
-    seats = 1
+    slots = 1
 
     def __init__(self, trainer: Trainer):
         self._trainer = trainer
@@ -168,7 +168,7 @@ class Apart:
         """Nothing is kept."""
 
 
-def train_apart(part: Part, ended: Callable[[], bool], lock: int) -> None:
+def train_in_process(part: Part, ended: Callable[[], bool], lock: int) -> None:
     """Train in a process of its own."""
     config, log = _written(part), part.folder.parent / LOG
     command = machine.command("experiments.sweep.child")
@@ -216,14 +216,14 @@ def _reason(log: Path, code: int) -> str:
     return f"{how}: {said[-1].strip()}" if said else how
 
 
-class Abreast:
+class BatchedExecutor:
     """Many runs in one process, which compiles once for all that differ only in seeds and numbers.
 
     Messages go over a socket, one line of JSON each, with the lock of a trial as a passed descriptor:
 
         -> {"train": folder, "config": file}      -> {"end": folder}
         -> {"copy": folder, "leader": folder, "config": file}
-        <- {"seats": number}                      <- {"ended": folder, "failed": why or null}
+        <- {"slots": number}                      <- {"ended": folder, "failed": why or null}
 
     Args:
       population: runs at the same time; 0 for `seeds` on a CPU, which runs one after the other anyhow, and
@@ -237,19 +237,19 @@ class Abreast:
         self._going: dict[str, Part] = {}
         self._asked: set[str] = set()
         self._text = b""
-        self._seats = 0
+        self._slots = 0
 
     @property
-    def seats(self) -> int:
+    def slots(self) -> int:
         """Known once the process has looked at its devices."""
         if self._process is None:
             self._start()
-        return self._seats
+        return self._slots
 
     def _start(self) -> None:
         self._socket, theirs = socket.socketpair()
         self._said = tempfile.TemporaryFile()  # noqa: SIM115  # closed with the process
-        command = machine.command("experiments.sweep.seats", str(os.getpid()), str(theirs.fileno()))
+        command = machine.command("experiments.sweep.slots", str(os.getpid()), str(theirs.fileno()))
         self._process = subprocess.Popen(
             [*command, str(self._population), str(self._seeds)],
             stdin=subprocess.DEVNULL,
@@ -263,7 +263,7 @@ class Abreast:
         first = self._lines(None)
         if not first:
             raise ConfigError(f"the process that trains ended at once: {self._last_words()}")
-        self._seats = first[0]["seats"]
+        self._slots = first[0]["slots"]
 
     def _lines(self, seconds: float | None) -> list[dict[str, Any]] | None:
         """What was told within so many seconds (None: whenever it is); None if nothing will come any more."""
