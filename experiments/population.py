@@ -144,7 +144,7 @@ class PopulationRun(Run):
 
     def _check(self, number: int) -> None:
         """See who has reached `until`; they learn no more."""
-        pairs = zip(self._players(greedy=True), self.loggers, strict=True)
+        pairs = zip(self._players("greedy"), self.loggers, strict=True)
         for i, (player, logger) in enumerate(pairs):
             if i not in self.solved and i not in self.failed:
                 self._judge(number, i, player, logger)
@@ -191,7 +191,7 @@ class PopulationRun(Run):
             told = {"population/members": len(self.members), "population/diverged": len(self.failed)}
             self.logger.metrics({**means(rows), **told})
 
-    def _players(self, *, greedy: bool) -> Iterator[Player]:
+    def _players(self, actor: str) -> Iterator[Player]:
         """One player that becomes every member in turn, so that all play with one compiled program."""
         import jax
 
@@ -200,19 +200,19 @@ class PopulationRun(Run):
         counters = {"env_steps": count.env_steps, "updates": count.updates}
         for i, own in enumerate(self.members):
             params, hyper = jax.tree.map(lambda x, i=i: x[i], everybody)
-            yield self.program.player(params, hyper, greedy=greedy, config=own, counters=counters)
+            yield self.program.player(params, hyper, actor=actor, config=own, counters=counters)
 
-    def _evaluate(self, episodes: int, greedy: bool = True) -> dict[str, Any]:
+    def _evaluate(self, episodes: int, actor: str = "greedy") -> dict[str, Any]:
         """Play with every member, on the same seeds."""
         assert self.logger is not None
         results = []
         world = self.program.evaluation_world(episodes)
         how = world, episodes, self.cfg.eval.seed, self.step_limit, self._notice
-        for player, logger in zip(self._players(greedy=greedy), self.loggers, strict=True):
+        for player, logger in zip(self._players(actor), self.loggers, strict=True):
             results.append(evaluate.play(player, *how))
-            logger.metrics(evaluate.metrics(results[-1], greedy))
+            logger.metrics(evaluate.metrics(results[-1], actor))
         told = evaluate.over_members(results)
-        self.logger.metrics(evaluate.metrics(told, greedy))
+        self.logger.metrics(evaluate.metrics(told, actor))
         return {**told, "members": results}
 
     def _report(self) -> Path:
@@ -220,7 +220,7 @@ class PopulationRun(Run):
         from experiments.report.report import save_card, told, write_many
 
         numbers = []
-        everybody = zip(self._players(greedy=False), self.folders, self.loggers, strict=True)
+        everybody = zip(self._players("sampled"), self.folders, self.loggers, strict=True)
         for player, place, logger in everybody:
             found = self.program.examiner.examine(player, pictures=False)
             save_card(place, found, player)

@@ -587,13 +587,13 @@ class Run:
             self.solved[member] = {**counts, "seconds": round(self.logger.seconds, 1)}
             self.saved_at = -1  # a checkpoint of these steps, made before the check, does not know
 
-    def _evaluate(self, episodes: int, greedy: bool = True) -> dict[str, Any]:
+    def _evaluate(self, episodes: int, actor: str = "greedy") -> dict[str, Any]:
         """Play with the most likely or with sampled actions, and log what came of it."""
         assert self.logger is not None
-        player = self.program.player(self.loop.state.params, self.loop.hyper, greedy=greedy)
+        player = self.program.player(self.loop.state.params, self.loop.hyper, actor=actor)
         world = self.program.evaluation_world(episodes)
         result = evaluate.play(player, world, episodes, self.cfg.eval.seed, self.step_limit, self._notice)
-        self.logger.metrics(evaluate.metrics(result, greedy))
+        self.logger.metrics(evaluate.metrics(result, actor))
         return result
 
     def finish(self) -> dict[str, Any]:
@@ -611,7 +611,7 @@ class Run:
             result |= {"until": cfg.until, "solved": self.is_solved, "solved_at": self.solved.get(0)}
         if cfg.eval.episodes:
             evaluation = self._evaluate(cfg.eval.episodes)
-            sampled = self._evaluate(cfg.eval.episodes, greedy=False)
+            sampled = self._evaluate(cfg.eval.episodes, "sampled")
             told = evaluate.sentence(evaluation) + evaluate.beside(evaluation, sampled)
             result |= evaluation | {"sampled": sampled}
         result["seconds"] = round(self.logger.seconds, 1)
@@ -672,7 +672,7 @@ class Run:
         progress = self.loop.progress
         counters = {"env_steps": progress.env_steps, "updates": progress.updates}
         params, hyper = self.loop.state.params, self.loop.hyper
-        player = self.program.player(params, hyper, greedy=False, config=self.cfg, counters=counters)
+        player = self.program.player(params, hyper, actor="sampled", config=self.cfg, counters=counters)
         found = self.program.examiner.examine(player)
         numbers = {f"report/{k}": v for k, v in found.card.numbers.items() if v is not None}
         self.logger.metrics(numbers)

@@ -24,6 +24,7 @@ ORDER = (
     "dreamer.objectives",
     "dreamer.hyper",
     "dreamer.world",
+    "dreamer.actors",
     "dreamer.behavior",
     "dreamer.agent",
     "dreamer.inspection",

@@ -23,6 +23,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax import Array
 
+from dreamer.actors.policy import SAMPLED
 from dreamer.agent import Agent, Carry, TrainState
 from dreamer.config import LoopConfig
 from dreamer.hyper import Hyper
@@ -47,7 +48,7 @@ class Acting(NamedTuple):
     """State of its E environments."""
     step: Step
     """[E] what they said last, not acted on yet."""
-    carry: Carry
+    carry: Carry[tuple[()]]
     """[E] what the agent remembers."""
     ring: Ring
     """What was recorded."""
@@ -163,7 +164,7 @@ class Fused:
         acting = Acting(
             worlds=worlds,
             step=step,
-            carry=self.agent.init_carry(E),
+            carry=self.agent.init_carry(E, SAMPLED),
             ring=self.replay.init(),
             returns=jnp.zeros(E),
             lengths=jnp.zeros(E, jnp.int32),
@@ -184,7 +185,7 @@ class Fused:
             acting.step._replace(obs=seen),
             hyper,
             key=jax.random.fold_in(keys.acting, acting.slots),
-            greedy=False,
+            actor=SAMPLED,
         )
         ring = self.replay.add(acting.ring, acting.step, action, carry.latent.pack())
         slots = acting.slots + 1

@@ -16,7 +16,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from dreamer.agent import ACTING, Agent, Carry, Gradient, TrainState
+from dreamer.actors.policy import SAMPLED
+from dreamer.agent import Agent, Carry, Gradient, TrainState, acting_params
 from dreamer.config import LoopConfig
 from dreamer.hyper import Hyper
 from dreamer.loops import clocks
@@ -69,7 +70,7 @@ class HostLoop:
         self._gradient = jax.jit(partial(_gradient, agent))
         self._descend = jax.jit(self._descend_fn, donate_argnums=0)
         # A copy, because the state itself is donated to the next update.
-        copied = jax.tree.map(jnp.copy, {k: state.params[k] for k in ACTING})
+        copied = jax.tree.map(jnp.copy, acting_params(state.params, SAMPLED))
         self._acting = jax.device_put(copied, self._actor)
         self._in_flight: InFlight | None = None
         self._metric_names: list[str] = []
@@ -78,7 +79,7 @@ class HostLoop:
     def _descend_fn(self, state: TrainState, gradient: Gradient, hyper: Hyper):
         state, metrics = self.agent.descend(state, gradient, hyper)
         self._metric_names = sorted(metrics)
-        acting = {k: state.params[k] for k in ACTING}
+        acting = acting_params(state.params, SAMPLED)
         return state, acting, jnp.stack([metrics[k] for k in self._metric_names])
 
     def turns(self) -> Iterator[Turn]:
@@ -89,7 +90,7 @@ class HostLoop:
           Diverged: a loss is not finite.
         """
         step = self.env.reset()
-        carry = jax.device_put(self.agent.init_carry(self.env.num_envs), self._actor)
+        carry = jax.device_put(self.agent.init_carry(self.env.num_envs, SAMPLED), self._actor)
         while True:
             episodes = self._episodes.add(step, self.progress)
             choice, carry = self._act(
@@ -180,9 +181,9 @@ def _gradient(agent: Agent, state: TrainState, batch: Batch, hyper: Hyper, key: 
     return agent.gradient(state, batch, hyper, key=jax.random.fold_in(key, state.updates))
 
 
-def _act(agent: Agent, params, carry: Carry, step: Step, hyper: Hyper, key, slot):
+def _act(agent: Agent, params, carry: Carry[tuple[()]], step: Step, hyper: Hyper, key, slot):
     key = jax.random.fold_in(key, slot)
-    action, carry = agent.act(params, carry, step, hyper, key=key, greedy=False)
+    action, carry = agent.act(params, carry, step, hyper, key=key, actor=SAMPLED)
     return Choice(action, carry.latent.pack()), carry
 
 
