@@ -11,14 +11,16 @@ Reference: Hafner et al. (2025), Mastering diverse control tasks through world m
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, NamedTuple
+from typing import Any, Generic, NamedTuple
 
+import chex
 import jax
 import jax.numpy as jnp
 from flax import nnx
 from jax import Array
 
 from dreamer import rssm
+from dreamer.actors import Actor, MemoryT
 from dreamer.behavior.actor_critic import ActorCritic
 from dreamer.config import AgentConfig
 from dreamer.nets import layers
@@ -33,8 +35,8 @@ from dreamer.world import Modules, Objective, World
 from envs.api import LOG_PREFIX, Spaces, Step
 
 sg = jax.lax.stop_gradient
-ACTING = ("encoder", "rssm", "policy")
-"""The modules that choosing an action needs."""
+FOLLOWING = ("encoder", "rssm")
+"""The modules that following an episode needs; choosing its actions needs those of the actor too."""
 
 
 class TrainState(NamedTuple):
@@ -51,12 +53,14 @@ class TrainState(NamedTuple):
     """[] int32 gradient steps taken."""
 
 
-class Carry(NamedTuple):
+class Carry(NamedTuple, Generic[MemoryT]):
     """An acting agent's memory, [E, ...]."""
 
     latent: Latent
     action: dict[str, Array]
     """The action chosen last."""
+    memory: MemoryT
+    """The actor's own."""
 
 
 class Evaluation(NamedTuple):
@@ -76,6 +80,11 @@ class Gradient(NamedTuple):
     """Of the total loss, for every parameter."""
     stats: dict[str, running.Percentiles]
     metrics: dict[str, Array]
+
+
+def acting_params(params: Params, actor: Actor[Any]) -> Params:
+    """Of all parameters those that following an episode and choosing its actions need."""
+    return {name: params[name] for name in dict.fromkeys((*FOLLOWING, *actor.modules))}
 
 
 class Agent:
@@ -131,10 +140,6 @@ class Agent:
         """The world model with its parameters in place."""
         return World(self.modules, params, numbers, self.cfg, self.sampler, self.dtype)
 
-    def policy(self, params: Params) -> PolicyHead:
-        """The policy with its parameters in place."""
-        return nnx.merge(self.modules.policy, params["policy"])
-
     def critic(self, params: Params) -> TwoHotHead:
         """A critic, the slow one too, with its parameters in place."""
         return nnx.merge(self.modules.value, params)
@@ -170,39 +175,36 @@ class Agent:
         """The latent of which a replay gives the entries."""
         return rssm.unpack(self.cfg.rssm, packed, self.dtype)
 
-    def init_carry(self, batch: int) -> Carry:
+    def init_carry(self, batch: int, actor: Actor[MemoryT]) -> Carry[MemoryT]:
         """The memory with which `batch` environments start."""
         latent = rssm.initial(self.cfg.rssm, batch, self.dtype)
         action = {k: jnp.zeros((batch, *s.shape), s.dtype) for k, s in self.act_space.items()}
-        return Carry(latent, action)
+        return Carry(latent, action, actor.init(batch))
 
     def act(
-        self, params: Params, carry: Carry, step: Step, numbers: Numbers, *, key: Array, greedy: bool
-    ) -> tuple[dict[str, Array], Carry]:
-        """Look at one step of E environments and choose an action for each.
+        self,
+        params: Params,
+        carry: Carry[MemoryT],
+        step: Step,
+        numbers: Numbers,
+        *,
+        key: Array,
+        actor: Actor[MemoryT],
+    ) -> tuple[dict[str, Array], Carry[MemoryT]]:
+        """Follow one step of E environments with the posterior, and have the actor choose an action for each.
 
         Args:
-          params: at least the modules in `ACTING`.
-          greedy: take the most likely action instead of sampling one.
+          params: at least the modules in `FOLLOWING` and those of the actor.
         """
-        latent_key, action_key = jax.random.split(key)
-        now = lambda tree: jax.tree.map(lambda x: x[:, None], tree)
         obs = {k: step.obs[k] for k in self.obs_space}
-        seen = self.world(params, numbers).observe(
-            carry.latent, now(obs), now(carry.action), now(step.is_first), key=latent_key
-        )
+        chex.assert_rank(step.is_first, 1)
+        chex.assert_tree_shape_prefix((carry, obs), step.is_first.shape)
+        latent_key, action_key = jax.random.split(key)
+        world, now = self.world(params, numbers), lambda tree: jax.tree.map(lambda x: x[:, None], tree)
+        seen = world.observe(carry.latent, now(obs), now(carry.action), now(step.is_first), key=latent_key)
         latent = jax.tree.map(lambda x: x[:, 0], seen.latent)
-        sampler = dists.GREEDY if greedy else self.sampler
-        action = self.choose(self.policy(params), latent.feat, numbers, sampler, action_key)
-        return action, Carry(latent, action)
-
-    def choose(
-        self, policy: PolicyHead, feat: Array, numbers: Numbers, sampler: dists.Sampler, key: Array
-    ) -> dict[str, Array]:
-        """An action for every feature: [N, F] -> {key: [N, ...]}."""
-        heads = policy(feat, numbers.behavior.unimix)
-        keys = jax.random.split(key, len(heads))
-        return {name: head.sample(k, sampler) for k, (name, head) in zip(keys, heads.items(), strict=True)}
+        action, memory = actor.act(world, latent, carry.memory, step.is_first, key=action_key)
+        return action, Carry(latent, action, memory)
 
     def loss(
         self,
@@ -225,9 +227,8 @@ class Agent:
         """
         cfg = self.cfg.behavior
         world = self.world(params, numbers)
-        frozen, policy = world.frozen(), self.policy(sg(params))
-        slow_value = self.critic(slow["value"])
-        behavior = ActorCritic(self.policy(params), world.value_head, slow_value, numbers.behavior)
+        frozen, slow_value = world.frozen(), self.critic(slow["value"])
+        behavior = ActorCritic(world.policy_head, world.value_head, slow_value, numbers.behavior)
         observe_key, imagine_key = jax.random.split(key)
 
         # 1. The world model follows the recorded sequences and learns to predict them.
@@ -239,8 +240,7 @@ class Agent:
         B, T = batch.is_first.shape
         K = min(cfg.imag_last or T, T)
         start = jax.tree.map(lambda x: sg(x[:, -K:]).reshape(B * K, *x.shape[2:]), seen.latent)
-        choose = lambda feat, key: self.choose(policy, feat, numbers, self.sampler, key)
-        imagined = frozen.imagine(start, choose, cfg.imag_length, key=imagine_key)
+        imagined = frozen.imagine(start, frozen.choose, cfg.imag_length, key=imagine_key)
 
         # 3. Actor and critic learn from the dreams; what the heads expect there are the rewards.
         reward, discount = per_step(lambda feat: (frozen.reward(feat), frozen.discount(feat)), imagined.feat)

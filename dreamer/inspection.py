@@ -165,7 +165,7 @@ def _judge_futures(agent: Agent, params: Params, hyper: Numbers, latent: Latent)
     reward = world.reward_head
     logits = jax.nn.logsumexp(jax.nn.log_softmax(reward(feat)), 0)
     mean = reward.mean(logits)
-    heads = agent.policy(params)(feat, hyper.behavior.unimix).values()
+    heads = world.policy_head(feat, hyper.behavior.unimix).values()
     entropy = jnp.stack([head.entropy() for head in heads]).sum(0)
     spread = _mean_distance(reward.bins, jax.nn.softmax(logits), mean)
     goes_on, value = world.survival(feat).mean(0), world.value(feat).mean(0)
@@ -214,15 +214,14 @@ def _foresee(
 
 
 def _choose(agent: Agent, params: Params, hyper: Numbers, latent: Latent) -> dict[str, Array]:
-    return agent.choose(agent.policy(params), latent.feat, hyper, dists.GREEDY, jax.random.key(0))
+    return agent.world(params, hyper).choose(latent.feat, jax.random.key(0), dists.GREEDY)
 
 
 def _dream(
     agent: Agent, params: Params, hyper: Numbers, latent: Latent, key: Array, *, horizon: int
 ) -> Array:
-    world, policy = agent.world(params, hyper), agent.policy(params)
-    choose = lambda feat, key: agent.choose(policy, feat, hyper, agent.sampler, key)
-    feat = world.imagine(latent, choose, horizon, key=key).feat.swapaxes(0, 1)
+    world = agent.world(params, hyper)
+    feat = world.imagine(latent, world.choose, horizon, key=key).feat.swapaxes(0, 1)
     discount = world.discount(feat)
     lam = jnp.full(discount.shape, hyper.behavior.lam)
     return lambda_return(world.reward(feat), discount, world.value(feat), lam)[:, 0]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
@@ -11,7 +12,8 @@ import jax
 import numpy as np
 
 from dreamer import export
-from dreamer.agent import ACTING, Agent, Carry, Params
+from dreamer.actors import Actor, named
+from dreamer.agent import Agent, Carry, Params, acting_params
 from dreamer.checkpoint import NAME, CheckpointError, CheckpointStore
 from dreamer.config import Config, from_dict, load_toml
 from dreamer.numbers import Numbers, trace
@@ -24,7 +26,8 @@ class Player:
     Args:
       agent: the structure.
       params: of every module, or at least of those that acting needs.
-      greedy: take the most likely action; False samples, as in training.
+      actor: who chooses the actions, or a name in `ACTORS` (greedy takes the most likely one, sampled draws
+        as in training, random takes any).
       config: of the run that the parameters are from, where there is one.
       counters: `env_steps` and `updates` of that run.
     """
@@ -35,13 +38,14 @@ class Player:
         params: Params,
         hyper: Numbers,
         *,
-        greedy: bool = True,
+        actor: str | Actor[Any] = "greedy",
         config: Config | None = None,
         counters: Mapping[str, int] | None = None,
     ):
         self.agent = agent
+        self.actor: Actor[Any] = named(actor)(agent.act_space) if isinstance(actor, str) else actor
         self.become(params, hyper, config=config, counters=counters)
-        self._act = jax.jit(partial(_act, agent, greedy))
+        self._act = jax.jit(partial(_act, agent, self.actor))
 
     def become(
         self,
@@ -58,16 +62,16 @@ class Player:
     @property
     def params(self) -> Params:
         """Of the modules that acting needs."""
-        return {k: self.everything[k] for k in ACTING}
+        return acting_params(self.everything, self.actor)
 
-    def init(self, batch: int | None = None) -> Carry:
+    def init(self, batch: int | None = None) -> Carry[Any]:
         """The memory with which `batch` episodes start, or (None) a single one without a batch axis."""
-        carry = self.agent.init_carry(batch or 1)
+        carry = self.agent.init_carry(batch or 1, self.actor)
         return carry if batch else jax.tree.map(lambda x: x[0], carry)
 
     def act(
-        self, carry: Carry, step: Step | Mapping[str, Any], *, key: int = 0
-    ) -> tuple[dict[str, np.ndarray], Carry]:
+        self, carry: Carry[Any], step: Step | Mapping[str, Any], *, key: int = 0
+    ) -> tuple[dict[str, np.ndarray], Carry[Any]]:
         """Choose an action after seeing `step`.
 
         Args:
@@ -105,28 +109,41 @@ class Player:
         return value[None] if single else value
 
 
-def _act(agent: Agent, greedy: bool, params, carry, obs, is_first, hyper, key):
+def _act(agent: Agent, actor: Actor[Any], params, carry, obs, is_first, hyper, key):
     nothing = np.zeros(is_first.shape, bool)
     step = Step(obs, np.zeros(is_first.shape, np.float32), is_first, nothing, nothing)
-    return agent.act(params, carry, step, hyper, key=jax.random.key(key), greedy=greedy)
+    return agent.act(params, carry, step, hyper, key=jax.random.key(key), actor=actor)
 
 
 MEMBERS = "members"
 """Folder of the members' runs in that of a population, which has the checkpoints of all."""
 
 
-def load(path: str | Path, *, greedy: bool = True, updates: int | None = None) -> Player:
+def load(
+    path: str | Path,
+    *,
+    actor: str | Actor[Any] = "greedy",
+    greedy: bool | None = None,
+    updates: int | None = None,
+) -> Player:
     """A trained agent, from the folder of its run, one checkpoint of that, or an exported file.
 
     Args:
       path: a folder that `dreamer train` made or the one of a population's member (the newest checkpoint that
         is whole), a folder in `checkpoints/` (that checkpoint), or a file that `dreamer export` wrote.
-      greedy: take the most likely action; False samples, as in training.
+      actor: who chooses the actions, as for `Player`.
+      greedy: an older way to say actor="greedy" (True) or actor="sampled" (False).
       updates: of a run, take the checkpoint that was made after so many updates; None takes the newest.
 
     Raises:
       CheckpointError: there is nothing of that, or it cannot be read.
+      ConfigError: there is no such actor.
     """
+    if greedy is not None:
+        actor = "greedy" if greedy else "sampled"
+        warnings.warn(f"load(greedy={greedy}) is now load(actor={actor!r})", DeprecationWarning, stacklevel=2)
+    if isinstance(actor, str):
+        named(actor)  # before anything is read
     path = Path(path)
     if path.is_file() and updates is not None:
         raise CheckpointError(f"{path} is a file, which has no checkpoint after {updates} updates to choose.")
@@ -136,7 +153,7 @@ def load(path: str | Path, *, greedy: bool = True, updates: int | None = None) -
         agent, params, cfg, counters = _from_run(path.absolute(), updates)
     else:
         raise CheckpointError(f"There is no run folder {path} and no exported file of that name.")
-    return Player(agent, params, trace(cfg.agent), greedy=greedy, config=cfg, counters=counters)
+    return Player(agent, params, trace(cfg.agent), actor=actor, config=cfg, counters=counters)
 
 
 def _from_run(folder: Path, updates: int | None) -> export.Exported:

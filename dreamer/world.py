@@ -4,6 +4,7 @@
     step       one step of a dream under a given action          [N] -> [N]
     rollout    many of them under given actions                  [N], [N, H] -> [N, H]
     imagine    many of them under a policy                       [N] -> [H+1, N]
+    choose     what the policy does there                        [N, F] -> [N]
     reward, discount, value    what the heads expect there       [..., F] -> [...]
     decode     what a latent looks like                          [...] -> observations
 
@@ -118,6 +119,11 @@ class World:
         """The critic."""
         return nnx.merge(self.modules.value, self.params["value"])
 
+    @cached_property
+    def policy_head(self) -> PolicyHead:
+        """Distributions over actions."""
+        return nnx.merge(self.modules.policy, self.params["policy"])
+
     def frozen(self) -> World:
         """The same world, through which no gradient reaches the parameters."""
         return replace(self, params=sg(self.params))
@@ -187,6 +193,14 @@ class World:
         return self.rssm.imagine(
             latent, policy, horizon, unimix=self.numbers.loss.unimix, sampler=self.sampler, key=key
         )
+
+    def choose(self, feat: Array, key: Array, sampler: dists.Sampler | None = None) -> dict[str, Array]:
+        """Draw actions of the policy: [N, F] -> {key: [N, ...]}. `imagine` can dream with it.
+
+        Args:
+          sampler: another place where chance comes from than that of the agent.
+        """
+        return self.policy_head.sample(feat, self.numbers.behavior.unimix, sampler or self.sampler, key)
 
     # What it expects.
 

@@ -97,7 +97,8 @@ def opened(words: Iterable[str]) -> list[str]:
     """The folders of runs and sweeps among the words of a command line, and those of exported files."""
     found = []
     for word in words:
-        for text in (word, word.partition("=")[2], word.partition(":")[2]):
+        _, _, rest = word.partition(":")
+        for text in (word, word.partition("=")[2], rest, rest.rpartition("@")[0]):
             path = Path(os.path.abspath(text)) if text and "\0" not in text and len(text) < 4096 else None
             with contextlib.suppress(OSError):
                 if path is not None and path.is_dir() and any((path / mark).exists() for mark in MARKS):

@@ -59,8 +59,11 @@ class EvalOptions(Section):
     """Episodes to play."""
     seed: Seed = 0
     """Seed of the first episode; the others follow it."""
+    actor: str = ""
+    """Who chooses the actions: greedy takes the most likely one (the default), sampled draws as in training,
+    random takes any."""
     sampled: bool = False
-    """Sample actions as in training, instead of taking the most likely one."""
+    """An older way to say --actor sampled."""
     num_envs: Natural = 0
     """Copies of the environment, stepped together; 0 means 16 on the host and 256 on the device."""
     max_steps: Natural = 0
@@ -75,6 +78,8 @@ class EvalOptions(Section):
     def __post_init__(self) -> None:
         super().__post_init__()
         config.check_seeds(self.seed, self.episodes)
+        if self.sampled and self.actor not in ("", "sampled"):
+            raise ConfigError(f"--sampled and --actor {self.actor} contradict each other: give --actor alone")
 
 
 @dataclass(frozen=True)
@@ -210,11 +215,13 @@ def train(words: Sequence[str], options: TrainOptions, changes: Mapping[str, Any
 def evaluate(words: Sequence[str], options: EvalOptions, changes: Mapping[str, Any]) -> int:
     from experiments import evaluate
 
+    if options.sampled:
+        print("--sampled is now --actor sampled", file=sys.stderr)
     return evaluate.evaluate(
         Path(words[0]),
         episodes=options.episodes,
         seed=options.seed,
-        sampled=options.sampled,
+        actor=options.actor or ("sampled" if options.sampled else "greedy"),
         num_envs=options.num_envs,
         max_steps=options.max_steps,
         out=options.out,

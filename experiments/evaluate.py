@@ -160,9 +160,9 @@ def sentence(result: dict[str, Any]) -> str:
     return text + _on_training_levels(result) if "generalisation_gap" in result else text
 
 
-def metrics(result: dict[str, Any], greedy: bool) -> dict[str, float]:
-    """What of a summary is logged, under `eval/` or, of sampled actions, `eval_sampled/`."""
-    prefix = "eval" if greedy else "eval_sampled"
+def metrics(result: dict[str, Any], actor: str) -> dict[str, float]:
+    """What of a summary is logged, under `eval/` or, of other than greedy actions, `eval_sampled/`."""
+    prefix = "eval" if actor == "greedy" else f"eval_{actor}"
     return {f"{prefix}/{k}": v for k, v in result.items() if isinstance(v, float)}
 
 
@@ -226,7 +226,7 @@ def evaluate(
     *,
     episodes: int,
     seed: int,
-    sampled: bool,
+    actor: str,
     num_envs: int,
     out: str,
     json: bool,
@@ -235,18 +235,20 @@ def evaluate(
     """Evaluate the newest checkpoint of a run, also on its training levels where it has a set; the exit code.
 
     Args:
+      actor: who chooses the actions, by name.
       num_envs: copies of the environment (0: as many as suit the task).
       out: file for the episodes, a line of JSON each (empty: none).
       max_steps: after which an episode is cut short (0: as the run is configured).
 
     Raises:
       CheckpointError: there is no agent in the folder.
-      ConfigError: the file cannot be written, or the task has other spaces than the agent was trained with.
+      ConfigError: there is no such actor, the file cannot be written, or the task has other spaces than the
+        agent was trained with.
     """
     import dreamer
 
     machine.prepare()
-    player = dreamer.load(run, greedy=not sampled)
+    player = dreamer.load(run, actor=actor)
     cfg = player.config
     assert cfg is not None
     num_envs = num_envs or (DEVICE_COPIES if envs.is_on_device(cfg.task) else HOST_COPIES)
@@ -260,7 +262,7 @@ def evaluate(
         limit = step_limit(max_steps or cfg.eval.max_steps, longest_episode(run))
         say: Say = lambda text: print(text, file=sys.stderr, flush=True)
         played, trained = _played(player, env, episodes, seed, limit, say), []
-        result = summary(played, limit)
+        result = {"actor": actor} | summary(played, limit)
         if cfg.env.levels:
             levels = min(episodes, cfg.env.levels)
             trained = _played(player, env, levels, FIRST_TRAINING_SEED, limit, say)
@@ -271,8 +273,7 @@ def evaluate(
     if json:
         print(jsonlib.dumps(result | ({"note": note} if note else {})))
     else:
-        how = "sampled" if sampled else "greedy"
-        print(f"{cfg.task}, {how} actions, seeds {seed} to {seed + episodes - 1}", file=sys.stderr)
+        print(f"{cfg.task}, {actor} actions, seeds {seed} to {seed + episodes - 1}", file=sys.stderr)
         print(sentence(result))
         if note:
             print(note, file=sys.stderr)

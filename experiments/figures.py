@@ -129,7 +129,7 @@ def inside(earlier: Path, later: Path, path: Path, context: int = 4, steps: int 
     from experiments.report.recording import record
     from experiments.report.report import SEED, told
 
-    players = [dreamer.load(run, greedy=False) for run in (earlier, later)]
+    players = [dreamer.load(run, actor="sampled") for run in (earlier, later)]
     cfg = players[1].config
     assert cfg is not None
     env = envs.make(cfg.task, 8, **cfg.env.world)

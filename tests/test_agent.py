@@ -9,6 +9,7 @@ import pytest
 import tiny
 
 from dreamer import numbers
+from dreamer.actors.policy import SAMPLED
 from dreamer.agent import Agent, Carry
 from dreamer.ops import dists
 from dreamer.records import Latent
@@ -125,12 +126,12 @@ def test_acting_step_by_step_is_what_learning_sees():
     """The latents of a batch are those that the agent had when it acted, resets included."""
     agent, state, batch = tiny.agent(), tiny.state(), tiny.batch()
     before = agent.unpack(batch.context_latent)
-    carry = Carry(before, jax.tree.map(jnp.asarray, batch.context_action))
+    carry = Carry(before, jax.tree.map(jnp.asarray, batch.context_action), ())
 
     @tiny.jit
     def act(carry, obs, is_first):
         step = Step(obs, None, is_first, None, None)
-        return agent.act(state.params, carry, step, HYPER, key=jax.random.key(0), greedy=False)
+        return agent.act(state.params, carry, step, HYPER, key=jax.random.key(0), actor=SAMPLED)
 
     actions, latents = [], []
     for t in range(T):
@@ -287,12 +288,12 @@ def test_log_keys_are_for_people():
 def test_acting_needs_no_more_than_its_modules():
     agent, state = tiny.agent(), tiny.state()
     params = {k: state.params[k] for k in ("encoder", "rssm", "policy")}
-    carry = agent.init_carry(3)
+    carry = agent.init_carry(3, SAMPLED)
     assert not any(x.any() for x in jax.tree.leaves(carry))
     obs = tiny.observation(np.random.default_rng(0), 3)
     step = Step(obs, None, np.ones(3, bool), None, None)
     action, after = jax.eval_shape(
-        lambda key: agent.act(params, carry, step, HYPER, key=key, greedy=True), jax.random.key(0)
+        lambda key: agent.act(params, carry, step, HYPER, key=key, actor=SAMPLED), jax.random.key(0)
     )
     like = lambda tree: jax.tree.map(lambda x: (x.shape, jnp.dtype(x.dtype)), tree)
     assert like(after) == like(carry) and like(action) == like(carry.action)
@@ -303,6 +304,6 @@ def test_the_sampler_is_where_chance_comes_from():
     agent, state = tiny.agent(dists.GREEDY), tiny.state()
     step = Step(tiny.observation(np.random.default_rng(0), 3), None, np.ones(3, bool), None, None)
     act = tiny.jit(
-        lambda key: agent.act(state.params, agent.init_carry(3), step, HYPER, key=key, greedy=False)
+        lambda key: agent.act(state.params, agent.init_carry(3, SAMPLED), step, HYPER, key=key, actor=SAMPLED)
     )
     jax.tree.map(np.testing.assert_array_equal, *(act(jax.random.key(seed)) for seed in (0, 1)))

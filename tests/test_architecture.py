@@ -31,6 +31,7 @@ ORDER = (
     "dreamer.rssm",
     "dreamer.world",
     "dreamer.objectives",
+    "dreamer.actors",
     "dreamer.behavior",
     "dreamer.agent",
     "dreamer.inspection",

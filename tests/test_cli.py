@@ -453,9 +453,47 @@ def test_eval_hands_over_how_to_judge(monkeypatch):
     seen = {}
     monkeypatch.setattr(evaluate, "evaluate", lambda run, **rest: seen.update(run=run, **rest) or 0)
     assert main(["eval", "runs/x", "--episodes", "3", "--seed", "1000", "--sampled"]) == 0
-    how = {"episodes": 3, "seed": 1000, "sampled": True, "num_envs": 0, "max_steps": 0}
+    how = {"episodes": 3, "seed": 1000, "actor": "sampled", "num_envs": 0, "max_steps": 0}
     how |= {"out": "", "json": False}
     assert seen == {"run": Path("runs/x"), **how}
+
+
+@pytest.mark.parametrize(
+    ("words", "actor", "notice"),
+    [
+        ("", "greedy", ""),
+        ("--actor random", "random", ""),
+        ("--sampled", "sampled", "--sampled is now --actor sampled\n"),
+        ("--sampled --actor sampled", "sampled", "--sampled is now --actor sampled\n"),
+    ],
+)
+def test_eval_actor_or_its_older_flag_is_handed_over(monkeypatch, capsys, words, actor, notice):
+    from experiments import evaluate
+
+    seen = {}
+    monkeypatch.setattr(evaluate, "evaluate", lambda run, **rest: seen.update(rest) or 0)
+    assert main(["eval", "runs/x", *words.split()]) == 0
+    assert seen["actor"] == actor and capsys.readouterr() == ("", notice)
+
+
+def test_eval_sampled_and_another_actor_contradict_each_other(capsys):
+    assert main(["eval", "runs/x", "--sampled", "--actor", "greedy"]) == cli.MISTAKE
+    expected = "dreamer: --sampled and --actor greedy contradict each other: give --actor alone\n"
+    assert capsys.readouterr() == ("", expected)
+
+
+def test_eval_unknown_actor_is_one_sentence_with_those_there_are(capsys):
+    assert main(["eval", "runs/x", "--actor", "mppi"]) == cli.MISTAKE
+    expected = "dreamer: there is no actor 'mppi'; there are greedy, sampled, random\n"
+    assert capsys.readouterr() == ("", expected)
+
+
+def test_eval_help_names_every_actor(capsys):
+    from dreamer.actors import ACTORS
+
+    assert main(["eval", "--help"]) == 0
+    text = capsys.readouterr().out
+    assert all(name in text for name in ACTORS)
 
 
 def test_a_stored_configuration_is_a_file_for_config():

@@ -2,6 +2,7 @@
 
 import json
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 from test_report import untrained
@@ -11,7 +12,7 @@ from dreamer.schema import ConfigError
 from envs.api import Space
 from experiments.compare import language
 from experiments.compare.compare import compare
-from experiments.compare.contestants import agree, split
+from experiments.compare.contestants import agree, run_and_actor, split
 from experiments.compare.options import CompareOptions
 from experiments.compare.page import _plays as plays
 from experiments.compare.transcript import read
@@ -72,6 +73,24 @@ def test_one_that_was_trained_on_is_another_player(compared):
     untrained(run, env_steps=320)
     with pytest.raises(ConfigError, match="env_steps was 160 and is 320"):
         compare(asked)
+
+
+def test_run_actor_follows_the_folder(compared):
+    _, run, asked = compared
+    name = f"run:{run}@random"
+    asked = replace(asked, agents=(name,), out=asked.out + "-random")
+    assert compare(asked) == 0
+    assert results(Path(asked.out))[name]["disclosure"]["actions"] == "random"
+
+
+def test_run_and_actor_a_folder_may_have_an_at(tmp_path):
+    (tmp_path / "a@random").mkdir()
+    assert run_and_actor(f"{tmp_path}/a@random") == (tmp_path / "a@random", "greedy")
+    assert run_and_actor(f"{tmp_path}/a@random@sampled") == (tmp_path / "a@random", "sampled")
+    assert run_and_actor(f"{tmp_path}@host/run") == (Path(f"{tmp_path}@host/run"), "greedy")
+    assert run_and_actor(f"{tmp_path}/run@random") == (tmp_path / "run", "random")
+    with pytest.raises(ConfigError, match=r"^there is no actor 'mppi'; there are greedy, sampled, random$"):
+        run_and_actor("run@mppi")
 
 
 def test_one_of_another_world_does_not_fit(compared):

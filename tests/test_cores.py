@@ -10,6 +10,7 @@ import tiny
 from flax import nnx
 
 import dreamer
+from dreamer.actors.policy import SAMPLED, Policy
 from dreamer.agent import Agent, Carry
 from dreamer.config import RSSMConfig
 from dreamer.cores import CORES
@@ -104,8 +105,8 @@ def test_core_state_that_is_stored_is_what_learning_goes_on_from(agent):
     """Acting, both replays, learning and refreshing with a core of which none of them knows."""
     state = tiny.jit(agent.init)(jax.random.key(0))
     host, device = (kind(40, E, tiny.OBS, tiny.ACT, agent.entries) for kind in (HostReplay, DeviceReplay))
-    act = tiny.jit(lambda *args: agent.act(*args, tiny.HYPER, key=jax.random.key(1), greedy=False))
-    carry, ring, latents = agent.init_carry(E), device.init(), []
+    act = tiny.jit(lambda *args: agent.act(*args, tiny.HYPER, key=jax.random.key(1), actor=SAMPLED))
+    carry, ring, latents = agent.init_carry(E, SAMPLED), device.init(), []
     for step in episode():
         action, carry = act(state.params, carry, step)
         latents.append(agent.pack(carry.latent))
@@ -135,15 +136,17 @@ def test_core_state_that_is_stored_is_what_learning_goes_on_from(agent):
 
 def test_core_reset_is_its_first_state(agent):
     state, (first, second, *_) = tiny.jit(agent.init)(jax.random.key(0)), episode()
-    act = tiny.jit(lambda *args: agent.act(*args, tiny.HYPER, key=jax.random.key(1), greedy=True))
-    _, carry = act(state.params, agent.init_carry(E), first)
+    act = tiny.jit(
+        lambda *args: agent.act(*args, tiny.HYPER, key=jax.random.key(1), actor=Policy(greedy=True))
+    )
+    _, carry = act(state.params, agent.init_carry(E, SAMPLED), first)
     carry = carry._replace(latent=carry.latent._replace(memory={"average": -jnp.ones((E, 5))}))
     _, later = act(state.params, carry, second)
     assert (later.latent.memory["average"] <= -0.8).all()
     second = second._replace(is_first=np.ones(E, bool))
     _, again = act(state.params, carry, second)
     assert (again.latent.memory["average"] >= 0.8).all()
-    _, fresh = act(state.params, agent.init_carry(E), second)
+    _, fresh = act(state.params, agent.init_carry(E, SAMPLED), second)
     jax.tree.map(np.testing.assert_array_equal, again.latent, fresh.latent)
 
 

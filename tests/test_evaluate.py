@@ -151,7 +151,7 @@ def run(monkeypatch, compilation_cache):
         player = Random(env.act_space)
         player.agent = env  # it has the spaces
         player.config = Config(task, 1000, env=EnvConfig(**world))
-        monkeypatch.setattr(dreamer, "load", lambda run, *, greedy: player)
+        monkeypatch.setattr(dreamer, "load", lambda run, *, actor: player)
         return lambda words: cli.main(f"eval anything {words}".split())
 
     return prepared
@@ -165,7 +165,7 @@ def test_every_episode_is_a_line(run, tmp_path, capsys):
     out = tmp_path / "episodes.jsonl"
     assert run("minigrid:Empty-5x5")(f"--episodes 6 --seed 3 --out {out} --json") == 0
     result, lines = json.loads(capsys.readouterr().out), read(out)
-    assert result.keys() == KEYS
+    assert result.keys() == KEYS | {"actor"}
     columns = ("seed", "return", "length", "success", "discount", "cut", "seconds")
     assert {tuple(line) for line in lines} == {columns}
     assert [line["seed"] for line in lines] == list(range(3, 9))
@@ -188,7 +188,7 @@ def test_a_run_with_levels_is_also_judged_on_them(run, tmp_path, capsys, task, e
     out = tmp_path / "episodes.jsonl"
     assert run(task, levels=3)(f"--episodes {episodes} --out {out} --json") == 0
     result, lines = json.loads(capsys.readouterr().out), read(out)
-    assert result.keys() == KEYS | ON_LEVELS and result["train_episodes"] == played
+    assert result.keys() == KEYS | ON_LEVELS | {"actor"} and result["train_episodes"] == played
     seeds = [*range(episodes), *(FIRST_TRAINING_SEED + i for i in range(played))]
     assert [line["seed"] for line in lines] == seeds
     assert result["success_rate"] == sum(line["success"] for line in lines[:episodes]) / episodes
@@ -214,7 +214,7 @@ def test_a_world_without_end_is_left_at_the_limit_of_the_command(run, capsys):
 
 def test_the_limit_of_a_run_holds_where_the_command_has_none(run, capsys, monkeypatch):
     command = run("gymnasium:faulty_env:Endless-v0")
-    player = dreamer.load("anything", greedy=True)
+    player = dreamer.load("anything", actor="greedy")
     monkeypatch.setattr(player, "config", Config(player.config.task, 1000, eval=EvalConfig(max_steps=30)))
     assert command("--episodes 2 --json") == 0
     assert json.loads(capsys.readouterr().out)["step_limit"] == 30

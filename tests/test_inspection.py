@@ -8,6 +8,7 @@ import pytest
 import tiny
 
 from dreamer import numbers
+from dreamer.actors.policy import SAMPLED, Policy
 from dreamer.agent import Agent
 from dreamer.inspection import Episodes
 from dreamer.ops import dists
@@ -28,13 +29,13 @@ def inspector():
 def played():
     """Episodes in which the agent itself chose the actions, and the latents it had then."""
     agent, params = tiny.agent(), tiny.state().params
-    act = tiny.jit(lambda carry, step, key: agent.act(params, carry, step, tiny.HYPER, key=key, greedy=False))
+    act = tiny.jit(lambda *args, key: agent.act(params, *args, tiny.HYPER, key=key, actor=SAMPLED))
     obs = tiny.observation(np.random.default_rng(0), N, T)
-    carry, found = agent.init_carry(N), []
+    carry, found = agent.init_carry(N, SAMPLED), []
     for t in range(T):
         flag = np.full(N, t == 0)
         step = Step({k: v[:, t] for k, v in obs.items()}, np.zeros(N, np.float32), flag, ~flag, ~flag)
-        action, carry = act(carry, step, jax.random.key(t))
+        action, carry = act(carry, step, key=jax.random.key(t))
         found.append((action, carry.latent))
     action, latent = jax.tree.map(lambda *x: np.stack(x, 1), *found)
     zeros = np.zeros((N, T))
@@ -153,7 +154,7 @@ def test_a_forecast_is_a_dream_seen_by_decoder_and_heads(inspector, readings):
 
     def direct(latent, key):
         dreamt = world.rssm.replay_actions(latent, action, unimix=0.01, sampler=agent.sampler, key=key)
-        heads = agent.policy(params)(dreamt.feat, 0.01).values()
+        heads = world.policy_head(dreamt.feat, 0.01).values()
         numbers = {"reward": world.reward(dreamt.feat), "value": world.value(dreamt.feat)}
         obs = world.objective.decode(dreamt)
         return dreamt, obs, numbers, sum(head.entropy() for head in heads)
@@ -289,6 +290,7 @@ def test_what_is_chosen_is_what_the_agent_would_do_there(inspector, played):
     agent, params = inspector.agent, inspector.params
     flag = np.ones(N, bool)
     step = Step({k: v[:, 0] for k, v in episodes.obs.items()}, np.zeros(N, np.float32), flag, ~flag, ~flag)
-    carry = agent.init_carry(N)
-    action, carry = agent.act(params, carry, step, tiny.HYPER, key=jax.random.key(0), greedy=True)
+    carry = agent.init_carry(N, SAMPLED)
+    key, greedy = jax.random.key(0), Policy(greedy=True)
+    action, carry = agent.act(params, carry, step, tiny.HYPER, key=key, actor=greedy)
     close(inspector.choose(carry.latent), action)

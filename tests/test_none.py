@@ -10,6 +10,7 @@ import tiny
 
 import dreamer
 import envs
+from dreamer.actors.policy import SAMPLED
 from dreamer.agent import Agent
 from dreamer.config import AgentConfig
 from dreamer.inspection import Inspector
@@ -72,7 +73,7 @@ def test_what_it_has_learned_is_stored_and_exported(blind, tmp_path):
 def test_it_answers_everything_but_what_it_would_see(blind):
     agent, state = blind
     inspector = Inspector(agent, state.params, tiny.HYPER)
-    latent = agent.init_carry(2).latent
+    latent = agent.init_carry(2, SAMPLED).latent
     shown = inspector.show(latent)
     assert shown.obs is None and inspector.expect(latent) is None
     assert shown.judgement.value.shape == (2,)

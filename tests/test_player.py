@@ -24,7 +24,7 @@ def greedy():
 
 @pytest.fixture(scope="module")
 def sampling():
-    return player(greedy=False)
+    return player(actor="sampled")
 
 
 def episodes(num, length=3):
@@ -102,6 +102,13 @@ def test_what_it_knows_can_be_exchanged_for_what_another_knows(greedy):
         greedy.everything = mine
     np.testing.assert_array_equal(exchanged, other.act(other.init(3), step)[0]["steer"])
     assert (exchanged != before).any()
+
+
+def test_load_greedy_is_an_older_way_to_name_an_actor(run):
+    for greedy, name in ((True, "greedy"), (False, "sampled")):
+        with pytest.warns(DeprecationWarning, match=rf"^load.greedy={greedy}. is now load.actor='{name}'.$"):
+            loaded = load(run, greedy=greedy)
+        assert loaded.actor == load(run, actor=name).actor
 
 
 # Where it comes from.

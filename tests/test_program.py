@@ -34,7 +34,7 @@ def test_programs_players_and_worlds_are_kept():
         first = shared.player(params, hyper)
         other = jax.tree.map(lambda x: x + 1, params)
         assert shared.player(other, hyper) is first and first.everything == other
-        assert shared.player(params, hyper, greedy=False) is not first
+        assert shared.player(params, hyper, actor="sampled") is not first
         assert shared.evaluation_world(16) is shared.evaluation_world(100)
 
 

@@ -12,7 +12,8 @@ import tiny
 
 import envs
 from dreamer import schema
-from dreamer.agent import ACTING, Agent, Params
+from dreamer.actors.policy import SAMPLED
+from dreamer.agent import Agent, Params, acting_params
 from dreamer.config import LoopConfig
 from dreamer.loops.clocks import Progress
 from dreamer.loops.collector import Collector
@@ -79,7 +80,7 @@ def recorded(folder: Path, rows: int = ROWS) -> tuple[Path, list[str], dict[str,
     agent, env = agent_and_env()
     replay = empty_replay(agent)
     source = Collector(agent, env, replay, tiny.HYPER, seed=0)
-    source.set_params({k: tiny.jit(agent.init)(jax.random.key(0)).params[k] for k in ACTING})
+    source.set_params(acting_params(tiny.jit(agent.init)(jax.random.key(0)).params, SAMPLED))
     stream = source.rows(Progress())
     for _ in range(rows + 1):
         next(stream)

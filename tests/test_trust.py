@@ -157,3 +157,4 @@ def test_a_project_is_no_run_because_it_has_a_config(capsys):
 def test_what_is_opened_is_the_whole_run(inner):
     Path("run", inner, "checkpoints").mkdir(parents=True)
     assert str(Path("run").absolute()) in trust.opened([f"run/{inner}", "\0", "a" * 9999, "absent"])
+    assert str(Path("run").absolute()) in trust.opened([f"run:run/{inner}@sampled"])

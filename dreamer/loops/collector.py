@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 import jax
 import numpy as np
 
+from dreamer.actors.policy import SAMPLED
 from dreamer.agent import Agent, Carry, Params
 from dreamer.loops.clocks import Progress
 from dreamer.loops.outputs import EpisodeStats
@@ -47,7 +48,7 @@ class Collector:
           EnvError: from the environment; all up to then is stored.
         """
         step = self.env.reset()
-        carry = jax.device_put(self.agent.init_carry(self.env.num_envs), self._device)
+        carry = jax.device_put(self.agent.init_carry(self.env.num_envs, SAMPLED), self._device)
         while True:
             episodes = self._episodes.add(step, progress)
             choice, carry = self._act(
@@ -85,9 +86,17 @@ class Choice(NamedTuple):
     latent: PackedLatent
 
 
-def _act(agent: Agent, params: Params, carry: Carry, step: Step, hyper: Numbers, key: jax.Array, slot: int):
+def _act(
+    agent: Agent,
+    params: Params,
+    carry: Carry[tuple[()]],
+    step: Step,
+    hyper: Numbers,
+    key: jax.Array,
+    slot: int,
+):
     key = jax.random.fold_in(key, slot)
-    action, carry = agent.act(params, carry, step, hyper, key=key, greedy=False)
+    action, carry = agent.act(params, carry, step, hyper, key=key, actor=SAMPLED)
     return Choice(action, agent.pack(carry.latent)), carry
 
 

@@ -24,6 +24,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax import Array
 
+from dreamer.actors.policy import SAMPLED
 from dreamer.agent import Agent, Carry, Params, TrainState
 from dreamer.config import LoopConfig
 from dreamer.loops.clocks import Progress
@@ -49,7 +50,7 @@ class Acting(NamedTuple):
     """State of its E environments."""
     step: Step
     """[E] what they said last, not acted on yet."""
-    carry: Carry
+    carry: Carry[tuple[()]]
     """[E] what the agent remembers."""
     ring: Ring
     """What was recorded."""
@@ -165,7 +166,7 @@ class Fused:
         acting = Acting(
             worlds=worlds,
             step=step,
-            carry=self.agent.init_carry(E),
+            carry=self.agent.init_carry(E, SAMPLED),
             ring=self.replay.init(),
             returns=jnp.zeros(E),
             lengths=jnp.zeros(E, jnp.int32),
@@ -190,7 +191,7 @@ class Fused:
             acting.step._replace(obs=seen),
             hyper,
             key=jax.random.fold_in(keys.acting, acting.slots),
-            greedy=False,
+            actor=SAMPLED,
         )
         ring = self.replay.add(acting.ring, acting.step, action, self.agent.pack(carry.latent))
         slots = acting.slots + 1

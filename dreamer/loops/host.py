@@ -15,7 +15,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from dreamer.agent import ACTING, Agent, Gradient, Params, TrainState
+from dreamer.actors.policy import SAMPLED
+from dreamer.agent import Agent, Gradient, Params, TrainState, acting_params
 from dreamer.config import LoopConfig
 from dreamer.loops import clocks
 from dreamer.loops.clocks import Progress, updates_due
@@ -81,7 +82,7 @@ class HostLoop:
     def _descend_fn(self, state: TrainState, gradient: Gradient, hyper: Numbers):
         state, metrics = self.agent.descend(state, gradient, hyper)
         self._metric_names = sorted(metrics)
-        acting = {k: state.params[k] for k in ACTING}
+        acting = acting_params(state.params, SAMPLED)
         return state, acting, jnp.stack([metrics[k] for k in self._metric_names])
 
     def outputs(self) -> Iterator[LoopOutput]:
@@ -95,7 +96,7 @@ class HostLoop:
           Diverged: a loss is not finite.
         """
         # A copy, because the state itself is donated to the next update.
-        self.source.set_params(jax.tree.map(jnp.copy, {k: self.state.params[k] for k in ACTING}))
+        self.source.set_params(jax.tree.map(jnp.copy, acting_params(self.state.params, SAMPLED)))
         for collected in self.source.rows(self.progress):
             metrics = [m for _ in range(self._due()) for m in self._update()]
             yield LoopOutput(collected.episodes, metrics, collected.running_since)

@@ -120,3 +120,11 @@ class PolicyHead(nnx.Module):
                 mean, std = (v.reshape(*v.shape[:-1], *space.shape) for v in out(x))
                 result[name] = dists.BoundedNormal.from_raw(mean, std, ndim, *self.std_range)
         return result
+
+    def sample(
+        self, feat: Array, unimix: Array | float, sampler: dists.Sampler, key: Array
+    ) -> dict[str, Array]:
+        """[..., F] -> {key: [..., ...]} actions, with the chance of `sampler`."""
+        heads = self(feat, unimix)
+        keys = jax.random.split(key, len(heads))
+        return {name: head.sample(k, sampler) for k, (name, head) in zip(keys, heads.items(), strict=True)}

@@ -238,12 +238,13 @@ def policy_latency(agent: Any, params: Any, hyper: Any, envs: int) -> float:
     import jax
     import numpy as np
 
+    from dreamer.actors.policy import SAMPLED
     from envs.api import Step
 
-    act = jax.jit(lambda params, *args, key: agent.act(params, *args, hyper, key=key, greedy=False))
+    act = jax.jit(lambda params, *args, key: agent.act(params, *args, hyper, key=key, actor=SAMPLED))
     flags, numbers = np.zeros(envs, bool), np.zeros(envs, np.float32)
     obs = {k: np.zeros((envs, *space.shape), space.dtype) for k, space in agent.obs_space.items()}
-    args = agent.init_carry(envs), Step(obs, numbers, flags, flags, flags)
+    args = agent.init_carry(envs, SAMPLED), Step(obs, numbers, flags, flags, flags)
     call = lambda: jax.block_until_ready(act(params, *args, key=jax.random.key(0)))
     call()
     return repeat(call, 0.0, CALLS, CALLS)[0]

@@ -1,4 +1,4 @@
-"""Names on the command line become players: random, scripted, ppo, run:FOLDER, llm:MODEL.
+"""Names on the command line become players: random, scripted, ppo, run:FOLDER[@ACTOR], llm:MODEL.
 
 A contestant is asked about every task before anything is played (`identity`), and then takes a seat at one
 task after the other.
@@ -74,6 +74,21 @@ def split(name: str) -> tuple[str, str]:
     forms = {form.partition(":")[0]: form for form in (*FOLLOWED.values(), *ALONE)}
     known = suggestion(kind, forms) or "; there are " + ", ".join((*ALONE, *FOLLOWED.values()))
     raise ConfigError(f"agents has no '{name}'{known}")
+
+
+def run_and_actor(rest: str) -> tuple[Path, str]:
+    """What `FOLDER@ACTOR` names; the actor is the greedy one where none is named, as by a path with an @.
+
+    Raises:
+      ConfigError: there is no such actor.
+    """
+    folder, at, actor = rest.rpartition("@")
+    if not at or "/" in actor or Path(rest).exists():
+        return Path(rest), "greedy"
+    from dreamer.actors import named
+
+    named(actor)
+    return Path(folder), actor
 
 
 def sees(reads: Collection[str], ours: VectorEnv) -> str:
@@ -155,11 +170,13 @@ class Learned(NamedTuple):
 
 @dataclass(frozen=True)
 class Run:
-    """A Dreamer of a run folder, taking the action it thinks best."""
+    """A Dreamer of a run folder."""
 
     name: str
     folder: Path
     worlds: Worlds = Worlds()
+    actor: str = "greedy"
+    """Who chooses its actions, by name."""
 
     def identity(self, task: str) -> dict[str, Any]:
         import dreamer
@@ -189,12 +206,13 @@ class Run:
         from experiments.compare.expectation import Expectation
         from experiments.report.report import told
 
-        player = dreamer.load(self.folder)
+        player = dreamer.load(self.folder, actor=self.actor)
         cfg, folder = player.config, self.folder
         assert cfg is not None
         seconds = told(folder).result.get("seconds") if (folder / "config.toml").is_file() else None
         parameters = sum(math.prod(x.shape) for x in jax.tree.leaves(player.everything))
-        learned = Learned(player.counters.get("env_steps"), cfg.task, parameters, seconds, "most likely")
+        actions = "most likely" if self.actor == "greedy" else self.actor
+        learned = Learned(player.counters.get("env_steps"), cfg.task, parameters, seconds, actions)
         seat = _learner(task, self._world(task, cfg), player, player.agent.obs_space, folder, learned)
         return dataclasses.replace(seat, expect=Expectation(player))
 
@@ -283,7 +301,8 @@ def gathered(
       ConfigError: a name means nobody, or what it needs is not there.
     """
     named = [(name, *split(name)) for name in options.agents]  # all names before anything is opened
-    worlds = worlds_of({name: Path(rest) for name, kind, rest in named if kind == "run"}, options.task)
+    runs = {name: run_and_actor(rest) for name, kind, rest in named if kind == "run"}
+    worlds = worlds_of({name: folder for name, (folder, _) in runs.items()}, options.task)
     endpoints = None
     if any(kind == "llm" for _, kind, _ in named):
         from experiments.compare.language import Endpoints
@@ -296,7 +315,8 @@ def gathered(
         elif kind == "scripted":
             found.append(Scripted(name, worlds))
         elif kind == "run":
-            found.append(Run(name, Path(rest), worlds))
+            folder, actor = runs[name]
+            found.append(Run(name, folder, worlds, actor))
         elif kind == "ppo":
             folder = Path(rest) if rest else out / "agents" / "ppo"
             found.append(Ppo(name, folder, not rest, options.ppo_steps, say, worlds))

@@ -17,7 +17,8 @@ class CompareOptions(Section):
     task: tuple[str, ...] = ()
     """Tasks, as suite:name; the flag can be given several times."""
     agents: tuple[str, ...] = ()
-    """Of random, scripted, ppo, ppo:FOLDER, run:FOLDER, llm:MODEL, llm:local; the first is the reference."""
+    """Of random, scripted, ppo, ppo:FOLDER, run:FOLDER, run:FOLDER@sampled, llm:MODEL, llm:local; the first
+    is the reference."""
     episodes: Count = 50
     """Episodes of each agent on each task; all play the same seeds."""
     seed: Seed = 0

@@ -43,7 +43,7 @@ class Moment:
     """[1] what the world said; the last of an episode is repeated while the dream goes on."""
     over: bool
     """Whether the episode of the world ended at or before this moment."""
-    carry: Carry
+    carry: Carry[Any]
     """[1] what the agent remembers after looking."""
     choice: dict[str, np.ndarray]
     """{key: [1, ...]} what the agent would do: in the world, and after its end in the dream."""
@@ -149,9 +149,8 @@ class Session:
             self._bring_world_to(now)
             self._world_at = None
             step = self._env.step(action)
-            choice, carry = self._player.act(
-                Carry(carry.latent, jax.tree.map(jnp.asarray, action)), step, key=len(self._line)
-            )
+            carry = carry._replace(action=jax.tree.map(jnp.asarray, action))
+            choice, carry = self._player.act(carry, step, key=len(self._line))
             won += float(step.reward[0])
         one = {k: v[:, None] for k, v in action.items()}
         reached, _ = self._inspector.forecast(now.dream, one, key=len(self._line))
@@ -166,7 +165,7 @@ class Session:
         action: dict[str, np.ndarray] | None,
         step: Step,
         over: bool,
-        carry: Carry,
+        carry: Carry[Any],
         choice: dict[str, np.ndarray],
         dream: Latent,
         won: float,

@@ -265,7 +265,7 @@ def numbers_of(runs: Sequence[Told], say: Say) -> list[dict[str, float | None]]:
                 found.append(stored["numbers"])
                 continue
             say(f"{run.name}: playing {run.cfg.report.episodes} episodes and asking the world model")
-            player = dreamer.load(run.folder, greedy=False)
+            player = dreamer.load(run.folder, actor="sampled")
             alike = schema.dump_toml(dataclasses.replace(run.cfg, seed=0))
             if alike not in examiners:
                 examiners[alike] = Examiner(run.cfg)
@@ -474,7 +474,7 @@ def _one(run: Told, path: Path, say: Say) -> dict[str, float | None]:
     """Write the page of a run; the numbers of its card."""
     import dreamer
 
-    player = dreamer.load(run.folder, greedy=False)
+    player = dreamer.load(run.folder, actor="sampled")
     say(f"{run.name}: playing {run.cfg.report.episodes} episodes and asking the world model")
     with Examiner(run.cfg) as examiner:
         agree(str(run.folder), run.cfg.task, spaces(player.agent), examiner.env)

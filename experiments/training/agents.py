@@ -79,8 +79,8 @@ class Agents(Protocol[T]):
         """See who has reached `until`."""
         ...
 
-    def evaluate(self, episodes: int, *, greedy: bool = True) -> dict[str, Any]:
-        """Play with the most likely or with sampled actions, and log what comes of it."""
+    def evaluate(self, episodes: int, *, actor: str = "greedy") -> dict[str, Any]:
+        """Play, choosing as the actor of that name does, and log what comes of it."""
         ...
 
     def report(self) -> Path:
@@ -151,13 +151,13 @@ class OneAgent:
         if self.loop.progress.updates and self.until.is_reachable:
             self.evaluator.check(self._player(), self.folder.logger, self.loop.progress)
 
-    def evaluate(self, episodes: int, *, greedy: bool = True) -> dict[str, Any]:
-        return self.evaluator.play(self._player(greedy), self.folder.logger, episodes, greedy=greedy)
+    def evaluate(self, episodes: int, *, actor: str = "greedy") -> dict[str, Any]:
+        return self.evaluator.play(self._player(actor), self.folder.logger, episodes, actor=actor)
 
     def report(self) -> Path:
         from experiments.report.report import told, write_run
 
-        player = self._player(greedy=False)
+        player = self._player(actor="sampled")
         found = self.program.examiner.examine(player)
         numbers = {f"report/{k}": v for k, v in found.card.numbers.items() if v is not None}
         self.folder.logger.metrics(numbers)
@@ -172,10 +172,10 @@ class OneAgent:
     def playable(self) -> Path:
         return self.folder.path
 
-    def _player(self, greedy: bool = True) -> Player:
+    def _player(self, actor: str = "greedy") -> Player:
         progress, params, hyper = self.loop.progress, self.loop.state.params, self.loop.hyper
         counters = {"env_steps": progress.env_steps, "updates": progress.updates}
-        return self.program.player(params, hyper, greedy=greedy, config=self.folder.cfg, counters=counters)
+        return self.program.player(params, hyper, actor=actor, config=self.folder.cfg, counters=counters)
 
 
 def meta(program: Program, until: Until) -> dict[str, Any]:

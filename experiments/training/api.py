@@ -121,7 +121,7 @@ class Training:
                 break
         self.loop.flush()
 
-    def player(self, *, greedy: bool = True) -> Player:
+    def player(self, *, actor: str = "greedy") -> Player:
         """The agent as it is now, as `dreamer.load` gives it; learning on does not change it."""
         import jax
         import jax.numpy as jnp
@@ -132,7 +132,7 @@ class Training:
         progress = self.loop.progress
         counters = {"env_steps": progress.env_steps, "updates": progress.updates}
         hyper = self.loop.hyper
-        return Player(self.agent, params, hyper, greedy=greedy, config=self.config, counters=counters)
+        return Player(self.agent, params, hyper, actor=actor, config=self.config, counters=counters)
 
     def close(self) -> None:
         """Close the environments."""

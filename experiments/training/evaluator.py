@@ -32,11 +32,11 @@ class Evaluator:
         """Steps after which an episode is cut short."""
         return evaluate.step_limit(self.folder.cfg.eval.max_steps, self.folder.logger.longest_episode)
 
-    def play(self, player: Player, logger: Logger, episodes: int, *, greedy: bool) -> dict[str, Any]:
+    def play(self, player: Player, logger: Logger, episodes: int, *, actor: str) -> dict[str, Any]:
         """Play episodes and sum them up."""
         world, seed = self.program.evaluation_world(episodes), self.folder.cfg.eval.seed
         result = evaluate.play(player, world, episodes, seed, self.step_limit, self.folder.notice)
-        logger.metrics(evaluate.metrics(result, greedy))
+        logger.metrics(evaluate.metrics(result, actor))
         return result
 
     def check(self, player: Player, logger: Logger, progress: Progress, member: int = 0) -> None:

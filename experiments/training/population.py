@@ -188,7 +188,7 @@ class Population:
                     )
         self.loop.rest(solved)
 
-    def _players(self, *, greedy: bool = True) -> Iterator[Player]:
+    def _players(self, *, actor: str = "greedy") -> Iterator[Player]:
         """One player that becomes every member in turn, so that all play with one compiled program."""
         import jax
 
@@ -197,16 +197,16 @@ class Population:
         counters = {"env_steps": count.env_steps, "updates": count.updates}
         for i, own in enumerate(self.members):
             params, hyper = jax.tree.map(lambda x, i=i: x[i], everybody)
-            yield self.program.player(params, hyper, greedy=greedy, config=own.cfg, counters=counters)
+            yield self.program.player(params, hyper, actor=actor, config=own.cfg, counters=counters)
 
-    def evaluate(self, episodes: int, *, greedy: bool = True) -> dict[str, Any]:
+    def evaluate(self, episodes: int, *, actor: str = "greedy") -> dict[str, Any]:
         """Play with every member, on the same seeds."""
         results = [
-            self.evaluator.play(player, member.logger, episodes, greedy=greedy)
-            for player, member in zip(self._players(greedy=greedy), self.members, strict=True)
+            self.evaluator.play(player, member.logger, episodes, actor=actor)
+            for player, member in zip(self._players(actor=actor), self.members, strict=True)
         ]
         together = evaluate.over_members(results)
-        self.folder.logger.metrics(evaluate.metrics(together, greedy))
+        self.folder.logger.metrics(evaluate.metrics(together, actor))
         return {**together, "members": results}
 
     def report(self) -> Path:
@@ -214,7 +214,7 @@ class Population:
         from experiments.report.report import save_card, told, write_many
 
         numbers = []
-        for player, member in zip(self._players(greedy=False), self.members, strict=True):
+        for player, member in zip(self._players(actor="sampled"), self.members, strict=True):
             found = self.program.examiner.examine(player, pictures=False)
             save_card(member.path, found, player)
             numbers.append(found.card.numbers)

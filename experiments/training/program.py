@@ -88,7 +88,7 @@ class Program:
         self.notices: list[str] = [*getattr(env, "notices", ()), *self.agent.notices]
         """What whoever trains should know about how the agent sees its task."""
         self._kept = contextlib.ExitStack()
-        self._players: dict[bool, Player] = {}
+        self._players: dict[str, Player] = {}
         self._programs: dict[int, Programs] = {}
         self._worlds: dict[int, VectorEnv] = {}
 
@@ -149,16 +149,16 @@ class Program:
         params: Params,
         hyper: Numbers,
         *,
-        greedy: bool = True,
+        actor: str = "greedy",
         config: Config | None = None,
         counters: Mapping[str, int] | None = None,
     ) -> Player:
         """A player with these parameters until somebody asks for the next, so that it is compiled once."""
         from dreamer.player import Player
 
-        if greedy not in self._players:
-            self._players[greedy] = Player(self.agent, params, hyper, greedy=greedy)
-        player = self._players[greedy]
+        if actor not in self._players:
+            self._players[actor] = Player(self.agent, params, hyper, actor=actor)
+        player = self._players[actor]
         player.become(params, hyper, config=config, counters=counters)
         return player
 

@@ -53,7 +53,7 @@ def evaluated(
         result |= {"until": cfg.until, "solved": agents.is_solved, "solved_at": until.solved.get(0)}
     if cfg.eval.episodes:
         evaluation = agents.evaluate(cfg.eval.episodes)
-        sampled = agents.evaluate(cfg.eval.episodes, greedy=False)
+        sampled = agents.evaluate(cfg.eval.episodes, actor="sampled")
         words = evaluate.sentence(evaluation) + evaluate.beside(evaluation, sampled)
         result |= evaluation | {"sampled": sampled}
     result["seconds"] = round(folder.logger.seconds, 1)

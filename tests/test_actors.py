@@ -1,0 +1,147 @@
+"""The seam of actors: a planner of one class and one line acts wherever agents act."""
+
+import json
+from dataclasses import dataclass
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+import tiny
+
+from dreamer.actors import ACTORS, named
+from dreamer.agent import Agent, acting_params
+from dreamer.player import Player, load
+from dreamer.schema import ConfigError
+from envs.api import Space, Spaces, Step
+from experiments.cli import main
+
+ACT = {"action": Space((), "int32", 3)}
+TASK = "probe:chosen"
+
+
+@dataclass(frozen=True)
+class Lookahead:
+    """Imagines one step for every action and takes the best; counts the steps of the episode."""
+
+    act_space: Spaces
+
+    @property
+    def modules(self):
+        return ("rssm", "reward", "cont", "value")
+
+    def init(self, batch):
+        return jnp.zeros(batch, jnp.int32)
+
+    def act(self, world, latent, memory, is_first, *, key):
+        (name, space), *_ = self.act_space.items()
+
+        N, A = len(is_first), space.num_classes
+        every = {name: jnp.tile(jnp.arange(A, dtype=space.dtype), N)}
+        feat = world.step(jax.tree.map(lambda x: jnp.repeat(x, A, 0), latent), every, key=key).feat
+        scores = world.reward(feat) + world.discount(feat) * world.value(feat)
+        choice = jnp.argmax(scores.reshape(N, A), 1).astype(space.dtype)
+        return {name: choice}, jnp.where(is_first, 0, memory) + 1
+
+
+@pytest.fixture(scope="module")
+def agent():
+    """Of one choice, without chance."""
+    return Agent(tiny.OBS, ACT, tiny.CFG, tiny.DETERMINISTIC)
+
+
+@pytest.fixture(scope="module")
+def params(agent):
+    """Without zero kernels, so that the heads tell actions apart."""
+    rng = np.random.default_rng(0)
+    shake = lambda p: p + jnp.asarray(rng.normal(0, 0.3, p.shape), p.dtype)
+    return jax.tree.map(shake, agent.init(jax.random.key(0)).params)
+
+
+def steps(num, flags):
+    """Random observations with these flags in every copy."""
+    rng = np.random.default_rng(1)
+    for flag in flags:
+        first = np.broadcast_to(np.asarray(flag), (num,))
+        yield Step(tiny.observation(rng, num), np.zeros(num, np.float32), first, ~first, ~first)
+
+
+def best(agent, params, latent):
+    """What one step of lookahead must take, action by action."""
+    world = agent.world(params, tiny.HYPER)
+    scores = []
+    for choice in range(3):
+        action = {"action": jnp.full(len(latent.deter), choice, jnp.int32)}
+        feat = world.step(latent, action, key=jax.random.key(0)).feat
+        scores.append(world.reward(feat) + world.discount(feat) * world.value(feat))
+    return np.argmax(scores, 0)
+
+
+def test_actors_a_planner_acts_on_batches_and_single_observations(agent, params):
+    player = Player(agent, params, tiny.HYPER, actor=Lookahead(ACT))
+    many, single, taken = player.init(5), player.init(), set()
+    for step in steps(5, (True, False, False)):
+        action, many = player.act(many, step)
+        np.testing.assert_array_equal(action["action"], best(agent, params, many.latent))
+        one, single = player.act(single, jax.tree.map(lambda x: x[0], step))
+        assert one["action"] == action["action"][0] and single.memory == many.memory[0]
+        taken |= set(action["action"].tolist())
+    assert len(taken) > 1
+
+
+def test_actors_memory_travels_in_the_carry_and_is_cleared_where_an_episode_starts(agent, params):
+    player = Player(agent, params, tiny.HYPER, actor=Lookahead(ACT))
+    carry, counts = player.init(3), []
+    for step in steps(3, (True, False, [False, True, False], False)):
+        carry = player.act(carry, step)[1]
+        counts.append(carry.memory.tolist())
+    assert counts == [[1, 1, 1], [2, 2, 2], [3, 1, 3], [4, 2, 4]]
+
+
+@pytest.mark.parametrize("name", ACTORS)
+def test_actors_without_memory_add_no_leaf_to_the_carry(agent, name):
+    carry = agent.init_carry(2, named(name)(ACT))
+    assert carry.memory == () and len(jax.tree.leaves(carry)) == len(jax.tree.leaves(carry[:2]))
+
+
+def test_acting_params_are_those_that_follow_and_those_of_the_actor(params):
+    assert list(acting_params(params, Lookahead(ACT))) == ["encoder", "rssm", "reward", "cont", "value"]
+    assert list(acting_params(params, named("greedy")(ACT))) == ["encoder", "rssm", "policy"]
+    assert list(acting_params(params, named("random")(ACT))) == ["encoder", "rssm"]
+
+
+def test_agent_act_arrays_of_unequal_batches_are_refused(agent, params):
+    actor = named("greedy")(ACT)
+    (step,) = steps(3, (True,))
+    with pytest.raises(AssertionError):
+        agent.act(params, agent.init_carry(2, actor), step, tiny.HYPER, key=jax.random.key(0), actor=actor)
+
+
+# By name.
+
+
+@pytest.fixture
+def run(tmp_path, monkeypatch):
+    """A folder of an agent of `TASK`, and a planner in the table."""
+    import envs
+
+    monkeypatch.setitem(ACTORS, "lookahead", Lookahead)
+    env = envs.make(TASK, 1)
+    agent = Agent(env.obs_space, env.act_space, tiny.CFG)
+    env.close()
+    return tiny.store(tmp_path / "run", agent.init(jax.random.key(0)), agent)
+
+
+def test_actors_a_line_in_the_table_is_a_name_for_load_and_eval(run, capsys):
+    assert isinstance(load(run, actor="lookahead").actor, Lookahead)
+    words = ["eval", str(run), "--episodes", "3", "--num-envs", "2"]
+    assert main([*words, "--actor", "lookahead", "--json"]) == 0
+    result = json.loads(capsys.readouterr().out)
+    assert result["actor"] == "lookahead" and result["episodes"] == 3
+
+
+def test_actors_an_unknown_name_is_answered_with_those_there_are(tmp_path):
+    expected = r"^there is no actor 'mppi'; there are greedy, sampled, random$"
+    for call in (lambda: named("mppi"), lambda: load(tmp_path / "no run", actor="mppi")):
+        with pytest.raises(ConfigError, match=expected):
+            call()
