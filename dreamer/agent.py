@@ -73,7 +73,7 @@ class Evaluation(NamedTuple):
     metrics: dict[str, Array]
 
 
-class Gradient(NamedTuple):
+class Gradients(NamedTuple):
     """What a batch says about the parameters, and what else must be learned or logged of it."""
 
     params: Params
@@ -263,9 +263,9 @@ class Agent:
         metrics |= {f"loss/{k}": v.mean() for k, v in losses.items()}
         return total, Evaluation(seen, losses, {"returns": learned.returns}, metrics)
 
-    def gradient(
+    def compute_gradients(
         self, state: TrainState, batch: Batch, numbers: Numbers, *, key: Array
-    ) -> tuple[Gradient, PackedLatent]:
+    ) -> tuple[Gradients, PackedLatent]:
         """The first half of `train_step`: where a replayed batch says to go.
 
         The recurrence starts from the stored latent of the step before (replay context), and the new
@@ -280,14 +280,14 @@ class Agent:
         (total, out), grads = grad(
             state.params, state.slow, state.stats, batch, latent, prev_action, numbers, key=key
         )
-        return Gradient(grads, out.stats, out.metrics | {"loss": total}), self.pack(out.seen.latent)
+        return Gradients(grads, out.stats, out.metrics | {"loss": total}), self.pack(out.seen.latent)
 
-    def descend(
-        self, state: TrainState, gradient: Gradient, numbers: Numbers
+    def apply_gradients(
+        self, state: TrainState, gradients: Gradients, numbers: Numbers
     ) -> tuple[TrainState, dict[str, Array]]:
         """The second half: one step of the optimiser, then slow copies follow what they copy."""
         params, opt, metrics = optim.update(
-            gradient.params, state.opt, state.params, numbers, self._rate_factors
+            gradients.params, state.opt, state.params, numbers, self._rate_factors
         )
         cfg, slow = numbers.behavior, state.slow
         mix = jnp.where(state.updates % cfg.slow_every == 0, cfg.slow_rate, 0.0)
@@ -295,8 +295,8 @@ class Agent:
             "value": running.mix(slow["value"], params["value"], mix),
             "objective": self._objective(params).follow(slow["objective"], params, numbers),
         }
-        state = TrainState(params, slow, gradient.stats, opt, state.updates + 1)
-        return state, gradient.metrics | metrics
+        state = TrainState(params, slow, gradients.stats, opt, state.updates + 1)
+        return state, gradients.metrics | metrics
 
     def train_step(
         self, state: TrainState, batch: Batch, numbers: Numbers, *, key: Array
@@ -306,8 +306,8 @@ class Agent:
         Returns:
           The new state, the posteriors [B, T, ...] and scalar metrics.
         """
-        gradient, latent = self.gradient(state, batch, numbers, key=key)
-        state, metrics = self.descend(state, gradient, numbers)
+        gradients, latent = self.compute_gradients(state, batch, numbers, key=key)
+        state, metrics = self.apply_gradients(state, gradients, numbers)
         return state, latent, metrics
 
 

@@ -1,10 +1,10 @@
 """What a world model expects, how sure it is, and what it imagines: it answers, others judge.
 
-    read      follow recorded episodes; at every step, what the model thinks of where it is
-    expect    what it expected to see there before it looked
-    forecast  open loop: go on from a state under given actions, without looking
-    foresee   the same for the heads alone, averaged over several futures
-    dream     go on under the policy: the return it promises itself
+    read            follow recorded episodes; at every step, what the model thinks of where it is
+    decode_prior    what it expected to see there before it looked
+    forecast        open loop: continue from a state under given actions, without looking
+    open_loop_mean  the same for the heads alone, averaged over several futures
+    dream           continue under the policy: the return it promises itself
 
 Everything is in the units of the environment: rewards, probabilities that the episode goes on, observations.
 
@@ -50,7 +50,7 @@ class Episodes(NamedTuple):
         return np.arange(np.shape(self.reward)[1]) < np.asarray(self.length)[:, None]
 
 
-class Judgement(NamedTuple):
+class HeadOutputs(NamedTuple):
     """What the heads say of latent states, [...] each."""
 
     reward: Array
@@ -65,11 +65,11 @@ class Judgement(NamedTuple):
     """Of the policy there, in nats (of a density for continuous actions)."""
 
 
-class Readings(NamedTuple):
+class PosteriorStats(NamedTuple):
     """What the model makes of episodes while it looks, [N, T, ...]."""
 
     latent: Latent
-    judgement: Judgement
+    heads: HeadOutputs
     kl: Array
     """[N, T] nats between posterior and prior: how surprising the observation was."""
     posterior_entropy: Array
@@ -83,7 +83,7 @@ class Forecast(NamedTuple):
 
     obs: dict[str, Array] | None
     """{key: [N, H, ...]}; None of an objective that does not decode."""
-    judgement: Judgement
+    heads: HeadOutputs
 
 
 class Inspector:
@@ -93,52 +93,54 @@ class Inspector:
       params: all modules.
     """
 
-    def __init__(self, agent: Agent, params: Params, hyper: Numbers):
-        self.agent, self.params, self.hyper = agent, params, hyper
+    def __init__(self, agent: Agent, params: Params, numbers: Numbers):
+        self.agent, self.params, self.numbers = agent, params, numbers
         self._read = jax.jit(partial(_read, agent))
-        self._expect = jax.jit(partial(_expect, agent))
+        self._decode_prior = jax.jit(partial(_decode_prior, agent))
         self._forecast = jax.jit(partial(_forecast, agent))
-        self._foresee = jax.jit(partial(_foresee, agent), static_argnames="futures")
+        self._open_loop_mean = jax.jit(partial(_open_loop_mean, agent), static_argnames="futures")
         self._dream = jax.jit(partial(_dream, agent), static_argnames="horizon")
-        self._show = jax.jit(partial(_show, agent))
+        self._decode = jax.jit(partial(_decode, agent))
         self._choose = jax.jit(partial(_choose, agent))
 
-    def read(self, episodes: Episodes, *, key: int = 0) -> Readings:
+    def read(self, episodes: Episodes, *, key: int = 0) -> PosteriorStats:
         """Follow episodes with the posterior, from their first slot on."""
-        return self._read(self.params, self.hyper, episodes, jax.random.key(key))
+        return self._read(self.params, self.numbers, episodes, jax.random.key(key))
 
-    def expect(self, latent: Latent) -> dict[str, Array] | None:
+    def decode_prior(self, latent: Latent) -> dict[str, Array] | None:
         """The observation that h alone expects: the most likely z, decoded, [..., ...], if anything is."""
-        return self._expect(self.params, self.hyper, latent)
+        return self._decode_prior(self.params, self.numbers, latent)
 
-    def show(self, latent: Latent) -> Forecast:
+    def decode(self, latent: Latent) -> Forecast:
         """Latents as observations, and what the heads say of them, [..., ...]."""
-        return self._show(self.params, self.hyper, latent)
+        return self._decode(self.params, self.numbers, latent)
 
     def forecast(self, latent: Latent, action: dict[str, Any], *, key: int = 0) -> tuple[Latent, Forecast]:
         """Go on from latents [N] under actions {key: [N, H, ...]} without looking; index 0 is after one."""
-        return self._forecast(self.params, self.hyper, latent, dict(action), jax.random.key(key))
+        return self._forecast(self.params, self.numbers, latent, dict(action), jax.random.key(key))
 
-    def foresee(self, latent: Latent, action: dict[str, Any], *, futures: int = 8, key: int = 0) -> Judgement:
+    def open_loop_mean(
+        self, latent: Latent, action: dict[str, Any], *, futures: int = 8, key: int = 0
+    ) -> HeadOutputs:
         """[N] what the heads expect after all H actions {key: [N, H, ...]}, averaged over `futures` dreams.
 
         A single dream tells what may happen; what the model expects is the mean over what may.
         """
-        return self._foresee(
-            self.params, self.hyper, latent, dict(action), jax.random.key(key), futures=futures
+        return self._open_loop_mean(
+            self.params, self.numbers, latent, dict(action), jax.random.key(key), futures=futures
         )
 
     def dream(self, latent: Latent, horizon: int, *, key: int = 0) -> Array:
         """[N] lambda-returns imagined from latents [N] under the policy."""
-        return self._dream(self.params, self.hyper, latent, jax.random.key(key), horizon=horizon)
+        return self._dream(self.params, self.numbers, latent, jax.random.key(key), horizon=horizon)
 
     def choose(self, latent: Latent) -> dict[str, Array]:
         """The most likely action {key: [N, ...]} at latents [N], wherever they come from."""
-        return self._choose(self.params, self.hyper, latent)
+        return self._choose(self.params, self.numbers, latent)
 
 
-def _read(agent: Agent, params: Params, hyper: Numbers, episodes: Episodes, key: Array) -> Readings:
-    world = agent.world(params, hyper)
+def _read(agent: Agent, params: Params, numbers: Numbers, episodes: Episodes, key: Array) -> PosteriorStats:
+    world = agent.world(params, numbers)
     N, T = episodes.reward.shape
     before = {k: jnp.concatenate([a[:, :1], a[:, :-1]], 1) for k, a in episodes.action.items()}
     is_first = jnp.broadcast_to(jnp.arange(T) == 0, (N, T))
@@ -146,30 +148,30 @@ def _read(agent: Agent, params: Params, hyper: Numbers, episodes: Episodes, key:
     seen = world.observe(world.initial(N), obs, before, is_first, key=key)
     posterior, prior = world.posterior(seen), world.prior(seen.latent.deter)
     entropy = lambda logp: dists.categorical_entropy(logp).sum(-1)
-    return Readings(
+    return PosteriorStats(
         seen.latent,
-        _judge(agent, params, hyper, seen.latent),
+        _read_heads(agent, params, numbers, seen.latent),
         dists.categorical_kl(posterior, prior).sum(-1),
         entropy(posterior),
         entropy(prior),
     )
 
 
-def _judge(agent: Agent, params: Params, hyper: Numbers, latent: Latent) -> Judgement:
-    return _judge_futures(agent, params, hyper, jax.tree.map(lambda x: x[None], latent))
+def _read_heads(agent: Agent, params: Params, numbers: Numbers, latent: Latent) -> HeadOutputs:
+    return _read_mixture(agent, params, numbers, jax.tree.map(lambda x: x[None], latent))
 
 
-def _judge_futures(agent: Agent, params: Params, hyper: Numbers, latent: Latent) -> Judgement:
+def _read_mixture(agent: Agent, params: Params, numbers: Numbers, latent: Latent) -> HeadOutputs:
     """What the heads say of latents [futures, ...], any of which may come true: their mixture, [...]."""
-    world, feat = agent.world(params, hyper), latent.feat
+    world, feat = agent.world(params, numbers), latent.feat
     reward = world.reward_head
     logits = jax.nn.logsumexp(jax.nn.log_softmax(reward(feat)), 0)
     mean = reward.mean(logits)
-    heads = world.policy_head(feat, hyper.behavior.unimix).values()
+    heads = world.policy_head(feat, numbers.behavior.unimix).values()
     entropy = jnp.stack([head.entropy() for head in heads]).sum(0)
     spread = _mean_distance(reward.bins, jax.nn.softmax(logits), mean)
     goes_on, value = world.survival(feat).mean(0), world.value(feat).mean(0)
-    return Judgement(mean, spread, goes_on, value, entropy.mean(0))
+    return HeadOutputs(mean, spread, goes_on, value, entropy.mean(0))
 
 
 def _mean_distance(bins: Array, chances: Array, centre: Array) -> Array:
@@ -182,46 +184,46 @@ def _mean_distance(bins: Array, chances: Array, centre: Array) -> Array:
     return (chances * jnp.abs(centred)).sum(-1) * (1 + jnp.abs(centre))
 
 
-def _expect(agent: Agent, params: Params, hyper: Numbers, latent: Latent) -> dict[str, Array] | None:
-    world = agent.world(params, hyper)
+def _decode_prior(agent: Agent, params: Params, numbers: Numbers, latent: Latent) -> dict[str, Array] | None:
+    world = agent.world(params, numbers)
     return world.decode(world.most_likely(latent))
 
 
-def _show(agent: Agent, params: Params, hyper: Numbers, latent: Latent) -> Forecast:
-    return Forecast(agent.world(params, hyper).decode(latent), _judge(agent, params, hyper, latent))
+def _decode(agent: Agent, params: Params, numbers: Numbers, latent: Latent) -> Forecast:
+    return Forecast(agent.world(params, numbers).decode(latent), _read_heads(agent, params, numbers, latent))
 
 
 def _forecast(
-    agent: Agent, params: Params, hyper: Numbers, latent: Latent, action: dict[str, Array], key: Array
+    agent: Agent, params: Params, numbers: Numbers, latent: Latent, action: dict[str, Array], key: Array
 ) -> tuple[Latent, Forecast]:
-    reached = agent.world(params, hyper).rollout(latent, action, key=key)
-    return reached, _show(agent, params, hyper, reached)
+    reached = agent.world(params, numbers).rollout(latent, action, key=key)
+    return reached, _decode(agent, params, numbers, reached)
 
 
-def _foresee(
+def _open_loop_mean(
     agent: Agent,
     params: Params,
-    hyper: Numbers,
+    numbers: Numbers,
     latent: Latent,
     action: dict[str, Array],
     key: Array,
     *,
     futures: int,
-) -> Judgement:
-    world = agent.world(params, hyper)
+) -> HeadOutputs:
+    world = agent.world(params, numbers)
     end = lambda key: jax.tree.map(lambda x: x[:, -1], world.rollout(latent, action, key=key))
-    return _judge_futures(agent, params, hyper, jax.lax.map(end, jax.random.split(key, futures)))
+    return _read_mixture(agent, params, numbers, jax.lax.map(end, jax.random.split(key, futures)))
 
 
-def _choose(agent: Agent, params: Params, hyper: Numbers, latent: Latent) -> dict[str, Array]:
-    return agent.world(params, hyper).choose(latent.feat, jax.random.key(0), dists.GREEDY)
+def _choose(agent: Agent, params: Params, numbers: Numbers, latent: Latent) -> dict[str, Array]:
+    return agent.world(params, numbers).choose(latent.feat, jax.random.key(0), dists.GREEDY)
 
 
 def _dream(
-    agent: Agent, params: Params, hyper: Numbers, latent: Latent, key: Array, *, horizon: int
+    agent: Agent, params: Params, numbers: Numbers, latent: Latent, key: Array, *, horizon: int
 ) -> Array:
-    world = agent.world(params, hyper)
+    world = agent.world(params, numbers)
     feat = world.imagine(latent, world.choose, horizon, key=key).feat.swapaxes(0, 1)
     discount = world.discount(feat)
-    lam = jnp.full(discount.shape, hyper.behavior.lam)
+    lam = jnp.full(discount.shape, numbers.behavior.lam)
     return lambda_return(world.reward(feat), discount, world.value(feat), lam)[:, 0]

@@ -36,7 +36,7 @@ class Player:
         self,
         agent: Agent,
         params: Params,
-        hyper: Numbers,
+        numbers: Numbers,
         *,
         actor: str | Actor[Any] = "greedy",
         config: Config | None = None,
@@ -44,19 +44,19 @@ class Player:
     ):
         self.agent = agent
         self.actor: Actor[Any] = named(actor)(agent.act_space) if isinstance(actor, str) else actor
-        self.become(params, hyper, config=config, counters=counters)
+        self.become(params, numbers, config=config, counters=counters)
         self._act = jax.jit(partial(_act, agent, self.actor))
 
     def become(
         self,
         params: Params,
-        hyper: Numbers,
+        numbers: Numbers,
         *,
         config: Config | None = None,
         counters: Mapping[str, int] | None = None,
     ) -> None:
         """Go on as another player of the same structure, without compiling again."""
-        self.everything, self.hyper, self.config = dict(params), hyper, config
+        self.everything, self.numbers, self.config = dict(params), numbers, config
         self.counters = dict(counters or {})
 
     @property
@@ -91,7 +91,7 @@ class Player:
         if single:
             carry = jax.tree.map(lambda x: x[None], carry)
         first = np.reshape(np.asarray(is_first, bool), (size,))
-        action, carry = self._act(self.params, carry, obs, first, self.hyper, key)
+        action, carry = self._act(self.params, carry, obs, first, self.numbers, key)
         action = {k: np.asarray(v) for k, v in jax.device_get(action).items()}
         if single:
             action, carry = jax.tree.map(lambda x: x[0], (action, carry))
@@ -109,10 +109,10 @@ class Player:
         return value[None] if single else value
 
 
-def _act(agent: Agent, actor: Actor[Any], params, carry, obs, is_first, hyper, key):
+def _act(agent: Agent, actor: Actor[Any], params, carry, obs, is_first, numbers, key):
     nothing = np.zeros(is_first.shape, bool)
     step = Step(obs, np.zeros(is_first.shape, np.float32), is_first, nothing, nothing)
-    return agent.act(params, carry, step, hyper, key=jax.random.key(key), actor=actor)
+    return agent.act(params, carry, step, numbers, key=jax.random.key(key), actor=actor)
 
 
 MEMBERS = "members"

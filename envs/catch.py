@@ -13,7 +13,7 @@ import jax
 import jax.numpy as jnp
 from jax import Array
 
-from envs.adapters.device import first, later
+from envs.adapters.device import restart, transition
 from envs.api import LOG_PREFIX, Space, Step
 
 ROWS, COLUMNS = 10, 5
@@ -45,7 +45,7 @@ class Catch:
         """The ball in a column of the highest row, the paddle in the middle."""
         zero = jnp.zeros((), jnp.int32)
         state = CatchState(zero, jax.random.randint(key, (), 0, COLUMNS), zero + COLUMNS // 2)
-        return state, first(self._observe(state, jnp.nan))
+        return state, restart(self._observe(state, jnp.nan))
 
     def step(self, state: CatchState, action: dict[str, Array], *, key: Array) -> tuple[CatchState, Step]:
         """Move the paddle, then the ball falls by one row; chance plays no part."""
@@ -55,7 +55,7 @@ class Catch:
         over, caught = state.row == ROWS - 1, state.column == paddle
         reward = jnp.where(over, jnp.where(caught, 1.0, -1.0), 0.0)
         told = jnp.where(over, caught.astype(jnp.float32), jnp.nan)
-        return state, later(self._observe(state, told), reward, over, over)
+        return state, transition(self._observe(state, told), reward, over, over)
 
     def _observe(self, state: CatchState, success: Array | float) -> dict[str, Array]:
         row, column = jnp.arange(ROWS)[:, None], jnp.arange(COLUMNS)[None]

@@ -24,7 +24,7 @@ import numpy as np
 from jax import Array
 
 from envs.adapters import UnknownTask, suggestion
-from envs.adapters.device import first, later
+from envs.adapters.device import restart, transition
 from envs.api import LOG_PREFIX, JaxEnv, Space, Step
 from envs.catch import Catch
 
@@ -89,7 +89,7 @@ class GridWorld:
     def reset(self, *, key: Array) -> tuple[GridState, Step]:
         """A world chosen at random, and its first step."""
         state = self._layout(self.size, key)
-        return state, first(self.observe(state, jnp.full((), jnp.nan)))
+        return state, restart(self.observe(state, jnp.full((), jnp.nan)))
 
     def step(self, state: GridState, action: dict[str, Array], *, key: Array) -> tuple[GridState, Step]:
         """What the action leads to; chance plays no part, so the key is not used."""
@@ -127,7 +127,7 @@ class GridWorld:
         limit = steps >= self.max_steps
         reward = jnp.where(success, 1 - 0.9 * (steps / self.max_steps), 0.0)
         told = jnp.where(terminal | limit, success.astype(jnp.float32), jnp.nan)
-        return state, later(self.observe(state, told), reward, terminal, limit)
+        return state, transition(self.observe(state, told), reward, terminal, limit)
 
     def observe(self, state: GridState, success: Array) -> dict[str, Array]:
         """What the agent sees of a world, and whether its episode succeeded."""

@@ -50,7 +50,7 @@ def quick_compilation():
     import tiny
 
     from dreamer.inspection import Inspector
-    from dreamer.loops.fused import Programs
+    from dreamer.loops.fused import CompiledLoop
     from dreamer.loops.host import HostLoop
     from dreamer.player import Player
 
@@ -65,5 +65,5 @@ def quick_compilation():
     with pytest.MonkeyPatch.context() as patch:
         for kind in (HostLoop, Inspector, Player):
             patch.setattr(kind, "__init__", quickly(kind.__init__))
-        patch.setattr(Programs, "__init__", partialmethod(Programs.__init__, jit=tiny.jit))
+        patch.setattr(CompiledLoop, "__init__", partialmethod(CompiledLoop.__init__, jit=tiny.jit))
         yield

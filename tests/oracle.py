@@ -7,7 +7,7 @@ import jax
 import numpy as np
 import tiny
 
-from dreamer.inspection import Episodes, Forecast, Inspector, Judgement, Readings
+from dreamer.inspection import Episodes, Forecast, HeadOutputs, Inspector, PosteriorStats
 from dreamer.records import Latent
 from envs.api import Space
 from experiments.report.card import discounted
@@ -47,10 +47,10 @@ def episodes(lengths=(9, 2, 14, 6), spaces=OBS, seed=0, terminal=None) -> Episod
     )
 
 
-def real(agent, params, hyper=tiny.HYPER) -> Inspector:
+def real(agent, params, numbers=tiny.NUMBERS) -> Inspector:
     """A real one, compiled as `tiny.jit` does."""
     with mock.patch.object(jax, "jit", tiny.jit):
-        return Inspector(agent, params, hyper)
+        return Inspector(agent, params, numbers)
 
 
 def noise(agent, scale=0.3, seed=0):
@@ -77,18 +77,20 @@ class Oracle:
 
     def read(self, episodes, *, key=0):
         none = np.zeros(episodes.reward.shape, np.float32)
-        return Readings(self.latent, self.judge(self.latent), none, none, none)
+        return PosteriorStats(self.latent, self.judge(self.latent), none, none, none)
 
-    def judge(self, latent) -> Judgement:
+    def judge(self, latent) -> HeadOutputs:
         at = self.at(latent)
         none = np.zeros(at[0].shape, np.float32)
-        return Judgement(self.known.reward[at], none, 1.0 - self.known.is_terminal[at], self.value[at], none)
+        return HeadOutputs(
+            self.known.reward[at], none, 1.0 - self.known.is_terminal[at], self.value[at], none
+        )
 
     def at(self, latent):
         n, t = np.moveaxis(np.asarray(latent.deter), -1, 0).astype(int)
         return n, np.minimum(t, self.last)
 
-    def show(self, latent) -> Forecast:
+    def decode(self, latent) -> Forecast:
         return Forecast(self.look(latent), self.judge(latent))
 
     def look(self, latent):
@@ -112,9 +114,9 @@ class Oracle:
             found[k] = np.where(same, v, wrong(v, self.agent.obs_space[k]))
         return found
 
-    def foresee(self, latent, action, *, futures=8, key=0):
+    def open_loop_mean(self, latent, action, *, futures=8, key=0):
         _, forecast = self.forecast(latent, action)
-        return Judgement(*[x[:, -1] for x in forecast.judgement])
+        return HeadOutputs(*[x[:, -1] for x in forecast.heads])
 
     def dream(self, latent, horizon, *, key=0):
         return self.value[self.at(latent)]

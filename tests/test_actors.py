@@ -68,7 +68,7 @@ def steps(num, flags):
 
 def best(agent, params, latent):
     """What one step of lookahead must take, action by action."""
-    world = agent.world(params, tiny.HYPER)
+    world = agent.world(params, tiny.NUMBERS)
     scores = []
     for choice in range(3):
         action = {"action": jnp.full(len(latent.deter), choice, jnp.int32)}
@@ -78,7 +78,7 @@ def best(agent, params, latent):
 
 
 def test_actors_a_planner_acts_on_batches_and_single_observations(agent, params):
-    player = Player(agent, params, tiny.HYPER, actor=Lookahead(ACT))
+    player = Player(agent, params, tiny.NUMBERS, actor=Lookahead(ACT))
     many, single, taken = player.init(5), player.init(), set()
     for step in steps(5, (True, False, False)):
         action, many = player.act(many, step)
@@ -90,7 +90,7 @@ def test_actors_a_planner_acts_on_batches_and_single_observations(agent, params)
 
 
 def test_actors_memory_travels_in_the_carry_and_is_cleared_where_an_episode_starts(agent, params):
-    player = Player(agent, params, tiny.HYPER, actor=Lookahead(ACT))
+    player = Player(agent, params, tiny.NUMBERS, actor=Lookahead(ACT))
     carry, counts = player.init(3), []
     for step in steps(3, (True, False, [False, True, False], False)):
         carry = player.act(carry, step)[1]
@@ -114,7 +114,7 @@ def test_agent_act_arrays_of_unequal_batches_are_refused(agent, params):
     actor = named("greedy")(ACT)
     (step,) = steps(3, (True,))
     with pytest.raises(AssertionError):
-        agent.act(params, agent.init_carry(2, actor), step, tiny.HYPER, key=jax.random.key(0), actor=actor)
+        agent.act(params, agent.init_carry(2, actor), step, tiny.NUMBERS, key=jax.random.key(0), actor=actor)
 
 
 # By name.

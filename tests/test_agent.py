@@ -19,7 +19,7 @@ B, T, H = tiny.B, tiny.T, tiny.H
 LOSSES = ("rec/vector", "rec/token", "reward", "cont", "dyn", "rep", "replay_value", "policy", "value")
 MODULES = {"encoder", "rssm", "objective", "reward", "cont", "policy", "value", "slow"}
 PRIOR = ("prior_mlp", "prior_out")
-HYPER = numbers.replace(tiny.HYPER, {"loss.free_nats": jnp.float32(0)})  # so that no KL is clipped
+NUMBERS = numbers.replace(tiny.NUMBERS, {"loss.free_nats": jnp.float32(0)})  # so that no KL is clipped
 
 
 def inputs(batch):
@@ -35,7 +35,9 @@ def evaluate(cfg=tiny.CFG, names=LOSSES):
     agent, state = tiny.agent(cfg=cfg), tiny.state()
 
     def means(params, slow, batch, latent, prev):
-        total, out = agent.loss(params, slow, state.stats, batch, latent, prev, HYPER, key=jax.random.key(0))
+        total, out = agent.loss(
+            params, slow, state.stats, batch, latent, prev, NUMBERS, key=jax.random.key(0)
+        )
         return jnp.stack([out.losses[name].mean() for name in names]), (total, out)
 
     jacobian, aux = tiny.jit(jax.jacrev(means, argnums=(0, 1), has_aux=True))(
@@ -114,7 +116,7 @@ def test_dreams_may_start_from_the_last_steps_only():
         state.slow,
         state.stats,
         *inputs(tiny.batch()),
-        HYPER,
+        NUMBERS,
         key=jax.random.key(0),
     )
     assert out.losses["policy"].shape == out.losses["value"].shape == (B, 2)
@@ -131,7 +133,7 @@ def test_acting_step_by_step_is_what_learning_sees():
     @tiny.jit
     def act(carry, obs, is_first):
         step = Step(obs, None, is_first, None, None)
-        return agent.act(state.params, carry, step, HYPER, key=jax.random.key(0), actor=SAMPLED)
+        return agent.act(state.params, carry, step, NUMBERS, key=jax.random.key(0), actor=SAMPLED)
 
     actions, latents = [], []
     for t in range(T):
@@ -153,7 +155,7 @@ def test_acting_step_by_step_is_what_learning_sees():
 def observe(batch, latent, prev) -> Latent:
     state = tiny.state()
     _, out = tiny.agent().loss(
-        state.params, state.slow, state.stats, batch, latent, prev, HYPER, key=jax.random.key(0)
+        state.params, state.slow, state.stats, batch, latent, prev, NUMBERS, key=jax.random.key(0)
     )
     return out.seen.latent
 
@@ -166,12 +168,12 @@ class Compiled:
         self.traces = 0
         self.jitted = tiny.jit(self.traced)
 
-    def traced(self, state, batch, hyper, key):
+    def traced(self, state, batch, numbers, key):
         self.traces += 1
-        return self.agent.train_step(state, batch, hyper, key=key)
+        return self.agent.train_step(state, batch, numbers, key=key)
 
-    def __call__(self, state, seed=0, batch=0, hyper=tiny.HYPER):
-        return self.jitted(state, tiny.batch(batch), hyper, jax.random.key(seed))
+    def __call__(self, state, seed=0, batch=0, numbers=tiny.NUMBERS):
+        return self.jitted(state, tiny.batch(batch), numbers, jax.random.key(seed))
 
 
 @pytest.fixture(scope="module")
@@ -191,8 +193,8 @@ def test_nothing_recompiles(train):
     state = tiny.state()
     for i in range(3):
         state, _, metrics = train(state, seed=i, batch=i)
-    doubled = jax.tree.map(lambda x: 2 * x, tiny.HYPER)
-    train(state, hyper=doubled)
+    doubled = jax.tree.map(lambda x: 2 * x, tiny.NUMBERS)
+    train(state, numbers=doubled)
     assert train.traces == 1
     assert state.updates == 3
     assert {k: v.shape for k, v in metrics.items()} == dict.fromkeys(metrics, ())
@@ -201,7 +203,7 @@ def test_nothing_recompiles(train):
 
 def test_numbers_reach_the_update_without_recompiling(train):
     state = tiny.state()
-    still, _, _ = train(state, hyper=numbers.replace(tiny.HYPER, {"optim.lr": jnp.float32(0)}))
+    still, _, _ = train(state, numbers=numbers.replace(tiny.NUMBERS, {"optim.lr": jnp.float32(0)}))
     jax.tree.map(np.testing.assert_array_equal, still.params, state.params)
     after, _, _ = train(state)
     change = jax.tree.map(lambda a, b: np.abs(a - b).max(), after.params, state.params)
@@ -212,9 +214,9 @@ def test_the_slow_critic_follows(train):
     state = tiny.state()
     for updates, rate in ((0, 0.25), (1, 0.0), (2, 0.25)):
         hyper = numbers.replace(
-            tiny.HYPER, {"behavior.slow_rate": jnp.float32(0.25), "behavior.slow_every": jnp.float32(2)}
+            tiny.NUMBERS, {"behavior.slow_rate": jnp.float32(0.25), "behavior.slow_every": jnp.float32(2)}
         )
-        after, _, _ = train(state._replace(updates=jnp.int32(updates)), hyper=hyper)
+        after, _, _ = train(state._replace(updates=jnp.int32(updates)), numbers=hyper)
         jax.tree.map(
             lambda slow, new, old, rate=rate: np.testing.assert_allclose(
                 slow, rate * new + (1 - rate) * old, rtol=1e-5, atol=1e-6
@@ -252,7 +254,7 @@ def test_an_update_keeps_shapes_and_dtypes(dtype):
     before = jax.eval_shape(agent.init, jax.random.key(0))
     batch = tiny.batch()
     after, latents, metrics = jax.eval_shape(
-        agent.train_step, before, batch, tiny.HYPER, key=jax.random.key(0)
+        agent.train_step, before, batch, tiny.NUMBERS, key=jax.random.key(0)
     )
     assert like(after) == like(before)
     assert {x.dtype for x in jax.tree.leaves((before.params, before.opt.nu, before.opt.mu))} == {
@@ -266,7 +268,7 @@ def test_an_update_keeps_shapes_and_dtypes(dtype):
 def test_half_precision_computes_nearly_the_same():
     agent, state = Agent(tiny.OBS, tiny.ACT, tiny.config(dtype="bfloat16"), tiny.DETERMINISTIC), tiny.state()
     loss = lambda *args: agent.loss(
-        state.params, state.slow, state.stats, *args, HYPER, key=jax.random.key(0)
+        state.params, state.slow, state.stats, *args, NUMBERS, key=jax.random.key(0)
     )[1]
     half, exact = tiny.jit(loss)(*inputs(tiny.batch())), evaluate()[1][1]
     assert half.seen.latent.deter.dtype == jnp.bfloat16
@@ -293,7 +295,7 @@ def test_acting_needs_no_more_than_its_modules():
     obs = tiny.observation(np.random.default_rng(0), 3)
     step = Step(obs, None, np.ones(3, bool), None, None)
     action, after = jax.eval_shape(
-        lambda key: agent.act(params, carry, step, HYPER, key=key, actor=SAMPLED), jax.random.key(0)
+        lambda key: agent.act(params, carry, step, NUMBERS, key=key, actor=SAMPLED), jax.random.key(0)
     )
     like = lambda tree: jax.tree.map(lambda x: (x.shape, jnp.dtype(x.dtype)), tree)
     assert like(after) == like(carry) and like(action) == like(carry.action)
@@ -304,6 +306,8 @@ def test_the_sampler_is_where_chance_comes_from():
     agent, state = tiny.agent(dists.GREEDY), tiny.state()
     step = Step(tiny.observation(np.random.default_rng(0), 3), None, np.ones(3, bool), None, None)
     act = tiny.jit(
-        lambda key: agent.act(state.params, agent.init_carry(3, SAMPLED), step, HYPER, key=key, actor=SAMPLED)
+        lambda key: agent.act(
+            state.params, agent.init_carry(3, SAMPLED), step, NUMBERS, key=key, actor=SAMPLED
+        )
     )
     jax.tree.map(np.testing.assert_array_equal, *(act(jax.random.key(seed)) for seed in (0, 1)))

@@ -105,7 +105,7 @@ def test_core_state_that_is_stored_is_what_learning_goes_on_from(agent):
     """Acting, both replays, learning and refreshing with a core of which none of them knows."""
     state = tiny.jit(agent.init)(jax.random.key(0))
     host, device = (kind(40, E, tiny.OBS, tiny.ACT, agent.entries) for kind in (HostReplay, DeviceReplay))
-    act = tiny.jit(lambda *args: agent.act(*args, tiny.HYPER, key=jax.random.key(1), actor=SAMPLED))
+    act = tiny.jit(lambda *args: agent.act(*args, tiny.NUMBERS, key=jax.random.key(1), actor=SAMPLED))
     carry, ring, latents = agent.init_carry(E, SAMPLED), device.init(), []
     for step in episode():
         action, carry = act(state.params, carry, step)
@@ -118,7 +118,7 @@ def test_core_state_that_is_stored_is_what_learning_goes_on_from(agent):
     env = where[0]
     np.testing.assert_array_equal(batch.context_latent["average"], np.asarray(latents[0]["average"])[env])
 
-    train = tiny.jit(lambda state, batch: agent.train_step(state, batch, tiny.HYPER, key=jax.random.key(3)))
+    train = tiny.jit(lambda state, batch: agent.train_step(state, batch, tiny.NUMBERS, key=jax.random.key(3)))
     after, posteriors, metrics = train(state, batch)
     assert np.isfinite(metrics["loss"])
     moved = lambda name: np.abs(after.params["rssm"][name]["kernel"] - state.params["rssm"][name]["kernel"])
@@ -137,7 +137,7 @@ def test_core_state_that_is_stored_is_what_learning_goes_on_from(agent):
 def test_core_reset_is_its_first_state(agent):
     state, (first, second, *_) = tiny.jit(agent.init)(jax.random.key(0)), episode()
     act = tiny.jit(
-        lambda *args: agent.act(*args, tiny.HYPER, key=jax.random.key(1), actor=Policy(greedy=True))
+        lambda *args: agent.act(*args, tiny.NUMBERS, key=jax.random.key(1), actor=Policy(greedy=True))
     )
     _, carry = act(state.params, agent.init_carry(E, SAMPLED), first)
     carry = carry._replace(latent=carry.latent._replace(memory={"average": -jnp.ones((E, 5))}))
@@ -153,7 +153,7 @@ def test_core_reset_is_its_first_state(agent):
 def test_core_dreams_from_all_of_its_state(agent):
     """Open loop, under actions of a policy and step by step: the same states."""
     params = tiny.jit(agent.init)(jax.random.key(0)).params
-    world = agent.world(params, tiny.HYPER)
+    world = agent.world(params, tiny.NUMBERS)
     start = agent.unpack(agent.pack(world.initial(E)))._replace(memory={"average": jnp.full((E, 5), -2.0)})
     action = {"move": jnp.zeros((E, 2), jnp.int32), "steer": jnp.ones((E, 2, 2)) / 2}
     reached = world.rollout(start, action, key=jax.random.key(0))

@@ -30,7 +30,7 @@ def test_evaluations_are_cut_at_the_limit_of_the_run(kind):
     program = SimpleNamespace(player=lambda *_, **__: player, evaluation_world=lambda episodes: env)
     nothing, progress = np.zeros(1), SimpleNamespace(env_steps=200, updates=1)
     state = SimpleNamespace(params=nothing)
-    loop = SimpleNamespace(state=state, hyper=nothing, progress=progress, rest=lambda members: None)
+    loop = SimpleNamespace(state=state, numbers=nothing, progress=progress, rest=lambda members: None)
     evaluator = Evaluator(folder, program, Until(folder.cfg))
     assert evaluator.step_limit == 30_000
     folder.cfg = change(eval__max_steps=20, eval__during=3)

@@ -260,9 +260,9 @@ def test_half_an_agent_is_not_exported(tmp_path):
     params = {k: tiny.state().params[k] for k in ("encoder", "rssm", "policy")}
     config = dreamer.Config(task="probe:chosen", steps=1, agent=tiny.CFG)
     with pytest.raises(CheckpointError, match="the agent lacks the parameters 'cont"):
-        export.save(Player(tiny.agent(), params, tiny.HYPER, config=config), tmp_path / "x")
+        export.save(Player(tiny.agent(), params, tiny.NUMBERS, config=config), tmp_path / "x")
     with pytest.raises(CheckpointError, match="without the configuration of a run"):
-        export.save(Player(tiny.agent(), tiny.state().params, tiny.HYPER), tmp_path / "x")
+        export.save(Player(tiny.agent(), tiny.state().params, tiny.NUMBERS), tmp_path / "x")
     assert not list(tmp_path.iterdir())
 
 

@@ -14,7 +14,7 @@ import envs
 from dreamer.agent import Agent
 from dreamer.config import LoopConfig
 from dreamer.loops.clocks import Progress
-from dreamer.loops.fused import Fused, FusedLoop, Programs, Round
+from dreamer.loops.fused import CompiledLoop, Fused, FusedLoop, Round
 from dreamer.loops.outputs import Diverged
 from dreamer.numbers import trace
 from dreamer.replay.device import DeviceReplay
@@ -37,7 +37,7 @@ def functions(cfg=CFG, data=None):
 
 def loop(steps=STEPS, seed=0, **options):
     hyper, cfg = options.pop("hyper", trace(AGENT)), options.pop("cfg", CFG)
-    return FusedLoop(Programs(functions(cfg), jit=tiny.jit), hyper, seed, steps, Progress(), **options)
+    return FusedLoop(CompiledLoop(functions(cfg), jit=tiny.jit), hyper, seed, steps, Progress(), **options)
 
 
 def same(a, b):
@@ -73,7 +73,7 @@ def test_a_round_has_the_ratio_in_whole_numbers(ratio, num_envs, batch, length, 
 def test_the_ring_is_changed_where_it_is(ratio):
     """Neither to act nor to learn is a column of it copied, or converted to what a CPU can compute with."""
     whole = loop(cfg=dataclasses.replace(CFG, train_ratio=ratio))
-    for program in (whole.programs.collect, whole.programs.learn):
+    for program in (whole.compiled.collect, whole.compiled.learn):
         text = program.lower(np.int32(1), whole.full, *whole.numbers).compile().as_text()
         column = r"\w+\[4,100\b\S*"
         assert re.search(rf"= {column} \S*fusion\(", text)
@@ -115,7 +115,7 @@ def test_a_run_that_learns_goes_on_learning_whatever_the_prefill_is_now():
     stored = Progress(env_steps=80, slots=20, updates=5, learning_since=40)
     resumed = FusedLoop(SimpleNamespace(fused=fused), None, 0, 160, stored, state={})
     assert resumed.plan() == (True, 1) and resumed.total == 40
-    assert FusedLoop(resumed.programs, None, 0, 160, Progress(), state={}).plan() == (False, 32)
+    assert FusedLoop(resumed.compiled, None, 0, 160, Progress(), state={}).plan() == (False, 32)
 
 
 def test_a_dispatch_ends_at_every_pause_however_long_it_is():
@@ -139,7 +139,7 @@ def test_episodes_say_when_they_began_and_the_loop_since_when_the_oldest_runs(fi
 
 def test_nothing_compiles_twice(finished):
     whole, _ = finished
-    assert whole.programs.collect._cache_size() == whole.programs.learn._cache_size() == 1
+    assert whole.compiled.collect._cache_size() == whole.compiled.learn._cache_size() == 1
 
 
 def test_another_seed_is_another_run(finished):
@@ -151,7 +151,7 @@ def test_another_seed_is_another_run(finished):
 
 def test_updates_that_are_not_finite_leave_the_learner_as_it_was():
     hyper = trace(AGENT)._replace(lr=jnp.float32(1e36))
-    mad = loop(hyper=hyper)
+    mad = loop(numbers=hyper)
     with pytest.raises(Diverged, match=r"update \d+ gave values that are not finite: .*opt/param_norm"):
         list(mad.outputs())
     assert all(np.isfinite(x).all() for x in jax.tree.leaves(mad.state))
@@ -164,6 +164,6 @@ def test_going_on_from_stored_arrays_is_bitwise_the_same(finished):
     list(first.outputs())
     stored = jax.tree.map(np.array, first.full)
     state = jax.tree.map(jnp.asarray, stored)
-    second = FusedLoop(first.programs, first.hyper, 0, STEPS, first.progress, state)
+    second = FusedLoop(first.compiled, first.numbers, 0, STEPS, first.progress, state)
     list(second.outputs())
     assert same(second.full, finished[0].full)

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import tiny
 
-from dreamer.agent import Agent, Gradient, TrainState
+from dreamer.agent import Agent, Gradients, TrainState
 from dreamer.numbers import trace
 
 FOLDER = Path(__file__).parent / "golden"
@@ -36,7 +36,7 @@ class Case:
             golden.config(meta),
             golden.DETERMINISTIC,
         )
-        self.hyper = trace(self.agent.cfg)
+        self.numbers = trace(self.agent.cfg)
         self.state = golden.train_state(self.golden, self.agent)
         self.batch = golden.batch(self.golden)
         state = self.state
@@ -46,7 +46,7 @@ class Case:
             state.slow,
             state.stats,
             *self.batch,
-            self.hyper,
+            self.numbers,
             key=jax.random.key(0),
         )
 
@@ -99,8 +99,8 @@ def test_updates(case):
     @tiny.jit
     def update(state: TrainState):
         learned = state.params, state.slow, state.stats
-        (total, out), grads = loss(*learned, *case.batch, case.hyper, key=jax.random.key(0))
-        return case.agent.descend(state, Gradient(grads, out.stats, {}), case.hyper)[0], total
+        (total, out), grads = loss(*learned, *case.batch, case.numbers, key=jax.random.key(0))
+        return case.agent.apply_gradients(state, Gradients(grads, out.stats, {}), case.numbers)[0], total
 
     state, losses = case.state, []
     for _ in range(case.golden.meta["steps"]):

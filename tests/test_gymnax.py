@@ -14,7 +14,7 @@ import tiny
 
 import envs
 from envs.adapters import gymnax as adapter
-from envs.adapters.device import later
+from envs.adapters.device import transition
 from envs.make import SUITES
 from envs.wrappers import Batched
 
@@ -111,7 +111,7 @@ def test_the_only_end_is_a_time_limit(task, limit):
 
 def test_an_end_at_the_time_limit_is_terminal():
     for terminal, limit in ((True, True), (True, False), (False, True), (False, False)):
-        step = later({}, 1, terminal, limit)
+        step = transition({}, 1, terminal, limit)
         assert (bool(step.is_terminal), bool(step.is_last)) == (terminal, terminal or limit)
 
 

@@ -16,7 +16,7 @@ from dreamer.records import Latent
 from envs.api import Step
 
 N, T = 3, 5
-HORIZON = float(tiny.HYPER.behavior.horizon)
+HORIZON = float(tiny.NUMBERS.behavior.horizon)
 
 
 @pytest.fixture(scope="module")
@@ -29,7 +29,7 @@ def inspector():
 def played():
     """Episodes in which the agent itself chose the actions, and the latents it had then."""
     agent, params = tiny.agent(), tiny.state().params
-    act = tiny.jit(lambda *args, key: agent.act(params, *args, tiny.HYPER, key=key, actor=SAMPLED))
+    act = tiny.jit(lambda *args, key: agent.act(params, *args, tiny.NUMBERS, key=key, actor=SAMPLED))
     obs = tiny.observation(np.random.default_rng(0), N, T)
     carry, found = agent.init_carry(N, SAMPLED), []
     for t in range(T):
@@ -123,7 +123,7 @@ def test_surprise_is_never_negative_and_doubt_has_its_bounds(readings):
 def test_where_everything_is_chance_nothing_is_a_surprise(inspector, played):
     """With unimix 1 posterior and prior are both uniform over 4 classes in 4 groups."""
     told = oracle.real(
-        inspector.agent, inspector.params, numbers.replace(tiny.HYPER, {"loss.unimix": jnp.float32(1)})
+        inspector.agent, inspector.params, numbers.replace(tiny.NUMBERS, {"loss.unimix": jnp.float32(1)})
     )
     told._read = inspector._read  # it is compiled already
     readings = told.read(played[0])
@@ -144,13 +144,13 @@ def test_many_actions_lead_where_one_at_a_time_does(inspector, readings):
         one, step = inspector.forecast(latent, jax.tree.map(there, action))
         close(one, jax.tree.map(there, reached))
         close(step.obs, jax.tree.map(there, told.obs), rtol=1e-3)
-        close(step.judgement.cont, there(told.judgement.cont))
+        close(step.heads.cont, there(told.heads.cont))
         latent = jax.tree.map(lambda x: x[:, 0], one)
 
 
 def test_a_forecast_is_a_dream_seen_by_decoder_and_heads(inspector, readings):
     agent, params, action = inspector.agent, inspector.params, actions(3)
-    world = agent.world(params, tiny.HYPER)
+    world = agent.world(params, tiny.NUMBERS)
 
     def direct(latent, key):
         dreamt = world.rssm.replay_actions(latent, action, unimix=0.01, sampler=agent.sampler, key=key)
@@ -163,40 +163,40 @@ def test_a_forecast_is_a_dream_seen_by_decoder_and_heads(inspector, readings):
     dreamt, obs, numbers, entropy = tiny.jit(direct)(start(readings), jax.random.key(0))
     close(reached, dreamt)
     close(told.obs, obs, rtol=1e-3)
-    close(told.judgement.entropy, entropy)
+    close(told.heads.entropy, entropy)
     for name, number in numbers.items():
-        close(getattr(told.judgement, name), number, atol=1e-5 * BINS[-1])
+        close(getattr(told.heads, name), number, atol=1e-5 * BINS[-1])
 
 
 def test_shown_or_forecast_a_state_is_the_same(inspector, readings):
     reached, told = inspector.forecast(start(readings), actions(3))
-    close(inspector.show(reached), told, rtol=1e-3, atol=1e-5 * BINS[-1])
+    close(inspector.decode(reached), told, rtol=1e-3, atol=1e-5 * BINS[-1])
 
 
 def test_what_is_expected_there_is_what_the_most_likely_dream_shows(inspector, readings):
     """Where the most likely z is taken, a dream sees what its h alone expects."""
     reached, told = inspector.forecast(start(readings), actions(3))
     blind = Latent(reached.deter, jnp.zeros_like(reached.stoch))
-    close(inspector.expect(blind), told.obs, rtol=1e-3)
+    close(inspector.decode_prior(blind), told.obs, rtol=1e-3)
 
 
 def test_without_chance_one_future_is_all_of_them(inspector, readings):
     _, told = inspector.forecast(start(readings), actions(3))
-    foreseen = inspector.foresee(start(readings), actions(3))
-    close(foreseen, jax.tree.map(lambda x: x[:, -1], told.judgement), rtol=1e-3, atol=1e-5 * BINS[-1])
+    foreseen = inspector.open_loop_mean(start(readings), actions(3))
+    close(foreseen, jax.tree.map(lambda x: x[:, -1], told.heads), rtol=1e-3, atol=1e-5 * BINS[-1])
 
 
 def test_what_is_foreseen_is_the_mean_over_what_may_happen(inspector, readings):
     """With unimix 1 every z is as likely, and a single dream tells little."""
-    hyper = numbers.replace(tiny.HYPER, {"loss.unimix": jnp.float32(1)})
+    hyper = numbers.replace(tiny.NUMBERS, {"loss.unimix": jnp.float32(1)})
     chance = oracle.real(tiny.agent(dists.RANDOM), inspector.params, hyper)
     keys = jax.random.split(jax.random.key(0), 8)
     single = [
-        chance._forecast(chance.params, chance.hyper, start(readings), actions(2), key)[1].judgement
+        chance._forecast(chance.params, chance.numbers, start(readings), actions(2), key)[1].heads
         for key in keys
     ]
     mean = jax.tree.map(lambda *x: np.mean(x, 0)[:, -1], *single)
-    foreseen = chance.foresee(start(readings), actions(2))
+    foreseen = chance.open_loop_mean(start(readings), actions(2))
     close(foreseen.cont, mean.cont)
     close(foreseen.reward, mean.reward, atol=1e-5 * BINS[-1])
     close(foreseen.entropy, mean.entropy)
@@ -210,12 +210,12 @@ def test_what_is_foreseen_is_the_mean_over_what_may_happen(inspector, readings):
 def test_going_on_for_certain_is_one_less_the_discount_in_the_head(readings, inside, said):
     agent = Agent(tiny.OBS, tiny.ACT, tiny.config(behavior__discount_in_cont=inside), tiny.DETERMINISTIC)
     inspector = oracle.real(agent, with_heads(cont=logit(1 - 1 / HORIZON)))
-    close(inspector.show(start(readings)).judgement.cont, np.full(N, said), rtol=1e-5)
+    close(inspector.decode(start(readings)).heads.cont, np.full(N, said), rtol=1e-5)
     inspector.params = with_heads(cont=logit(0.5))
     half = 0.5 / (1 - 1 / HORIZON) if inside else 0.5
-    close(inspector.show(start(readings)).judgement.cont, np.full(N, half), rtol=1e-5)
+    close(inspector.decode(start(readings)).heads.cont, np.full(N, half), rtol=1e-5)
     inspector.params = with_heads(cont=20.0)
-    assert (np.asarray(inspector.show(start(readings)).judgement.cont) <= 1).all()
+    assert (np.asarray(inspector.decode(start(readings)).heads.cont) <= 1).all()
 
 
 @pytest.fixture
@@ -224,8 +224,8 @@ def rewarded(inspector, readings, monkeypatch):
 
     def told(logits):
         monkeypatch.setattr(inspector, "params", with_heads(reward=logits))
-        judgement = inspector.show(start(readings)).judgement
-        return judgement.reward, judgement.reward_spread
+        heads = inspector.decode(start(readings)).heads
+        return heads.reward, heads.reward_spread
 
     return told
 
@@ -275,7 +275,7 @@ def test_a_dream_of_constants_by_hand(readings, inside):
     said = logit(c * discount if inside else c)
     inspector = oracle.real(agent, with_heads(reward=certain(r), cont=said, value=certain(v)))
     promised = inspector.dream(start(readings), 3)
-    close(promised, np.full(N, by_hand(r, c * discount, v, float(tiny.HYPER.behavior.lam), 3)))
+    close(promised, np.full(N, by_hand(r, c * discount, v, float(tiny.NUMBERS.behavior.lam), 3)))
 
 
 def test_a_dream_that_is_over_promises_the_next_reward(inspector, readings, monkeypatch):
@@ -292,5 +292,5 @@ def test_what_is_chosen_is_what_the_agent_would_do_there(inspector, played):
     step = Step({k: v[:, 0] for k, v in episodes.obs.items()}, np.zeros(N, np.float32), flag, ~flag, ~flag)
     carry = agent.init_carry(N, SAMPLED)
     key, greedy = jax.random.key(0), Policy(greedy=True)
-    action, carry = agent.act(params, carry, step, tiny.HYPER, key=key, actor=greedy)
+    action, carry = agent.act(params, carry, step, tiny.NUMBERS, key=key, actor=greedy)
     close(inspector.choose(carry.latent), action)

@@ -91,7 +91,7 @@ def report_cards_get_better(early: Player, late: Player, env) -> None:
     _, episodes = record(late, env, range(40))
     first, last = (
         measure(
-            oracle.real(player.agent, player.everything, player.hyper),
+            oracle.real(player.agent, player.everything, player.numbers),
             episodes,
             context=2,
             horizon=3,

@@ -13,7 +13,7 @@ import test_types
 
 from dreamer import schema
 from dreamer.loops.clocks import Progress
-from dreamer.loops.fused import FusedLoop, Programs
+from dreamer.loops.fused import CompiledLoop, FusedLoop
 from dreamer.loops.host import HostLoop
 from dreamer.loops.loop import Loop, LoopCheckpoint, ReplayFiles
 from dreamer.loops.members import Members
@@ -36,7 +36,7 @@ def device(tmp_path) -> FusedLoop:
 
 def members() -> Members:
     return Members(
-        Programs(test_fused.functions()), SINGLE, test_members.numbers(), np.arange(3), 80, Progress()
+        CompiledLoop(test_fused.functions()), SINGLE, test_members.numbers(), np.arange(3), 80, Progress()
     )
 
 

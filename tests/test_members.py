@@ -16,7 +16,7 @@ from test_fused import AGENT, CFG, STEPS, functions, same
 
 from dreamer.loops import members
 from dreamer.loops.clocks import Progress
-from dreamer.loops.fused import Acting, ChunkLog, FusedLoop, FusedState, Programs, Round
+from dreamer.loops.fused import Acting, ChunkLog, CompiledLoop, FusedLoop, FusedState, Round
 from dreamer.loops.members import Members, Stack
 from dreamer.loops.placement import SINGLE, Placement
 from dreamer.numbers import replace, trace
@@ -34,17 +34,17 @@ def numbers(rates=RATES):
     )
 
 
-def population(programs, rates=RATES, steps=STEPS, placement=SINGLE, **options):
-    made = Members(programs, placement, numbers(rates), SEEDS[: len(rates)], steps, Progress(), **options)
+def population(compiled, rates=RATES, steps=STEPS, placement=SINGLE, **options):
+    made = Members(compiled, placement, numbers(rates), SEEDS[: len(rates)], steps, Progress(), **options)
     turns = []
     while not made.done:
         turns.append(made.advance())
     return made, turns
 
 
-def single(programs, i, steps=STEPS):
+def single(compiled, i, steps=STEPS):
     hyper = replace(trace(AGENT), {"optim.lr": jnp.float32(RATES[i])})
-    return FusedLoop(programs, hyper, int(SEEDS[i]), steps, Progress())
+    return FusedLoop(compiled, hyper, int(SEEDS[i]), steps, Progress())
 
 
 def member(tree, i):
@@ -52,20 +52,20 @@ def member(tree, i):
 
 
 @pytest.fixture(scope="module")
-def programs():
-    return Programs(functions(), jit=tiny.jit)
+def compiled():
+    return CompiledLoop(functions(), jit=tiny.jit)
 
 
 @pytest.fixture(scope="module")
-def trained(programs):
+def trained(compiled):
     """A population one after the other, and all that happened."""
-    return population(programs)
+    return population(compiled)
 
 
 @pytest.fixture(scope="module")
-def alone(programs):
+def alone(compiled):
     """The single runs with the seeds and numbers of its members, and their episodes."""
-    loops = [single(programs, i) for i in range(len(SEEDS))]
+    loops = [single(compiled, i) for i in range(len(SEEDS))]
     return [(loop, [e for turn in loop.outputs() for e in turn.episodes]) for loop in loops]
 
 
@@ -82,8 +82,8 @@ def test_members_that_differ_do_different_things(trained):
         assert not np.array_equal(leaf[0], leaf[1]) and not np.array_equal(leaf[0], leaf[2])
 
 
-def test_members_vmapped_do_what_they_do_in_sequence(programs):
-    fused, state, seeds = programs.fused, population(programs, steps=40)[0].full, jnp.asarray(SEEDS)
+def test_members_vmapped_do_what_they_do_in_sequence(compiled):
+    fused, state, seeds = compiled.fused, population(compiled, steps=40)[0].full, jnp.asarray(SEEDS)
     update = lambda _, state, hyper, seed: fused.update(state, hyper, seed)[0].learner.params
     act = lambda _, state, hyper, seed: fused.slot(state, hyper, seed)[0].acting.step.obs["board"]
     vmapped = Placement.vmapped(jax.local_devices()[:1], 3)
@@ -96,8 +96,8 @@ def test_members_vmapped_do_what_they_do_in_sequence(programs):
             np.testing.assert_allclose(a, np.stack(b), rtol=1e-3, atol=1e-5)
 
 
-def test_a_member_that_diverges_is_told_and_the_others_go_on(programs, trained):
-    mad, _ = population(programs, (3e-3, 1e36, 1e-3))
+def test_a_member_that_diverges_is_told_and_the_others_go_on(compiled, trained):
+    mad, _ = population(compiled, (3e-3, 1e36, 1e-3))
     assert list(mad.failures) == [1] and "not finite" in mad.failures[1]
     assert all(np.isfinite(x).all() for x in jax.tree.leaves(mad.state))
     assert mad.state.updates[1] < mad.state.updates[0]
@@ -105,8 +105,8 @@ def test_a_member_that_diverges_is_told_and_the_others_go_on(programs, trained):
         assert same(member(mad.full, i), member(trained[0].full, i))
 
 
-def test_a_member_that_rests_stays_as_it_is_and_the_others_go_on(programs, alone):
-    made, _ = population(programs, steps=80)
+def test_a_member_that_rests_stays_as_it_is_and_the_others_go_on(compiled, alone):
+    made, _ = population(compiled, steps=80)
     before = member(made.full, 1)
     made.rest([1])
     for loop in made.loops:
@@ -118,15 +118,15 @@ def test_a_member_that_rests_stays_as_it_is_and_the_others_go_on(programs, alone
     assert same(before, member(made.full, 1)) and same(member(made.full, 2), alone[2][0].full)
 
 
-def test_a_member_stored_behind_the_others_goes_on_from_where_it_was(programs, trained):
-    made, _ = population(programs, steps=80)
+def test_a_member_stored_behind_the_others_goes_on_from_where_it_was(compiled, trained):
+    made, _ = population(compiled, steps=80)
     made.rest([1])
     for loop in made.loops:
         loop.total = STEPS // CFG.num_envs
     while not made.done:
         made.advance()
     state = jax.tree.map(jnp.asarray, made.full)
-    stored = Members(programs, SINGLE, numbers(), SEEDS, STEPS, dataclasses.replace(made.progress), state)
+    stored = Members(compiled, SINGLE, numbers(), SEEDS, STEPS, dataclasses.replace(made.progress), state)
     assert [loop.progress.slots for loop in stored.loops] == [30, 20, 30] and stored.progress.slots == 30
     stored.rest([0, 2])
     while not stored.done:
@@ -138,9 +138,9 @@ def test_a_member_stored_behind_the_others_goes_on_from_where_it_was(programs, t
 # Agents of any age
 
 
-def staggered(programs, placement):
+def staggered(compiled, placement):
     """The second agent joins when the first one is two dispatches old."""
-    waiting, going = [single(programs, 2)], [single(programs, 0)]
+    waiting, going = [single(compiled, 2)], [single(compiled, 0)]
     everybody, episodes, turns = [*going, *waiting], {}, 0
     while going:
         for own, turn in zip(list(going), members.advance(going, placement), strict=True):
@@ -152,20 +152,20 @@ def staggered(programs, placement):
     return [(own, episodes[id(own)]) for own in everybody]
 
 
-def test_an_agent_that_joins_later_does_exactly_what_it_does_alone(programs, alone):
-    for (own, episodes), (loop, expected) in zip(staggered(programs, SINGLE), alone[::2], strict=True):
+def test_an_agent_that_joins_later_does_exactly_what_it_does_alone(compiled, alone):
+    for (own, episodes), (loop, expected) in zip(staggered(compiled, SINGLE), alone[::2], strict=True):
         assert episodes == expected and same(own.full, loop.full)
 
 
-def test_one_that_follows_another_does_what_that_would_have_done(programs, alone):
+def test_one_that_follows_another_does_what_that_would_have_done(compiled, alone):
     """With the numbers and the seed of the other one; those are its own."""
-    leader, follower = single(programs, 0), single(programs, 0)
-    follower.hyper = single(programs, 2).hyper
+    leader, follower = single(compiled, 0), single(compiled, 0)
+    follower.numbers = single(compiled, 2).numbers
     for own, turns in ((leader, 4), (follower, 2)):
         for _ in range(turns):
             own.advance()
     follower.progress.seconds = 5.0
-    follower.fork_from(leader, leader.hyper)
+    follower.fork_from(leader, leader.numbers)
     leader.advance()  # which gives its own arrays away
     assert follower.progress.seconds == 5.0 and follower.progress.slots < leader.progress.slots
     while not follower.done:
@@ -210,8 +210,8 @@ def placed(devices, rows):
 
 @pytest.mark.parametrize("shared", SHARED)
 def test_agents_that_come_and_go_in_shared_arrays_do_what_they_do_alone(shared):
-    expected = staggered(Programs(Adding()), SINGLE)
-    for (own, _), (loop, _) in zip(staggered(Programs(Adding()), placed(*shared)), expected, strict=True):
+    expected = staggered(CompiledLoop(Adding()), SINGLE)
+    for (own, _), (loop, _) in zip(staggered(CompiledLoop(Adding()), placed(*shared)), expected, strict=True):
         assert same(own.full, loop.full) and own.progress == loop.progress
 
 
@@ -219,7 +219,7 @@ def test_agents_that_come_and_go_in_shared_arrays_do_what_they_do_alone(shared):
 def test_members_that_rest_leave_the_arrays_that_they_shared(shared):
     rates, seeds = (1.0, 2.0, 3.0) * 4, np.arange(12, dtype=np.int32)
     ours, theirs = (
-        Members(Programs(Adding()), placement, numbers(rates), seeds, STEPS, Progress())
+        Members(CompiledLoop(Adding()), placement, numbers(rates), seeds, STEPS, Progress())
         for placement in (placed(*shared), SINGLE)
     )
     while not ours.progress.updates:
@@ -238,8 +238,8 @@ def test_agents_that_come_and_go_are_copied_alone(monkeypatch):
     counted = lambda name, function: lambda *args: calls.append(name) or function(*args)
     monkeypatch.setattr(Stack, "of", counted("stack", Stack.of))
     monkeypatch.setattr(members, "_write", counted("write", members._write))
-    programs, placement = Programs(Adding()), placed(1, 3)
-    going = [single(programs, i, steps=10_000) for i in range(3)]
+    compiled, placement = CompiledLoop(Adding()), placed(1, 3)
+    going = [single(compiled, i, steps=10_000) for i in range(3)]
     for _ in range(5):
         members.advance(going, placement)
     left = going.pop(1)
@@ -247,7 +247,7 @@ def test_agents_that_come_and_go_are_copied_alone(monkeypatch):
     for _ in range(2):
         members.advance(going, placement)
     assert calls == ["stack"] and same(left.full, before)
-    going.append(single(programs, 1))
+    going.append(single(compiled, 1))
     while going[-1].progress.updates == 0:
         members.advance(going, placement)
     members.advance(going, placement)
@@ -255,15 +255,15 @@ def test_agents_that_come_and_go_are_copied_alone(monkeypatch):
 
 
 def test_a_population_in_one_call_is_stored_as_it_is():
-    made = Members(Programs(Adding()), placed(1, 3), numbers(), SEEDS, 100, Progress())
+    made = Members(CompiledLoop(Adding()), placed(1, 3), numbers(), SEEDS, 100, Progress())
     made.advance()
     assert made.state.params is made.loops[0].kept.stack.state.learner.params
 
 
 @pytest.mark.slow  # a batch of three whole agents compiles for half a minute
-def test_as_a_batch_with_a_free_row_each_does_what_it_does_alone(programs, alone):
+def test_as_a_batch_with_a_free_row_each_does_what_it_does_alone(compiled, alone):
     with jax.debug_key_reuse(False):  # a vmapped loop carries its keys, which look as if used twice
-        found = staggered(programs, Placement.vmapped(jax.local_devices()[:1], 3))
+        found = staggered(compiled, Placement.vmapped(jax.local_devices()[:1], 3))
     for (own, _), (theirs, _) in zip(found, alone[::2], strict=True):
         assert dataclasses.asdict(own.progress) == dataclasses.asdict(theirs.progress)
         for a, b in zip(*(jax.tree.leaves(x.state.params) for x in (own, theirs)), strict=True):
@@ -276,7 +276,7 @@ import jax; jax.config.update("jax_num_cpu_devices", 8)
 import numpy as np, tiny
 from test_fused import *
 from test_members import SEEDS, numbers
-from dreamer.loops.fused import Programs
+from dreamer.loops.fused import CompiledLoop
 from dreamer.loops.members import Members
 from dreamer.loops.placement import Data, Placement, fitting
 
@@ -291,8 +291,8 @@ def compare(a, b, **tolerance):
 
 devices = jax.local_devices()
 assert len(devices) == 8
-programs = Programs(functions(), jit=tiny.jit)
-many, one = (run(Members(programs, Placement.sequential(d), numbers(), SEEDS, 72, Progress()))
+compiled = CompiledLoop(functions(), jit=tiny.jit)
+many, one = (run(Members(compiled, Placement.sequential(d), numbers(), SEEDS, 72, Progress()))
              for d in (devices[:3], devices[:1]))
 compare(many.full, one.full, rtol=1e-4, atol=1e-6)  # a program for three devices rounds differently
 
@@ -306,7 +306,7 @@ assert len(together[0].learner.updates.sharding.device_set) == 3
 compare(*together, rtol=1e-3, atol=1e-5)
 
 data = Data(fitting(devices, 4))
-split = run(FusedLoop(Programs(functions(data=data), jit=tiny.jit), trace(AGENT), 0, 72, Progress()))
+split = run(FusedLoop(CompiledLoop(functions(data=data), jit=tiny.jit), trace(AGENT), 0, 72, Progress()))
 first = jax.tree.map(lambda x: x[0], one.full)
 assert len(split.full.acting.ring.columns["reward"].sharding.device_set) == 4
 assert split.full.acting.ring.columns["reward"].sharding.spec[0] == "data"

@@ -51,7 +51,7 @@ def test_it_has_no_parameters_and_no_losses_and_the_heads_shape_what_is_seen():
     def total(encoder):
         own = {**params, "encoder": encoder}
         loss, out = agent.loss(
-            own, state.slow, state.stats, batch, latent, prev, tiny.HYPER, key=jax.random.key(0)
+            own, state.slow, state.stats, batch, latent, prev, tiny.NUMBERS, key=jax.random.key(0)
         )
         return loss, out.losses
 
@@ -72,11 +72,11 @@ def test_what_it_has_learned_is_stored_and_exported(blind, tmp_path):
 
 def test_it_answers_everything_but_what_it_would_see(blind):
     agent, state = blind
-    inspector = Inspector(agent, state.params, tiny.HYPER)
+    inspector = Inspector(agent, state.params, tiny.NUMBERS)
     latent = agent.init_carry(2, SAMPLED).latent
-    shown = inspector.show(latent)
-    assert shown.obs is None and inspector.expect(latent) is None
-    assert shown.judgement.value.shape == (2,)
+    shown = inspector.decode(latent)
+    assert shown.obs is None and inspector.decode_prior(latent) is None
+    assert shown.heads.value.shape == (2,)
 
 
 def test_its_report_says_what_it_cannot_show(blind, tmp_path):
@@ -91,7 +91,7 @@ def test_its_report_says_what_it_cannot_show(blind, tmp_path):
 
 def test_its_dream_is_driven_without_pictures(blind):
     agent, state = blind
-    session = Session(envs.make(ROOM, 1), Player(agent, state.params, tiny.HYPER), 0)
+    session = Session(envs.make(ROOM, 1), Player(agent, state.params, tiny.NUMBERS), 0)
     session.act(None)
     shown = session.state()
     assert "frame" in shown["world"]
@@ -102,4 +102,4 @@ def test_a_comparison_has_nothing_that_it_expected(blind):
     agent, state = blind
     seen = {k: np.zeros((1, *s.shape), s.dtype)[0] for k, s in agent.obs_space.items()}
     line = {"reward": 0.0, "is_terminal": False}
-    assert Expectation(Player(agent, state.params, tiny.HYPER))([seen], [line]) is None
+    assert Expectation(Player(agent, state.params, tiny.NUMBERS))([seen], [line]) is None

@@ -72,8 +72,8 @@ def test_on_the_host_a_loss_that_is_not_finite_ends_a_run_and_no_other_metric_do
     agent = Agent(env.obs_space, env.act_space, tiny.CFG)
     replay = HostReplay(40, 2, env.obs_space, env.act_space, agent.entries)
     state = zeros(agent.init, jax.random.key(0))
-    source = Collector(agent, env, replay, tiny.HYPER, seed=0)
-    loop = HostLoop(agent, source, replay, LoopConfig(), tiny.HYPER, state, Progress(updates=9), 0)
+    source = Collector(agent, env, replay, tiny.NUMBERS, seed=0)
+    loop = HostLoop(agent, source, replay, LoopConfig(), tiny.NUMBERS, state, Progress(updates=9), 0)
     loop._metric_names = ["loss", "odd"]
     arrives = lambda *metrics: InFlight({}, (), (), np.array(metrics, np.float32))
     loop._in_flight = arrives(1, NAN)

@@ -46,7 +46,7 @@ def begin(task: str) -> Session:
     params = restless(agent)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(jax, "jit", tiny.jit)
-        return Session(env, Player(agent, params, tiny.HYPER), 0)
+        return Session(env, Player(agent, params, tiny.NUMBERS), 0)
 
 
 @pytest.fixture(scope="module")

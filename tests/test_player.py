@@ -13,13 +13,13 @@ from envs.api import Space, Step, spaces_from, spaces_to
 
 
 def player(**kwargs):
-    return Player(tiny.agent(dists.RANDOM), tiny.state().params, tiny.HYPER, **kwargs)
+    return Player(tiny.agent(dists.RANDOM), tiny.state().params, tiny.NUMBERS, **kwargs)
 
 
 @pytest.fixture(scope="module")
 def greedy():
     """Of which the latents have no chance in them either."""
-    return Player(tiny.agent(dists.GREEDY), tiny.state().params, tiny.HYPER)
+    return Player(tiny.agent(dists.GREEDY), tiny.state().params, tiny.NUMBERS)
 
 
 @pytest.fixture(scope="module")
@@ -92,7 +92,7 @@ def test_a_wrong_shape_is_named(greedy, batch, shape, needed):
 
 
 def test_what_it_knows_can_be_exchanged_for_what_another_knows(greedy):
-    other = Player(tiny.agent(dists.GREEDY), tiny.state(1).params, tiny.HYPER)
+    other = Player(tiny.agent(dists.GREEDY), tiny.state(1).params, tiny.NUMBERS)
     (step,) = episodes(3, length=1)
     before = greedy.act(greedy.init(3), step)[0]["steer"]
     mine, greedy.everything = greedy.everything, other.everything

@@ -15,7 +15,7 @@ N = 4000
 
 @pytest.fixture(scope="module")
 def world():
-    return tiny.agent(dists.RANDOM).world(tiny.state().params, tiny.HYPER)
+    return tiny.agent(dists.RANDOM).world(tiny.state().params, tiny.NUMBERS)
 
 
 @pytest.fixture(scope="module")
@@ -33,7 +33,7 @@ def act(actor, world, latent, seed=0):
 
 
 def heads(world, latent):
-    return world.policy_head(latent.feat[0], world.hyper.behavior.unimix)
+    return world.policy_head(latent.feat[0], world.numbers.behavior.unimix)
 
 
 def test_policy_greedy_takes_the_mode_whatever_the_key(world, latent):
@@ -56,7 +56,7 @@ def test_policy_sampled_has_the_distribution_of_the_policy(world, latent):
 
 
 def test_policy_sampled_takes_its_chance_from_the_world(latent):
-    world = tiny.agent(dists.GREEDY).world(tiny.state().params, tiny.HYPER)
+    world = tiny.agent(dists.GREEDY).world(tiny.state().params, tiny.NUMBERS)
     jax.tree.map(np.testing.assert_array_equal, act(SAMPLED, world, latent), act(Policy(True), world, latent))
 
 

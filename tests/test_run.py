@@ -22,7 +22,7 @@ from dreamer.checkpoint import CheckpointError, CheckpointStore
 from dreamer.config import Config
 from dreamer.logger import read_rows
 from envs.wrappers import Levels
-from experiments.training import program, run, session
+from experiments.training import run, session, workspace
 
 CFG = tiny.RUN
 
@@ -78,7 +78,7 @@ def test_resuming_continues_where_it_was(finished, tmp_path):
 
 
 def test_the_learner_after_resume_is_bitwise_that_of_the_checkpoint(finished):
-    with program.opened(CFG) as opened:
+    with workspace.opened(CFG) as opened:
         resumed = run.build(CFG, finished, opened, True)
     _, stored, meta = resumed.folder.store.load(jax.eval_shape(opened.agent.init, jax.random.key(0)))
     same = jax.tree.map(lambda a, b: np.array_equal(np.asarray(a), np.asarray(b)), resumed.loop.state, stored)
@@ -148,7 +148,7 @@ def test_run_with_a_limit_of_updates_ends_there_and_a_higher_one_resumes_it(tmp_
 
 def test_run_saves_again_at_the_same_env_steps_when_only_updates_went_on(finished, tmp_path):
     shutil.copytree(finished, tmp_path / "run")
-    with program.opened(CFG) as opened:
+    with workspace.opened(CFG) as opened:
         own = run.build(CFG, tmp_path / "run", opened, True)
         own.save(wait=True)
         names = lambda: sorted(path.name for path in own.folder.store.folder.glob("step-*"))
@@ -213,7 +213,7 @@ def test_a_learner_goes_on_without_a_damaged_replay_if_asked(finished, tmp_path)
     shutil.copytree(finished, folder)
     for file in (folder / "checkpoints" / "replay").iterdir():
         file.write_bytes(file.read_bytes()[:-1])
-    with program.opened(CFG) as opened:
+    with workspace.opened(CFG) as opened:
         with pytest.raises(CheckpointError, match="go on without the replay .*--without-replay"):
             run.build(CFG, folder, opened, True)
         resumed = run.build(CFG, folder, opened, True, without_replay=True)
@@ -227,7 +227,7 @@ def test_a_learner_goes_on_without_a_damaged_replay_if_asked(finished, tmp_path)
 )
 def test_a_changed_ratio_counts_from_the_resume_on(finished, tmp_path, fields, anew):
     shutil.copytree(finished, tmp_path / "run")
-    with program.opened(change(**fields)) as opened:
+    with workspace.opened(change(**fields)) as opened:
         resumed = run.build(change(**fields), tmp_path / "run", opened, True)
         assert resumed.loop.progress.counted_since == anew
 
@@ -255,10 +255,10 @@ def test_an_environment_that_raises_is_named_and_what_was_learned_is_saved(tmp_p
 
 
 def test_levels_are_for_training_in_both_loops():
-    with program.opened(change(task="probe:continuous", env__levels=2)) as opened:
+    with workspace.opened(change(task="probe:continuous", env__levels=2)) as opened:
         shown = np.concatenate([opened.env.reset().obs["vector"] for _ in range(9)])
     assert len(np.unique(shown, axis=0)) == 2
-    with program.opened(change(task="grid:Catch", env__levels=2)) as opened:
+    with workspace.opened(change(task="grid:Catch", env__levels=2)) as opened:
         assert isinstance(opened.env, Levels) and opened.env.levels == 2
 
 
@@ -339,7 +339,7 @@ def test_in_the_loop_of_the_device_a_killed_run_ends_bitwise_as_one_that_was_not
 
     def arrays(folder: Path) -> list[np.ndarray]:
         cfg = change(**fields)
-        with program.opened(cfg) as opened:
+        with workspace.opened(cfg) as opened:
             return jax.tree.leaves(
                 jax.device_get(run.build(cfg, folder, opened, True).loop.checkpoint().arrays)
             )

@@ -29,7 +29,7 @@ class Counting:
         self.folder, self.lock, self.turns, self.cpu_seconds = folder, lock, 0, 0.0
         self.most = cfg.seed or 3
         self.saved = self.is_closed = False
-        loop = SimpleNamespace(programs=SHARED, progress=SimpleNamespace(slots=0))
+        loop = SimpleNamespace(compiled=SHARED, progress=SimpleNamespace(slots=0))
         self.loop = loop
         self.run = SimpleNamespace(
             loop=loop, program=shared, done=False, end=self.end, fork_from=self.fork_from, folder=folder

@@ -79,7 +79,7 @@ def recorded(folder: Path, rows: int = ROWS) -> tuple[Path, list[str], dict[str,
     """Files of a replay that a collector filled with so many rows."""
     agent, env = agent_and_env()
     replay = empty_replay(agent)
-    source = Collector(agent, env, replay, tiny.HYPER, seed=0)
+    source = Collector(agent, env, replay, tiny.NUMBERS, seed=0)
     source.set_params(acting_params(tiny.jit(agent.init)(jax.random.key(0)).params, SAMPLED))
     stream = source.rows(Progress())
     for _ in range(rows + 1):
@@ -94,7 +94,7 @@ def recorded_loop(folder: Path, *, counted: bool = False, rows: int = ROWS, stat
     source: Source = Recorded(replay, stored, counted=counted)
     cfg = schema.replace_paths(CFG, limits)
     state = state or tiny.jit(agent.init)(jax.random.key(0))
-    return HostLoop(agent, source, replay, cfg, tiny.HYPER, state, Progress(), seed=0)
+    return HostLoop(agent, source, replay, cfg, tiny.NUMBERS, state, Progress(), seed=0)
 
 
 def test_source_of_records_lets_the_loop_learn_while_env_steps_stand_still(tmp_path):
@@ -127,6 +127,6 @@ def test_source_that_ends_before_the_replay_holds_a_batch_says_so(tmp_path):
 
 def test_collector_counts_episodes_in_the_checkpoint_and_goes_on_with_their_seeds(tmp_path):
     agent, env = agent_and_env()
-    source = Collector(agent, env, empty_replay(agent), tiny.HYPER, seed=0)
+    source = Collector(agent, env, empty_replay(agent), tiny.NUMBERS, seed=0)
     source.restore({"episodes": [5, 9]})
     assert source.meta == {"episodes": [5, 9]} and list(env.episodes) == [5, 9]

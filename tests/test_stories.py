@@ -131,9 +131,9 @@ def test_of_a_long_episode_the_end_is_shown(inspector, known, card, monkeypatch)
 
 def test_a_success_has_no_setback_and_the_end_of_a_failure_is_worth_nothing(inspector, known, card):
     """The critic promises 9 everywhere, even where nothing can follow: it is wrong at the end."""
-    judgement = card.readings.judgement
-    judgement = judgement._replace(value=np.full_like(judgement.value, 9))
-    card = SimpleNamespace(readings=card.readings._replace(judgement=judgement))
+    heads = card.readings.heads
+    heads = heads._replace(value=np.full_like(heads.value, 9))
+    card = SimpleNamespace(readings=card.readings._replace(heads=heads))
     known = known._replace(reward=np.zeros_like(known.reward))
     assert told_of(inspector, known, card, 2, success=True)["wrong"] is None
     assert told_of(inspector, known, card, 2, success=False)["wrong"] == 13
@@ -204,8 +204,8 @@ def by_value(value, action, names=("a", "b")):
     known = oracle.episodes((len(value) + 1,), {"token": Space((), "int32", 5)})
     known = known._replace(reward=np.pad(known.reward, ((0, 0), (0, 1))))
     known.action["move"] = np.array([[*action, 1, 1]])
-    judgement = SimpleNamespace(value=np.array([[*value, -100.0, -100.0]]))
-    return actions_by_value(known, SimpleNamespace(readings=SimpleNamespace(judgement=judgement)), names)
+    heads = SimpleNamespace(value=np.array([[*value, -100.0, -100.0]]))
+    return actions_by_value(known, SimpleNamespace(readings=SimpleNamespace(heads=heads)), names)
 
 
 def test_actions_by_quarters_of_the_value_by_hand():

@@ -19,7 +19,7 @@ from experiments.training.hooks import Hook
 from experiments.training.trainer import Trainer
 
 
-class Told:
+class RunRecord:
     """In the place of agents and folder: what is asked of them is told in order.
 
     Args:
@@ -66,7 +66,7 @@ class Told:
     def wait(self) -> None: ...
 
 
-def trainer_of(own: Told, *, is_resumed: bool = True) -> Trainer:
+def trainer_of(own: RunRecord, *, is_resumed: bool = True) -> Trainer:
     look = Hook("env_steps", 10, own.look, is_aside=True)
     return Trainer(own, own, None, [look], own.finish, save_every=1000, is_resumed=is_resumed)
 
@@ -83,7 +83,7 @@ def trainer_of(own: Told, *, is_resumed: bool = True) -> Trainer:
     ],
 )
 def test_train_with_a_signal_in_any_phase_saves_what_was_trained(where, told):
-    own, result = Told(where), None
+    own, result = RunRecord(where), None
     with signals.gentle_signals(signals.stop_at_once()) as stop, contextlib.suppress(Interrupted):
         result = trainer_of(own).train(stop)
     told.insert(told.index("end") + 1, "save and wait")
@@ -92,7 +92,7 @@ def test_train_with_a_signal_in_any_phase_saves_what_was_trained(where, told):
 
 
 def test_between_saves_first_only_where_the_last_look_took_long():
-    own = Told()
+    own = RunRecord()
     of_own = trainer_of(own)
     for steps in (10, 20):
         own.loop.progress.env_steps = steps
@@ -103,7 +103,7 @@ def test_between_saves_first_only_where_the_last_look_took_long():
 def test_take_before_the_first_row_about_an_update_has_a_whole_checkpoint():
     """What a kill at any moment leaves can be told from a run whose checkpoints are gone."""
     for is_resumed, told in ((False, ["turn", "save and wait", "turn", "turn"]), (True, ["turn"] * 3)):
-        own = Told()
+        own = RunRecord()
         of_own = trainer_of(own, is_resumed=is_resumed)
         for updates in (0, 1, 2):
             own.loop.progress.updates = updates
@@ -112,7 +112,7 @@ def test_take_before_the_first_row_about_an_update_has_a_whole_checkpoint():
 
 
 def test_take_where_everybody_failed_saves_and_stops():
-    own = Told()
+    own = RunRecord()
     own.failure = "every member diverged"
     with pytest.raises(TrainingStopped, match="every member diverged"):
         trainer_of(own).take("turn")
@@ -120,7 +120,7 @@ def test_take_where_everybody_failed_saves_and_stops():
 
 
 def test_guarded_a_row_that_cannot_be_logged_ends_the_run_with_its_file(tmp_path):
-    own = Told(path=tmp_path)
+    own = RunRecord(path=tmp_path)
     sentence = r"metrics.jsonl cannot be written .*saved at 0 steps in .*the same command goes on"
     with pytest.raises(TrainingStopped, match=sentence), trainer_of(own).guarded():
         raise LoggerError("metrics.jsonl cannot be written (No space left on device)")

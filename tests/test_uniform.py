@@ -21,7 +21,7 @@ SPACES = {
 
 @pytest.fixture(scope="module")
 def act():
-    actor, world = Random(SPACES), tiny.agent().world({}, tiny.HYPER)
+    actor, world = Random(SPACES), tiny.agent().world({}, tiny.NUMBERS)
     latent, first = world.initial(N), np.zeros(N, bool)
     return lambda seed: actor.act(world, latent, actor.init(N), first, key=jax.random.key(seed))[0]
 

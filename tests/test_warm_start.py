@@ -16,7 +16,7 @@ from dreamer.checkpoint import CheckpointError, CheckpointStore
 from dreamer.config import load_toml
 from dreamer.schema import ConfigError
 from experiments import cli
-from experiments.training import program, run, warm_start
+from experiments.training import run, warm_start, workspace
 from experiments.training.trainer import Trainer
 
 pytestmark = pytest.mark.usefixtures("compilation_cache", "quick_compilation")
@@ -25,7 +25,7 @@ pytestmark = pytest.mark.usefixtures("compilation_cache", "quick_compilation")
 @pytest.fixture(scope="module")
 def origin(tmp_path_factory) -> Path:
     """A run with checkpoints after 40 and 80 updates whose parameters differ from fresh ones."""
-    with program.opened(tiny.RUN) as opened:
+    with workspace.opened(tiny.RUN) as opened:
         agent = Agent(opened.env.obs_space, opened.env.act_space, tiny.CFG)
     folder = tmp_path_factory.mktemp("runs") / "origin"
     state = tiny.jit(agent.init)(jax.random.key(7))
@@ -37,7 +37,7 @@ def origin(tmp_path_factory) -> Path:
 
 def begun(cfg, folder: Path) -> Trainer:
     """The run as it is before its first step."""
-    with program.opened(cfg) as opened:
+    with workspace.opened(cfg) as opened:
         return run.build(cfg, folder, opened, resume=False)
 
 
@@ -63,7 +63,7 @@ def test_warm_start_takes_the_named_modules_and_leaves_everything_else_fresh(ori
 
 
 def test_warm_start_of_all_modules_gives_every_member_of_a_population_the_same(origin, tmp_path):
-    with program.opened(schema.replace_paths(tiny.RUN, {"task": "grid:Catch"})) as opened:
+    with workspace.opened(schema.replace_paths(tiny.RUN, {"task": "grid:Catch"})) as opened:
         agent = opened.agent
     folder = tiny.store(tmp_path / "catch", tiny.jit(agent.init)(jax.random.key(3)), agent, task="grid:Catch")
     cfg = starting(folder, task="grid:Catch", population__seeds=2)
@@ -94,7 +94,7 @@ def test_warm_start_with_other_shapes_lists_every_parameter_and_what_fits(origin
     with pytest.raises(ConfigError) as refused:
         begun(cfg, tmp_path / "run")
     text = str(refused.value)
-    with program.opened(cfg) as opened:
+    with workspace.opened(cfg) as opened:
         own = jax.eval_shape(opened.agent.init, jax.random.key(0)).params
     theirs = dreamer.load(origin).everything
     for module in ("reward", "cont"):

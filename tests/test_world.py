@@ -62,7 +62,7 @@ def seen():
 
 def hyper(free=FREE, unimix=0.0, horizon=10.0):
     changes = {"loss.free_nats": free, "loss.unimix": unimix, "behavior.horizon": horizon}
-    return numbers.replace(tiny.HYPER, {path: jnp.float32(value) for path, value in changes.items()})
+    return numbers.replace(tiny.NUMBERS, {path: jnp.float32(value) for path, value in changes.items()})
 
 
 def losses(world, **changes):
@@ -155,7 +155,7 @@ def test_observe_encodes_and_follows(world):
 @pytest.fixture(scope="module")
 def trained():
     """A world whose modules say something, without chance."""
-    return tiny.agent().world(tiny.state().params, tiny.HYPER)
+    return tiny.agent().world(tiny.state().params, tiny.NUMBERS)
 
 
 def latents(world):

@@ -63,7 +63,7 @@ CFG = AgentConfig(
     optim=OptimConfig(lr=1e-2, warmup=0),
     dtype="float32",
 )
-HYPER = trace(CFG)
+NUMBERS = trace(CFG)
 RUN = Config(
     task="probe:chosen",
     steps=160,

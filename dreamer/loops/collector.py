@@ -28,11 +28,11 @@ class Collector:
       seed: root of the key of acting.
     """
 
-    def __init__(self, agent: Agent, env: VectorEnv, replay: HostReplay, hyper: Numbers, seed: int):
+    def __init__(self, agent: Agent, env: VectorEnv, replay: HostReplay, numbers: Numbers, seed: int):
         self.agent, self.env, self.replay = agent, env, replay
         # A CPU device runs its programs one after the other, so acting has its own where there are two.
         self._device = jax.local_devices()[-1]
-        self._key, self._hyper = jax.device_put((acting_key(seed), hyper), self._device)
+        self._key, self._numbers = jax.device_put((acting_key(seed), numbers), self._device)
         self._act = jax.jit(partial(_act, agent))
         self._params: Params = {}
         self._episodes = EpisodeTracker(env.num_envs)
@@ -52,7 +52,7 @@ class Collector:
         while True:
             episodes = self._episodes.add(step, progress)
             choice, carry = self._act(
-                self._params, carry, _seen(step), self._hyper, self._key, progress.slots
+                self._params, carry, _seen(step), self._numbers, self._key, progress.slots
             )
             action = {k: np.asarray(v) for k, v in jax.device_get(choice.action).items()}
             jax.tree.map(lambda x: x.copy_to_host_async(), choice.latent)
@@ -91,12 +91,12 @@ def _act(
     params: Params,
     carry: Carry[tuple[()]],
     step: Step,
-    hyper: Numbers,
+    numbers: Numbers,
     key: jax.Array,
     slot: int,
 ):
     key = jax.random.fold_in(key, slot)
-    action, carry = agent.act(params, carry, step, hyper, key=key, actor=SAMPLED)
+    action, carry = agent.act(params, carry, step, numbers, key=key, actor=SAMPLED)
     return Choice(action, agent.pack(carry.latent)), carry
 
 

@@ -92,8 +92,8 @@ class ChunkLog(NamedTuple):
     @classmethod
     def nothing(cls, shape: tuple[int, int], metrics: int) -> ChunkLog:
         """Room for [slots, E] and for so many metrics."""
-        zeros, numbers, count = jnp.zeros(metrics), jnp.zeros(shape), jnp.zeros((), jnp.int32)
-        return cls(jnp.zeros(shape, bool), numbers, jnp.zeros(shape, jnp.int32), numbers, zeros, count, zeros)
+        zeros, values, count = jnp.zeros(metrics), jnp.zeros(shape), jnp.zeros((), jnp.int32)
+        return cls(jnp.zeros(shape, bool), values, jnp.zeros(shape, jnp.int32), values, zeros, count, zeros)
 
     def after_slot(self, number: Array, row: tuple[Array, Array, Array, Array]) -> ChunkLog:
         """With one more slot: ended, returns, lengths, success, [E] each."""
@@ -180,7 +180,7 @@ class Fused:
         return self._placed(state._replace(learner=self.agent.start({**state.learner.params, **params})))
 
     def slot(
-        self, state: FusedState, hyper: Numbers, seed: Array
+        self, state: FusedState, numbers: Numbers, seed: Array
     ) -> tuple[FusedState, tuple[Array, Array, Array, Array]]:
         """Act in every environment and record it; tells which episodes ended."""
         acting, keys = state.acting, _keys(seed)
@@ -189,7 +189,7 @@ class Fused:
             state.learner.params,
             acting.carry,
             acting.step._replace(obs=seen),
-            hyper,
+            numbers,
             key=jax.random.fold_in(keys.acting, acting.slots),
             actor=SAMPLED,
         )
@@ -203,7 +203,7 @@ class Fused:
         acting = Acting(worlds, step, carry, ring, returns, lengths, slots, acting.failed)
         return state._replace(acting=acting), (step.is_last, returns, lengths, success)
 
-    def update(self, state: FusedState, hyper: Numbers, seed: Array) -> tuple[FusedState, dict[str, Array]]:
+    def update(self, state: FusedState, numbers: Numbers, seed: Array) -> tuple[FusedState, dict[str, Array]]:
         """One update from the ring; an agent whose numbers are no longer finite stays as it was."""
         (learner, acting), keys = state, _keys(seed)
         key = jax.random.fold_in(keys.sampling, learner.updates)
@@ -213,7 +213,7 @@ class Fused:
         if self._data is not None:
             batch = self._data.split(batch, self.cfg.batch_size)
         key = jax.random.fold_in(keys.learning, learner.updates)
-        new, latent, metrics = self._train(learner, batch, hyper, key=key)
+        new, latent, metrics = self._train(learner, batch, numbers, key=key)
         finite = jnp.isfinite(jnp.stack([metrics[name] for name in vital(metrics)])).all()
         failed = jnp.where((acting.failed == 0) & ~finite, new.updates, acting.failed)
         learner = jax.tree.map(lambda new, old: jnp.where(failed == 0, new, old), new, learner)
@@ -221,18 +221,18 @@ class Fused:
         return FusedState(learner, acting._replace(ring=ring, failed=failed)), metrics
 
     def rounds(
-        self, state: FusedState, hyper: Numbers, seed: Array, count: Array, *, learn: bool
+        self, state: FusedState, numbers: Numbers, seed: Array, count: Array, *, learn: bool
     ) -> tuple[FusedState, ChunkLog]:
         """`count` rounds, or (not `learn`) so many slots without updates."""
         slots, updates = self.round if learn else (1, 0)
-        update = partial(self.update, hyper=hyper, seed=seed)
+        update = partial(self.update, numbers=numbers, seed=seed)
         # As many as `slots`, but XLA must not know: it would take a single slot out of its loop, fuse what it
         # writes with the sampling, and for that copy the ring as it was before.
         turns = jnp.where(count > 0, slots, 0)
 
         def act_once(number: Array, carry: tuple[FusedState, ChunkLog]) -> tuple[FusedState, ChunkLog]:
             state, told = carry
-            state, row = self.slot(state, hyper, seed)
+            state, row = self.slot(state, numbers, seed)
             return state, told.after_slot(number, row)
 
         def learn_once(carry: tuple[FusedState, ChunkLog], _: None):
@@ -275,7 +275,7 @@ class Functions(NamedTuple):
     """(count, states, numbers, seeds) -> states, what happened in `count` rounds."""
 
 
-class Programs:
+class CompiledLoop:
     """The functions of a `Fused`, compiled at their first call; loops that share them compile once.
 
     Args:
@@ -326,7 +326,7 @@ class FusedLoop:
     """Dispatches rounds of one agent and hands out what happened.
 
     Args:
-      programs: the functions.
+      compiled: the functions.
       hyper: their numbers.
       steps: environment steps after which `outputs` ends.
       state: where to go on; None begins.
@@ -336,16 +336,16 @@ class FusedLoop:
 
     def __init__(
         self,
-        programs: Programs,
-        hyper: Numbers,
+        compiled: CompiledLoop,
+        numbers: Numbers,
         seed: int,
         steps: int,
         progress: Progress,
         state: FusedState | None = None,
         pause_every: int = 0,
     ):
-        self.programs, self.hyper, self.progress = programs, hyper, progress
-        self.fused = programs.fused
+        self.compiled, self.numbers, self.progress = compiled, numbers, progress
+        self.fused = compiled.fused
         self._steps, self._pause_every = steps, pause_every
         self._set_limits()
         slots = self.fused.round.slots
@@ -374,12 +374,12 @@ class FusedLoop:
     @cached_property
     def kept(self) -> Kept:
         """Where its state is, in arrays of its own or in some that it shares; fresh where none was given."""
-        return Own(self.programs.init(None, self._seed))
+        return Own(self.compiled.init(None, self._seed))
 
     @property
-    def numbers(self) -> tuple[Numbers, Array]:
+    def arguments(self) -> tuple[Numbers, Array]:
         """What a dispatch reads and does not change."""
-        return self.hyper, self._seed
+        return self.numbers, self._seed
 
     @property
     def full(self) -> FusedState:
@@ -414,9 +414,9 @@ class FusedLoop:
         """Start from these parameters of some modules, with a fresh optimiser."""
         self.kept = Own(jax.jit(self.fused.start, donate_argnums=1)(params, self.full))
 
-    def fork_from(self, leader: FusedLoop, hyper: Numbers) -> None:
+    def fork_from(self, leader: FusedLoop, numbers: Numbers) -> None:
         """Go on from a copy of another loop of the same programs, with the own seed and other numbers."""
-        self.hyper, self.kept = hyper, Own(jax.tree.map(jnp.copy, leader.full))
+        self.numbers, self.kept = numbers, Own(jax.tree.map(jnp.copy, leader.full))
         for name in ("env_steps", "updates", "slots", "learning_since"):  # in place: others look at it
             setattr(self.progress, name, getattr(leader.progress, name))
 
@@ -441,8 +441,8 @@ class FusedLoop:
 
     def send(self, dispatch: Dispatch) -> tuple[Stood, ChunkLog]:
         """Start a dispatch, and say what `collect` wants to know once it is over."""
-        program = self.programs.learn if dispatch.learn else self.programs.collect
-        state, happened = program(np.int32(dispatch.count), self.full, *self.numbers)
+        program = self.compiled.learn if dispatch.learn else self.compiled.collect
+        state, happened = program(np.int32(dispatch.count), self.full, *self.arguments)
         self.kept = Own(state)
         return stand(state), happened
 
@@ -551,5 +551,5 @@ def stand(state: FusedState) -> Stood:
     return Stood(acting.slots, acting.failed, acting.lengths, acting.step.is_last)
 
 
-def _rounds(fused: Fused, learn: bool, count: Array, state: FusedState, hyper: Numbers, seed: Array):
-    return fused.rounds(state, hyper, seed, count, learn=learn)
+def _rounds(fused: Fused, learn: bool, count: Array, state: FusedState, numbers: Numbers, seed: Array):
+    return fused.rounds(state, numbers, seed, count, learn=learn)

@@ -16,7 +16,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from dreamer.actors.policy import SAMPLED
-from dreamer.agent import Agent, Gradient, Params, TrainState, acting_params
+from dreamer.agent import Agent, Gradients, Params, TrainState, acting_params
 from dreamer.config import LoopConfig
 from dreamer.loops import clocks
 from dreamer.loops.clocks import Progress, updates_due
@@ -57,20 +57,20 @@ class HostLoop:
         source: Source,
         replay: HostReplay,
         cfg: LoopConfig,
-        hyper: Numbers,
+        numbers: Numbers,
         state: TrainState | None,
         progress: Progress,
         seed: int,
     ):
         self.agent, self.source, self.replay, self.cfg = agent, source, replay, cfg
-        self.hyper, self.progress, self._seed = hyper, progress, seed
+        self.numbers, self.progress, self._seed = numbers, progress, seed
         if state is not None:
             self.state = state
         _, self._learning_key, sampling = jax.random.split(jax.random.key(seed), 3)
         self._sampling_key = jax.device_put(sampling, jax.local_devices()[-1])
         # Two programs, because a compiler keeps what it made of every operation until its program is done.
         self._gradient = jax.jit(partial(_gradient, agent))
-        self._descend = jax.jit(self._descend_fn, donate_argnums=0)
+        self._apply = jax.jit(self._apply_fn, donate_argnums=0)
         self._in_flight: InFlight | None = None
         self._metric_names: list[str] = []
 
@@ -79,8 +79,8 @@ class HostLoop:
         """The learner; fresh where none was given or restored."""
         return jax.jit(self.agent.init)(jax.random.key(self._seed))
 
-    def _descend_fn(self, state: TrainState, gradient: Gradient, hyper: Numbers):
-        state, metrics = self.agent.descend(state, gradient, hyper)
+    def _apply_fn(self, state: TrainState, gradients: Gradients, numbers: Numbers):
+        state, metrics = self.agent.apply_gradients(state, gradients, numbers)
         self._metric_names = sorted(metrics)
         acting = acting_params(state.params, SAMPLED)
         return state, acting, jnp.stack([metrics[k] for k in self._metric_names])
@@ -184,12 +184,12 @@ class HostLoop:
         key = jax.random.fold_in(self._sampling_key, self.progress.updates)
         batch, where = self.replay.sample(key, cfg.batch_size, cfg.batch_length)
         metrics = self.flush()
-        gradient, latent = self._gradient(self.state, batch, self.hyper, self._learning_key)
-        self.state, acting, values = self._descend(self.state, gradient, self.hyper)
+        gradient, latent = self._gradient(self.state, batch, self.numbers, self._learning_key)
+        self.state, acting, values = self._apply(self.state, gradient, self.numbers)
         self._in_flight = InFlight(acting, where, latent, values)
         self.progress.updates += 1
         return metrics
 
 
-def _gradient(agent: Agent, state: TrainState, batch: Batch, hyper: Numbers, key: jax.Array):
-    return agent.gradient(state, batch, hyper, key=jax.random.fold_in(key, state.updates))
+def _gradient(agent: Agent, state: TrainState, batch: Batch, numbers: Numbers, key: jax.Array):
+    return agent.compute_gradients(state, batch, numbers, key=jax.random.fold_in(key, state.updates))

@@ -38,7 +38,7 @@ class Loop(Protocol):
 
     progress: Progress
     """How far it is, by both clocks: `env_steps` and `updates`."""
-    hyper: Numbers
+    numbers: Numbers
 
     @property
     def state(self) -> TrainState:

@@ -18,7 +18,17 @@ import numpy as np
 
 from dreamer.agent import Params, TrainState
 from dreamer.loops.clocks import Progress
-from dreamer.loops.fused import Dispatch, FusedLoop, FusedState, Kept, Own, Programs, stand, stored, unstored
+from dreamer.loops.fused import (
+    CompiledLoop,
+    Dispatch,
+    FusedLoop,
+    FusedState,
+    Kept,
+    Own,
+    stand,
+    stored,
+    unstored,
+)
 from dreamer.loops.loop import Arrays, LoopCheckpoint, ReplayFiles
 from dreamer.loops.outputs import LoopOutput
 from dreamer.loops.placement import Placement
@@ -35,11 +45,11 @@ class Stack:
     """
 
     def __init__(
-        self, programs: Programs, placement: Placement, numbers: Any, state: FusedState | None = None
+        self, compiled: CompiledLoop, placement: Placement, arguments: Any, state: FusedState | None = None
     ):
-        self.placement, self._functions = placement, programs.placed(placement)
-        self._numbers = placement.put(numbers)
-        self.state = self._functions.init(None, self._numbers[1]) if state is None else placement.put(state)
+        self.placement, self._functions = placement, compiled.placed(placement)
+        self._arguments = placement.put(arguments)
+        self.state = self._functions.init(None, self._arguments[1]) if state is None else placement.put(state)
         self.loops: list[FusedLoop] = []
         """Those whose states it has."""
 
@@ -47,8 +57,8 @@ class Stack:
     def of(cls, loops: Sequence[FusedLoop], placement: Placement) -> Stack:
         """Move the states of agents here; rows that are left over hold copies of the first one's."""
         filled = [*loops, *[loops[0]] * (placement.size - len(loops))]
-        numbers, state = (placement.stack(trees) for trees in zip(*map(_arrays, filled), strict=True))
-        made = cls(loops[0].programs, placement, numbers, state)
+        arguments, state = (placement.stack(trees) for trees in zip(*map(_arrays, filled), strict=True))
+        made = cls(loops[0].compiled, placement, arguments, state)
         made.loops = list(loops)
         for i, loop in enumerate(loops):
             loop.kept = Row(made, i)
@@ -70,14 +80,14 @@ class Stack:
         return isinstance(loop.kept, Row) and loop.kept.stack is self
 
     def _write(self, loop: FusedLoop, index: int) -> None:
-        written = _write(self.state, self._numbers, _arrays(loop), np.int32(index))
-        self._numbers, self.state = (self.placement.put(stacked) for stacked in written)
+        written = _write(self.state, self._arguments, _arrays(loop), np.int32(index))
+        self._arguments, self.state = (self.placement.put(stacked) for stacked in written)
         loop.kept = Row(self, index)
 
     def send(self, dispatch: Dispatch) -> Any:
         """Start a dispatch for all rows, and say what it will tell."""
         function = self._functions.learn if dispatch.learn else self._functions.collect
-        self.state, happened = function(np.int32(dispatch.count), self.state, *self._numbers)
+        self.state, happened = function(np.int32(dispatch.count), self.state, *self._arguments)
         return stand(self.state), happened
 
 
@@ -93,12 +103,12 @@ class Row(NamedTuple):
 
 
 @partial(jax.jit, donate_argnums=0)
-def _write(state: Any, numbers: Any, own: Any, index: Any) -> Any:
-    return jax.tree.map(lambda x, y: x.at[index].set(y), (numbers, state), own)
+def _write(state: Any, arguments: Any, own: Any, index: Any) -> Any:
+    return jax.tree.map(lambda x, y: x.at[index].set(y), (arguments, state), own)
 
 
 def _arrays(loop: FusedLoop) -> tuple[Any, FusedState]:
-    return loop.numbers, loop.full
+    return loop.arguments, loop.full
 
 
 def advance(loops: Sequence[FusedLoop], placement: Placement) -> list[LoopOutput]:
@@ -155,7 +165,7 @@ class Members:
     """A population as one loop: its members begin together and go in step.
 
     Args:
-      programs: the functions.
+      compiled: the functions.
       placement: its size divides the number of members M.
       hyper: [M] numbers of every member.
       seeds: [M].
@@ -167,17 +177,17 @@ class Members:
 
     def __init__(
         self,
-        programs: Programs,
+        compiled: CompiledLoop,
         placement: Placement,
-        hyper: Numbers,
+        numbers: Numbers,
         seeds: np.ndarray,
         steps: int,
         progress: Progress,
         state: FusedState | None = None,
         pause_every: int = 0,
     ):
-        self.placement, self.hyper, self.progress = placement, hyper, progress
-        self.programs, self.fused = programs, programs.fused
+        self.placement, self.numbers, self.progress = placement, numbers, progress
+        self.compiled, self.fused = compiled, compiled.fused
         self._steps, self._pause_every = steps, pause_every
         self._seeds, self._resting = np.asarray(seeds, np.int32), frozenset[int]()
         if state is not None:
@@ -189,22 +199,24 @@ class Members:
         return self._begin(None)
 
     def _begin(self, state: FusedState | None) -> list[FusedLoop]:
-        numbers = self.hyper, self._seeds
-        each = zip(_unstacked(numbers), _begin(self.programs, self.placement, numbers, state), strict=True)
-        loops = [self._member(hyper, seed, kept) for (hyper, seed), kept in each]
+        arguments = self.numbers, self._seeds
+        each = zip(
+            _unstacked(arguments), _begin(self.compiled, self.placement, arguments, state), strict=True
+        )
+        loops = [self._member(numbers, seed, kept) for (numbers, seed), kept in each]
         for loop in loops:
             if isinstance(loop.kept, Row):
                 loop.kept.stack.loops.append(loop)
         return loops
 
-    def _member(self, hyper: Numbers, seed: int, kept: Kept) -> FusedLoop:
+    def _member(self, numbers: Numbers, seed: int, kept: Kept) -> FusedLoop:
         """A member; one that was behind the others when they were stored goes on from where it was."""
         progress = dataclasses.replace(self.progress)
         slots, updates = (int(x) for x in kept.read(lambda own: (own.acting.slots, own.learner.updates)))
         if slots < progress.slots:
             progress.slots, progress.updates = slots, updates
             progress.env_steps = slots * self.fused.env.num_envs
-        loop = FusedLoop(self.programs, hyper, seed, self._steps, progress, pause_every=self._pause_every)
+        loop = FusedLoop(self.compiled, numbers, seed, self._steps, progress, pause_every=self._pause_every)
         loop.kept = kept
         return loop
 
@@ -296,16 +308,18 @@ class Members:
         return []
 
 
-def _begin(programs: Programs, placement: Placement, numbers: Any, state: FusedState | None) -> list[Kept]:
+def _begin(
+    compiled: CompiledLoop, placement: Placement, arguments: Any, state: FusedState | None
+) -> list[Kept]:
     """Where the state of each agent is; their numbers and seeds, and their state if any, come stacked."""
-    seeds, size = numbers[1], placement.size
+    seeds, size = arguments[1], placement.size
     if size == 1:
-        states = _unstacked(state) if state is not None else (programs.init(None, seed) for seed in seeds)
+        states = _unstacked(state) if state is not None else (compiled.init(None, seed) for seed in seeds)
         return [Own(own) for own in states]
     kept: list[Kept] = []
     for first in range(0, len(seeds), size):
         part = lambda tree, i=first: jax.tree.map(lambda x: x[i : i + size], tree)
-        stack = Stack(programs, placement, part(numbers), None if state is None else part(state))
+        stack = Stack(compiled, placement, part(arguments), None if state is None else part(state))
         kept += [Row(stack, i) for i in range(size)]
     return kept
 

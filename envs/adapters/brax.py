@@ -30,7 +30,7 @@ import jax.numpy as jnp
 from jax import Array
 
 from envs.adapters import UnknownTask, suggestion
-from envs.adapters.device import first, later, strong
+from envs.adapters.device import concrete, restart, transition
 from envs.api import JaxEnv, Space, Spaces, Step
 from envs.arguments import NONE, check_names, making, parameters_of
 
@@ -156,18 +156,18 @@ class Brax:
 
     def reset(self, *, key: Array) -> tuple[BraxState, Step]:
         """A robot near its first pose, and its first step."""
-        robot = strong(self._env.reset(key))
-        return BraxState(robot, jnp.zeros((), jnp.int32)), first(_observe(robot))
+        robot = concrete(self._env.reset(key))
+        return BraxState(robot, jnp.zeros((), jnp.int32)), restart(_observe(robot))
 
     def step(self, state: BraxState, action: dict[str, Array], *, key: Array) -> tuple[BraxState, Step]:
         """What the action leads to; chance plays no part, so the key is not used."""
         del key
         act = jnp.clip(jnp.asarray(action["action"], jnp.float32), -1, 1)
         # Brax writes its metrics into the state that it is given, and so that is a copy.
-        robot = strong(self._env.step(strong(state.robot), act))
+        robot = concrete(self._env.step(concrete(state.robot), act))
         steps = state.steps + 1
         fallen, limit = robot.done > 0, steps >= self.max_steps
-        return BraxState(robot, steps), later(_observe(robot), robot.reward, fallen, limit)
+        return BraxState(robot, steps), transition(_observe(robot), robot.reward, fallen, limit)
 
 
 def _observe(robot: Any) -> dict[str, Array]:

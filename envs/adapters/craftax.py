@@ -25,7 +25,7 @@ import jax.numpy as jnp
 from jax import Array
 
 from envs.adapters import UnknownTask, suggestion
-from envs.adapters.device import first, later, strong
+from envs.adapters.device import concrete, restart, transition
 from envs.api import JaxEnv, Space, Spaces, Step
 from envs.arguments import NONE, replaced
 
@@ -107,7 +107,7 @@ class Craftax:
     def reset(self, *, key: Array) -> tuple[Any, Step]:
         """A world chosen at random, and its first step."""
         raw, state = self._env.reset_env(key, self._params)
-        return _without_key(state), first(self._observe(raw))
+        return _without_key(state), restart(self._observe(raw))
 
     def step(self, state: Any, action: dict[str, Array], *, key: Array) -> tuple[Any, Step]:
         """What the action leads to."""
@@ -116,7 +116,7 @@ class Craftax:
         # `done` and the discount say the same of death and time limit. Whether the player lives does not
         # depend on the clock, so an episode that would be over with a fresh one is over for good.
         terminal = self._env.is_terminal(state.replace(timestep=0), self._params)
-        return _without_key(state), later(self._observe(raw), reward, terminal, done)
+        return _without_key(state), transition(self._observe(raw), reward, terminal, done)
 
     def _observe(self, raw: Array) -> dict[str, Array]:
         if not self._pixels:
@@ -126,4 +126,4 @@ class Craftax:
 
 def _without_key(state: Any) -> Any:
     """A state without the key for the noise of the night, which has been drawn when a step is returned."""
-    return strong(state.replace(state_rng=None))
+    return concrete(state.replace(state_rng=None))

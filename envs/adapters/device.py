@@ -11,7 +11,7 @@ from jax import Array
 from envs.api import Step
 
 
-def strong(tree: Any) -> Any:
+def concrete(tree: Any) -> Any:
     """The same numbers as arrays whose dtype is settled.
 
     Packages start their states from Python numbers, which become arrays of a weak dtype. A loop would be
@@ -20,13 +20,13 @@ def strong(tree: Any) -> Any:
     return jax.tree.map(lambda x: jnp.asarray(x, jnp.asarray(x).dtype), tree)
 
 
-def first(obs: dict[str, Array]) -> Step:
+def restart(obs: dict[str, Array]) -> Step:
     """The step that starts an episode."""
     no = jnp.zeros((), bool)
     return Step(obs, jnp.zeros((), jnp.float32), ~no, no, no)
 
 
-def later(obs: dict[str, Array], reward: Any, terminal: Any, limit: Any) -> Step:
+def transition(obs: dict[str, Array], reward: Any, terminal: Any, limit: Any) -> Step:
     """A step that an action led to.
 
     Args:

@@ -31,7 +31,7 @@ import numpy as np
 from jax import Array
 
 from envs.adapters import MissingExtra, UnknownTask, suggestion
-from envs.adapters.device import first, later, strong
+from envs.adapters.device import concrete, restart, transition
 from envs.api import JaxEnv, Space, Spaces, Step, UnsupportedSpace
 from envs.arguments import NONE, replaced
 
@@ -135,7 +135,7 @@ class Gymnax:
     def reset(self, *, key: Array) -> tuple[Any, Step]:
         """A state at the start of an episode, and its first step."""
         raw, state = self._env.reset_env(key, self._params)
-        return strong(state), first(self._observe(raw))
+        return concrete(state), restart(self._observe(raw))
 
     def step(self, state: Any, action: dict[str, Array], *, key: Array) -> tuple[Any, Step]:
         """What the action leads to."""
@@ -147,7 +147,7 @@ class Gymnax:
             state = self._mend(state, self._params)
             raw = self._env.get_obs(state)
         truncated = self._env.is_truncated(state, self._params)
-        return strong(state), later(self._observe(raw), reward, terminated, truncated)
+        return concrete(state), transition(self._observe(raw), reward, terminated, truncated)
 
     def _observe(self, raw: Any) -> dict[str, Array]:
         return {self._key: jnp.asarray(raw, self.obs_space[self._key].dtype)}

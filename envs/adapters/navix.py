@@ -48,7 +48,7 @@ import jax.numpy as jnp
 from jax import Array
 
 from envs.adapters import MissingExtra, UnknownTask, suggestion
-from envs.adapters.device import first, later, strong
+from envs.adapters.device import concrete, restart, transition
 from envs.api import LOG_PREFIX, JaxEnv, Space, Spaces, Step
 
 OBS = ("symbolic",)
@@ -215,7 +215,7 @@ class Navix:
         """A world chosen at random, and its first step."""
         time = self._env.reset(key)
         state = NavixState(_lean(time), self._target(time.state) if self._has_target else {})
-        return state, first(self._observe(state, jnp.nan))
+        return state, restart(self._observe(state, jnp.nan))
 
     def step(self, state: NavixState, action: dict[str, Array], *, key: Array) -> tuple[NavixState, Step]:
         """What the action leads to."""
@@ -227,7 +227,7 @@ class Navix:
         terminal, limit = after.is_termination(), after.is_truncation()
         success = (terminal & (after.reward > 0)).astype(jnp.float32)
         told = jnp.where(terminal | limit, success, jnp.nan)
-        return state, later(self._observe(state, told), after.reward, terminal, limit)
+        return state, transition(self._observe(state, told), after.reward, terminal, limit)
 
     def _target(self, world: Any) -> dict[str, Array]:
         cells = self._whole(world)
@@ -247,4 +247,4 @@ class Navix:
 
 def _lean(time: Any) -> Any:
     """A time step without the picture of its grid, which nothing here draws, and the key of its chance."""
-    return strong(time.replace(observation=None, state=time.state.replace(key=None, cache=None)))
+    return concrete(time.replace(observation=None, state=time.state.replace(key=None, cache=None)))

@@ -23,7 +23,7 @@ import jax.numpy as jnp
 from jax import Array
 
 from envs.adapters import UnknownTask, suggestion
-from envs.adapters.device import first, later, strong
+from envs.adapters.device import concrete, restart, transition
 from envs.api import LOG_PREFIX, JaxEnv, Space, Spaces, Step
 from envs.arguments import NONE, replaced
 
@@ -110,12 +110,12 @@ class XMiniGrid:
     def reset(self, *, key: Array) -> tuple[Any, Step]:
         """A world chosen at random, and its first step."""
         state = self._drawn(key) if self._flawed else self._draw(key)
-        return state, first(self._observe(state, jnp.nan))
+        return state, restart(self._observe(state, jnp.nan))
 
     def _draw(self, key: Array) -> Any:
         state = self._env.reset(self._params, key)
         # It keeps a key for wrappers that reset by themselves; here chance comes from the caller alone.
-        return strong(state.replace(state=state.state.replace(key=None)))
+        return concrete(state.replace(state=state.state.replace(key=None)))
 
     def _drawn(self, key: Array) -> Any:
         """The world of a key, or the first of those of further keys that can be solved as it should be."""
@@ -139,12 +139,12 @@ class XMiniGrid:
         """What the action leads to; chance plays no part, so the key is not used."""
         del key
         act = jnp.asarray(action["action"], jnp.int32)
-        state = strong(self._env.step(self._params, state, act))
+        state = concrete(self._env.step(self._params, state, act))
         last = state.last()
         # At a time limit the discount stays 1.
         terminal = last & (state.discount == 0)
         told = jnp.where(last, (terminal & (state.reward > 0)).astype(jnp.float32), jnp.nan)
-        return state, later(self._observe(state, told), state.reward, terminal, last)
+        return state, transition(self._observe(state, told), state.reward, terminal, last)
 
     def _observe(self, state: Any, success: Array | float) -> dict[str, Array]:
         tile, color = jnp.moveaxis(state.observation.astype(jnp.uint8), -1, 0)

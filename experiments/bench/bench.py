@@ -161,23 +161,23 @@ def measure(size: str, obs: str, batch: int, length: int, dtype: str = "auto") -
     from dreamer.numbers import trace
 
     cfg = replace_paths(SIZES[size](AgentConfig()), {"dtype": dtype})
-    agent, hyper = Agent({obs: OBS[obs]}, ACT, cfg), trace(cfg)
+    agent, numbers = Agent({obs: OBS[obs]}, ACT, cfg), trace(cfg)
     state = jax.jit(agent.init)(jax.random.key(0))
     params = sum(p.size for p in jax.tree.leaves(state.params))
     data = synthetic_batch(cfg, obs, batch, length)
     keys = list(jax.random.split(jax.random.key(1), UPDATES[1] + 2))
-    latencies = {n: policy_latency(agent, state.params, hyper, n) for n in POLICY_ENVS}
+    latencies = {n: policy_latency(agent, state.params, numbers, n) for n in POLICY_ENVS}
 
     start = time.perf_counter()
-    grad = jax.jit(agent.gradient).lower(state, data, hyper, key=keys[0]).compile()
+    grad = jax.jit(agent.compute_gradients).lower(state, data, numbers, key=keys[0]).compile()
     gradient, _ = grad.out_info
-    step = jax.jit(agent.descend, donate_argnums=0).lower(state, gradient, hyper).compile()
+    step = jax.jit(agent.apply_gradients, donate_argnums=0).lower(state, gradient, numbers).compile()
     compile_s = time.perf_counter() - start
 
     def update() -> None:
         nonlocal state
-        gradient, _ = grad(state, data, hyper, key=keys.pop())
-        state, metrics = step(state, gradient, hyper)
+        gradient, _ = grad(state, data, numbers, key=keys.pop())
+        state, metrics = step(state, gradient, numbers)
         jax.block_until_ready((state, metrics))
 
     update()
@@ -233,7 +233,7 @@ def synthetic_batch(cfg: AgentConfig, obs: str, batch: int, length: int) -> Any:
     )
 
 
-def policy_latency(agent: Any, params: Any, hyper: Any, envs: int) -> float:
+def policy_latency(agent: Any, params: Any, numbers: Any, envs: int) -> float:
     """Median seconds from observations to actions, for so many environments together."""
     import jax
     import numpy as np
@@ -241,7 +241,7 @@ def policy_latency(agent: Any, params: Any, hyper: Any, envs: int) -> float:
     from dreamer.actors.policy import SAMPLED
     from envs.api import Step
 
-    act = jax.jit(lambda params, *args, key: agent.act(params, *args, hyper, key=key, actor=SAMPLED))
+    act = jax.jit(lambda params, *args, key: agent.act(params, *args, numbers, key=key, actor=SAMPLED))
     flags, numbers = np.zeros(envs, bool), np.zeros(envs, np.float32)
     obs = {k: np.zeros((envs, *space.shape), space.dtype) for k, space in agent.obs_space.items()}
     args = agent.init_carry(envs, SAMPLED), Step(obs, numbers, flags, flags, flags)

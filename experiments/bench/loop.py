@@ -169,16 +169,16 @@ def _host(cfg: Config, members: int, jit: Callable[..., Any]) -> Parts:
     from dreamer.replay.host import HostReplay
 
     env = envs.make(cfg.task, cfg.loop.num_envs)
-    agent, hyper = Agent(env.obs_space, env.act_space, cfg.agent), trace(cfg.agent)
+    agent, numbers = Agent(env.obs_space, env.act_space, cfg.agent), trace(cfg.agent)
     replay = HostReplay(20_000, cfg.loop.num_envs, env.obs_space, env.act_space, agent.entries)
     state = jit(agent.init)(jax.random.key(0))
-    source = Collector(agent, env, replay, hyper, seed=0)
-    loop = HostLoop(agent, source, replay, cfg.loop, hyper, state, Progress(), seed=0)
+    source = Collector(agent, env, replay, numbers, seed=0)
+    loop = HostLoop(agent, source, replay, cfg.loop, numbers, state, Progress(), seed=0)
     outputs = loop.outputs()
 
     def alone() -> Update:
         batch, _ = replay.sample(jax.random.key(1), cfg.loop.batch_size, cfg.loop.batch_length)
-        return _update(agent, loop.state, batch, hyper, jit)
+        return _update(agent, loop.state, batch, numbers, jit)
 
     return lambda: next(outputs), loop.flush, loop.progress, alone
 
@@ -191,7 +191,7 @@ def _fused(cfg: Config, members: int, jit: Callable[..., Any]) -> Parts:
     import envs
     from dreamer.agent import Agent
     from dreamer.loops.clocks import Progress
-    from dreamer.loops.fused import Fused, FusedLoop, Programs
+    from dreamer.loops.fused import CompiledLoop, Fused, FusedLoop
     from dreamer.loops.members import Members
     from dreamer.loops.placement import Placement, fitting
     from dreamer.numbers import trace
@@ -199,29 +199,29 @@ def _fused(cfg: Config, members: int, jit: Callable[..., Any]) -> Parts:
     from envs.wrappers import Batched
 
     env = Batched(envs.make_jax(cfg.task), cfg.loop.num_envs)
-    agent, hyper = Agent(env.obs_space, env.act_space, cfg.agent), trace(cfg.agent)
+    agent, numbers = Agent(env.obs_space, env.act_space, cfg.agent), trace(cfg.agent)
     replay = DeviceReplay(20_000, cfg.loop.num_envs, env.obs_space, env.act_space, agent.entries)
     fused, endless = Fused(agent, env, replay, cfg.loop), 10**9
-    programs = Programs(fused, jit=jit)
+    compiled = CompiledLoop(fused, jit=jit)
     if members == 1:
-        loop = FusedLoop(programs, hyper, 0, endless, Progress())
+        loop = FusedLoop(compiled, numbers, 0, endless, Progress())
     else:
         on_cpu = jax.default_backend() == "cpu"
         devices = fitting(jax.local_devices(), members)
-        all_ = jax.tree.map(lambda x: jnp.broadcast_to(x, (members,)), hyper)
+        all_ = jax.tree.map(lambda x: jnp.broadcast_to(x, (members,)), numbers)
         placement = Placement.sequential(devices) if on_cpu else Placement.vmapped(devices, members)
-        loop = Members(programs, placement, all_, np.arange(members), endless, Progress())
+        loop = Members(compiled, placement, all_, np.arange(members), endless, Progress())
 
     def alone() -> Update:
         one = loop.full if members == 1 else jax.tree.map(lambda x: jnp.asarray(x[0]), loop.full)
         size = (cfg.loop.batch_size, cfg.loop.batch_length)
         _, batch, _ = replay.sample(one.acting.ring, *size, key=jax.random.key(1))
-        return _update(agent, one.learner, batch, hyper, jit)
+        return _update(agent, one.learner, batch, numbers, jit)
 
     return loop.advance, lambda: None, loop.progress, alone
 
 
-def _update(agent: Any, state: Any, batch: Any, hyper: Any, jit: Callable[..., Any]) -> Update:
+def _update(agent: Any, state: Any, batch: Any, numbers: Any, jit: Callable[..., Any]) -> Update:
     """One update on a batch, again and again, compiled."""
     import jax
 
@@ -230,7 +230,7 @@ def _update(agent: Any, state: Any, batch: Any, hyper: Any, jit: Callable[..., A
 
     def call() -> None:
         nonlocal state
-        state, _, metrics = step(state, batch, hyper, key=jax.random.key(next(seeds)))
+        state, _, metrics = step(state, batch, numbers, key=jax.random.key(next(seeds)))
         jax.block_until_ready((state, metrics))
 
     call()

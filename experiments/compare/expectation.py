@@ -23,7 +23,7 @@ class Expectation:
 
     def __init__(self, player: Player):
         self._agent = player.agent
-        self._inspector = Inspector(player.agent, player.everything, player.hyper)
+        self._inspector = Inspector(player.agent, player.everything, player.numbers)
 
     def __call__(
         self, observations: Sequence[Mapping[str, np.ndarray]], lines: Sequence[Mapping[str, Any]]
@@ -57,7 +57,7 @@ class Expectation:
             length=np.array([count], np.int32),
         )
         latent = self._inspector.read(episodes).latent
-        expected = self._inspector.expect(latent)
+        expected = self._inspector.decode_prior(latent)
         if expected is None:
             return None
         expected = {k: np.asarray(v)[0] for k, v in expected.items()}

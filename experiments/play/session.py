@@ -69,7 +69,7 @@ class Session:
 
     def __init__(self, env: VectorEnv, player: Player, seed: int):
         self._env, self._player = env, player
-        self._inspector = Inspector(player.agent, player.everything, player.hyper)
+        self._inspector = Inspector(player.agent, player.everything, player.numbers)
         self._spaces = env.obs_space
         self._names = action_names(env.task, env.act_space)
         self._act_key = next(iter(env.act_space)) if len(env.act_space) == 1 else None
@@ -172,15 +172,15 @@ class Session:
         promised: float,
     ) -> Moment:
         """A moment from what both came to; the dream's own reward is added to what it promised before."""
-        critic = float(self._inspector.show(carry.latent).judgement.value[0])
+        critic = float(self._inspector.decode(carry.latent).heads.value[0])
         dreamt, awake = self._shown_by(dream), action is None
         promised += 0.0 if awake else dreamt["reward"]
         return Moment(action, step, over, carry, choice, critic, dream, dreamt, awake, won, promised)
 
     def _shown_by(self, latent: Latent) -> dict[str, Any]:
         """What one latent looks like and what the heads say of it, as numbers."""
-        shown = jax.device_get(self._inspector.show(latent))
-        heads = {k: float(getattr(shown.judgement, k)[0]) for k in ("reward", "cont", "value")}
+        shown = jax.device_get(self._inspector.decode(latent))
+        heads = {k: float(getattr(shown.heads, k)[0]) for k in ("reward", "cont", "value")}
         return heads | {"obs": shown.obs and {k: v[0] for k, v in shown.obs.items()}}
 
     def _bring_world_to(self, now: Moment) -> None:

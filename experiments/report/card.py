@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 import jax
 import numpy as np
 
-from dreamer.inspection import Episodes, Forecast, Inspector, Readings
+from dreamer.inspection import Episodes, Forecast, Inspector, PosteriorStats
 from dreamer.records import Latent
 from envs.api import Space, Spaces
 from experiments.report.meanings import FAR, MEANINGS
@@ -83,7 +83,7 @@ class Card:
     """[T] KL, posterior and prior entropy by slot of the episode."""
     perplexity: np.ndarray
     """[S] of every categorical latent, largest first."""
-    readings: Readings
+    readings: PosteriorStats
     """Of all episodes, [N, T, ...]."""
 
 
@@ -108,11 +108,11 @@ def measure(
     loop = _open_loop(spaces, seen, windows, forecast, shuffled)
     one, far = (_heads(inspector, seen, readings.latent, steps, key) for steps in (1, FAR))
 
-    happened, some = discounted(episodes, readings.judgement.value, gamma), _some(valid, STATES)
+    happened, some = discounted(episodes, readings.heads.value, gamma), _some(valid, STATES)
     states = jax.tree.map(lambda x: x[some], readings.latent)
     dreamt = np.asarray(inspector.dream(states, inspector.agent.cfg.behavior.imag_length, key=key))
-    returns = happened[some], readings.judgement.value[some], dreamt
-    earned = discounted(episodes, np.zeros_like(readings.judgement.value), gamma)  # no promise in it
+    returns = happened[some], readings.heads.value[some], dreamt
+    earned = discounted(episodes, np.zeros_like(readings.heads.value), gamma)  # no promise in it
     size = float(np.square(earned[some]).mean()) if len(some[0]) else 0.0
 
     wrong = np.abs(one.expected_reward - one.reward)
@@ -139,7 +139,7 @@ def measure(
         "posterior_entropy": mean(readings.posterior_entropy),
         "prior_entropy": mean(readings.prior_entropy),
         "latents_used": float((perplexity > USED).mean()),
-        "randomness": mean(readings.judgement.entropy),
+        "randomness": mean(readings.heads.entropy),
     }
     assert numbers.keys() == MEANINGS.keys()
     return Card(numbers, loop, cont, reward, (one.spread, wrong), returns, by_slot, perplexity, readings)
@@ -205,7 +205,7 @@ def _predict(
 def _open_loop(
     spaces: Spaces, episodes: Episodes, windows: Window, real: Forecast, shuffled: Forecast
 ) -> OpenLoop:
-    horizon = real.judgement.reward.shape[1]
+    horizon = real.heads.reward.shape[1]
     spaces = {k: s for k, s in spaces.items() if real.obs is not None}  # what can be compared
     inside = np.arange(horizon) < windows.steps[:, None]
     truth = {k: _ahead(episodes.obs[k], windows, horizon, 1) for k in spaces}
@@ -221,8 +221,8 @@ def _open_loop(
         errors(real.obs),
         errors(shuffled.obs),
         errors(still),
-        gap(real.judgement.reward, _ahead(episodes.reward, windows, horizon, 1)),
-        gap(real.judgement.cont, ~ends),
+        gap(real.heads.reward, _ahead(episodes.reward, windows, horizon, 1)),
+        gap(real.heads.cont, ~ends),
     )
 
 
@@ -291,7 +291,7 @@ def _heads(inspector: Inspector, episodes: Episodes, latent: Latent, steps: int,
     """Look at every slot, then wait `steps` steps without looking."""
     windows = cut(episodes.length, 1, 1, most=SLOTS)
     start, action = _start(episodes, latent, windows, steps)
-    told = jax.device_get(inspector.foresee(start, action, key=key))
+    told = jax.device_get(inspector.open_loop_mean(start, action, key=key))
     there = windows.slot + steps < np.asarray(episodes.length)[windows.episode]
     episode, slot = windows.episode[there], windows.slot[there] + steps
     told = jax.tree.map(lambda x: x[there], told)

@@ -84,10 +84,10 @@ class Examiner:
         cfg, report = self.cfg, self.cfg.report
         if self._player is None or self._inspector is None:
             self._player = player
-            self._inspector = Inspector(player.agent, player.everything, player.hyper)
+            self._inspector = Inspector(player.agent, player.everything, player.numbers)
         else:  # what is compiled serves every agent of this configuration
-            self._player.everything, self._player.hyper = player.everything, player.hyper
-            self._inspector.params, self._inspector.hyper = player.everything, player.hyper
+            self._player.everything, self._player.numbers = player.everything, player.numbers
+            self._inspector.params, self._inspector.numbers = player.everything, player.numbers
         seeds = range(SEED, SEED + report.episodes)
         played, episodes = record(self._player, self.env, seeds, max_steps=report.max_steps)
         gamma = 1 - 1 / cfg.agent.behavior.horizon
@@ -141,7 +141,7 @@ class Examiner:
 
 
 @dataclasses.dataclass(frozen=True)
-class Told:
+class RunRecord:
     """What a run folder says of its training."""
 
     folder: Path
@@ -178,7 +178,7 @@ def smooth(points: Sequence[tuple[float, float]], window: int = 100) -> tuple[li
     return list(x[ends - 1]), list((total[ends] - total[starts]) / (ends - starts))
 
 
-def told(folder: Path) -> Told:
+def told(folder: Path) -> RunRecord:
     """Read a run folder, or that of a member.
 
     Raises:
@@ -187,7 +187,7 @@ def told(folder: Path) -> Told:
     if not (folder / "config.toml").is_file():
         raise CheckpointError(f"{folder} is not a run folder (it has no config.toml).")
     sessions = surroundings.sessions(above(folder)) or [{}]
-    return Told(
+    return RunRecord(
         folder,
         load_toml(folder / "config.toml"),
         _rows(folder / "metrics.jsonl"),
@@ -201,7 +201,7 @@ def _rows(path: Path) -> list[dict[str, Any]]:
     return read_rows(path, "env_steps") if path.is_file() else []
 
 
-def write_run(run: Told, found: Examination, player: Player, out: Path | None = None) -> Path:
+def write_run(run: RunRecord, found: Examination, player: Player, out: Path | None = None) -> Path:
     """The page of one run (by default in its folder), and the numbers of its card in its folder."""
     save_card(run.folder, found, player)
     if run.result.get("env_steps") != player.counters["env_steps"]:  # of a run that was gone on with
@@ -249,7 +249,7 @@ def save_card(folder: Path, found: Examination, player: Player) -> None:
     atomic.write(folder / "card.json", jsonlib.dumps(content, indent=1) + "\n")
 
 
-def numbers_of(runs: Sequence[Told], say: Say) -> list[dict[str, float | None]]:
+def numbers_of(runs: Sequence[RunRecord], say: Say) -> list[dict[str, float | None]]:
     """The numbers of every run's card: from its folder if of its newest checkpoint, else measured."""
     import dreamer
 
@@ -284,7 +284,7 @@ class Group:
     """Runs that differ in nothing but their seed."""
 
     name: str
-    runs: list[Told]
+    runs: list[RunRecord]
     numbers: list[dict[str, float | None]]
 
     def mean(self, name: str) -> float | None:
@@ -307,7 +307,7 @@ class Group:
         return mean | {"iqm": statistics.iqm(values), "iqm_low": low, "iqm_high": high}
 
 
-def grouped(runs: Sequence[Told], numbers: Sequence[dict[str, float | None]]) -> list[Group]:
+def grouped(runs: Sequence[RunRecord], numbers: Sequence[dict[str, float | None]]) -> list[Group]:
     """Seeds of one configuration together, each group named by what sets it apart from the others."""
     plain = [dict(schema.values(dataclasses.replace(run.cfg, seed=0, preset=""))) for run in runs]
     differing = [k for k in plain[0] if len({repr(p[k]) for p in plain}) > 1]
@@ -334,7 +334,7 @@ def _names(plain: Sequence[Mapping[str, Any]], differing: Sequence[str], most: i
     return [f"{name}, …" for name in few] if suffice else whole
 
 
-def profiled(runs: Sequence[Told]) -> dict[str, list[list[float]]]:
+def profiled(runs: Sequence[RunRecord]) -> dict[str, list[list[float]]]:
     """{setting: [tasks][seeds]} success rates: runs of one configuration on several tasks together.
 
     Empty unless every run was evaluated on a task that says what success is.
@@ -352,7 +352,7 @@ def profiled(runs: Sequence[Told]) -> dict[str, list[list[float]]]:
     return found
 
 
-def write_many(runs: Sequence[Told], numbers: Sequence[dict[str, float | None]], out: Path) -> Path:
+def write_many(runs: Sequence[RunRecord], numbers: Sequence[dict[str, float | None]], out: Path) -> Path:
     """One page for several runs and the numbers of their cards."""
     groups = grouped(runs, numbers)
     keys = [k for k in ("return", "success") if any(run.curve(k)[0] for run in runs)]
@@ -429,7 +429,7 @@ def report(
     return 0
 
 
-def _changed(run: Told, changes: Mapping[str, Any]) -> Told:
+def _changed(run: RunRecord, changes: Mapping[str, Any]) -> RunRecord:
     """With other fields of `ReportConfig`; a run that was to have no report gets one of the usual size."""
     usual = {} if run.cfg.report.episodes else {"episodes": ReportConfig().episodes}
     report = dataclasses.replace(run.cfg.report, **{**usual, **changes})
@@ -446,12 +446,12 @@ def _check_writable(path: Path) -> None:
         raise ConfigError(f"{path} cannot be written ({error.strerror}): name another --out") from None
 
 
-def _is_one(runs: Sequence[Told], folders: Sequence[Path]) -> bool:
+def _is_one(runs: Sequence[RunRecord], folders: Sequence[Path]) -> bool:
     """Whether a single run was asked for, and not a population."""
     return len(runs) == 1 and list(folders) == [runs[0].folder]
 
 
-def _follow(runs: Sequence[Told], folders: Sequence[Path], path: Path, port: int, say: Say) -> int:
+def _follow(runs: Sequence[RunRecord], folders: Sequence[Path], path: Path, port: int, say: Say) -> int:
     from experiments.report.watch import watch
 
     if not _is_one(runs, folders):
@@ -470,7 +470,7 @@ def above(folder: Path) -> Path:
     return folder.parent.parent if folder.parent.name == MEMBERS else folder
 
 
-def _one(run: Told, path: Path, say: Say) -> dict[str, float | None]:
+def _one(run: RunRecord, path: Path, say: Say) -> dict[str, float | None]:
     """Write the page of a run; the numbers of its card."""
     import dreamer
 

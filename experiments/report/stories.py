@@ -74,9 +74,9 @@ def episode(
     length = int(episodes.length[n])
     begin = max(0, length - MOST_FRAMES)
     part = slice(begin, length)
-    judgement = jax.tree.map(lambda x: x[n, part], card.readings.judgement)
+    heads = jax.tree.map(lambda x: x[n, part], card.readings.heads)
     reward = episodes.reward[n, part]
-    following = np.where(episodes.is_terminal[n, part], 0.0, judgement.value)
+    following = np.where(episodes.is_terminal[n, part], 0.0, heads.value)
     told: dict[str, Any] = {
         "seed": played.seed,
         "return": round(played.return_, 4),
@@ -86,15 +86,15 @@ def episode(
         "wrong": None if played.success else setback(reward, following, gamma),
         "actions": [_named({k: v[n, t] for k, v in episodes.action.items()}, names) for t in _range(part)],
         "series": {
-            "critic": _rounded(judgement.value),
+            "critic": _rounded(heads.value),
             "reward": _rounded(reward),
-            "goes on": _rounded(judgement.cont),
+            "goes on": _rounded(heads.cont),
             "surprise": _rounded(card.readings.kl[n, part]),
         },
     }
     obs = {k: v[n, part] for k, v in episodes.obs.items()}
     latent = jax.tree.map(lambda x: x[n], card.readings.latent)  # whole: one shape for all episodes
-    expected = jax.device_get(inspector.expect(latent))
+    expected = jax.device_get(inspector.decode_prior(latent))
     expected = expected and {k: v[part] for k, v in expected.items()}
     if is_drawable(spaces):
         told["seen"] = sprites(_pictures(obs, spaces))
@@ -136,7 +136,7 @@ def clip(
     start = jax.tree.map(lambda x: x[n : n + 1, slot], card.readings.latent)
     action = {k: v[n : n + 1, ahead] for k, v in episodes.action.items()}
     _, forecast = inspector.forecast(start, action, key=w)
-    seen = inspector.show(jax.tree.map(lambda x: x[n, looked], card.readings.latent))
+    seen = inspector.decode(jax.tree.map(lambda x: x[n, looked], card.readings.latent))
     if seen.obs is None or forecast.obs is None:
         return None
     joined = {
@@ -157,7 +157,7 @@ def actions_by_value(episodes: Episodes, card: Card, names: Sequence[str], quart
     inner = episodes.valid.copy()
     inner[:, :-1] &= episodes.valid[:, 1:]  # the action of a last slot had no effect
     inner[:, -1] = False
-    value, action = card.readings.judgement.value[inner], chosen_[inner].reshape(-1)
+    value, action = card.readings.heads.value[inner], chosen_[inner].reshape(-1)
     edges = np.quantile(value, np.linspace(0, 1, quarters + 1)[1:-1])
     where = np.searchsorted(edges, value)
     counts = np.zeros((len(names), quarters))

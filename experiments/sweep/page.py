@@ -12,7 +12,7 @@ from dreamer.status import span
 from experiments.report import figures as report_figures
 from experiments.report import page
 from experiments.report.figures import COLORS, Curve
-from experiments.report.report import Told, told
+from experiments.report.report import RunRecord, told
 from experiments.sweep import answer, figures, fresh, trial
 from experiments.sweep.spec import Spec
 from experiments.sweep.study import FAILED, FINISHED, PRUNED, Row, Study
@@ -84,7 +84,7 @@ def _curves(study: Study, best: Sequence[Row]) -> dict[str, str]:
     return {"curves": report_figures.curves(panels)} if panels else {}
 
 
-def _runs(study: Study, row: Row) -> list[Told]:
+def _runs(study: Study, row: Row) -> list[RunRecord]:
     """The runs of a trial that have begun."""
     parts = trial.parts(study.spec, row.params, study.trial_folder(row.number))
     return [told(part.folder) for part in parts if (part.folder / "config.toml").is_file()]

@@ -30,9 +30,9 @@ from experiments import lock as lock_of_folder
 from experiments import machine, signals, surroundings
 from experiments.sweep.executor import LOG, ON_ACCELERATOR
 from experiments.sweep.trial import FAULTS
-from experiments.training import program, run, session
-from experiments.training.program import Program
+from experiments.training import run, session, workspace
 from experiments.training.run import TrainingStopped
+from experiments.training.workspace import Workspace
 
 KEPT = 4
 """Programs that are kept although nobody uses them now."""
@@ -45,7 +45,7 @@ NUMBERS = tuple(f"agent.{path}" for path in TRACED.values())
 class Slot:
     """A run that goes on, its log and the lock of its trial."""
 
-    def __init__(self, cfg: Config, folder: Path, shared: Program, lock: int, stop: signals.Stop):
+    def __init__(self, cfg: Config, folder: Path, shared: Workspace, lock: int, stop: signals.Stop):
         from rich.console import Console
 
         self.cpu_seconds = 0.0
@@ -115,7 +115,7 @@ class SlotWorker:
         self._slots: dict[str, Slot] = {}
         self._following: dict[str, tuple[str, str]] = {}
         """Runs that wait until the one they will follow has come as far as they have."""
-        self._programs: dict[str, tuple[contextlib.ExitStack, Program]] = {}
+        self._workspaces: dict[str, tuple[contextlib.ExitStack, Workspace]] = {}
 
     def go_on(self, stop: signals.Stop) -> None:
         """Train what is asked for, until nobody asks any more; then all are saved."""
@@ -150,24 +150,24 @@ class SlotWorker:
         with self._telling(folder), contextlib.ExitStack() as until_started:
             until_started.callback(os.close, lock)
             cfg = _read(config)
-            shared = self._program(cfg)
+            shared = self._workspace(cfg)
             until_started.pop_all()
             slot = self._slots[folder] = Slot(cfg, Path(folder), shared, lock, self._stop)
             with contextlib.suppress(Interrupted):
                 if slot.run.done and slot.finish():
                     self._tell(folder)
 
-    def _program(self, cfg: Config) -> Program:
+    def _workspace(self, cfg: Config) -> Workspace:
         """That of the structure of a run; a new one may take the place of one that nobody uses."""
-        kind = program.structure(cfg)
-        if kind not in self._programs:
-            used = [slot.run.program for slot in self._slots.values()]
-            idle = [k for k, (_, own) in self._programs.items() if own not in used]
-            for old in idle[: max(len(self._programs) - KEPT + 1, 0)]:
-                self._programs.pop(old)[0].close()
+        kind = workspace.structure(cfg)
+        if kind not in self._workspaces:
+            used = [slot.run.workspace for slot in self._slots.values()]
+            idle = [k for k, (_, own) in self._workspaces.items() if own not in used]
+            for old in idle[: max(len(self._workspaces) - KEPT + 1, 0)]:
+                self._workspaces.pop(old)[0].close()
             open_ = contextlib.ExitStack()
-            self._programs[kind] = (open_, open_.enter_context(program.opened(cfg, self._count)))
-        return self._programs[kind][1]
+            self._workspaces[kind] = (open_, open_.enter_context(workspace.opened(cfg, self._count)))
+        return self._workspaces[kind][1]
 
     def _advance(self) -> None:
         """One dispatch for the runs that share the program of the one that came first."""
@@ -176,8 +176,8 @@ class SlotWorker:
         going = {folder: slot for folder, slot in self._slots.items() if folder not in self._following}
         if not going:  # the last one could not follow
             return
-        programs = next(iter(going.values())).loop.programs
-        group = [(f, slot) for f, slot in going.items() if slot.loop.programs is programs]
+        compiled = next(iter(going.values())).loop.compiled
+        group = [(f, slot) for f, slot in going.items() if slot.loop.compiled is compiled]
         with self._telling(*(folder for folder, _ in group)):
             turns = members.advance([slot.loop for _, slot in group], self._placement)
             for _, slot in group:

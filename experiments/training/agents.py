@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from experiments.training.evaluator import Evaluator
     from experiments.training.folder import RunFolder
     from experiments.training.goal import Until
-    from experiments.training.program import Program
+    from experiments.training.workspace import Workspace
 
 T = TypeVar("T")
 
@@ -103,8 +103,8 @@ class OneAgent:
     failure = ""
     """Its loop raises."""
 
-    def __init__(self, folder: RunFolder, program: Program, loop: Loop, evaluator: Evaluator):
-        self.folder, self.program, self.loop, self.evaluator = folder, program, loop, evaluator
+    def __init__(self, folder: RunFolder, workspace: Workspace, loop: Loop, evaluator: Evaluator):
+        self.folder, self.workspace, self.loop, self.evaluator = folder, workspace, loop, evaluator
         self.until: Until = evaluator.until
         self._rows: list[dict[str, float]] = []
 
@@ -145,7 +145,7 @@ class OneAgent:
 
     @property
     def meta(self) -> dict[str, Any]:
-        return meta(self.program, self.until)
+        return meta(self.workspace, self.until)
 
     def check(self) -> None:
         if self.loop.progress.updates and self.until.is_reachable:
@@ -158,7 +158,7 @@ class OneAgent:
         from experiments.report.report import told, write_run
 
         player = self._player(actor="sampled")
-        found = self.program.examiner.examine(player)
+        found = self.workspace.examiner.examine(player)
         numbers = {f"report/{k}": v for k, v in found.card.numbers.items() if v is not None}
         self.folder.logger.metrics(numbers)
         return write_run(told(self.folder.path), found, player)
@@ -173,14 +173,14 @@ class OneAgent:
         return self.folder.path
 
     def _player(self, actor: str = "greedy") -> Player:
-        progress, params, hyper = self.loop.progress, self.loop.state.params, self.loop.hyper
+        progress, params, numbers = self.loop.progress, self.loop.state.params, self.loop.numbers
         counters = {"env_steps": progress.env_steps, "updates": progress.updates}
-        return self.program.player(params, hyper, actor=actor, config=self.folder.cfg, counters=counters)
+        return self.workspace.player(params, numbers, actor=actor, config=self.folder.cfg, counters=counters)
 
 
-def meta(program: Program, until: Until) -> dict[str, Any]:
+def meta(workspace: Workspace, until: Until) -> dict[str, Any]:
     """What a checkpoint says beside its loop: the spaces of the task, and who has reached `until`."""
-    env = program.env
+    env = workspace.env
     spaces = {"obs_space": spaces_to(env.obs_space), "act_space": spaces_to(env.act_space)}
     return {**spaces, "solved": until.meta}
 

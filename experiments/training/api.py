@@ -16,7 +16,7 @@ from dreamer.schema import ConfigError
 from envs.watchdog import Interrupted
 from experiments import machine, presets, signals
 from experiments.names import check_known
-from experiments.training import loops, program, run, warm_start
+from experiments.training import loops, run, warm_start, workspace
 from experiments.training.folder import TrainingStopped
 from experiments.training.trainer import is_complete
 
@@ -95,10 +95,10 @@ class Training:
     def __init__(self, cfg: Config):
         self._open = contextlib.ExitStack()
         self.config = cfg
-        self.program = self._open.enter_context(program.opened(cfg))
-        self.agent, self.env = self.program.agent, self.program.env
+        self.workspace = self._open.enter_context(workspace.opened(cfg))
+        self.agent, self.env = self.workspace.agent, self.workspace.env
         try:
-            self.loop = loops.single(cfg, self.program)
+            self.loop = loops.single(cfg, self.workspace)
             """Has `state`, `hyper` and `progress`."""
             warm_start.apply(self.loop, self.agent, cfg.start)
         except BaseException:
@@ -131,8 +131,8 @@ class Training:
         params = jax.tree.map(jnp.copy, self.loop.state.params)
         progress = self.loop.progress
         counters = {"env_steps": progress.env_steps, "updates": progress.updates}
-        hyper = self.loop.hyper
-        return Player(self.agent, params, hyper, actor=actor, config=self.config, counters=counters)
+        numbers = self.loop.numbers
+        return Player(self.agent, params, numbers, actor=actor, config=self.config, counters=counters)
 
     def close(self) -> None:
         """Close the environments."""

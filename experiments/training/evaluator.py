@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from dreamer.loops.clocks import Progress
     from dreamer.player import Player
     from experiments.training.folder import RunFolder
-    from experiments.training.program import Program
+    from experiments.training.workspace import Workspace
 
 
 class Evaluator:
@@ -20,12 +20,12 @@ class Evaluator:
 
     Args:
       folder: of the run, which says how it is evaluated.
-      program: has the worlds.
+      workspace: has the worlds.
       until: learns who has reached it.
     """
 
-    def __init__(self, folder: RunFolder, program: Program, until: Until):
-        self.folder, self.program, self.until = folder, program, until
+    def __init__(self, folder: RunFolder, workspace: Workspace, until: Until):
+        self.folder, self.workspace, self.until = folder, workspace, until
 
     @property
     def step_limit(self) -> int:
@@ -34,7 +34,7 @@ class Evaluator:
 
     def play(self, player: Player, logger: Logger, episodes: int, *, actor: str) -> dict[str, Any]:
         """Play episodes and sum them up."""
-        world, seed = self.program.evaluation_world(episodes), self.folder.cfg.eval.seed
+        world, seed = self.workspace.evaluation_world(episodes), self.folder.cfg.eval.seed
         result = evaluate.play(player, world, episodes, seed, self.step_limit, self.folder.notice)
         logger.metrics(evaluate.metrics(result, actor))
         return result
@@ -44,7 +44,7 @@ class Evaluator:
         goal, asked = self.until.goal, self.folder.cfg.eval
         assert goal is not None
         number, episodes = progress.env_steps // asked.until_every, asked.until_episodes
-        world = self.program.evaluation_world(episodes)
+        world = self.workspace.evaluation_world(episodes)
         is_reached, mean = reached(goal, player, world, seeds(number, episodes), self.step_limit)
         logger.metrics({f"until/{goal.metric}": mean})
         if is_reached:

@@ -19,19 +19,19 @@ if TYPE_CHECKING:
     from dreamer.loops.loop import Loop
     from dreamer.loops.members import Members
     from experiments.training.folder import RunFolder
-    from experiments.training.program import Program
+    from experiments.training.workspace import Workspace
 
 
-def single(cfg: Config, program: Program, folder: RunFolder | None = None) -> Loop:
+def single(cfg: Config, workspace: Workspace, folder: RunFolder | None = None) -> Loop:
     """The loop that trains one agent, from its beginning.
 
     Args:
       folder: of the run that it is to go on with, for the capacity of its replay (None: it is new).
     """
-    return fused(cfg, program, folder) if envs.is_on_device(cfg.task) else host(cfg, program)
+    return fused(cfg, workspace, folder) if envs.is_on_device(cfg.task) else host(cfg, workspace)
 
 
-def host(cfg: Config, program: Program) -> HostLoop:
+def host(cfg: Config, workspace: Workspace) -> HostLoop:
     """The loop of environments that Python steps."""
     from dreamer.loops.clocks import Progress
     from dreamer.loops.collector import Collector
@@ -39,46 +39,46 @@ def host(cfg: Config, program: Program) -> HostLoop:
     from dreamer.numbers import trace
     from dreamer.replay.host import HostReplay
 
-    agent, numbers = program.agent, trace(cfg.agent)
-    replay = HostReplay(*program.replay_shape(), online=cfg.replay.online)
-    source = Collector(agent, program.env, replay, numbers, cfg.seed)
+    agent, numbers = workspace.agent, trace(cfg.agent)
+    replay = HostReplay(*workspace.replay_shape(), online=cfg.replay.online)
+    source = Collector(agent, workspace.env, replay, numbers, cfg.seed)
     return HostLoop(agent, source, replay, cfg.loop, numbers, None, Progress(), cfg.seed)
 
 
-def fused(cfg: Config, program: Program, folder: RunFolder | None) -> FusedLoop:
+def fused(cfg: Config, workspace: Workspace, folder: RunFolder | None) -> FusedLoop:
     """The loop of environments that are functions of JAX arrays."""
     from dreamer.loops.clocks import Progress
     from dreamer.loops.fused import FusedLoop
     from dreamer.numbers import trace
 
-    programs, numbers = program.alone(_capacity(folder)), trace(cfg.agent)
-    return FusedLoop(programs, numbers, cfg.seed, cfg.steps, Progress(), pause_every=pauses(cfg))
+    compiled, numbers = workspace.alone(_capacity(folder)), trace(cfg.agent)
+    return FusedLoop(compiled, numbers, cfg.seed, cfg.steps, Progress(), pause_every=pauses(cfg))
 
 
 def population(
-    cfg: Config, program: Program, folder: RunFolder | None = None, *, members: Sequence[Config]
+    cfg: Config, workspace: Workspace, folder: RunFolder | None = None, *, members: Sequence[Config]
 ) -> Members:
     """The loop that trains many agents, from its beginning; `folder` as of `single`."""
     import jax
     import jax.numpy as jnp
 
     from dreamer.loops.clocks import Progress
-    from dreamer.loops.fused import Programs
+    from dreamer.loops.fused import CompiledLoop
     from dreamer.loops.members import Members
     from dreamer.loops.placement import Placement, fitting
     from dreamer.numbers import trace
 
     count = len(members)
-    devices, on_cpu = fitting(program.devices(count), count), jax.default_backend() == "cpu"
+    devices, on_cpu = fitting(workspace.devices(count), count), jax.default_backend() == "cpu"
     memories = 1 if on_cpu else len(devices)
-    programs = Programs(program.fused(memories / count, _capacity(folder)))
+    compiled = CompiledLoop(workspace.fused(memories / count, _capacity(folder)))
     placement = Placement.sequential(devices) if on_cpu else Placement.vmapped(devices, count)
     numbers = jax.tree.map(lambda *x: jnp.stack(x), *(trace(own.agent) for own in members))
     seeds = np.array([own.seed for own in members], np.int32)
-    return Members(programs, placement, numbers, seeds, cfg.steps, Progress(), pause_every=pauses(cfg))
+    return Members(compiled, placement, numbers, seeds, cfg.steps, Progress(), pause_every=pauses(cfg))
 
 
-def restore(loop: Loop, program: Program, folder: RunFolder, *, without_replay: bool = False) -> None:
+def restore(loop: Loop, workspace: Workspace, folder: RunFolder, *, without_replay: bool = False) -> None:
     """Have a loop continue from the newest checkpoint that is whole.
 
     Args:
@@ -97,7 +97,7 @@ def restore(loop: Loop, program: Program, folder: RunFolder, *, without_replay: 
         )
     meta = folder.store.meta()
     trained = {"observation": spaces_from(meta["obs_space"]), "action": spaces_from(meta["act_space"])}
-    agree(str(folder.path), folder.cfg.task, trained, program.env)
+    agree(str(folder.path), folder.cfg.task, trained, workspace.env)
     step, arrays, meta = folder.load(loop.template, replay=not without_replay)
     files = ReplayFiles(folder.store.replay_folder, folder.store.replay_files(step))
     if without_replay:

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from dreamer.player import Player
     from experiments.training.evaluator import Evaluator
     from experiments.training.folder import RunFolder
-    from experiments.training.program import Program
+    from experiments.training.workspace import Workspace
 
 
 def members(cfg: Config) -> list[Config]:
@@ -93,11 +93,11 @@ class Population:
         self,
         members: Sequence[Member],
         folder: RunFolder,
-        program: Program,
+        workspace: Workspace,
         loop: Members,
         evaluator: Evaluator,
     ):
-        self.members, self.folder, self.program, self.loop = members, folder, program, loop
+        self.members, self.folder, self.workspace, self.loop = members, folder, workspace, loop
         self.evaluator, self.until = evaluator, evaluator.until
         self.failed: dict[int, str] = {}
         self._outputs: list[list[LoopOutput]] = []
@@ -171,7 +171,7 @@ class Population:
 
     @property
     def meta(self) -> dict[str, Any]:
-        return agents.meta(self.program, self.until)
+        return agents.meta(self.workspace, self.until)
 
     def check(self) -> None:
         """See who has reached `until`; they learn no more."""
@@ -192,12 +192,12 @@ class Population:
         """One player that becomes every member in turn, so that all play with one compiled program."""
         import jax
 
-        everybody = self.loop.state.params, self.loop.hyper
+        everybody = self.loop.state.params, self.loop.numbers
         count = self.loop.progress
         counters = {"env_steps": count.env_steps, "updates": count.updates}
         for i, own in enumerate(self.members):
-            params, hyper = jax.tree.map(lambda x, i=i: x[i], everybody)
-            yield self.program.player(params, hyper, actor=actor, config=own.cfg, counters=counters)
+            params, numbers = jax.tree.map(lambda x, i=i: x[i], everybody)
+            yield self.workspace.player(params, numbers, actor=actor, config=own.cfg, counters=counters)
 
     def evaluate(self, episodes: int, *, actor: str = "greedy") -> dict[str, Any]:
         """Play with every member, on the same seeds."""
@@ -215,7 +215,7 @@ class Population:
 
         numbers = []
         for player, member in zip(self._players(actor="sampled"), self.members, strict=True):
-            found = self.program.examiner.examine(player, pictures=False)
+            found = self.workspace.examiner.examine(player, pictures=False)
             save_card(member.path, found, player)
             numbers.append(found.card.numbers)
             member.logger.metrics({f"report/{k}": v for k, v in numbers[-1].items() if v is not None})

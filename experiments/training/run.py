@@ -18,14 +18,14 @@ from dreamer.config import Config
 from dreamer.logger import read_rows
 from envs.watchdog import Interrupted
 from experiments import machine, signals, surroundings
-from experiments.training import loops, population, program, result, session, warm_start
+from experiments.training import loops, population, result, session, warm_start, workspace
 from experiments.training.agents import Agents, OneAgent
 from experiments.training.evaluator import Evaluator
 from experiments.training.folder import RunFolder, TrainingStopped
 from experiments.training.goal import Until
 from experiments.training.hooks import Hook
-from experiments.training.program import Program
 from experiments.training.trainer import Trainer
+from experiments.training.workspace import Workspace
 
 __all__ = ["TrainingStopped", "build", "train"]
 
@@ -82,7 +82,7 @@ def trained(
     """The result of a run; None where it was asked to stop. Arguments and errors as of `train`."""
     cfg = dataclasses.replace(cfg, task=envs.canonical(cfg.task))
     population.members(cfg)  # a value that cannot be is told before there is a folder
-    with _claimed(folder, cfg, force, fresh) as resume, program.opened(cfg) as opened:
+    with _claimed(folder, cfg, force, fresh) as resume, workspace.opened(cfg) as opened:
         if fresh:
             session.set_aside(folder)
         trainer = build(cfg, folder, opened, resume, without_replay=without_replay)
@@ -109,7 +109,7 @@ def _claimed(folder: Path, cfg: Config, force: tuple[str, ...], fresh: bool) -> 
 def build(
     cfg: Config,
     folder: Path,
-    program: Program,
+    workspace: Workspace,
     resume: bool,
     *,
     console: Any = None,
@@ -119,7 +119,7 @@ def build(
     """A run, ready to train in its folder.
 
     Args:
-      program: what is compiled; runs of one structure may share it.
+      workspace: what is compiled; runs of one structure may share it.
       resume: whether the folder has held this run before.
       console: where progress is shown; standard error by default.
       cpu_clock: CPU seconds spent on this run.
@@ -132,24 +132,24 @@ def build(
     resume = resume and bool(own.store.steps())
     members = population.members(cfg)
     begun = own if resume else None
-    many = None if cfg.population.is_one else loops.population(cfg, program, begun, members=members)
-    loop = loops.single(cfg, program, begun) if many is None else many
+    many = None if cfg.population.is_one else loops.population(cfg, workspace, begun, members=members)
+    loop = loops.single(cfg, workspace, begun) if many is None else many
     if not resume:
-        own.origin = warm_start.apply(loop, program.agent, cfg.start)
+        own.origin = warm_start.apply(loop, workspace.agent, cfg.start)
     else:
-        loops.restore(loop, program, own, without_replay=without_replay)
+        loops.restore(loop, workspace, own, without_replay=without_replay)
     own.open_log(loop.progress, is_resumed=resume, console=console)
     stored = own.store.meta().get("solved") if resume else None
     until = Until(cfg, stored, read_rows(folder / "episodes.jsonl") if resume else ())
-    evaluator = Evaluator(own, program, until)
-    agents: Agents[Any] = OneAgent(own, program, loop, evaluator)
+    evaluator = Evaluator(own, workspace, until)
+    agents: Agents[Any] = OneAgent(own, workspace, loop, evaluator)
     if many is not None:
         opened = population.opened(own, members, loop.progress)
-        agents = population.Population(opened, own, program, many, evaluator)
-    _introduce(own, program, agents, resume)
+        agents = population.Population(opened, own, workspace, many, evaluator)
+    _introduce(own, workspace, agents, resume)
     finish, every = partial(result.finish, agents, own, until), cfg.checkpoint.every
     hooks = _hooks(cfg, own, agents)
-    return Trainer(agents, own, program, hooks, finish, save_every=every, is_resumed=resume)
+    return Trainer(agents, own, workspace, hooks, finish, save_every=every, is_resumed=resume)
 
 
 def _hooks(cfg: Config, folder: RunFolder, agents: Agents[Any]) -> list[Hook]:
@@ -164,7 +164,7 @@ def _hooks(cfg: Config, folder: RunFolder, agents: Agents[Any]) -> list[Hook]:
     ]
 
 
-def _introduce(folder: RunFolder, program: Program, agents: Agents[Any], resume: bool) -> None:
+def _introduce(folder: RunFolder, workspace: Workspace, agents: Agents[Any], resume: bool) -> None:
     """Say what is trained."""
     if resume:
         at = f"{agents.loop.progress.env_steps:,} environment steps"
@@ -174,5 +174,5 @@ def _introduce(folder: RunFolder, program: Program, agents: Agents[Any], resume:
     folder.notice(f"{about}; the first update compiles the program, which takes a while")
     if folder.origin is not None:
         folder.notice(warm_start.sentence(folder.origin))
-    for text in program.notices:
+    for text in workspace.notices:
         folder.notice(text)

@@ -19,7 +19,7 @@ from experiments.training.hooks import Hook
 if TYPE_CHECKING:
     from dreamer.loops.clocks import Progress
     from experiments.training.agents import Agents
-    from experiments.training.program import Program
+    from experiments.training.workspace import Workspace
 
 LONG = 1.0
 """Seconds of an evaluation or report between turns from which on the run is saved before the next one."""
@@ -38,7 +38,7 @@ class Trainer(Generic[T]):
     Args:
       agents: who is trained, by which loop.
       folder: where to.
-      program: what is compiled for them.
+      workspace: what is compiled for them.
       hooks: what is done after a turn if it is due, in this order, before the run is saved.
       save_every: seconds between saves.
       finish: gives the result of a run that is done.
@@ -49,14 +49,14 @@ class Trainer(Generic[T]):
         self,
         agents: Agents[T],
         folder: RunFolder,
-        program: Program,
+        workspace: Workspace,
         hooks: Sequence[Hook],
         finish: Callable[[], dict[str, Any]],
         *,
         save_every: float,
         is_resumed: bool,
     ):
-        self.agents, self.folder, self.program, self.finish = agents, folder, program, finish
+        self.agents, self.folder, self.workspace, self.finish = agents, folder, workspace, finish
         self.loop, self.hooks = agents.loop, [*hooks, Hook("seconds", save_every, self.save)]
         self.stop = signals.Stop()
         """Whether somebody wants the run to end."""

@@ -15,7 +15,7 @@ import dreamer
 from dreamer.checkpoint import CheckpointError
 from dreamer.config import load_toml
 from dreamer.schema import ConfigError
-from experiments.training import program, run
+from experiments.training import run, workspace
 
 from .ground import Ground, Trial, files, newest
 from .killed import arrays, same
@@ -96,7 +96,7 @@ def _resumed(copy: Path, states: dict[int, list]) -> str:
     """What is wrong with how a trainer goes on; empty if nothing."""
     cfg, said = load_toml(copy / "config.toml"), io.StringIO()
     try:
-        with contextlib.redirect_stderr(said), program.opened(cfg) as opened:
+        with contextlib.redirect_stderr(said), workspace.opened(cfg) as opened:
             resumed = run.build(cfg, copy, opened, True)
             at = resumed.loop.progress.env_steps
             found = jax.tree.leaves(jax.device_get(resumed.loop.checkpoint().arrays))

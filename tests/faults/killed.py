@@ -17,7 +17,7 @@ import numpy as np
 import envs
 from dreamer.config import load_toml
 from dreamer.logger import read_rows
-from experiments.training import program, run
+from experiments.training import run, workspace
 
 from .ground import Ground, Running, Trial, logged, newest, until
 
@@ -97,7 +97,7 @@ def _whole(folder: Path, task: str, steps: int, **changes: int) -> str:
 def arrays(folder: Path) -> list[np.ndarray]:
     """All that a resumed run begins with."""
     cfg = load_toml(folder / "config.toml")
-    with program.opened(cfg) as opened:
+    with workspace.opened(cfg) as opened:
         return jax.tree.leaves(jax.device_get(run.build(cfg, folder, opened, True).loop.checkpoint().arrays))
 
 

@@ -16,7 +16,7 @@ import numpy as np
 from jax import Array
 
 import envs
-from envs.adapters.device import strong
+from envs.adapters.device import concrete
 from envs.api import LOG_PREFIX, Spaces, Step, VectorEnv
 from envs.wrappers import Batched
 from experiments.baselines.ppo.agent import Agent, Learner, Outcome, Rollout, Slot
@@ -98,7 +98,7 @@ class OnDevice:
 
     def begin(self, agent: Agent, seed: int) -> tuple[Learner, Acting]:
         keys = _keys(seed)
-        begin = jax.jit(lambda key: strong(self._env.reset(key=key)))
+        begin = jax.jit(lambda key: concrete(self._env.reset(key=key)))
         worlds, step = begin(jax.random.fold_in(keys.worlds, 0))
         acting = Acting(worlds, step, agent.memory(self._env.num_envs))
         return agent.init(seed), acting

@@ -15,7 +15,7 @@ from experiments import memory
 
 if TYPE_CHECKING:
     from dreamer.agent import Params
-    from dreamer.loops.fused import Fused, Programs
+    from dreamer.loops.fused import CompiledLoop, Fused
     from dreamer.loops.placement import Data
     from dreamer.numbers import Numbers
     from dreamer.player import Player
@@ -24,8 +24,8 @@ if TYPE_CHECKING:
 
 
 @contextlib.contextmanager
-def opened(cfg: Config, slots: int = 1) -> Iterator[Program]:
-    """The program of a configuration while its task is open.
+def opened(cfg: Config, slots: int = 1) -> Iterator[Workspace]:
+    """The workspace of a configuration while its task is open.
 
     Args:
       slots: runs at the same time.
@@ -35,11 +35,11 @@ def opened(cfg: Config, slots: int = 1) -> Iterator[Program]:
     """
     memory.check(cfg, on_device=envs.is_on_device(cfg.task))
     with _world(cfg) as env:
-        program = Program(cfg, env, slots)
+        workspace = Workspace(cfg, env, slots)
         try:
-            yield program
+            yield workspace
         finally:
-            program.close()
+            workspace.close()
 
 
 @contextlib.contextmanager
@@ -71,7 +71,7 @@ def structure(cfg: Config) -> str:
     return "\n".join(f"{path} = {value!r}" for path, value in schema.values(cfg) if path not in own)
 
 
-class Program:
+class Workspace:
     """The agent of a task and what is compiled for it, each made when it is first needed.
 
     Args:
@@ -89,7 +89,7 @@ class Program:
         """What whoever trains should know about how the agent sees its task."""
         self._kept = contextlib.ExitStack()
         self._players: dict[str, Player] = {}
-        self._programs: dict[int, Programs] = {}
+        self._compiled: dict[int, CompiledLoop] = {}
         self._worlds: dict[int, VectorEnv] = {}
 
     def close(self) -> None:
@@ -130,24 +130,24 @@ class Program:
         replay = DeviceReplay(*self.replay_shape(capacity), online=cfg.replay.online, available=available)
         return Fused(self.agent, Batched(self.env, cfg.loop.num_envs), replay, cfg.loop, data)
 
-    def alone(self, capacity: int = 0) -> Programs:
+    def alone(self, capacity: int = 0) -> CompiledLoop:
         """The loop of the device for one agent, compiled once for each capacity of the replay."""
-        from dreamer.loops.fused import Programs
+        from dreamer.loops.fused import CompiledLoop
         from dreamer.loops.placement import Data, fitting
 
         capacity = self.replay_shape(capacity)[0]
-        if capacity not in self._programs:
+        if capacity not in self._compiled:
             cfg = self.cfg.loop
             devices = fitting(self.devices(), math.gcd(cfg.num_envs, cfg.batch_size))
             data = Data(devices) if len(devices) > 1 else None
             fused = self.fused(len(devices) / self.slots, capacity, data)
-            self._programs[capacity] = Programs(fused)
-        return self._programs[capacity]
+            self._compiled[capacity] = CompiledLoop(fused)
+        return self._compiled[capacity]
 
     def player(
         self,
         params: Params,
-        hyper: Numbers,
+        numbers: Numbers,
         *,
         actor: str = "greedy",
         config: Config | None = None,
@@ -157,9 +157,9 @@ class Program:
         from dreamer.player import Player
 
         if actor not in self._players:
-            self._players[actor] = Player(self.agent, params, hyper, actor=actor)
+            self._players[actor] = Player(self.agent, params, numbers, actor=actor)
         player = self._players[actor]
-        player.become(params, hyper, config=config, counters=counters)
+        player.become(params, numbers, config=config, counters=counters)
         return player
 
     def evaluation_world(self, episodes: int) -> VectorEnv:

@@ -9,7 +9,7 @@ import tiny
 from dreamer import schema
 from dreamer.config import Config, EvalConfig
 from dreamer.numbers import trace
-from experiments.training import program
+from experiments.training import workspace
 
 CFG = Config("grid:Catch", 200, agent=tiny.CFG, eval=EvalConfig(episodes=8))
 
@@ -17,18 +17,18 @@ CFG = Config("grid:Catch", 200, agent=tiny.CFG, eval=EvalConfig(episodes=8))
 @pytest.mark.parametrize("path", ["seed", "agent.optim.lr", "agent.behavior.horizon", "agent.loss.free_nats"])
 def test_seeds_and_numbers_are_no_structure(path):
     other = schema.replace_paths(CFG, {path: 3})
-    assert other != CFG and program.structure(other) == program.structure(CFG)
+    assert other != CFG and workspace.structure(other) == workspace.structure(CFG)
 
 
 @pytest.mark.parametrize(
     "path", ["steps", "agent.rssm.deter", "loop.train_ratio", "agent.behavior.imag_length"]
 )
 def test_everything_else_is(path):
-    assert program.structure(schema.replace_paths(CFG, {path: 8})) != program.structure(CFG)
+    assert workspace.structure(schema.replace_paths(CFG, {path: 8})) != workspace.structure(CFG)
 
 
 def test_programs_players_and_worlds_are_kept():
-    with program.opened(CFG) as shared:
+    with workspace.opened(CFG) as shared:
         assert shared.alone() is shared.alone() and shared.alone(4_000) is not shared.alone()
         params, hyper = shared.agent.init(jax.random.key(0)).params, trace(CFG.agent)
         first = shared.player(params, hyper)
@@ -40,24 +40,24 @@ def test_programs_players_and_worlds_are_kept():
 
 def test_worlds_are_closed_with_it(monkeypatch):
     closed = []
-    with program.opened(CFG) as shared:
+    with workspace.opened(CFG) as shared:
         world = SimpleNamespace(close=lambda: closed.append(True))
-        monkeypatch.setattr(program.envs, "make", lambda *_, **__: world)
+        monkeypatch.setattr(workspace.envs, "make", lambda *_, **__: world)
         assert shared.evaluation_world(8) is world and not closed
     assert closed == [True]
 
 
 def test_a_host_task_is_no_population():
     cfg = schema.replace_paths(CFG, {"task": "minigrid:Empty-5x5", "population.seeds": 2})
-    with pytest.raises(schema.ConfigError, match="a population is one program"), program.opened(cfg):
+    with pytest.raises(schema.ConfigError, match="a population is one program"), workspace.opened(cfg):
         pass
 
 
 def test_what_is_to_be_said_of_a_task_and_its_agent_is_said_together():
     cells = schema.replace_path(CFG, "task", "gymnasium:cells:Cells-v0")
-    with program.opened(cells) as opened:
+    with workspace.opened(cells) as opened:
         (notice,) = opened.notices
     assert "--env.pixels map" in notice
-    with program.opened(schema.replace_path(cells, "env.pixels", ["map"])) as opened:
+    with workspace.opened(schema.replace_path(cells, "env.pixels", ["map"])) as opened:
         (notice,) = opened.notices
     assert "padded to" in notice and opened.agent.obs_space["map"].is_image
