@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 from envs.api import spaces_to
+from experiments.training.folder import write_result
 
 if TYPE_CHECKING:
     from dreamer.logger import Logger
@@ -164,8 +165,6 @@ class OneAgent:
         return write_run(told(self.folder.path), found, player)
 
     def write_result(self, result: dict[str, Any]) -> None:
-        from experiments.training.folder import write_result
-
         write_result(self.folder.path, result)
 
     @property
