@@ -1,4 +1,4 @@
-"""Worlds and those who act in them: one record, one space, four protocols.
+"""Worlds and the policies that act in them: one record, one space, four protocols.
 
 A stream of `Step`s is what an environment gives and what a replay stores. One call of `step` fills one
 slot per environment, and the slot after the last step of an episode holds the first observation of
@@ -174,7 +174,7 @@ class VectorEnv(Protocol):
 
 
 class Policy(Protocol):
-    """Whoever chooses actions: a Dreamer, a random or scripted player, a language model."""
+    """Chooses actions: a Dreamer, a random or scripted player, a language model."""
 
     def init(self, batch: int) -> Any:
         """The memory with which `batch` fresh episodes start."""
@@ -184,7 +184,7 @@ class Policy(Protocol):
         """Choose an action for every copy after seeing `step`; memory of a copy restarts where `is_first`.
 
         Args:
-          key: a seed sequence for whoever samples: any int; the same int and carry give the same actions.
+          key: a seed sequence for sampling: any int; the same int and carry give the same actions.
         """
         ...
 

@@ -24,7 +24,7 @@ NAMED = (inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONLY
 """Parameters that can be given by name."""
 LIMITS = ("max_episode_steps", "max_steps")
 LIMIT = "; a limit of steps is --env.max-episode-steps, not one of the arguments"
-"""What to say about those that everybody tries."""
+"""The hint for those that users often try."""
 
 
 def check_names(task: str, given: Collection[str], known: Collection[str]) -> None:
@@ -99,12 +99,12 @@ def replaced(task: str, params: Any, given: Mapping[str, Any], *, limit: str) ->
 def parameters_of(make: Callable[..., Any]) -> list[str]:
     """The arguments of a class and of those it may hand others on to."""
     makers = [c.__init__ for c in make.__mro__[:-1]] if isinstance(make, type) else [make]
-    found: dict[str, None] = {}
+    parameters: dict[str, None] = {}
     for maker in makers:
         with contextlib.suppress(ValueError, TypeError):
             named = [p.name for p in inspect.signature(maker).parameters.values() if p.kind in NAMED]
-            found |= dict.fromkeys(name for name in named if name != "self")
-    return list(found)
+            parameters |= dict.fromkeys(name for name in named if name != "self")
+    return list(parameters)
 
 
 def wrapped(task: str, env: gymnasium.Env, wrappers: Sequence[str | Wrap]) -> gymnasium.Env:

@@ -54,8 +54,8 @@ class Catch:
         state = CatchState(state.row + 1, state.column, paddle)
         over, caught = state.row == ROWS - 1, state.column == paddle
         reward = jnp.where(over, jnp.where(caught, 1.0, -1.0), 0.0)
-        told = jnp.where(over, caught.astype(jnp.float32), jnp.nan)
-        return state, transition(self._observe(state, told), reward, over, over)
+        success = jnp.where(over, caught.astype(jnp.float32), jnp.nan)
+        return state, transition(self._observe(state, success), reward, over, over)
 
     def _observe(self, state: CatchState, success: Array | float) -> dict[str, Array]:
         row, column = jnp.arange(ROWS)[:, None], jnp.arange(COLUMNS)[None]

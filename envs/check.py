@@ -73,7 +73,7 @@ def check(
     Args:
       task_or_env: a task for `envs.make`, or a vector environment, which stays open.
       steps: slots to play in every copy; enough for an episode to end.
-      elsewhere: play a task that may be anybody's in another process too.
+      elsewhere: play a task that may be third-party code in another process too.
       world: other keywords of `envs.make`.
 
     Returns:
@@ -136,7 +136,7 @@ def _check(env: VectorEnv, steps: int, how: dict[str, Any] | None = None) -> lis
 
 
 def may_be_anybodys(task: str) -> bool:
-    """Whether a task may be anybody's; those of the other suites are pure functions of their arrays."""
+    """Whether a task may be third-party code; the other suites are pure functions of their arrays."""
     return not is_on_device(task) or task.startswith("jax:")
 
 
@@ -423,8 +423,8 @@ def _extreme(space: Any, highest: bool) -> Any:
 
 def success(play: Recording) -> Finding:
     """Whether the task says if it was solved."""
-    told = [s.obs.get(LOG_PREFIX + "success", np.array(np.nan)) for s in play.steps]
-    if np.isnan(np.stack(told)).all():
+    successes = [s.obs.get(LOG_PREFIX + "success", np.array(np.nan)) for s in play.steps]
+    if np.isnan(np.stack(successes)).all():
         return Finding("success", "note", "the task does not say if it was solved (info['success'])")
     return Finding("success", "pass", "the task says if it was solved")
 
@@ -489,11 +489,11 @@ def _elsewhere(
       seconds: that it may take.
     """
     with tempfile.TemporaryDirectory() as folder:
-        asked, told = Path(folder, "asked"), Path(folder, "told")
-        asked.write_bytes(pickle.dumps((how, actions, seeds)))
+        request, response = Path(folder, "request"), Path(folder, "response")
+        request.write_bytes(pickle.dumps((how, actions, seeds)))
         try:
-            _run_elsewhere([str(asked), str(told)], seconds)
-            steps = pickle.loads(told.read_bytes())
+            _run_elsewhere([str(request), str(response)], seconds)
+            steps = pickle.loads(response.read_bytes())
         except (OSError, subprocess.SubprocessError) as error:
             lines = (getattr(error, "stderr", "") or str(error)).strip().splitlines()
             return Finding("processes", "note", f"another process could not play it: {lines[-1]}")
@@ -522,17 +522,17 @@ def _run_elsewhere(words: list[str], seconds: float) -> None:
 
 def play_there() -> None:
     """What the other process does: play what the first file on its command line asks for, into the second."""
-    asked, told = map(Path, sys.argv[1:])
-    how, actions, seeds = pickle.loads(asked.read_bytes())
+    request, response = map(Path, sys.argv[1:])
+    how, actions, seeds = pickle.loads(request.read_bytes())
     scattered = _scattered(2)
     env = make(**how)
-    told.write_bytes(pickle.dumps(_play(env, actions, seeds).steps))
+    response.write_bytes(pickle.dumps(_play(env, actions, seeds).steps))
     env.close()
     del scattered
 
 
 def _scattered(seed: int) -> list[bytes]:
-    """Memory with gaps of every size in random order: who keeps it has new objects lie in another order."""
+    """Memory with gaps of every size in random order: while it is kept, new objects lie in another order."""
     blocks = [bytes(size) for size in range(8, 480, 16) for _ in range(400)]
     random.Random(seed).shuffle(blocks)
     kept = blocks[::2]

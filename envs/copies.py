@@ -1,8 +1,8 @@
 """Copies of a Gymnasium environment, stepped by a loop in this process or by processes of their own.
 
 Every copy is wrapped in a `Slot`: an environment that never ends for Gymnasium, because the flags of `Step`
-are part of what it observes and the seed of the next episode is part of what it is told. Whoever steps the
-copies then knows nothing about episodes.
+are part of what it observes and the seed of the next episode is part of its input. So the code that steps
+the copies knows nothing about episodes.
 """
 
 from __future__ import annotations
@@ -52,7 +52,7 @@ MakeEnv = Callable[[], gymnasium.Env]
 
 
 class Copies(Protocol):
-    """Who steps the copies of an environment, knowing nothing of episodes."""
+    """Steps the copies of an environment, knowing nothing of episodes."""
 
     def spaces(self) -> tuple[Spaces, Spaces]:
         """Of observations and actions."""
@@ -163,14 +163,14 @@ class Slot(gymnasium.Env):
         if not isinstance(info, Mapping):
             raise EnvError(f"the info is {_shown(info)}, expected a dict")
         for name in ("success", "is_success"):
-            if (said := info.get(name)) is None:
+            if (flag := info.get(name)) is None:
                 continue
-            if (value := _said(said)) is not None:
+            if (value := _said(flag)) is not None:
                 self._success = np.fmax(self._success, value)
                 return
             if name not in self._ignored:
                 self._ignored.add(name)
-                what = f"info['{name}'] is {_shown(said)}, which is neither yes nor no"
+                what = f"info['{name}'] is {_shown(flag)}, which is neither yes nor no"
                 warnings.warn(f"{what}: it is ignored; expected true or false", stacklevel=2)
 
 
@@ -206,8 +206,8 @@ class Serial:
         with self._watchdog as watchdog:
             for i, (slot, seed) in enumerate(zip(self._slots, seeds.tolist(), strict=True)):
                 watchdog.next(i)
-                told = {"action": {k: v[i] for k, v in action.items()}, "seed": seed}
-                result, _, _, _, info = slot.step(told)
+                request = {"action": {k: v[i] for k, v in action.items()}, "seed": seed}
+                result, _, _, _, info = slot.step(request)
                 slots.append(result)
                 if info:
                     errors[i] = info["error"]
@@ -242,7 +242,7 @@ def _slot_for(
 
 
 def _work(*given: Any) -> None:
-    """What a process of a copy does, without a word where its parent has gone."""
+    """What the process of a copy does; it ends silently where its parent is gone."""
     with contextlib.suppress(EOFError, ConnectionError):
         _async_worker(*given)
 
@@ -418,7 +418,7 @@ def _shown(value: Any) -> str:
 
 
 def _is_for_us(error: BaseException) -> bool:
-    """Whether somebody wants to stop, and no code raised a KeyboardInterrupt of its own."""
+    """Whether it is a request to stop, and no code raised a KeyboardInterrupt of its own."""
     if not isinstance(error, KeyboardInterrupt):
         return isinstance(error, Interrupted)
     last = error.__traceback__

@@ -1,4 +1,4 @@
-"""DeviceCopies: a `JaxEnv` for callers on the host, who bring seeds and numpy arrays.
+"""DeviceCopies: a `JaxEnv` for callers on the host that pass seeds and numpy arrays.
 
 For evaluation, for `envs.check`, and for loops of the host. A copy's chance comes from the seed of its
 episode and the number of its steps alone, so an episode is the same in any copy and next to any others.

@@ -1,6 +1,6 @@
 """What an observation looks like to a person: a picture of a grid or of an image.
 
-Vectors have no picture; whoever wants to see them draws curves.
+Vectors have no picture; plot them as curves.
 """
 
 from __future__ import annotations

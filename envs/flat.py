@@ -1,4 +1,4 @@
-"""Flat: one Gymnasium environment in the terms of the agents here, for loops of one's own."""
+"""Flat: one Gymnasium environment in the terms of the agents here, for custom loops."""
 
 from __future__ import annotations
 

@@ -126,8 +126,8 @@ class GridWorld:
         terminal = success | (position == state.wrong_end)
         limit = steps >= self.max_steps
         reward = jnp.where(success, 1 - 0.9 * (steps / self.max_steps), 0.0)
-        told = jnp.where(terminal | limit, success.astype(jnp.float32), jnp.nan)
-        return state, transition(self.observe(state, told), reward, terminal, limit)
+        log_success = jnp.where(terminal | limit, success.astype(jnp.float32), jnp.nan)
+        return state, transition(self.observe(state, log_success), reward, terminal, limit)
 
     def observe(self, state: GridState, success: Array) -> dict[str, Array]:
         """What the agent sees of a world, and whether its episode succeeded."""
@@ -328,7 +328,7 @@ OBS = ("symbolic", "privileged")
 
 
 def ids() -> list[str]:
-    """The names of all tasks."""
+    """The names of the tasks."""
     return [*TASKS, "Catch"]
 
 
@@ -347,7 +347,7 @@ def make_jax(name: str, obs: str) -> JaxEnv:
     """One world; "privileged" shows people all of it, besides what its agent sees.
 
     Raises:
-      UnknownTask: for Catch with "privileged", because everybody sees all of it.
+      UnknownTask: for Catch with "privileged", because its agent already sees all of it.
     """
     if canonical(name) == "Catch":
         if obs == "privileged":

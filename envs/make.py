@@ -251,7 +251,7 @@ def make(
       num_envs: number of copies.
       seed: what the training seeds are derived from.
       obs: which observation, where a suite has several ("": its default).
-      parallel: one process per copy, for environments of the host. In a script of one's own this needs
+      parallel: one process per copy, for environments of the host. In a user's script this needs
         the usual `if __name__ == "__main__":`.
       levels: how many different worlds there are in training, those of the first training seeds (0: a
         new one every episode).

@@ -83,11 +83,11 @@ def attribute(name: str) -> Callable[..., Any]:
       UnknownTask, MissingExtra: as `import_module`, or the module has no such name.
     """
     module, _, attribute = name.partition(":")
-    found = import_module(module)
-    if not callable(getattr(found, attribute, None)):
-        names = [key for key, value in vars(found).items() if callable(value)]
+    imported = import_module(module)
+    if not callable(getattr(imported, attribute, None)):
+        names = [key for key, value in vars(imported).items() if callable(value)]
         raise UnknownTask(f"the module {module} has no '{attribute}'{suggestion(attribute, names)}")
-    return getattr(found, attribute)
+    return getattr(imported, attribute)
 
 
 def described(error: BaseException) -> str:
@@ -203,7 +203,7 @@ def _import(
     if not fromlist:
         importlib.import_module(theirs)
         return sys.modules[f"{alias}.{top}"]
-    found = builtins.__import__(theirs, globals, locals, fromlist, 0)
-    if any(item == "*" or hasattr(found, item) for item in fromlist):
-        return found
+    imported = builtins.__import__(theirs, globals, locals, fromlist, 0)
+    if any(item == "*" or hasattr(imported, item) for item in fromlist):
+        return imported
     return builtins.__import__(name, globals, locals, fromlist, 0)

@@ -1,6 +1,6 @@
 """Readings: whether an array that an environment shows is a picture, categories or numbers.
 
-A Box says its dtype, its shape and its bounds, not what it means. How one is read that nobody asked about:
+A Box says its dtype, its shape and its bounds, not what it means. How one is read by default:
 
     few whole numbers, in one byte or in a grid      categories, counted from the lowest
     uint8 in a grid too small for a picture          categories, whatever its bounds: codes of cells are often
@@ -41,7 +41,7 @@ LONE: dict[Reading, str] = {"pixels": "image", "categories": "token", "numbers":
 
 
 class Readings:
-    """What somebody asked for, and what is to be said about the rest.
+    """The readings that the user asked for, and notices about the others.
 
     Args:
       pixels, categories: keys to read that way.
@@ -99,7 +99,7 @@ def classes(space: gym.Box) -> int | None:
 
 
 def usual(space: gym.Box) -> Reading:
-    """How a Box is read that nobody asked about."""
+    """How a Box is read by default."""
     whole, kind, order = space.dtype.kind in "iub", space.dtype, layout(space.shape)
     grid = len(space.shape) > 1
     number = classes(space) if whole and (kind.itemsize == 1 or grid) else None
@@ -147,9 +147,9 @@ def _first_is_channels(shape: Sequence[int]) -> bool:
 
 def forced_layout(shape: Sequence[int]) -> tuple[int, ...] | None:
     """The order of axes of a picture of any size; None if there are too few axes or too many."""
-    found = layout(shape)
-    if found is not None or not 2 <= len(shape) <= 4:
-        return found
+    axes = layout(shape)
+    if axes is not None or not 2 <= len(shape) <= 4:
+        return axes
     if len(shape) == 4:
         frame = forced_layout(shape[1:])
         return None if frame is None else (frame[0] + 1, frame[1] + 1, 0, frame[2] + 1)
@@ -166,7 +166,7 @@ def described(space: gym.Box) -> str:
 
 
 def sentence(space: gym.Box, key: str, reading: Reading) -> str:
-    """What to say about a reading that nobody asked for; empty where there is no other that makes sense.
+    """The notice about a reading chosen by default; empty where no other one makes sense.
 
     Args:
       key: its flat key, by which the configuration names it.

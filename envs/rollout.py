@@ -15,7 +15,7 @@ IDLE = -1
 """A copy that plays no episode that counts."""
 
 LONGEST = 10_000
-"""Steps of an episode after which nobody waits for its end, where no other limit is configured."""
+"""Steps after which an episode is cut short, where no other limit is configured."""
 
 OnStep = Callable[[Step, Mapping[str, np.ndarray], np.ndarray], None]
 
@@ -73,12 +73,12 @@ def rollout(
     action: Mapping[str, np.ndarray] = {}
     while any(episode is None for episode in played):
         if step is None or not (table.index != IDLE).any():
-            # The start, or every copy is in an episode that was cut short: begin anew everywhere.
+            # The start, or every copy is in an episode that was cut short: reset all of them.
             starts = np.ones(env.num_envs, bool)
         else:
             starts = np.asarray(step.is_last)
         dealt = table.deal(starts, dealt, len(seeds))
-        # A copy without an episode of its own repeats the first one, and nobody counts it.
+        # A copy without an episode of its own repeats the first one, which is not counted.
         chosen = [int(seeds[max(i, 0)]) for i in table.index]
         step = env.reset(chosen) if starts.all() else env.step(action, chosen)
         table.add(step)
@@ -125,12 +125,12 @@ class _Table:
         return np.flatnonzero(over & (self.index != IDLE))
 
     def episode(self, copy: int, seeds: Sequence[int]) -> Episode:
-        told = self.success[copy]
+        success = self.success[copy]
         return Episode(
             seed=int(seeds[self.index[copy]]),
             return_=float(self.return_[copy]),
             length=int(self.length[copy]),
-            success=None if np.isnan(told) else bool(told > 0),
+            success=None if np.isnan(success) else bool(success > 0),
             discount=0.0 if self.terminal[copy] else 1.0,
             seconds=time.perf_counter() - float(self.began[copy]),
             cut=not self.last[copy],

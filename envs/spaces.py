@@ -225,11 +225,11 @@ def _too_many(number: int, shape: tuple[int, ...]) -> str:
     if number * size <= MAX_ONE_HOT:
         return ""
     step = 4 * number * size
-    told = lambda count: f"{count / 1e9:,.0f} GB" if count >= 1e10 else f"{count / 1e6:,.0f} MB"
+    memory = lambda count: f"{count / 1e9:,.0f} GB" if count >= 1e10 else f"{count / 1e6:,.0f} MB"
     entries = "" if size == 1 else f"{size:,} entries of "
     return (
-        f"{entries}{number:,} classes, which as categories take {told(step)} at every step, "
-        f"{told(1024 * step)} for a batch of 16 x 64"
+        f"{entries}{number:,} classes, which as categories take {memory(step)} at every step, "
+        f"{memory(1024 * step)} for a batch of 16 x 64"
     )
 
 

@@ -33,7 +33,7 @@ LAYERS = ("checkpoints", "members", "trials")
 
 
 class Untrusted(UnknownTask):
-    """A module lies in a folder whose code nobody has trusted; the message says where, and how to."""
+    """A module lies in a folder whose code is not trusted; the message says where, and how to trust it."""
 
 
 @dataclass(frozen=True)
@@ -45,7 +45,7 @@ class Guard:
     named: tuple[str, ...] = ()
     """Words that its user wrote: a module among them is the user's own choice."""
     trusted: bool = False
-    said: tuple[str, ...] = ()
+    announced: tuple[str, ...] = ()
     """Modules that were mentioned already."""
 
     def home(self, file: Path) -> str | None:
@@ -55,17 +55,17 @@ class Guard:
         forms = (Path(os.path.abspath(file)), file.resolve())
         opened = {form for f in self.folders for form in (Path(os.path.abspath(f)), Path(f).resolve())}
         above = dict.fromkeys(parent for form in forms for parent in (form, *form.parents))
-        found = next((p for p in above if p in opened), None) or next(filter(holds_run, above), None)
-        return None if found is None else str(found)
+        home = next((p for p in above if p in opened), None) or next(filter(holds_run, above), None)
+        return None if home is None else str(home)
 
 
 def guard() -> Guard | None:
-    """That of this process; none in somebody's own program, which knows what it imports."""
+    """That of this process; none in a user's own program, which knows what it imports."""
     text = os.environ.get(VARIABLE)
     if not text:
         return None
     fields = json.loads(text)
-    several = {name: tuple(fields.get(name, ())) for name in ("folders", "named", "said")}
+    several = {name: tuple(fields.get(name, ())) for name in ("folders", "named", "announced")}
     return Guard(trusted=bool(fields.get("trusted")), **several)
 
 
@@ -79,7 +79,7 @@ def guarding(words: Sequence[str], *, trusted: bool) -> Iterator[None]:
     before = os.environ.get(VARIABLE)
     outer = guard() or Guard()
     named = [part for word in words for part in re.split(r"[:=,\s]+", word)]
-    _stand(Guard((*outer.folders, *opened(words)), tuple(named), trusted or outer.trusted, outer.said))
+    _stand(Guard((*outer.folders, *opened(words)), tuple(named), trusted or outer.trusted, outer.announced))
     try:
         yield
     finally:
@@ -95,17 +95,17 @@ def _stand(guard: Guard) -> None:
 
 def opened(words: Iterable[str]) -> list[str]:
     """The folders of runs and sweeps among the words of a command line, and those of exported files."""
-    found = []
+    folders = []
     for word in words:
         _, _, rest = word.partition(":")
         for text in (word, word.partition("=")[2], rest, rest.rpartition("@")[0]):
             path = Path(os.path.abspath(text)) if text and "\0" not in text and len(text) < 4096 else None
             with contextlib.suppress(OSError):
                 if path is not None and path.is_dir() and any((path / mark).exists() for mark in MARKS):
-                    found += [str(path), *map(str, _around(path))]
+                    folders += [str(path), *map(str, _around(path))]
                 elif path is not None and path.is_file() and _is_exported(path):
-                    found.append(str(path.parent))
-    return found
+                    folders.append(str(path.parent))
+    return folders
 
 
 def _around(path: Path) -> Iterator[Path]:
@@ -154,17 +154,17 @@ def check(module: str, files: Sequence[Path], ours: Iterable[str]) -> None:
         home = standing.home(file)
         if home is not None:
             raise Untrusted(
-                f"the module '{module}' is code in a folder that may be somebody else's and would run here: "
+                f"the module '{module}' is code in a folder that may be someone else's and would run here: "
                 f"{file} lies in {home}; read it, and add --trust if you trust it"
             )
-    if module in (*standing.named, *standing.said) or module.partition(".")[0] in ours or not files:
+    if module in (*standing.named, *standing.announced) or module.partition(".")[0] in ours or not files:
         return
     print(f"importing the module '{module}', which a file names: {files[-1]}", file=sys.stderr, flush=True)
-    _stand(dataclasses.replace(standing, said=(*standing.said, module)))
+    _stand(dataclasses.replace(standing, announced=(*standing.announced, module)))
 
 
 def allows(folder: str) -> bool:
-    """Whether modules may be searched in a folder: not in one whose code nobody has trusted."""
+    """Whether modules may be searched in a folder: not in one whose code is not trusted."""
     standing = guard()
     return standing is None or standing.trusted or standing.home(Path(folder)) is None
 
@@ -178,17 +178,17 @@ def files_of(module: str, places: Sequence[str]) -> tuple[list[Path], bool]:
     Returns:
       Those that are there, and whether all of it is.
     """
-    found: list[Path] = []
+    files: list[Path] = []
     inside: list[str] | None = None
     for i, part in enumerate(module.split(".")):
         name = ".".join(module.split(".")[: i + 1])
         origin, inside, known = _find(name, part, places, inside)
         if not known:
-            return found, False
-        found += [Path(origin)] if origin else []
+            return files, False
+        files += [Path(origin)] if origin else []
         if inside is None and name != module:
-            return found, False
-    return found, True
+            return files, False
+    return files, True
 
 
 def _find(

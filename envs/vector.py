@@ -23,7 +23,7 @@ class HostVector:
 
         Args:
           task: the name that errors and reports carry.
-          copies: who steps them: `envs.copies.Serial` or `Processes`, or `envs.device_copies.DeviceCopies`.
+          copies: what steps them: `envs.copies.Serial` or `Processes`, or `envs.device_copies.DeviceCopies`.
           num_envs: how many there are.
           seed: what the training seeds are derived from.
           levels: how many different training seeds there are (0: a new one every episode).
@@ -46,7 +46,7 @@ class HostVector:
         return self._exchange(self._blank, np.ones(self.num_envs, bool), seeds)
 
     def step(self, action: Mapping[str, np.ndarray], seeds: Sequence[int] | None = None) -> Step:
-        """Advance every copy by one slot; after `is_last` it ignores its action and starts anew.
+        """Advance every copy by one slot; after `is_last` it ignores its action and starts an episode.
 
         Args:
           action: `{key: [num_envs, ...]}`; classes for discrete keys, [-1, 1] for continuous ones.

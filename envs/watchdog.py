@@ -1,6 +1,6 @@
-"""Who waits for an environment, and what ends the waiting: a time limit, or somebody who wants to stop.
+"""Waiting for an environment, and what ends the wait: a time limit, or a request to stop.
 
-An environment may wait for a simulator, a server or a lock that never answers. Whoever waits does so within
+An environment may wait for a simulator, a server or a lock that never answers. All waits are within
 a `Watchdog`: after a minute it says so, and after a time limit it raises an `EnvError` where the waiting is.
 An error is raised there by a signal, whose handler Python runs between two of its instructions and in what it
 waits for itself (a pipe, a socket, a sleep), but not in the middle of native code: that only `leave` ends.
@@ -22,17 +22,17 @@ from typing import NoReturn
 from envs.api import EnvError
 
 FIRST_WORD = 60.0
-"""Seconds without an answer after which somebody is told; then again whenever twice as many have passed."""
+"""Seconds without an answer after which a notice is printed, then again whenever that time has doubled."""
 LOOK = 1.0
 """Seconds between two looks."""
 PATIENCE = 10.0
 """Seconds after its time limit until native code that does not answer is ended with the process."""
 SIGNAL = signal.SIGURG
-"""Wakes the main thread; nothing happens where nobody handles it."""
+"""Wakes the main thread; nothing happens where it has no handler."""
 
 
 class Interrupted(BaseException):
-    """Somebody asked the process to end; no environment may keep it from that."""
+    """A request to end the process; no environment may keep it from that."""
 
 
 class _Main:
@@ -102,7 +102,7 @@ def building(task: str) -> Iterator[None]:
 
 
 class Watchdog:
-    """Watches over one who waits for an environment; a context manager around the waiting.
+    """Watches a wait for an environment; a context manager around the wait.
 
     Args:
       task: whose environment it is.

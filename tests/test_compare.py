@@ -473,7 +473,7 @@ def test_a_task_without_a_script_or_words_is_said(tmp_path):
 
 def test_a_task_that_nobody_can_play_is_said_before_the_others_are_played(tmp_path):
     asked = options(tmp_path, "http://127.0.0.1:9/v1", task=(TASK, "probe:continuous"))
-    with pytest.raises(ConfigError, match="nobody plays probe:continuous: .* no scripted player"):
+    with pytest.raises(ConfigError, match="no agent can play probe:continuous: .* no scripted player"):
         compare(replace(asked, agents=("scripted", "llm:x")))
     assert not (tmp_path / "transcripts").exists()
 

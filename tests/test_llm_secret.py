@@ -126,7 +126,7 @@ def keys(monkeypatch):
     "host", ["api.openai.com", "eu.api.openai.com", "localhost", "127.0.0.1", "::1", "0.0.0.0"]
 )
 def test_the_usual_key_goes_to_its_provider_and_to_this_machine(host, keys):
-    assert key_for("https", host, "", "OPENAI_API_KEY").told() == KEY
+    assert key_for("https", host, "", "OPENAI_API_KEY").reveal() == KEY
 
 
 @pytest.mark.parametrize(
@@ -145,7 +145,7 @@ def test_the_usual_key_goes_to_nobody_else(host, keys):
         ConfigError, match=f"OPENAI_API_KEY goes to openai.com and this machine only, not to {host}"
     ):
         key_for("https", host, "", "OPENAI_API_KEY")
-    assert key_for("https", host, "OPENAI_API_KEY", "OPENAI_API_KEY").told() == KEY
+    assert key_for("https", host, "OPENAI_API_KEY", "OPENAI_API_KEY").reveal() == KEY
     assert not key_for("https", host, "none", "OPENAI_API_KEY")
 
 
@@ -153,7 +153,7 @@ def test_other_providers_have_keys_of_their_own(keys, monkeypatch):
     with pytest.raises(ConfigError, match="api.groq.com needs a key: .* GROQ_API_KEY"):
         key_for("https", "api.groq.com", "", "OPENAI_API_KEY")
     monkeypatch.setenv("GROQ_API_KEY", "gsk-1234567890")
-    assert key_for("https", "api.groq.com", "", "OPENAI_API_KEY").told() == "gsk-1234567890"
+    assert key_for("https", "api.groq.com", "", "OPENAI_API_KEY").reveal() == "gsk-1234567890"
 
 
 def test_without_any_key_the_variable_is_asked_for(monkeypatch):
@@ -171,8 +171,8 @@ def test_a_key_in_the_clear_needs_leave(keys):
     assert KEY not in str(refused.value)
     with pytest.raises(ConfigError, match="in the clear"):
         key_for("http", "api.openai.com", "", "OPENAI_API_KEY")
-    assert key_for("http", "10.0.0.7", "OPENAI_API_KEY", "", in_the_clear=True).told() == KEY
-    assert key_for("http", "127.0.0.1", "", "OPENAI_API_KEY").told() == KEY
+    assert key_for("http", "10.0.0.7", "OPENAI_API_KEY", "", in_the_clear=True).reveal() == KEY
+    assert key_for("http", "127.0.0.1", "", "OPENAI_API_KEY").reveal() == KEY
     assert not key_for("http", "10.0.0.7", "none", "OPENAI_API_KEY")
 
 

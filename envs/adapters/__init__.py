@@ -54,8 +54,8 @@ def suggestion(name: str, known: Iterable[str] | Mapping[str, str], cutoff: floa
 
 def versions_of(packages: Iterable[str]) -> dict[str, str]:
     """The version of every one of these packages that is installed."""
-    found = {}
+    versions = {}
     for name in packages:
         with contextlib.suppress(metadata.PackageNotFoundError):
-            found[name] = metadata.version(name)
-    return found
+            versions[name] = metadata.version(name)
+    return versions

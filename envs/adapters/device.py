@@ -31,7 +31,7 @@ def transition(obs: dict[str, Array], reward: Any, terminal: Any, limit: Any) ->
 
     Args:
       terminal: whether the episode ends here and nothing follows.
-      limit: whether its time is over; where both are true it has ended by itself.
+      limit: whether its time is over; where both are true it has terminated.
     """
     terminal, limit = jnp.asarray(terminal, bool), jnp.asarray(limit, bool)
     return Step(obs, jnp.asarray(reward, jnp.float32), jnp.zeros((), bool), terminal | limit, terminal)

@@ -101,10 +101,10 @@ def build(
         creator = entry(spec)
     if creator is not None:
         check_arguments(task, creator, given)
-    made = dataclasses.replace(spec, entry_point=creator, kwargs=given)
+    bound = dataclasses.replace(spec, entry_point=creator, kwargs=given)
     with making(task, creator, kwargs), _packages_of(task, spec):
         # Our own guard checks every step, names the copy and costs less than Gymnasium's.
-        return gymnasium.make(made, max_episode_steps=max_episode_steps or None, disable_env_checker=True)
+        return gymnasium.make(bound, max_episode_steps=max_episode_steps or None, disable_env_checker=True)
 
 
 def entry(spec: EnvSpec) -> Callable[..., Any] | None:
@@ -129,15 +129,15 @@ def made_of(name: str, kwargs: Mapping[str, Any]) -> dict[str, str]:
 
 def _installed(module: str) -> Sequence[str]:
     """The packages that brought a module, if it was installed."""
-    found = importlib.util.find_spec(module) if module not in ("", "gymnasium", *OURS) else None
-    if found is None or not {"site-packages", "dist-packages"} & set(Path(found.origin or "").parts):
+    located = importlib.util.find_spec(module) if module not in ("", "gymnasium", *OURS) else None
+    if located is None or not {"site-packages", "dist-packages"} & set(Path(located.origin or "").parts):
         return ()  # finding out takes a while
     return metadata.packages_distributions().get(module, ())
 
 
 def is_minigrid(env: gymnasium.Env) -> bool:
     """Whether it is a world of MiniGrid, with all it shows: the suite `minigrid` knows how to read that."""
-    # Whoever wrapped the mission away has chosen an observation himself.
+    # A wrapper that removes the mission is a choice of another observation.
     if "mission" not in getattr(env.observation_space, "spaces", {}):
         return False
     package = sys.modules.get("minigrid.minigrid_env")

@@ -10,7 +10,7 @@ Where the mission changes from episode to episode, `mission` holds its words as 
 `VOCABULARY`, padded with 0 to the longest mission of that task. An episode succeeds if it
 terminates with a positive reward.
 
-A world of one's own (a `MiniGridEnv` that a module registers) is `minigrid:my_package.my_module:MyMaze-v0`.
+A user's own world (a `MiniGridEnv` that a module registers) is `minigrid:my_package.my_module:MyMaze-v0`.
 Words of its missions that are not in `VOCABULARY` all look the same.
 """
 
@@ -52,7 +52,7 @@ TAKES = ("kwargs", "max_episode_steps", "wrappers")
 FAMILIES = ("MiniGrid", "BabyAI")
 TILE_PIXELS = 8
 PROBED = 32
-"""Episodes that are begun to hear the missions of a world of one's own."""
+"""Episodes that are started to collect the missions of a user's own world."""
 
 CHANNELS = {"object": OBJECT_TO_IDX, "color": COLOR_TO_IDX, "state": STATE_TO_IDX}
 """The channels of MiniGrid's grid, in order, and the values of each."""
@@ -87,7 +87,7 @@ def ids() -> list[str]:
 def canonical(name: str) -> str:
     """The full id: `DoorKey-5x5` is `MiniGrid-DoorKey-5x5-v0`, `BabyAI-GoTo` is `BabyAI-GoTo-v0`.
 
-    One of a module of one's own, which is imported, keeps the module in front.
+    One of a user's module, which is imported, keeps the module in front.
 
     Raises:
       UnknownTask: with close matches, or if the module cannot be imported.
@@ -110,10 +110,10 @@ def canonical(name: str) -> str:
 def _is_world(full: str) -> bool:
     """Whether an id may be of a world of MiniGrid: of functions only building it tells."""
     try:
-        made = entry(gymnasium.registry[full])
+        creator = entry(gymnasium.registry[full])
     except Exception:  # the module of a user, which says more when the world is built
         return True
-    return issubclass(made, MiniGridEnv) if isinstance(made, type) else made is not None
+    return issubclass(creator, MiniGridEnv) if isinstance(creator, type) else creator is not None
 
 
 def shorten(name: str) -> str:
@@ -256,7 +256,7 @@ class Whole(gymnasium.ObservationWrapper):
 
 
 def _classes(values: Mapping[str, int]) -> int:
-    """Of a channel, with those that a world of one's own has added to MiniGrid's."""
+    """Of a channel, with those that a user's own world has added to MiniGrid's."""
     return max(values.values()) + 1
 
 
@@ -318,10 +318,10 @@ def _declared(space: Any) -> list[str]:
 
 
 def _length_of_others(env: MiniGridEnv) -> int:
-    """Words in the longest mission of a world of one's own, which may say others than it declares: so some
-    episodes are begun. What the agent will not understand is said, once."""
+    """Words in the longest mission of a user's own world, which may say others than it declares: so some
+    episodes are started. What the agent will not understand is reported, once."""
     begun = [str(env.reset(seed=seed)[0]["mission"]) for seed in range(PROBED)]
-    env._np_random = None  # whoever begins it without a seed does not get the last of these
+    env._np_random = None  # a later reset without a seed must not repeat the last of these
     declared = _declared(env.observation_space["mission"])  # pyrefly: ignore
     if len(declared) < 2:  # or it says something else
         declared = []

@@ -226,8 +226,8 @@ class Navix:
         state = NavixState(_lean(after), state.target)
         terminal, limit = after.is_termination(), after.is_truncation()
         success = (terminal & (after.reward > 0)).astype(jnp.float32)
-        told = jnp.where(terminal | limit, success, jnp.nan)
-        return state, transition(self._observe(state, told), after.reward, terminal, limit)
+        log_success = jnp.where(terminal | limit, success, jnp.nan)
+        return state, transition(self._observe(state, log_success), after.reward, terminal, limit)
 
     def _target(self, world: Any) -> dict[str, Array]:
         cells = self._whole(world)

@@ -143,8 +143,8 @@ class XMiniGrid:
         last = state.last()
         # At a time limit the discount stays 1.
         terminal = last & (state.discount == 0)
-        told = jnp.where(last, (terminal & (state.reward > 0)).astype(jnp.float32), jnp.nan)
-        return state, transition(self._observe(state, told), state.reward, terminal, last)
+        success = jnp.where(last, (terminal & (state.reward > 0)).astype(jnp.float32), jnp.nan)
+        return state, transition(self._observe(state, success), state.reward, terminal, last)
 
     def _observe(self, state: Any, success: Array | float) -> dict[str, Array]:
         tile, color = jnp.moveaxis(state.observation.astype(jnp.uint8), -1, 0)

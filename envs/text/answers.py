@@ -58,8 +58,8 @@ def parse(reply: str | None, actions: Sequence[str]) -> Answer:
         return Answer(None, EMPTY)
     names = {normalised(action): action for action in actions}
     for rung, read in (("json", _objects), ("tag", _tags)):
-        if found := read(text):
-            return _only(_decisive(text, found), names, rung)
+        if answers := read(text):
+            return _only(_decisive(text, answers), names, rung)
     return _only(_phrases(text, names) or {None}, names, "phrase")
 
 
@@ -91,10 +91,10 @@ def normalised(text: str) -> str:
     return " ".join(text.casefold().split())
 
 
-def _only(said: set, names: dict[str, str], rung: str) -> Answer:
-    if len(said) > 1:
+def _only(candidates: set, names: dict[str, str], rung: str) -> Answer:
+    if len(candidates) > 1:
         return Answer(None, AMBIGUOUS)
-    (name,) = said
+    (name,) = candidates
     return Answer(names[name], rung) if name in names else Answer(None, INVALID)
 
 
@@ -107,10 +107,10 @@ class Explicit(NamedTuple):
     """Normalised; None: something that is no text."""
 
 
-def _decisive(text: str, found: Sequence[Explicit]) -> set[str | None]:
+def _decisive(text: str, answers: Sequence[Explicit]) -> set[str | None]:
     """What the answers of a reply say: the one that ends it, if words set it apart, else all of them."""
-    said = {answer.action for answer in found}
-    *before, last = sorted(found, key=lambda answer: answer.end)
+    actions = {answer.action for answer in answers}
+    *before, last = sorted(answers, key=lambda answer: answer.end)
     apart = [answer for answer in before if answer.end <= last.start]
     ends = NO_WORDS.fullmatch(text, last.end) is not None
     if (
@@ -119,7 +119,7 @@ def _decisive(text: str, found: Sequence[Explicit]) -> set[str | None]:
         or not ends
         or NO_WORDS.fullmatch(text, apart[-1].end, last.start)
     ):
-        return said
+        return actions
     return {last.action}
 
 
@@ -127,15 +127,15 @@ def _objects(text: str) -> list[Explicit]:
     """The actions of all objects in the text."""
     # As pairs, so that an object that says two actions is seen to do so.
     decoder = json.JSONDecoder(object_pairs_hook=tuple)
-    found: list[Explicit] = []
+    answers: list[Explicit] = []
     starts = [match.start() for match in re.finditer(r"\{", text)][-MOST_OBJECTS:]
     for start in reversed(starts):
         # Deep nesting and numbers of thousands of digits are junk.
         with contextlib.suppress(ValueError, RecursionError):
             value, end = decoder.raw_decode(text, start)
             actions = [v for k, v in value if k.casefold() == "action"]
-            found += [Explicit(start, end, _text(action)) for action in actions]
-    return found
+            answers += [Explicit(start, end, _text(action)) for action in actions]
+    return answers
 
 
 def _tags(text: str) -> list[Explicit]:

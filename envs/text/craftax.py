@@ -281,27 +281,27 @@ def _numbers(game: Game, tail: np.ndarray) -> tuple[str, list[str]]:
         if not group:
             facing = _one(tuple(FACES), values > 0)
             continue
-        told = [
+        entries = [
             part.name if part.flag else f"{_amount(part, value)} {part.name}"
             for part, value in zip(group, values, strict=True)
             if value or heading in ALWAYS
         ]
-        sentences.append(f"{heading}: {', '.join(told) or 'none'}.")
+        sentences.append(f"{heading}: {', '.join(entries) or 'none'}.")
     return facing, sentences
 
 
 def _amount(part: Part, value: np.float32) -> str:
     """The number that the game wrote as this value: whole, or the shortest that says it."""
     if not part.measured:
-        told = float(value) * part.scale
-        return str(round(told**2 if part.rooted else told))
+        amount = float(value) * part.scale
+        return str(round(amount**2 if part.rooted else amount))
     if part.scale == 1:
         return str(value)
     # How a compiler divides by the scale decides over the last bits.
     near = 2 * np.spacing(value)
-    told = float(value) * part.scale
-    shorter = (round(told, digits) for digits in range(8))
-    short = next((n for n in shorter if abs(np.float32(n / part.scale) - value) <= near), told)
+    amount = float(value) * part.scale
+    shorter = (round(amount, digits) for digits in range(8))
+    short = next((n for n in shorter if abs(np.float32(n / part.scale) - value) <= near), amount)
     return f"{short:g}" if float(f"{short:g}") == short else str(short)
 
 

@@ -94,8 +94,8 @@ def fields(env: VectorEnv) -> Teller:
         rules += " The goal is a high sum of rewards."
 
     def tell(obs: Mapping[str, np.ndarray]) -> Text:
-        told = (f"{name}: {number(obs[key].reshape(-1)[i])}" for (key, i), name in shown.items())
-        return Text(", ".join(told), "")
+        entries = (f"{name}: {number(obs[key].reshape(-1)[i])}" for (key, i), name in shown.items())
+        return Text(", ".join(entries), "")
 
     return Teller(
         version=VERSION,

@@ -31,5 +31,5 @@ def runs(cells: Sequence[str], column: Place) -> str:
 
 def _groups(items: Sequence[str]) -> list[tuple[str, list[int]]]:
     """Equal neighbours: what they are, and their places."""
-    found = itertools.groupby(range(len(items)), key=items.__getitem__)
-    return [(name, list(places)) for name, places in found]
+    groups = itertools.groupby(range(len(items)), key=items.__getitem__)
+    return [(name, list(places)) for name, places in groups]

@@ -1,1 +1,1 @@
-"""Everybody who plays, on the same episodes: what they reached, and what it cost."""
+"""All agents, on the same episodes: what they reached, and what it cost."""

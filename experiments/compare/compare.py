@@ -1,4 +1,4 @@
-"""`dreamer compare`: everybody plays the same episodes, and a page says what came of it."""
+"""`dreamer compare`: all agents play the same episodes, and a page shows the results."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from experiments.compare.transcript import Played
 
 PAGE = "report.html"
 MISTAKE = 2
-"""The exit code where nothing came of what was asked, which the user can mend."""
+"""The exit code where there is no result, for a reason that the user can fix."""
 
 
 def compare(options: CompareOptions) -> int:
@@ -57,20 +57,21 @@ def _compare(options: CompareOptions, out: Path, say: Say) -> int:
         )
         question.ask(out, asked)
         entries, stopped = _played(asked, agents, out, options.limit, stop, say)
-    found, timings = _summed(asked, entries, absent, options)
-    results.write(out, found, timings)
+    summary, timings = _summed(asked, entries, absent, options)
+    results.write(out, summary, timings)
     from experiments.compare import page
 
-    path = page.write(out / PAGE, asked, entries, found, timings, options)
+    path = page.write(out / PAGE, asked, entries, summary, timings, options)
     notes = filter(None, map(envs.note, asked.tasks))
-    for line in [*sentences(found["tasks"]), *losses(timings["tasks"]), *notes]:
+    for line in [*sentences(summary["tasks"]), *losses(timings["tasks"]), *notes]:
         say(line)
     if stopped:
-        say(f"not all is played: {stopped}" + ("" if _is_final(stopped) else "; the same command goes on"))
+        resume = "" if _is_final(stopped) else "; rerun the same command to resume"
+        say(f"not all is played: {stopped}{resume}")
     say(f"{path} ({time.perf_counter() - began:.0f} s)")
     if options.json:
-        print(jsonlib.dumps({"out": str(out), "report": str(path), **found}))
-    nothing = fruitless(found["tasks"])
+        print(jsonlib.dumps({"out": str(out), "report": str(path), **summary}))
+    nothing = fruitless(summary["tasks"])
     for line in nothing:
         say(f"dreamer: {line}")
     return MISTAKE if nothing or _is_final(stopped) else 0
@@ -105,7 +106,7 @@ def losses(timings: Mapping[str, Mapping[str, Mapping[str, Any]]]) -> list[str]:
 @contextlib.contextmanager
 def _folder(out: Path) -> Iterator[None]:
     """Within it the folder is there; one that is still empty afterwards goes, if it was made here."""
-    made = not out.exists()
+    is_new = not out.exists()
     try:
         out.mkdir(parents=True, exist_ok=True)
     except OSError as error:
@@ -113,7 +114,7 @@ def _folder(out: Path) -> Iterator[None]:
     try:
         yield
     finally:
-        if made:
+        if is_new:
             with contextlib.suppress(OSError):
                 out.rmdir()
 
@@ -121,10 +122,10 @@ def _folder(out: Path) -> Iterator[None]:
 def fitting(
     agents: Sequence[Contestant], tasks: Sequence[str]
 ) -> tuple[dict[str, dict[str, Any]], list[tuple[str, str, str]]]:
-    """`[task][agent]` who plays what, and (agent, task, why) of those who cannot play every task.
+    """`[task][agent]` the identity of each player, and (agent, task, why) where an agent cannot play a task.
 
     Raises:
-      ConfigError: an agent can play none of them, or nobody can play one of them.
+      ConfigError: an agent can play none of them, or one of them has no agent that can play it.
     """
     identity: dict[str, dict[str, Any]] = {task: {} for task in tasks}
     absent: list[tuple[str, str, str]] = []
@@ -141,7 +142,7 @@ def fitting(
     for task, players in identity.items():
         if not players:
             reason = next(why for _, where, why in absent if where == task)
-            raise ConfigError(f"nobody plays {task}: {reason}")
+            raise ConfigError(f"no agent can play {task}: {reason}")
     return identity, absent
 
 
@@ -163,8 +164,8 @@ def _played(
             folder = question.place(out, task, agent.name)
             seat = agent.seat(task)
             try:
-                said = lambda text, agent=agent, task=task: say(f"{agent.name} on {task}: {text}")
-                play(seat, asked.seeds, folder, max_steps=limit, say=said, stop=stop)
+                announce = lambda text, agent=agent, task=task: say(f"{agent.name} on {task}: {text}")
+                play(seat, asked.seeds, folder, max_steps=limit, say=announce, stop=stop)
             except Stopped as why:
                 stopped = stopped if _is_final(stopped) else why
             seats[agent.name], played[agent.name] = seat, transcript.read_all(folder, asked.seeds)
@@ -183,17 +184,17 @@ def _summed(
     timings: dict[str, dict[str, Any]] = {task: {} for task in asked.tasks}
     for entry in entries:
         reference = next(e for e in entries if e.task == entry.task)
-        told = dict(entry.seat.disclosure)
-        timings[entry.task][entry.agent] = results.timing(entry.played, told, options.watts)
-        told.pop("training_seconds", None)
+        disclosure = dict(entry.seat.disclosure)
+        timings[entry.task][entry.agent] = results.timing(entry.played, disclosure, options.watts)
+        disclosure.pop("training_seconds", None)
         gap = {"to": reference.agent, **results.difference(entry.played, reference.played)}
         tasks[entry.task][entry.agent] = {
             **results.summary(asked.episodes, entry.played),
-            "parameters": told.pop("parameters", None),
-            "training_steps": told.pop("env_steps", None),
+            "parameters": disclosure.pop("parameters", None),
+            "training_steps": disclosure.pop("env_steps", None),
             "difference": None if entry is reference else gap,
             "absent": None,
-            "disclosure": told,
+            "disclosure": disclosure,
         }
     for agent, task, why in absent:
         unknown = dict.fromkeys(("parameters", "training_steps", "difference"))

@@ -36,7 +36,7 @@ FOLLOWED = {"ppo": "ppo:FOLDER", "run": "run:FOLDER", "llm": "llm:MODEL"}
 
 
 class Contestant(Protocol):
-    """Somebody who plays several tasks."""
+    """An agent that plays several tasks."""
 
     @property
     def name(self) -> str:
@@ -93,8 +93,8 @@ def run_and_actor(rest: str) -> tuple[Path, str]:
 
 def sees(reads: Collection[str], ours: VectorEnv) -> str:
     """What an agent that reads these keys sees of a task: "the observation of the task without mission"."""
-    told = [key for key in ours.obs_space if not key.startswith(LOG_PREFIX)]
-    unread = [key for key in told if key not in reads]
+    shown = [key for key in ours.obs_space if not key.startswith(LOG_PREFIX)]
+    unread = [key for key in shown if key not in reads]
     return "the observation of the task" + (f" without {' and '.join(unread)}" if unread else "")
 
 
@@ -176,7 +176,7 @@ class Run:
     folder: Path
     worlds: Worlds = Worlds()
     actor: str = "greedy"
-    """Who chooses its actions, by name."""
+    """The actor that chooses its actions, by name."""
 
     def identity(self, task: str) -> dict[str, Any]:
         import dreamer
@@ -295,10 +295,10 @@ def gathered(
 
     Args:
       stack: closes what they open.
-      stop: wakes whoever waits for an endpoint.
+      stop: ends waits for an endpoint.
 
     Raises:
-      ConfigError: a name means nobody, or what it needs is not there.
+      ConfigError: a name is unknown, or what it needs is not there.
     """
     named = [(name, *split(name)) for name in options.agents]  # all names before anything is opened
     runs = {name: run_and_actor(rest) for name, kind, rest in named if kind == "run"}
@@ -308,18 +308,18 @@ def gathered(
         from experiments.compare.language import Endpoints
 
         endpoints = Endpoints(options, out, stack, stop, worlds)
-    found: list[Contestant] = []
+    contestants: list[Contestant] = []
     for name, kind, rest in named:
         if kind == "random":
-            found.append(RandomPlayer(name, worlds))
+            contestants.append(RandomPlayer(name, worlds))
         elif kind == "scripted":
-            found.append(Scripted(name, worlds))
+            contestants.append(Scripted(name, worlds))
         elif kind == "run":
             folder, actor = runs[name]
-            found.append(Run(name, folder, worlds, actor))
+            contestants.append(Run(name, folder, worlds, actor))
         elif kind == "ppo":
             folder = Path(rest) if rest else out / "agents" / "ppo"
-            found.append(Ppo(name, folder, not rest, options.ppo_steps, say, worlds))
+            contestants.append(Ppo(name, folder, not rest, options.ppo_steps, say, worlds))
         elif endpoints is not None:
-            found.append(endpoints.player(name, rest))
-    return found
+            contestants.append(endpoints.player(name, rest))
+    return contestants

@@ -66,16 +66,16 @@ def forest(rows: Rows, reference: str) -> str:
             ax.scatter([mean], [y], s=28, color=MODEL, zorder=3, lw=0)
         ax.set_yticks(range(len(shown)), [brief(name) for name, *_ in reversed(shown)])
         ax.tick_params(axis="y", length=0, labelcolor=INK)
-        told = any(row["difference"] and row["difference"]["success"] for row in rows.values())
+        has_success = any(row["difference"] and row["difference"]["success"] for row in rows.values())
         ax.set(
-            xlabel=f"difference in {'success' if told else 'return'} to {brief(reference)}",
+            xlabel=f"difference in {'success' if has_success else 'return'} to {brief(reference)}",
             ylim=(-0.6, len(shown) - 0.4),
         )
         return svg([ax])
 
 
 def cost(rows: Rows) -> str:
-    """Score against dollars per episode; who has no price stands apart, never at 0. Empty if nobody has."""
+    """Score against dollars per episode; unpriced agents stand apart, not at 0. Empty if none has a price."""
     scores = {name: score_of(row) for name, row in rows.items() if score_of(row)[1] is not None}
     priced = {
         name: row["usd"] / row["finished"] for name, row in rows.items() if row["usd"] and name in scores

@@ -42,11 +42,11 @@ class Endpoints:
 
     Args:
       stack: closes what is opened.
-      stop: wakes whoever waits for an endpoint.
+      stop: ends waits for an endpoint.
       worlds: how tasks are opened.
 
     Raises:
-      ConfigError: the prices or the cache cannot be read, or the protocol cannot be.
+      ConfigError: the prices or the cache cannot be read, or the protocol is invalid.
     """
 
     def __init__(
@@ -75,8 +75,8 @@ class Endpoints:
         """
         options, base_url = self.options, self.options.llm_base_url
         concurrency = 1 if self.protocol.notes else options.concurrency  # lessons follow each other
-        own = model == LOCAL or model.endswith(".gguf")
-        if own:
+        is_local = model == LOCAL or model.endswith(".gguf")
+        if is_local:
             from experiments.llm.local import LocalServer
 
             gguf = None if model == LOCAL else Path(model)
@@ -89,9 +89,10 @@ class Endpoints:
             api_key_env=options.llm_api_key_env,
             api=options.llm_api,
             plain_http=options.llm_plain_http,
-            free=own,
-            constraints=(GRAMMAR,) if own else None,  # the fewest tokens: a schema leaves room for blanks
-            repeats=own,
+            free=is_local,
+            # The fewest tokens: a schema leaves room for blanks.
+            constraints=(GRAMMAR,) if is_local else None,
+            repeats=is_local,
             prices=self.prices,
             budget=self.budget,
             cache=self._cache,
@@ -150,7 +151,7 @@ class Speaker:
         """The task in words, and what is shown of it.
 
         Raises:
-          ConfigError: it cannot be told in words, or nobody can show it.
+          ConfigError: it cannot be told in words, or no scripted player can show it.
         """
         try:
             with contextlib.closing(self._env(task)) as env:
@@ -231,21 +232,21 @@ def shown(env: VectorEnv, world: TextWorld, steps: int) -> list[Demonstration]:
         return []
     from experiments.baselines.scripted import demonstrations
 
-    found: list[Demonstration] = []
+    examples: list[Demonstration] = []
     seed = FIRST_TRAINING_SEED
-    while len(found) < steps:
+    while len(examples) < steps:
         ((*episode,),) = demonstrations(env, range(seed, seed + 100), 1)
-        told = [
+        episode_examples = [
             Demonstration("\n".join(filter(None, world.tell(obs))), name)
             for obs, action in episode
             for name in world.actions
             if _same(world.act(name), action)
         ]
-        if not told:
+        if not episode_examples:
             raise ConfigError(f"few-shot has nothing to show of {env.task}: its actions have no words")
-        found += told
+        examples += episode_examples
         seed += 100
-    return found[:steps]
+    return examples[:steps]
 
 
 def _same(a: Any, b: Any) -> bool:

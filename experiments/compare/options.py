@@ -12,7 +12,7 @@ Amount = Annotated[float, Range(0)]
 
 @dataclass(frozen=True)
 class CompareOptions(Section):
-    """Who plays what, and what it may cost."""
+    """Which agents play what, and what it may cost."""
 
     task: tuple[str, ...] = ()
     """Tasks, as suite:name; the flag can be given several times."""
@@ -24,7 +24,7 @@ class CompareOptions(Section):
     seed: Seed = 0
     """Seed of the first episode; the others follow it."""
     out: str = "comparison"
-    """Folder of transcripts, results and report; the same question asked again goes on there."""
+    """Folder of transcripts, results and report; the same command resumes there."""
     max_steps: Natural = 0
     """Every episode ends after so many steps; 0 leaves it to the task, up to 10,000."""
     concurrency: Count = 4
@@ -37,7 +37,7 @@ class CompareOptions(Section):
     """Environment variable that holds the key; none for a server that needs none (default: the provider's,
     as OPENAI_API_KEY, which goes to that provider and to servers on this machine only)."""
     llm_plain_http: bool = False
-    """Let the key go over plain http to another machine, where everybody on the way can read it."""
+    """Let the key go over plain http to another machine, where it can be read on the way."""
     llm_api: Literal["openai", "anthropic"] = "openai"
     """Which language the server speaks."""
     llm_mode: Literal["zero-shot", "few-shot", "chain-of-thought"] = "zero-shot"
@@ -55,7 +55,7 @@ class CompareOptions(Section):
     llm_output_tokens: Count = 512
     """Most tokens of one reply, hidden reasoning included."""
     llm_cache: Literal["on", "off", "replay"] = "on"
-    """Keep every reply in the folder so that none is paid twice; replay asks nobody for another one."""
+    """Keep every reply in the folder so that none is paid twice; replay asks for no new one."""
     max_usd: Amount = 0.0
     """Language models may cost so much; needs their prices; 0 is no limit."""
     max_tokens: Natural = 0
@@ -88,7 +88,7 @@ class CompareOptions(Section):
         check_seeds(self.seed, self.episodes)
 
     def check(self) -> None:
-        """Raise a ConfigError unless somebody is to play something."""
+        """Raise a ConfigError unless there are tasks and agents to play them."""
         for name, example in (("task", "minigrid:Empty-5x5"), ("agents", "random scripted")):
             given = getattr(self, name)
             if not given:

@@ -1,4 +1,4 @@
-"""The page of a comparison: one file that shows who reached what, at what cost, and what each had seen."""
+"""The page of a comparison: one file that shows what each agent reached, its cost, and what it had seen."""
 
 from __future__ import annotations
 
@@ -32,20 +32,20 @@ def write(
     path: Path,
     asked: Question,
     entries: Sequence[Entry],
-    found: Mapping[str, Any],
+    summary: Mapping[str, Any],
     timings: Mapping[str, Any],
     options: CompareOptions,
 ) -> Path:
     """Render everything that is known into one file."""
     by_task = {task: [e for e in entries if e.task == task] for task in asked.tasks}
     tasks = [
-        _task(task, by_task[task], found["tasks"][task], timings["tasks"][task], options)
+        _task(task, by_task[task], summary["tasks"][task], timings["tasks"][task], options)
         for task in asked.tasks
     ]
     plays = [shown for task in asked.tasks for shown in _plays(task, by_task[task])]
     astray = any(player["astray"] for play in plays for player in play["players"])
-    told = {"asked": asked, "options": options, "tasks": tasks, "plays": plays, "astray": astray}
-    return pages.write(path, "contest.html", **told)
+    fields = {"asked": asked, "options": options, "tasks": tasks, "plays": plays, "astray": astray}
+    return pages.write(path, "contest.html", **fields)
 
 
 def _task(
@@ -100,7 +100,7 @@ def _shares(row: Mapping[str, Any]) -> dict[str, float | None]:
 def _learning(
     entries: Sequence[Entry], rows: Mapping[str, Any]
 ) -> tuple[list[Curve], list[tuple[str, str, float | None]]]:
-    """Training curves of those who learned on this task, and the step at which each passes each model."""
+    """Training curves of the learners on this task, and the step at which each passes each model."""
     curves = [curve for e in entries for curve in _curve(e, score_of(rows[e.agent])[0])]
     passed = [
         (curve.name, band.name, figures.passes(curve.steps, curve.score, band.mean))
@@ -141,7 +141,7 @@ def _break_even(
     episodes = training / (price of an episode - what the machine costs in the learner's decisions)
     """
     per_second = usd_per_hour / 3600
-    found = []
+    pairs = []
     for learner, time in timings.items():
         if not time["training_seconds"] or not usd_per_hour or not rows[learner]["finished"]:
             continue
@@ -151,8 +151,8 @@ def _break_even(
             if row["usd"] and row["finished"]:
                 saved = row["usd"] / row["finished"] - playing
                 episodes = math.ceil(training / saved) if saved > 0 else None
-                found.append({"learner": learner, "model": model, "training": training, "episodes": episodes})
-    return found
+                pairs.append({"learner": learner, "model": model, "training": training, "episodes": episodes})
+    return pairs
 
 
 def published(task: str) -> dict[str, Any] | None:
@@ -166,28 +166,28 @@ def _plays(task: str, entries: Sequence[Entry]) -> list[dict[str, Any]]:
     seated = [e for e in entries if e.played]
     beside = _beside(seated)
     seed = replay.side_by_side({e.agent: e.played for e in beside})
-    found = []
+    plays = []
     if seed is not None:
         players = [(e, p) for e in beside for p in e.played if p.seed == seed]
-        found.append({"title": f"{task}, seed {seed}: side by side", "players": _shown(players)})
+        plays.append({"title": f"{task}, seed {seed}: side by side", "players": _shown(players)})
     for entry in seated:
         if entry.agent.startswith(("llm:", "run:")):
             failed = (
                 replay.failures(entry.played)
                 + [p for p in entry.played if p.error is not None and p.steps][:1]
             )
-            found += [
+            plays += [
                 {
                     "title": f"{task}, seed {p.seed}: {entry.agent}, {replay.outcome(p)}",
                     "players": _shown([(entry, p)], expected=True),
                 }
                 for p in failed
             ]
-    return [play for play in found if play["players"]]
+    return [play for play in plays if play["players"]]
 
 
 def _beside(seated: Sequence[Entry]) -> list[Entry]:
-    """Those who finished something; if they are too many, learners and language models before the others."""
+    """Those that finished something; if they are too many, learners and language models before the others."""
     finished = [e for e in seated if any(p.result is not None for p in e.played)]
     order = sorted(finished, key=lambda e: not e.agent.startswith(("llm:", "run:")))
     kept = [e.agent for e in order[:MOST_BESIDE]]
@@ -198,7 +198,7 @@ def _shown(players: Sequence[tuple[Entry, Played]], *, expected: bool = False) -
     shown = []
     for entry, played in players:
         try:
-            shown.append(replay.told(entry.agent, entry.seat, played, expected=expected))
+            shown.append(replay.recording(entry.agent, entry.seat, played, expected=expected))
         except EnvError:  # a world that broke once breaks again
             continue
     return shown

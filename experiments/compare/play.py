@@ -42,7 +42,7 @@ class Seat:
     make_env: Callable[[], VectorEnv]
     """One copy of the task."""
     make_policy: Callable[[VectorEnv, int, Writer], Policy]
-    """Who plays the episode of a seed in that copy; writes its own lines if it `writes`."""
+    """The policy that plays the episode of a seed in that copy; writes its own lines if it `writes`."""
     act: Callable[[Mapping[str, Any]], Mapping[str, Any]] = lambda line: line["act"]
     """The action {key: value} of a line of its transcripts."""
     names: Sequence[str] | None = None
@@ -106,7 +106,7 @@ class Recorded:
 
 
 class Stoppable:
-    """A policy that plays on until somebody says stop, and knows whether the episode came to its own end."""
+    """A policy that plays until it is stopped, and knows whether the episode came to its own end."""
 
     def __init__(self, policy: Policy, stop: threading.Event):
         self._policy, self._stop = policy, stop
@@ -124,10 +124,10 @@ class Stoppable:
 
 def digest(obs: Mapping[str, np.ndarray]) -> str:
     """What tells one observation of a single copy from another, in a few letters."""
-    found = hashlib.blake2b(digest_size=4)
+    hasher = hashlib.blake2b(digest_size=4)
     for key in sorted(key for key in obs if not key.startswith(LOG_PREFIX)):
-        found.update(np.ascontiguousarray(obs[key]).tobytes())
-    return found.hexdigest()
+        hasher.update(np.ascontiguousarray(obs[key]).tobytes())
+    return hasher.hexdigest()
 
 
 def named(act: Mapping[str, Any], names: Sequence[str] | None) -> str:

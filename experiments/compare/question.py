@@ -16,7 +16,7 @@ MANIFEST = "compare.json"
 
 @dataclass(frozen=True)
 class Question:
-    """Who plays which episodes."""
+    """Which agents play which episodes."""
 
     tasks: tuple[str, ...]
     agents: tuple[str, ...]
@@ -58,20 +58,20 @@ def ask(folder: Path, question: Question) -> None:
 
 def _differences(then: dict[str, Any], now: dict[str, Any]) -> list[str]:
     """What differs, one phrase each; nothing where `now` is `then` or asks for more."""
-    found = [f"{k} was {then[k]} and is {now[k]}" for k in ("seed", "max_steps") if then[k] != now[k]]
+    differences = [f"{k} was {then[k]} and is {now[k]}" for k in ("seed", "max_steps") if then[k] != now[k]]
     if now["episodes"] < then["episodes"]:
-        found.append(f"episodes were {then['episodes']} and are {now['episodes']}")
+        differences.append(f"episodes were {then['episodes']} and are {now['episodes']}")
     for kind in ("tasks", "agents"):
         gone = [name for name in then[kind] if name not in now[kind]]
-        found += [f"{kind} had {', '.join(gone)}"] if gone else []
+        differences += [f"{kind} had {', '.join(gone)}"] if gone else []
     for task, agents in then["identity"].items():
         for agent, was in agents.items():
             is_ = now["identity"].get(task, {}).get(agent)
             if is_ is not None and is_ != was:
                 keys = [k for k in sorted({*was, *is_}) if was.get(k) != is_.get(k)]
                 changes = ", ".join(f"{k} was {was.get(k)} and is {is_.get(k)}" for k in keys)
-                found.append(f"{agent} on {task}: {changes}")
-    return found
+                differences.append(f"{agent} on {task}: {changes}")
+    return differences
 
 
 def place(folder: Path, task: str, agent: str) -> Path:

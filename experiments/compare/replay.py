@@ -56,20 +56,20 @@ class Seen(NamedTuple):
 def seen(seat: Seat, played: Played) -> Seen:
     """Do what was done in an episode again, from its seed."""
     env = seat.make_env()
-    found: list[dict[str, np.ndarray]] = []
+    observations: list[dict[str, np.ndarray]] = []
     differing: list[int] = []
 
     def keep(step: Step, action: Mapping[str, np.ndarray], index: np.ndarray) -> None:
-        if len(found) < len(played.steps) and _differs(step, played.steps[len(found)]):
-            differing.append(len(found))
-        found.append({k: np.array(v[0]) for k, v in step.obs.items() if not k.startswith(LOG_PREFIX)})
+        if len(observations) < len(played.steps) and _differs(step, played.steps[len(observations)]):
+            differing.append(len(observations))
+        observations.append({k: np.array(v[0]) for k, v in step.obs.items() if not k.startswith(LOG_PREFIX)})
 
     acts = [seat.act(line) for line in played.decisions[: MOST_FRAMES - 1]]
     try:
         rollout(Again(acts, env), env, [played.seed], on_step=keep, max_steps=len(acts))
     finally:
         env.close()
-    return Seen(found, env, differing[0] if differing else None)
+    return Seen(observations, env, differing[0] if differing else None)
 
 
 def _differs(step: Step, line: Mapping[str, Any]) -> bool:
@@ -79,7 +79,7 @@ def _differs(step: Step, line: Mapping[str, Any]) -> bool:
     return not (same_reward and same_end and line.get("seen") in (None, digest(step.obs)))
 
 
-def told(name: str, seat: Seat, played: Played, *, expected: bool = False) -> dict[str, Any]:
+def recording(name: str, seat: Seat, played: Played, *, expected: bool = False) -> dict[str, Any]:
     """An episode as the page plays it: frames where there is a picture, and what was said at each step.
 
     Args:

@@ -4,7 +4,7 @@
     results.csv     the same as a table, a row for every agent on every task
     timing.json     how long it took and what failed on the way, which is never the same twice
 
-What nobody knows is null, never 0: the tokens of a server that does not tell, the price of an unknown model.
+What is unknown is null, never 0: tokens that a server does not report, the price of an unknown model.
 """
 
 from __future__ import annotations
@@ -58,31 +58,31 @@ def summary(planned: int, played: Sequence[Played]) -> dict[str, Any]:
     """
     finished = [p for p in played if p.result is not None]
     errors = Counter(p.error for p in played if p.error is not None)
-    told = tally([line for p in played for line in p.lines])
+    counts = tally([line for p in played for line in p.lines])
     return {
         "planned": planned,
         "finished": len(finished),
         "errored": errors.total(),
         **_scores([p.result for p in finished if p.result is not None]),
         "decisions": sum(len(p.decisions) for p in played),
-        **{slip: getattr(told, slip) for slip in SLIPS},
-        "calls": told.calls,
-        "repeated": told.repeated,
-        **dict(zip(TOKENS, (told.input, told.cached, told.output, told.reasoning), strict=True)),
-        "usd": told.usd if told.calls else None,
-        "unsent": list(told.unsent),
-        "rungs": told.rungs,
-        "served": list(told.models),
+        **{slip: getattr(counts, slip) for slip in SLIPS},
+        "calls": counts.calls,
+        "repeated": counts.repeated,
+        **dict(zip(TOKENS, (counts.input, counts.cached, counts.output, counts.reasoning), strict=True)),
+        "usd": counts.usd if counts.calls else None,
+        "unsent": list(counts.unsent),
+        "rungs": counts.rungs,
+        "served": list(counts.models),
         "errors": dict(sorted(errors.items())),
     }
 
 
 def _scores(results: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     returns = [result["return"] for result in results]
-    told = [result["success"] for result in results if result["success"] is not None]
+    successes = [result["success"] for result in results if result["success"] is not None]
     return {
-        "success_rate": sum(told) / len(told) if told else None,
-        "success_interval": list(statistics.wilson(sum(told), len(told))) if told else None,
+        "success_rate": sum(successes) / len(successes) if successes else None,
+        "success_interval": list(statistics.wilson(sum(successes), len(successes))) if successes else None,
         "return_mean": float(np.mean(returns)) if returns else None,
         "return_interval": list(statistics.bootstrap(returns)) if returns else None,
         "length_mean": float(np.mean([r["length"] for r in results])) if results else None,
@@ -94,17 +94,17 @@ def difference(ours: Sequence[Played], theirs: Sequence[Played]) -> dict[str, An
     """How much better one agent is than another, over the seeds that both finished."""
     mine, other = ({p.seed: p.result for p in x if p.result is not None} for x in (ours, theirs))
     both = [(mine[seed], other[seed]) for seed in mine if seed in other]
-    told = [(a["success"], b["success"]) for a, b in both if None not in (a["success"], b["success"])]
+    successes = [(a["success"], b["success"]) for a, b in both if None not in (a["success"], b["success"])]
     returns = [(a["return"], b["return"]) for a, b in both]
     return {
         "pairs": len(both),
-        "success": _said(paired_rates(told)) if told else None,
-        "return": _said(statistics.paired_difference(*zip(*returns, strict=True))) if returns else None,
+        "success": _estimate(paired_rates(successes)) if successes else None,
+        "return": _estimate(statistics.paired_difference(*zip(*returns, strict=True))) if returns else None,
     }
 
 
-def _said(found: Difference) -> dict[str, Any]:
-    return {"mean": found.mean, "interval": [found.low, found.high]}
+def _estimate(estimate: Difference) -> dict[str, Any]:
+    return {"mean": estimate.mean, "interval": [estimate.low, estimate.high]}
 
 
 def paired_rates(pairs: Sequence[tuple[bool, bool]]) -> Difference:
@@ -129,7 +129,7 @@ def paired_rates(pairs: Sequence[tuple[bool, bool]]) -> Difference:
 
 
 def timing(played: Sequence[Played], disclosure: Mapping[str, Any], watts: float) -> dict[str, Any]:
-    """How long the decisions of an agent took, and its training, and what failed and was mended on the way.
+    """How long the decisions of an agent took, and its training, and what failed and was fixed by a retry.
 
     Decisions that repeat an earlier reply of a model took no time and are left out.
 
@@ -137,7 +137,7 @@ def timing(played: Sequence[Played], disclosure: Mapping[str, Any], watts: float
       watts: of this machine, for an estimate of its energy (0: none).
     """
     seconds = [seconds_of(line) for p in played for line in p.decisions if not is_repeated(line)]
-    told = tally([line for p in played for line in p.lines])
+    counts = tally([line for p in played for line in p.lines])
     total, trained = float(sum(seconds)), disclosure.get("training_seconds")
     energy = lambda spent: watts * spent / 3600 if watts and spent and not disclosure.get("remote") else None
     return {
@@ -149,8 +149,8 @@ def timing(played: Sequence[Played], disclosure: Mapping[str, Any], watts: float
         "training_seconds": trained,
         "energy_wh_estimate": energy(total),
         "training_energy_wh_estimate": energy(trained),
-        "faults": told.failures,
-        "lost": {"replies": told.lost, "tokens": told.lost_tokens, "usd": told.lost_usd},
+        "faults": counts.failures,
+        "lost": {"replies": counts.lost, "tokens": counts.lost_tokens, "usd": counts.lost_usd},
     }
 
 

@@ -1,4 +1,4 @@
-"""How the tasks of a comparison are opened: as the Dreamers in it were trained on them, for everybody."""
+"""How the tasks of a comparison are opened: for all agents as the Dreamers in it were trained on them."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from dreamer.schema import ConfigError
 from envs.api import VectorEnv
 
 RULES = ("kwargs", "max_episode_steps", "wrappers")
-"""Of the keywords of `envs.make` those that make a task another one, whoever plays it."""
+"""Of the keywords of `envs.make` those that make a task another one, for any agent."""
 
 
 @dataclass(frozen=True)
@@ -68,7 +68,7 @@ def _said(some: Mapping[str, Any], others: Mapping[str, Any]) -> str:
 
 
 def _config(folder: Path) -> Config | None:
-    """How an agent was trained; None where there is none, which whoever plays it will say."""
+    """How an agent was trained; None where there is none, which loading the agent reports."""
     if (folder / "config.toml").is_file():
         return load_toml(folder / "config.toml")
     import dreamer

@@ -14,11 +14,11 @@ POLL = 0.2
 
 
 class BudgetSpent(Exception):
-    """No further call may be made; what was paid for is kept, and a larger limit goes on from there."""
+    """No further call may be made; what was paid for is kept, and a larger limit resumes from there."""
 
 
 class Uncountable(BudgetSpent):
-    """A limit cannot be kept: nobody says what the calls take."""
+    """A limit cannot be kept: what the calls take is not reported."""
 
 
 class Cost(NamedTuple):
@@ -35,7 +35,7 @@ class Estimate(NamedTuple):
     least: Cost
     """It takes more than this."""
     most: Cost
-    """It takes no more than this, as far as anybody can say beforehand."""
+    """It takes no more than this, as far as is known beforehand."""
     likely: Cost | None = None
     """A good deal above what such calls took (None: there were none)."""
 
@@ -46,7 +46,7 @@ NOTHING = Estimate(Cost(), Cost())
 class Budget:
     """Counts what the calls cost and says when to stop.
 
-    Dollars and tokens are of the whole comparison: whoever resumes one charges what its finished episodes
+    Dollars and tokens are of the whole comparison: a resumed one charges what its finished episodes
     cost, and replies that are replayed from the cache are charged as they were the first time. Hours are of
     this process.
 

@@ -1,4 +1,4 @@
-"""Replies that were paid for, in an SQLite file, so that nobody pays for them twice."""
+"""Replies that were paid for, in an SQLite file, so that none is paid for twice."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def canonical(request: Any) -> str:
 
 
 def key(endpoint: str, body: dict[str, Any], sample: str) -> str:
-    """What a reply is found by: who was asked (the body names the model), what, and which time."""
+    """What a reply is found by: which endpoint was asked (the body names the model), what, and which time."""
     return hashlib.sha256(canonical([endpoint, body, sample]).encode()).hexdigest()
 
 
@@ -42,17 +42,17 @@ class Cache:
         self._lock = threading.Lock()
         if replay_only and not path.exists():
             raise ConfigError(f"there is no cache {path} to replay from")
-        made = None
+        connection = None
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
-            made = sqlite3.connect(path, check_same_thread=False, timeout=30)
-            made.execute(f"CREATE TABLE IF NOT EXISTS replies ({COLUMNS})")
-            made.commit()
+            connection = sqlite3.connect(path, check_same_thread=False, timeout=30)
+            connection.execute(f"CREATE TABLE IF NOT EXISTS replies ({COLUMNS})")
+            connection.commit()
         except (OSError, sqlite3.Error) as error:
-            if made is not None:
-                made.close()
+            if connection is not None:
+                connection.close()
             raise ConfigError(f"the cache {path} cannot be used: {error}") from None
-        self._file = made
+        self._file = connection
 
     def get(self, key: str) -> Reply | None:
         """The reply that was stored, marked as replayed."""
@@ -61,7 +61,7 @@ class Cache:
         return None if row is None else reply_from(json.loads(row[0]))._replace(replayed=True)
 
     def put(self, key: str, body: dict[str, Any], reply: Reply, *others: str) -> None:
-        """Store a reply for good before anybody acts on it; the first one stays.
+        """Store a reply for good before it is used; the first one stays.
 
         Args:
           others: keys that it is found by, too; it is stored under all or none.
@@ -91,9 +91,9 @@ def reply_to(reply: Reply) -> dict[str, Any]:
     return reply._asdict() | {"usage": usage, "lost": lost} | lists
 
 
-def reply_from(told: dict[str, Any]) -> Reply:
+def reply_from(record: dict[str, Any]) -> Reply:
     """The inverse of `reply_to`; what earlier versions did not write has its default."""
-    usage, lost = (Usage(**u) if (u := told.get(name)) else None for name in ("usage", "lost"))
-    failures, unsent = tuple(told["failures"]), tuple(told.get("unsent", ()))
-    fields: dict[str, Any] = {**told, "failures": failures, "unsent": unsent, "usage": usage, "lost": lost}
+    usage, lost = (Usage(**u) if (u := record.get(name)) else None for name in ("usage", "lost"))
+    failures, unsent = tuple(record["failures"]), tuple(record.get("unsent", ()))
+    fields: dict[str, Any] = {**record, "failures": failures, "unsent": unsent, "usage": usage, "lost": lost}
     return Reply(**fields)

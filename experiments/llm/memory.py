@@ -70,13 +70,13 @@ def notes(lines: Iterable[Mapping[str, Any]]) -> list[Note]:
     return [Note(**line["note"]) for line in lines if line.get("note")]
 
 
-def similar(found: Sequence[Note], opening: str, count: int) -> list[Note]:
+def similar(candidates: Sequence[Note], opening: str, count: int) -> list[Note]:
     """The notes whose episodes began most like this one, the newer of equals; the best one last.
 
     Likeness is the share of words that two texts have in common.
     """
-    order = sorted(range(len(found)), key=lambda i: (_likeness(found[i].opening, opening), i))
-    return [found[i] for i in order[len(order) - min(count, len(order)) :]]
+    order = sorted(range(len(candidates)), key=lambda i: (_likeness(candidates[i].opening, opening), i))
+    return [candidates[i] for i in order[len(order) - min(count, len(order)) :]]
 
 
 def _likeness(a: str, b: str) -> float:

@@ -1,4 +1,4 @@
-"""A language model that plays: told in words, asked for an action, never moved in silence.
+"""A language model that plays: told in words, asked for an action, never moved silently.
 
 From a reply to an action, and what each step records as its `rung`:
 
@@ -63,7 +63,7 @@ class LLMPolicy:
       notes: lessons of earlier episodes, of which the protocol's number of most similar ones is shown.
       transcript: gets a line per step.
       sample: tells this episode from others in the cache, as "task/seed": each is a sample of its own.
-      max_steps: where the episode will be cut short, so that nobody is asked for an action that is not taken.
+      max_steps: where the episode will be cut short, so that no action is asked for that is not taken.
 
     Raises:
       ConfigError: there are too few demonstrations.

@@ -54,18 +54,18 @@ Prices = Mapping[str, Price]
 
 
 def price(prices: Prices, model: str, host: str) -> Price | None:
-    """The price of a model at a host, None where it is unknown: nobody guesses, and unknown is not 0."""
-    found = prices.get(model) or prices.get(SNAPSHOT.sub("", model))
-    return found if found is not None and found.host in (None, host) else None
+    """The price of a model at a host, None where it is unknown: it is not guessed, and unknown is not 0."""
+    entry = prices.get(model) or prices.get(SNAPSHOT.sub("", model))
+    return entry if entry is not None and entry.host in (None, host) else None
 
 
-def load(own: Path | None = None) -> dict[str, Price]:
+def load(path: Path | None = None) -> dict[str, Price]:
     """The table that comes with the toolkit, with what a file of the user's says instead.
 
     Raises:
       ConfigError: the file cannot be read or has another form.
     """
-    return _read(TABLE) | ({} if own is None else _read(own))
+    return _read(TABLE) | ({} if path is None else _read(path))
 
 
 def _read(path: Path) -> dict[str, Price]:

@@ -27,7 +27,7 @@ class Protocol:
     """How a model is asked; fixed before anything is played."""
 
     mode: Mode = "zero-shot"
-    """few-shot shows it steps of somebody else, chain-of-thought lets it write down its thoughts."""
+    """few-shot shows it steps of another player, chain-of-thought lets it write down its thoughts."""
     shots: int = 0
     """Steps that few-shot shows."""
     history: int = 16
@@ -68,7 +68,7 @@ class Protocol:
 
 
 class Demonstration(NamedTuple):
-    """What somebody who knows the task did in one step."""
+    """What a player that knows the task did in one step."""
 
     text: str
     action: str

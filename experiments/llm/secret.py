@@ -1,7 +1,7 @@
-"""API keys: a key that can be sent and not be shown, and who may be sent which.
+"""API keys: a key that can be sent and not be shown, and which host is sent which.
 
 A variable that usually holds the key of one provider (OPENAI_API_KEY) is read for that provider and servers
-on this machine only. Whoever asks another host names the variable, so that no key goes where it was not meant
+on this machine only. For another host the user names the variable, so that no key goes where it was not meant
 to go.
 """
 
@@ -70,7 +70,7 @@ class Secret:
     def __bool__(self) -> bool:
         return bool(self._key)
 
-    def told(self) -> str:
+    def reveal(self) -> str:
         """The key, for the header it is sent in."""
         return self._key
 
@@ -122,8 +122,8 @@ class Secret:
 
     def _words(self, plain: str) -> Iterator[tuple[int, int]]:
         """Words that begin as the key does."""
-        for found in re.finditer(re.escape(self._beginning) + r"[^\s\"'<>]*", plain):
-            yield found.span()
+        for match in re.finditer(re.escape(self._beginning) + r"[^\s\"'<>]*", plain):
+            yield match.span()
 
 
 def _windows(key: str) -> Iterator[str]:
@@ -170,7 +170,7 @@ def _unescaped(escape: re.Match[str]) -> str:
     *digits, decimal, blank = escape.groups()
     if blank:
         return " "
-    code = next((int(found, 16) for found in digits if found), int(decimal or 0))
+    code = next((int(number, 16) for number in digits if number), int(decimal or 0))
     return chr(code) if 0 < code < 128 and chr(code) != "\\" else ""
 
 
@@ -186,7 +186,7 @@ def is_loopback(host: str) -> bool:
 
 
 def usual_variable(host: str) -> str | None:
-    """The variable that usually holds the key of a host, None for a host that nobody knows."""
+    """The variable that usually holds the key of a host, None for an unknown host."""
     known = (name for domain, name in VARIABLES.items() if host == domain or host.endswith(f".{domain}"))
     return next(known, None)
 
@@ -201,7 +201,7 @@ def key_for(scheme: str, host: str, named: str, usual: str, *, in_the_clear: boo
       in_the_clear: the user allows a key to go over plain http to another machine.
 
     Raises:
-      ConfigError: there is none, it is not meant for this host, or everybody on the way could read it.
+      ConfigError: there is none, it is not meant for this host, or it could be read on the way.
     """
     if named and not NAME.fullmatch(named):
         # Not repeated: it may be the key itself.
@@ -222,7 +222,7 @@ def key_for(scheme: str, host: str, named: str, usual: str, *, in_the_clear: boo
         raise ConfigError(f"the environment variable {name} holds something that cannot be a key")
     if key and scheme == "http" and not local and not in_the_clear:
         raise ConfigError(
-            f"http://{host} would carry the key in the clear, for everybody on the way to read: use https:// "
+            f"http://{host} would carry the key in the clear, where it can be read on the way: use https:// "
             "(http:// is for this machine), or allow it with --llm-plain-http"
         )
     return Secret(key)

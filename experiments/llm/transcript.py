@@ -107,7 +107,7 @@ def call(reply: Reply, asked: str | None = None) -> dict[str, Any]:
 
 
 class Tally(NamedTuple):
-    """What the lines of one or many transcripts say together; None is what nobody told."""
+    """What the lines of one or many transcripts say together; None is what was not reported."""
 
     decisions: int
     """Steps in which an action was chosen."""
@@ -136,7 +136,7 @@ class Tally(NamedTuple):
     rungs: dict[str, int]
     """How often which rung gave the action, sorted by name."""
     failures: dict[str, int]
-    """How often which failure of the endpoint was mended by asking again, sorted by name."""
+    """How often which failure of the endpoint was fixed by a retry, sorted by name."""
     lost: int
     """Calls before whose reply others were lost that may be billed."""
     lost_tokens: int
@@ -185,8 +185,8 @@ def repeats(call: Mapping[str, Any]) -> bool:
 
 
 def _told(counts: Sequence[int | None]) -> int | None:
-    told = [count for count in counts if count is not None]
-    return sum(told) if told else None
+    known = [count for count in counts if count is not None]
+    return sum(known) if known else None
 
 
 def _counts(names: Sequence[str]) -> dict[str, int]:

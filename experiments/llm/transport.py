@@ -68,7 +68,7 @@ class Connections:
             logging.getLogger(name).setLevel(logging.WARNING)
         self._httpx = httpx
         limits = httpx.Limits(max_connections=None, max_keepalive_connections=32)
-        # Reading all certificates takes long, and without https, to which nobody is led on, none is checked.
+        # Loading all certificates is slow, and without https none is checked (redirects are not followed).
         self._client = httpx.AsyncClient(
             timeout=silence, limits=limits, trust_env=not is_local, verify=encrypted, follow_redirects=False
         )
@@ -113,14 +113,14 @@ class Connections:
         httpx, read = self._httpx, _Body()
         content = json.dumps(body, ensure_ascii=False, separators=(",", ":")).encode("utf-8", "replace")
         kinds = {"Content-Type": "application/json", "Accept": "application/json", "Accept-Encoding": "gzip"}
-        status, told, flaw = 0, dict[str, str](), None
+        status, received, flaw = 0, dict[str, str](), None
         try:
             async with (
                 asyncio.timeout(seconds),
                 self._client.stream("POST", url, content=content, headers={**kinds, **headers}) as answer,
             ):
-                status, told = answer.status_code, {k.lower(): v for k, v in answer.headers.items()}
-                read.packed(told.get("content-encoding", ""))
+                status, received = answer.status_code, {k.lower(): v for k, v in answer.headers.items()}
+                read.packed(received.get("content-encoding", ""))
                 async for piece in answer.aiter_raw():
                     read.add(piece)
         except TooLarge as error:
@@ -138,11 +138,11 @@ class Connections:
                     error, httpx.ConnectError | httpx.ProxyError | httpx.UnsupportedProtocol
                 )
                 raise NoAnswer(flaw, sent=sent) from None
-        return Answer(status, told, read.text(told.get("content-type", "")), flaw)
+        return Answer(status, received, read.text(received.get("content-type", "")), flaw)
 
 
 class TooLarge(Exception):
-    """An answer has more bytes than anybody reads."""
+    """An answer has more bytes than are read."""
 
 
 class _Body:

@@ -1,6 +1,6 @@
 """What goes over the wire: a request and a reply, and how two kinds of endpoint write them.
 
-An `Api` is data and pure functions, so that whoever sends knows nothing of the format and the formats know
+An `Api` is data and pure functions, so that the sender knows nothing of the format and the formats know
 nothing of sending.
 """
 
@@ -59,11 +59,11 @@ class Usage(NamedTuple):
     output: int
     """All that is billed as output, hidden reasoning included."""
     cached: int | None = None
-    """Those of the input that were read from a cache (None: not told)."""
+    """Those of the input that were read from a cache (None: not reported)."""
     written: int | None = None
-    """Those of the input that were written to one, where that has a price of its own (None: not told)."""
+    """Those of the input that were written to one, where that has a price of its own (None: not reported)."""
     reasoning: int | None = None
-    """Those of the output that nobody sees (None: not told)."""
+    """Those of the output that are hidden (None: not reported)."""
 
 
 class Reply(NamedTuple):
@@ -90,7 +90,7 @@ class Reply(NamedTuple):
     failures: tuple[str, ...] = ()
     """What went wrong in the attempts before."""
     replayed: bool = False
-    """Whether it comes from the cache, so that nobody paid for it again."""
+    """Whether it comes from the cache, so that it was not paid for again."""
     repeated: bool = False
     """Whether it was given to an equal request of another step, so that this step cost nothing."""
     unsent: tuple[str, ...] = ()
@@ -233,20 +233,20 @@ def _reply(
     )
 
 
-def _openai_usage(told: Any) -> Usage | None:
+def _openai_usage(usage: Any) -> Usage | None:
     """Some providers leave hidden reasoning out of `completion_tokens`, but none out of `total_tokens`."""
-    if not isinstance(told, Mapping):
+    if not isinstance(usage, Mapping):
         return None
-    read, written = ("prompt", "completion") if "prompt_tokens" in told else ("input", "output")
-    prompt, completion = _count(told.get(f"{read}_tokens")), _count(told.get(f"{written}_tokens"))
+    read, written = ("prompt", "completion") if "prompt_tokens" in usage else ("input", "output")
+    prompt, completion = _count(usage.get(f"{read}_tokens")), _count(usage.get(f"{written}_tokens"))
     if prompt is None or completion is None:
         return None
-    total = _count(told.get("total_tokens")) or 0
+    total = _count(usage.get("total_tokens")) or 0
     return Usage(
         input=prompt,
         output=max(completion, total - prompt),
-        cached=_count(_inside(told, f"{read}_tokens_details", "cached_tokens")),
-        reasoning=_count(_inside(told, f"{written}_tokens_details", "reasoning_tokens")),
+        cached=_count(_inside(usage, f"{read}_tokens_details", "cached_tokens")),
+        reasoning=_count(_inside(usage, f"{written}_tokens_details", "reasoning_tokens")),
     )
 
 
@@ -287,22 +287,22 @@ def _anthropic_decode(body: Any) -> Reply:
         raise Broken(_complaint(body, "content")) from None
 
 
-def _anthropic_usage(told: Any) -> Usage | None:
+def _anthropic_usage(usage: Any) -> Usage | None:
     """Here `input_tokens` is what no cache had a part in."""
-    if not isinstance(told, Mapping):
+    if not isinstance(usage, Mapping):
         return None
-    fresh, output = _count(told.get("input_tokens")), _count(told.get("output_tokens"))
+    fresh, output = _count(usage.get("input_tokens")), _count(usage.get("output_tokens"))
     if fresh is None or output is None:
         return None
-    cached = _count(told.get("cache_read_input_tokens"))
-    written = _count(told.get("cache_creation_input_tokens"))
+    cached = _count(usage.get("cache_read_input_tokens"))
+    written = _count(usage.get("cache_creation_input_tokens"))
     return Usage(fresh + (cached or 0) + (written or 0), output, cached, written)
 
 
 def usage_in(text: str) -> Usage | None:
     """The tokens that a reply tells although it is broken or in pieces; of several counts the last."""
     last = lambda *names: next(
-        (int(found[-1]) for name in names if (found := re.findall(rf'"{name}"\s*:\s*(\d{{1,12}})\b', text))),
+        (int(hits[-1]) for name in names if (hits := re.findall(rf'"{name}"\s*:\s*(\d{{1,12}})\b', text))),
         None,
     )
     read, written = last("prompt_tokens", "input_tokens"), last("completion_tokens", "output_tokens")
@@ -329,8 +329,8 @@ def _clean(text: str) -> str:
     return text.encode("utf-8", "replace").decode("utf-8")
 
 
-def _inside(told: Mapping[str, Any], group: str, name: str) -> Any:
-    details = told.get(group)
+def _inside(usage: Mapping[str, Any], group: str, name: str) -> Any:
+    details = usage.get(group)
     return details.get(name) if isinstance(details, Mapping) else None
 
 
@@ -342,9 +342,9 @@ def _words(content: Any) -> tuple[str | None, str | None]:
         content = [content if "text" in content else json.dumps(content)]
     if not isinstance(content, Sequence):
         return None, None
-    said = [_part(part, "text") for part in content if not _is_thought(part)]
+    texts = [_part(part, "text") for part in content if not _is_thought(part)]
     thought = [_part(part, "thinking") or _part(part, "text") for part in content if _is_thought(part)]
-    return _clean("".join(said)), _text("\n".join(filter(None, thought)))
+    return _clean("".join(texts)), _text("\n".join(filter(None, thought)))
 
 
 def _is_thought(part: Any) -> bool:
@@ -398,4 +398,4 @@ APIS = {
         decode=_anthropic_decode,
     ),
 }
-"""Chat completions, which nearly everybody speaks, and Anthropic's messages."""
+"""Chat completions, which nearly all servers speak, and Anthropic's messages."""

@@ -3,7 +3,7 @@
 ppo.json            task, seed, configuration, spaces: what makes it another run if it changes
 metrics.jsonl       env_steps, updates, seconds, losses; a row an iteration
 episodes.jsonl      env_steps, return, length, success
-agent.safetensors   the parameters, and until the run is finished all that is needed to go on
+agent.safetensors   the parameters, and until the run is finished all that is needed to resume
 """
 
 from __future__ import annotations
@@ -51,17 +51,17 @@ def open_folder(folder: Path, task: str, seed: int, cfg: PPOConfig) -> None:
     ):
         folder.mkdir(parents=True, exist_ok=True)
         return
-    told = manifest(folder)
+    record = manifest(folder)
     wanted = {"task": task, "seed": seed, **schema.to_dict(cfg)}
-    if other := [f"{k} was {told.get(k)!r}, now {v!r}" for k, v in wanted.items() if told.get(k) != v]:
+    if other := [f"{k} was {record.get(k)!r}, now {v!r}" for k, v in wanted.items() if record.get(k) != v]:
         raise ConfigError(f"{folder} holds another PPO run: {'; '.join(other)}. Choose another folder.")
 
 
 def write_manifest(folder: Path, task: str, seed: int, agent: Agent) -> None:
     """Say what the run is."""
     spaces = {"obs_space": spaces_to(agent.obs_space), "act_space": spaces_to(agent.act_space)}
-    told = {"format": FORMAT, "task": task, "seed": seed, **schema.to_dict(agent.cfg), **spaces}
-    atomic.write(folder / MANIFEST, json.dumps(told, indent=1))
+    record = {"format": FORMAT, "task": task, "seed": seed, **schema.to_dict(agent.cfg), **spaces}
+    atomic.write(folder / MANIFEST, json.dumps(record, indent=1))
 
 
 def manifest(folder: Path) -> dict[str, Any]:
@@ -71,22 +71,22 @@ def manifest(folder: Path) -> dict[str, Any]:
       ConfigError: there is none.
     """
     try:
-        told = json.loads((folder / MANIFEST).read_text("utf-8"))
-        if told["format"] == FORMAT:
-            return told
+        record = json.loads((folder / MANIFEST).read_text("utf-8"))
+        if record["format"] == FORMAT:
+            return record
     except (OSError, ValueError, KeyError, TypeError):
         pass
     raise ConfigError(f"{folder} is no folder of a PPO run: it has no {MANIFEST} of the format {FORMAT}")
 
 
-def config_of(told: Mapping[str, Any]) -> PPOConfig:
+def config_of(record: Mapping[str, Any]) -> PPOConfig:
     """The configuration in a manifest."""
-    return schema.build(PPOConfig, {k: told[k] for k in schema.paths(PPOConfig) if k in told})
+    return schema.build(PPOConfig, {k: record[k] for k in schema.paths(PPOConfig) if k in record})
 
 
-def spaces_of(told: Mapping[str, Any]) -> dict[str, Spaces]:
+def spaces_of(record: Mapping[str, Any]) -> dict[str, Spaces]:
     """The `observation` and `action` spaces in a manifest."""
-    return {"observation": spaces_from(told["obs_space"]), "action": spaces_from(told["act_space"])}
+    return {"observation": spaces_from(record["obs_space"]), "action": spaces_from(record["act_space"])}
 
 
 def save(folder: Path, params: Any, rest: Any, counters: Counters) -> None:

@@ -45,7 +45,7 @@ class Loop(Protocol):
         ...
 
     def resume(self, acting: Acting) -> Acting:
-        """The same, ready to go on after it was loaded from a file."""
+        """The same, ready to resume after it was loaded from a file."""
         ...
 
     def iterate(

@@ -25,11 +25,12 @@ class Player:
     """
 
     def __init__(self, folder: Path, *, greedy: bool):
-        told = files.manifest(folder)
+        manifest = files.manifest(folder)
         arrays, counters = files.read(folder)
-        self.config = files.config_of(told)
-        self.task: str = told["task"]
-        self.obs_space, self.act_space = spaces_from(told["obs_space"]), spaces_from(told["act_space"])
+        self.config = files.config_of(manifest)
+        self.task: str = manifest["task"]
+        self.obs_space = spaces_from(manifest["obs_space"])
+        self.act_space = spaces_from(manifest["act_space"])
         self.env_steps = counters["env_steps"]
         """It has learned from."""
         self.seconds = counters["seconds"]

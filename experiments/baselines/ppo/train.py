@@ -1,7 +1,7 @@
 """Training PPO in a folder.
 
 A slot counts as E environment steps, also where it only holds a reset observation. A run that was
-interrupted goes on from its last save: on the device bitwise as if nothing had happened, on the host with
+interrupted resumes from its last save: on the device bitwise as if nothing had happened, on the host with
 new episodes, because an environment of Gymnasium cannot be saved.
 """
 
@@ -71,7 +71,7 @@ def train(
     stop: Callable[[], bool] = lambda: False,
     world: Mapping[str, Any] = MappingProxyType({}),
 ) -> Trained:
-    """Train on a task, or go on where that was interrupted; returns at once if it is finished.
+    """Train on a task or resume an interrupted run; returns at once if it is finished.
 
     Args:
       folder: made if absent.
@@ -83,7 +83,7 @@ def train(
 
     Raises:
       ConfigError: the folder is something else, a run with another task, seed or configuration, one that
-        was trained with other spaces, or somebody trains in it.
+        was trained with other spaces, or another trainer is at work in it.
       Diverged: a loss is not finite.
     """
     cfg = named(preset) if isinstance(preset, str) else preset
@@ -104,23 +104,23 @@ def train(
 def _run(
     loop: Loop, agent: Agent, folder: Path, seed: int, say: Callable[[str], None], stop: Callable[[], bool]
 ) -> None:
-    own = Training(loop, agent, folder, seed, say)
-    hooks = Hook("seconds", SAY_SECONDS, own.tell), Hook("seconds", SAVE_SECONDS, own.save)
-    with own.log:
+    training = Training(loop, agent, folder, seed, say)
+    hooks = Hook("seconds", SAY_SECONDS, training.tell), Hook("seconds", SAVE_SECONDS, training.save)
+    with training.log:
         for hook in hooks:
-            hook.start(own.log)
-        while not own.finished:
-            own.iterate()
+            hook.start(training.log)
+        while not training.finished:
+            training.iterate()
             halt = stop()
             for hook in hooks:
-                if own.finished or halt or hook.is_due(own.log):
-                    hook.run(own.log)
+                if training.finished or halt or hook.is_due(training.log):
+                    hook.run(training.log)
             if halt:
                 return
 
 
 class Training:
-    """A run as far as it is: begun, or as it was saved.
+    """A run as far as it is: new, or as it was saved.
 
     Args:
       loop: where the worlds are.
@@ -156,7 +156,7 @@ class Training:
         learner, acting, self.tally = files.rest_from(self.folder, arrays, self._rest)
         self.learner, self.acting = learner._replace(params=params), self.loop.resume(acting)
         self.done = counters["iterations"]
-        self.say(f"going on after {counters['env_steps']:,} steps")
+        self.say(f"resuming after {counters['env_steps']:,} steps")
         return counters["seconds"]
 
     def _opened(self, seconds: float) -> Logger:
@@ -200,7 +200,7 @@ class Training:
         self.say(status_line(self.log.status()))
 
     def save(self) -> None:
-        """Write the agent, and until the run is finished what it goes on from."""
+        """Write the agent, and until the run is finished what it resumes from."""
         counters = files.Counters(
             iterations=self.done,
             env_steps=self.log.env_steps,
@@ -212,7 +212,7 @@ class Training:
 
 
 def _check(metrics: dict[str, Any], iteration: int) -> None:
-    """Refuse what learning cannot go on from; what is only logged may be anything."""
+    """Refuse values with which learning cannot continue; what is only logged may be anything."""
     if wrong := [name for name in (*vital(metrics), "grad_norm") if not math.isfinite(metrics[name])]:
         raise Diverged(f"iteration {iteration} of PPO gave values that are not finite: {', '.join(wrong)}")
 
@@ -229,13 +229,13 @@ def ended(tally: Tally, slots: Slot, before: int) -> tuple[Tally, list[dict[str,
         returns = np.where(first, 0.0, returns) + slots.outcome.reward[t]
         lengths = np.where(first, 0, lengths + 1)
         for copy in np.flatnonzero(slots.outcome.is_last[t]):
-            told = slots.success[t, copy]
+            success = slots.success[t, copy]
             rows.append(
                 {
                     "env_steps": before + (t + 1) * len(first),
                     "return": float(returns[copy]),
                     "length": int(lengths[copy]),
-                    "success": None if np.isnan(told) else bool(told > 0),
+                    "success": None if np.isnan(success) else bool(success > 0),
                 }
             )
     return Tally(returns, lengths), rows
@@ -250,7 +250,7 @@ def stands(folder: Path) -> Trained:
     counters = files.read(folder)[1]
     rows = read_rows(folder / "episodes.jsonl", "env_steps", "return")
     rows = [row for row in rows if row["env_steps"] <= counters["env_steps"]][-RECENT:]
-    told = [row["success"] for row in rows if row.get("success") is not None]
+    successes = [row["success"] for row in rows if row.get("success") is not None]
     return Trained(
         folder,
         finished=counters["finished"],
@@ -258,5 +258,5 @@ def stands(folder: Path) -> Trained:
         updates=counters["updates"],
         seconds=counters["seconds"],
         return_mean=float(np.mean([row["return"] for row in rows])) if rows else None,
-        success_rate=float(np.mean(told)) if told else None,
+        success_rate=float(np.mean(successes)) if successes else None,
     )

@@ -1,4 +1,4 @@
-"""Scripted players: who solves a task by rules that a person wrote, as the ceiling of a comparison.
+"""Scripted players: they solve a task by rules that a person wrote, as the ceiling of a comparison.
 
     grid:Catch                                  walks under the ball, from the board alone
     grid:* and MiniGrid's ways to a place       the shortest way there is, from the state of the world
@@ -34,7 +34,7 @@ def scripted(env: VectorEnv) -> Scripted:
 
     Raises:
       ConfigError: there is none for this task; the message says for which there is.
-      EnvError: the copies are in processes, where nobody can look at them.
+      EnvError: the copies are in other processes, where their state is out of reach.
     """
     player = None
     if env.task == "grid:Catch":
@@ -60,8 +60,8 @@ def demonstrations(env: VectorEnv, seeds: Iterable[int], count: int) -> list[Dem
     """The first `count` episodes, in the order of `seeds`, in which the scripted player succeeds.
 
     Args:
-      env: the task, seen as whoever learns from them sees it; one copy is enough.
-      seeds: of training, so that nobody is shown the episodes of an evaluation.
+      env: the task, seen as the learner sees it; one copy is enough.
+      seeds: of training, so that episodes of an evaluation are never shown.
 
     Returns:
       For every episode its (observation, action) pairs of one copy, with all keys that `env` gives.

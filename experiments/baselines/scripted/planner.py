@@ -2,7 +2,7 @@
 
 What is searched is (position, direction, key in hand, doors opened, keys taken). Two things are left out
 that never shorten a way: to shut a door, and to drop a key. The second holds in worlds with at most one key,
-as are all that are covered: who holds it can do whatever one with empty hands can.
+as are all that are covered: an agent that holds it can do whatever one with empty hands can.
 """
 
 from __future__ import annotations
@@ -157,7 +157,7 @@ class Planner:
         return ((),) * batch
 
     def act(self, carry: Any, step: Step, *, key: Any) -> tuple[dict[str, np.ndarray], Any]:
-        """The next action of each plan; a plan that is done or of an earlier episode is made anew.
+        """The next action of each plan; a plan that is done or of an earlier episode is replaced.
 
         Raises:
           GaveUp: no way leads to a goal.
