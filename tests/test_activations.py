@@ -17,7 +17,7 @@ def normal(*shape, seed=0):
     return jnp.asarray(np.random.default_rng(seed).normal(size=shape), jnp.float32)
 
 
-def test_by_hand():
+def test_normed_silu_known_input_matches_hand_computed_value():
     x = jnp.array([[3.0, -4.0]])  # mean of squares 12.5
     u = np.array([3.0, -4.0]) / np.sqrt(12.5 + 1e-4) * np.array([1.0, 0.5])
     expected = u / (1 + np.exp(-u))
@@ -30,7 +30,7 @@ def test_by_hand():
     [((7, 5), (1, 5), (-1,)), ((2, 3, 5), (1, 1, 5), (-1,)), ((4, 6, 3), (4, 1, 3), (0, 2))],
     ids=["rows", "steps", "blocks"],
 )
-def test_value_and_gradient_are_those_of_the_plain_formula(size, shape, scale, axes):
+def test_normed_silu_any_shape_matches_value_and_gradient_of_plain_formula(size, shape, scale, axes):
     x, scale, g = size * normal(*shape), normal(*scale, seed=1), normal(*shape, seed=2)
     ours, theirs = (jax.vjp(lambda x, s, f=f: f(x, s, axes), x, scale) for f in (normed_silu, plain))
     np.testing.assert_allclose(ours[0], theirs[0], rtol=1e-5, atol=1e-6)
@@ -39,7 +39,7 @@ def test_value_and_gradient_are_those_of_the_plain_formula(size, shape, scale, a
         np.testing.assert_allclose(mine, its, rtol=1e-4, atol=1e-5 * float(jnp.abs(its).max()))
 
 
-def test_what_only_scales_the_input_has_no_gradient():
+def test_normed_silu_input_scaled_has_zero_gradient_along_input():
     x, scale = 50 * normal(6, 8), normal(1, 8, seed=1)
     along = jax.jvp(lambda x: plain(x, scale), (x,), (x,))[1]
     assert float(jnp.abs(along).max()) < 1e-4
@@ -48,7 +48,7 @@ def test_what_only_scales_the_input_has_no_gradient():
 
 
 @pytest.mark.parametrize("dtype", [jnp.bfloat16, jnp.float16])
-def test_the_norm_is_computed_in_float32_and_all_keep_their_dtype(dtype):
+def test_normed_silu_half_precision_normalizes_in_float32_and_keeps_dtype(dtype):
     x, scale = (1000 * normal(4, 8)).astype(dtype), normal(1, 8, seed=1)  # squares beyond float16
     y, back = jax.vjp(normed_silu, x, scale)
     of_x, of_scale = back(jnp.ones_like(y))
@@ -57,7 +57,7 @@ def test_the_norm_is_computed_in_float32_and_all_keep_their_dtype(dtype):
     np.testing.assert_allclose(np.float32(y), plain(x.astype(jnp.float32), scale), rtol=2e-2, atol=1e-2)
 
 
-def test_members_of_a_population_are_computed_as_one_alone():
+def test_normed_silu_vmapped_population_equals_each_member_alone():
     x, scale, g = normal(3, 4, 5), normal(3, 1, 5, seed=1), normal(3, 4, 5, seed=2)
     grad = lambda x, scale, g: jax.vjp(normed_silu, x, scale)[1](g)
     together = jax.vmap(grad)(x, scale, g)

@@ -76,14 +76,14 @@ def twohot_cost(logits, target):
     return dists.cross_entropy(f32(logits).reshape((1,) * np.ndim(target) + (15,)), weights)
 
 
-def test_the_heads_say_what_this_file_thinks():
+def test_constant_heads_built_predict_given_values():
     model = actor_critic()
     np.testing.assert_allclose(model.value.mean(model.value(jnp.ones((1, 6)))), [0.7], rtol=1e-4)
     np.testing.assert_allclose(model.value.mean(model.slow_value(jnp.ones((1, 6)))), [-2.0], rtol=1e-4)
 
 
 @pytest.mark.parametrize("slow_target", [False, True])
-def test_critic(slow_target):
+def test_critic_loss_known_returns_matches_weighted_cross_entropy(slow_target):
     """Weighted cross-entropy of the return and of what the slow critic says."""
     out = learn(actor_critic(slow_target=slow_target))
     target = by_hand(-2.0 if slow_target else 0.7)
@@ -93,7 +93,7 @@ def test_critic(slow_target):
 
 
 @pytest.mark.parametrize("start", [(0.0, 0.0), (-10.0, 30.0)])
-def test_actor(start):
+def test_actor_loss_known_returns_matches_scaled_advantage_and_entropy(start):
     """Log-probability times the advantage in units of the range of returns, and the entropy."""
     out = learn(actor_critic(), start=start)
     target = by_hand(0.7)
@@ -105,7 +105,7 @@ def test_actor(start):
     np.testing.assert_allclose(out.losses["policy"], [-(WEIGHT * gain).mean()], rtol=1e-3)
 
 
-def test_a_dream_that_is_over_teaches_nothing():
+def test_actor_critic_loss_finished_rollout_is_zero():
     ended = learn(actor_critic(), discount=[0.0, 1, 1, 1])
     assert (ended.losses["policy"], ended.losses["value"]) == (0, 0)
 
@@ -113,7 +113,7 @@ def test_a_dream_that_is_over_teaches_nothing():
 @pytest.mark.parametrize(
     ("terminal", "expected"), [(True, [1.1993994, 0, 3.993994]), (False, [4.0323080, 2.9909910, 3.993994])]
 )
-def test_replayed_returns(terminal, expected):
+def test_replay_loss_terminal_or_truncated_step_matches_expected_returns(terminal, expected):
     """A terminal step ends the return, a time limit bootstraps, and neither is a target itself."""
     last = jnp.array([[False, False, True, False]])
     batch = tiny.batch()._replace(reward=f32([REWARD]), is_last=last, is_terminal=last & terminal)

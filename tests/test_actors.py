@@ -77,7 +77,7 @@ def best(agent, params, latent):
     return np.argmax(scores, 0)
 
 
-def test_actors_a_planner_acts_on_batches_and_single_observations(agent, params):
+def test_actors_planner_acts_equally_on_batches_and_single_observations(agent, params):
     player = Player(agent, params, tiny.NUMBERS, actor=Lookahead(ACT))
     many, single, taken = player.init(5), player.init(), set()
     for step in steps(5, (True, False, False)):
@@ -89,7 +89,7 @@ def test_actors_a_planner_acts_on_batches_and_single_observations(agent, params)
     assert len(taken) > 1
 
 
-def test_actors_memory_travels_in_the_carry_and_is_cleared_where_an_episode_starts(agent, params):
+def test_actors_memory_at_episode_start_is_cleared_in_carry(agent, params):
     player = Player(agent, params, tiny.NUMBERS, actor=Lookahead(ACT))
     carry, counts = player.init(3), []
     for step in steps(3, (True, False, [False, True, False], False)):
@@ -99,18 +99,18 @@ def test_actors_memory_travels_in_the_carry_and_is_cleared_where_an_episode_star
 
 
 @pytest.mark.parametrize("name", ACTORS)
-def test_actors_without_memory_add_no_leaf_to_the_carry(agent, name):
+def test_actors_without_memory_add_no_leaf_to_carry(agent, name):
     carry = agent.init_carry(2, named(name)(ACT))
     assert carry.memory == () and len(jax.tree.leaves(carry)) == len(jax.tree.leaves(carry[:2]))
 
 
-def test_acting_params_are_those_that_follow_and_those_of_the_actor(params):
+def test_acting_params_per_actor_include_only_needed_modules(params):
     assert list(acting_params(params, Lookahead(ACT))) == ["encoder", "rssm", "reward", "cont", "value"]
     assert list(acting_params(params, named("greedy")(ACT))) == ["encoder", "rssm", "policy"]
     assert list(acting_params(params, named("random")(ACT))) == ["encoder", "rssm"]
 
 
-def test_agent_act_arrays_of_unequal_batches_are_refused(agent, params):
+def test_agent_act_unequal_batch_sizes_raises_assertion_error(agent, params):
     actor = named("greedy")(ACT)
     (step,) = steps(3, (True,))
     with pytest.raises(AssertionError):
@@ -132,7 +132,7 @@ def run(tmp_path, monkeypatch):
     return tiny.store(tmp_path / "run", agent.init(jax.random.key(0)), agent)
 
 
-def test_actors_a_line_in_the_table_is_a_name_for_load_and_eval(run, capsys):
+def test_actors_registered_planner_is_usable_by_load_and_eval(run, capsys):
     assert isinstance(load(run, actor="lookahead").actor, Lookahead)
     words = ["eval", str(run), "--episodes", "3", "--num-envs", "2"]
     assert main([*words, "--actor", "lookahead", "--json"]) == 0
@@ -140,7 +140,7 @@ def test_actors_a_line_in_the_table_is_a_name_for_load_and_eval(run, capsys):
     assert result["actor"] == "lookahead" and result["episodes"] == 3
 
 
-def test_actors_an_unknown_name_is_answered_with_those_there_are(tmp_path):
+def test_actors_unknown_name_raises_config_error_listing_known_ones(tmp_path):
     expected = r"^there is no actor 'mppi'; there are greedy, sampled, random$"
     for call in (lambda: named("mppi"), lambda: load(tmp_path / "no run", actor="mppi")):
         with pytest.raises(ConfigError, match=expected):

@@ -67,7 +67,7 @@ def moved(grads):
         ("replay_value", "value"),
     ],
 )
-def test_what_is_recorded_shapes_the_representation_and_its_own_head(loss, own):
+def test_agent_loss_on_replay_trains_representation_and_matching_head(loss, own):
     grads = evaluate()[0][loss]
     assert {path.split("/")[0] for path in grads} == MODULES
     assert moved(grads) == {"encoder", "rssm"} | ({own} if own else set())
@@ -77,13 +77,13 @@ def test_what_is_recorded_shapes_the_representation_and_its_own_head(loss, own):
 
 
 @pytest.mark.parametrize("loss", ["policy", "value"])
-def test_what_is_dreamed_moves_only_its_own_head(loss):
+def test_agent_loss_on_imagination_trains_only_matching_head(loss):
     grads = evaluate()[0][loss]
     assert moved(grads) == {loss}
     assert all(np.abs(grad).max() > 0 for path, grad in grads.items() if path.startswith(loss))
 
 
-def test_heads_can_leave_the_representation_alone():
+def test_agent_loss_with_grad_options_off_leaves_representation_alone():
     cfg = tiny.config(loss__reward_grad=False, behavior__replay_value_grad=False)
     grads, _ = evaluate(cfg, ("reward", "replay_value"))
     assert {loss: moved(grad) for loss, grad in grads.items()} == {
@@ -92,7 +92,7 @@ def test_heads_can_leave_the_representation_alone():
     }
 
 
-def test_the_total_is_the_weighted_sum_of_the_means():
+def test_agent_loss_total_equals_weighted_sum_of_means():
     _, (total, out) = evaluate()
     assert out.losses.keys() == set(LOSSES)
     scales = dict.fromkeys(LOSSES, 1.0) | {"rep": 0.1, "replay_value": 0.3}
@@ -100,14 +100,14 @@ def test_the_total_is_the_weighted_sum_of_the_means():
     np.testing.assert_allclose(total, expected, rtol=1e-5)
 
 
-def test_losses_are_per_step_and_float32():
+def test_agent_loss_per_term_has_one_float32_value_per_step():
     _, (_, out) = evaluate()
     shapes = {k: v.shape for k, v in out.losses.items()}
     assert shapes == dict.fromkeys(LOSSES, (B, T)) | {"replay_value": (B, T - 1)}
     assert {v.dtype for v in out.losses.values()} == {jnp.dtype("float32")}
 
 
-def test_dreams_may_start_from_the_last_steps_only():
+def test_agent_loss_imag_last_set_imagines_from_last_steps_only():
     cfg = tiny.config(behavior__imag_last=2, behavior__replay_value=False)
     agent, state = Agent(tiny.OBS, tiny.ACT, cfg), tiny.state()
     _, out = jax.eval_shape(
@@ -124,7 +124,7 @@ def test_dreams_may_start_from_the_last_steps_only():
     assert "replay_value" not in out.losses
 
 
-def test_acting_step_by_step_is_what_learning_sees():
+def test_agent_act_step_by_step_equals_latents_of_training():
     """The latents of a batch are those that the agent had when it acted, resets included."""
     agent, state, batch = tiny.agent(), tiny.state(), tiny.batch()
     before = agent.unpack(batch.context_latent)
@@ -181,14 +181,14 @@ def train():
     return Compiled()
 
 
-def test_an_update_is_reproducible_and_its_key_matters(train):
+def test_train_step_same_key_is_reproducible_and_other_key_differs(train):
     a, b, c = (train(tiny.state(), seed=seed) for seed in (0, 0, 1))
     jax.tree.map(np.testing.assert_array_equal, a, b)
     assert not np.array_equal(a[1]["stoch"], c[1]["stoch"])
     assert a[2]["loss/policy"] != c[2]["loss/policy"]
 
 
-def test_nothing_recompiles(train):
+def test_train_step_other_data_and_numbers_does_not_recompile(train):
     """Neither later updates nor other data nor other numbers."""
     state = tiny.state()
     for i in range(3):
@@ -201,7 +201,7 @@ def test_nothing_recompiles(train):
     assert all(np.isfinite(v) for v in metrics.values())
 
 
-def test_numbers_reach_the_update_without_recompiling(train):
+def test_train_step_changed_learning_rate_takes_effect_without_recompiling(train):
     state = tiny.state()
     still, _, _ = train(state, numbers=numbers.replace(tiny.NUMBERS, {"optim.lr": jnp.float32(0)}))
     jax.tree.map(np.testing.assert_array_equal, still.params, state.params)
@@ -210,7 +210,7 @@ def test_numbers_reach_the_update_without_recompiling(train):
     assert all(x > 0 for x in jax.tree.leaves(change))
 
 
-def test_the_slow_critic_follows(train):
+def test_train_step_slow_critic_follows_at_configured_rate_and_interval(train):
     state = tiny.state()
     for updates, rate in ((0, 0.25), (1, 0.0), (2, 0.25)):
         hyper = numbers.replace(
@@ -228,7 +228,7 @@ def test_the_slow_critic_follows(train):
     assert train.traces == 1
 
 
-def test_a_fresh_agent_expects_exactly_nothing(train):
+def test_agent_freshly_initialized_predicts_exactly_zero(train):
     """Also where the compiler fuses the prediction into what is around it."""
     state = train.agent.init(jax.random.key(0))
     jax.tree.map(np.testing.assert_array_equal, state.slow["value"], state.params["value"])
@@ -239,7 +239,7 @@ def test_a_fresh_agent_expects_exactly_nothing(train):
     np.testing.assert_allclose(metrics["entropy/move"], np.log(3), rtol=1e-3)
 
 
-def test_initial_parameters_depend_on_the_key_only():
+def test_agent_init_parameters_depend_on_key_only():
     agent = tiny.agent()
     a, b, c = (agent.init(jax.random.key(seed)) for seed in (0, 0, 1))
     jax.tree.map(np.testing.assert_array_equal, a, b)
@@ -248,7 +248,7 @@ def test_initial_parameters_depend_on_the_key_only():
 
 
 @pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
-def test_an_update_keeps_shapes_and_dtypes(dtype):
+def test_train_step_any_dtype_keeps_shapes_and_dtypes(dtype):
     agent = Agent(tiny.OBS, tiny.ACT, tiny.config(dtype=dtype))
     like = lambda tree: jax.tree.map(lambda x: (x.shape, x.dtype), tree)
     before = jax.eval_shape(agent.init, jax.random.key(0))
@@ -265,7 +265,7 @@ def test_an_update_keeps_shapes_and_dtypes(dtype):
     assert like(latents) == like(jax.tree.map(step, batch.context_latent))
 
 
-def test_half_precision_computes_nearly_the_same():
+def test_agent_loss_bfloat16_is_close_to_float32():
     agent, state = Agent(tiny.OBS, tiny.ACT, tiny.config(dtype="bfloat16"), tiny.DETERMINISTIC), tiny.state()
     loss = lambda *args: agent.loss(
         state.params, state.slow, state.stats, *args, NUMBERS, key=jax.random.key(0)
@@ -279,7 +279,7 @@ def test_half_precision_computes_nearly_the_same():
         )
 
 
-def test_log_keys_are_for_people():
+def test_agent_log_keys_in_observation_are_ignored():
     spaces = tiny.OBS | {"log/success": Space((), "float32")}
     ours, theirs = (Agent(s, tiny.ACT, tiny.CFG) for s in (spaces, tiny.OBS))
     assert ours.obs_space == theirs.obs_space
@@ -287,7 +287,7 @@ def test_log_keys_are_for_people():
     assert jax.tree.structure(a) == jax.tree.structure(b)
 
 
-def test_acting_needs_no_more_than_its_modules():
+def test_agent_act_with_acting_modules_only_works():
     agent, state = tiny.agent(), tiny.state()
     params = {k: state.params[k] for k in ("encoder", "rssm", "policy")}
     carry = agent.init_carry(3, SAMPLED)
@@ -301,7 +301,7 @@ def test_acting_needs_no_more_than_its_modules():
     assert like(after) == like(carry) and like(action) == like(carry.action)
 
 
-def test_the_sampler_is_where_chance_comes_from():
+def test_agent_act_greedy_sampler_ignores_key():
     """A greedy agent does the same whatever the key."""
     agent, state = tiny.agent(dists.GREEDY), tiny.state()
     step = Step(tiny.observation(np.random.default_rng(0), 3), None, np.ones(3, bool), None, None)

@@ -45,7 +45,7 @@ def world(obs=None, act=None):
         (world(act={"action": Space((1,), "float32")}), "of 3 classes, but the task has float32[1]"),
     ],
 )
-def test_the_first_key_that_differs_is_named_with_both_spaces(now, sentence):
+def test_agree_differing_spaces_names_first_differing_key(now, sentence):
     pattern = "^runs/x was trained with other spaces and does not fit a:b: its .*" + sentence.replace(
         "[", r"\["
     )
@@ -53,7 +53,7 @@ def test_the_first_key_that_differs_is_named_with_both_spaces(now, sentence):
         agree("runs/x", "a:b", spaces(TRAINED), now)
 
 
-def test_what_people_see_and_what_an_agent_need_not_read_may_differ():
+def test_agree_extra_log_or_unread_keys_are_accepted():
     agree("run", "a:b", spaces(TRAINED), world({"vector": NUMBERS, "log/success": Space((), "float32")}))
     more = world({"vector": NUMBERS, "x": NUMBERS})
     agree("run", "a:b", spaces(TRAINED), more, more=True)
@@ -83,7 +83,7 @@ def trained(tmp_path_factory):
         ["compare", "--task", TASK, "--agents", "run:RUN", "--out", "OUT"],
     ],
 )
-def test_every_door_is_shut_with_one_sentence(trained, words, capsys, tmp_path):
+def test_commands_with_mismatched_task_report_spaces_in_one_sentence(trained, words, capsys, tmp_path):
     run, file = trained
     real = {"RUN": str(run), "FILE": str(file), "OUT": str(tmp_path), "run:RUN": f"run:{run}"}
     assert main([real.get(word, word) for word in words]) == 2

@@ -61,18 +61,18 @@ ACTIONS = ("turn left", "turn right", "go forward", "pick up", "drop", "toggle")
         ("9" * 10_000, Answer(None, "invalid")),
     ],
 )
-def test_a_reply(reply, answer):
+def test_parse_reply_returns_action_and_rung(reply, answer):
     assert parse(reply, ACTIONS) == answer
 
 
-def test_the_longer_of_two_names_is_meant():
+def test_parse_overlapping_names_returns_longer_name():
     assert parse("make stone pickaxe", ("stone", "make stone pickaxe")) == ("make stone pickaxe", "phrase")
     assert parse("action 10", ("action 1", "action 10")) == ("action 10", "phrase")
     assert parse("action 10", ("action 1",)) == (None, "invalid")
 
 
 @pytest.mark.parametrize("action", ACTIONS)
-def test_every_action_is_found_on_every_rung(action):
+def test_parse_every_action_in_every_format_is_recognized(action):
     assert parse(json.dumps({"action": action.upper()}), ACTIONS) == (action, "json")
     assert parse(f"<action>{action}</action>", ACTIONS) == (action, "tag")
     assert parse(f"I {action}.", ACTIONS) == (action, "phrase")
@@ -84,7 +84,7 @@ PIECES = st.sampled_from(
 
 
 @given(st.lists(st.one_of(PIECES, st.text(max_size=8))).map("".join))
-def test_junk_is_no_action_unless_one_is_there(reply):
+def test_parse_arbitrary_text_returns_only_actions_present_in_it(reply):
     action, rung = parse(reply, ACTIONS)
     if action is None:
         assert rung in ("empty", "invalid", "ambiguous")
@@ -94,6 +94,6 @@ def test_junk_is_no_action_unless_one_is_there(reply):
 
 
 @given(st.text())
-def test_text_without_a_name_is_no_action(reply):
+def test_parse_text_without_action_name_returns_none(reply):
     free = reply.replace("o", "").replace("O", "").replace("u", "").replace("U", "")
     assert parse(free, ACTIONS).action is None

@@ -24,32 +24,32 @@ def change(**fields) -> dreamer.Config:
     return schema.replace_paths(tiny.RUN, {k.replace("__", "."): v for k, v in fields.items()})
 
 
-def test_preset_is_a_configuration_with_what_was_changed():
+def test_preset_with_changes_returns_changed_configuration():
     cfg = dreamer.preset("cartpole", {"seed": 3, "agent.optim.lr": 3e-4})
     assert (cfg.preset, cfg.seed, cfg.agent.optim.lr) == ("cartpole", 3, 3e-4)
     with pytest.raises(dreamer.ConfigError, match="no preset 'cartpol'; did you mean cartpole"):
         dreamer.preset("cartpol")
 
 
-def test_train_gives_the_result_and_resumes_where_it_was(tmp_path):
+def test_train_repeated_in_same_folder_resumes_and_returns_result(tmp_path):
     result = dreamer.train(tiny.RUN, str(tmp_path / "run"))
     assert (result["env_steps"], result["updates"], result["episodes"]) == (160, 30, 8)
     assert dreamer.train(change(steps=200), tmp_path / "run")["env_steps"] == 200
     assert dreamer.load(tmp_path / "run").counters["env_steps"] == 200
 
 
-def test_train_what_cannot_be_trained_is_one_sentence_and_no_folder(tmp_path):
+def test_train_invalid_configuration_raises_one_sentence_without_folder(tmp_path):
     with pytest.raises(dreamer.ConfigError, match=r"loop.prefill must be at most") as refused:
         dreamer.train(change(loop__prefill=161), tmp_path / "run")
     assert "\n" not in str(refused.value) and not list(tmp_path.iterdir())
 
 
-def test_train_in_an_environment_that_raises_is_stopped(tmp_path):
+def test_train_environment_raises_saves_and_raises_training_stopped(tmp_path):
     with pytest.raises(dreamer.TrainingStopped, match=r"Raises-v0.*saved at"):
         dreamer.train(change(task="gymnasium:faulty_env:Raises-v0"), tmp_path / "run")
 
 
-def test_train_after_ctrl_c_is_saved_and_raises_as_python_does(tmp_path):
+def test_train_on_ctrl_c_saves_and_raises_keyboard_interrupt(tmp_path):
     folder = tmp_path / "run"
 
     def press() -> None:
@@ -69,7 +69,7 @@ def test_train_after_ctrl_c_is_saved_and_raises_as_python_does(tmp_path):
 
 
 @pytest.mark.parametrize("task", ["probe:chosen", "grid:Catch"])
-def test_build_gives_what_one_trains_by_hand(task):
+def test_build_driven_by_hand_trains_and_returns_player(task):
     with dreamer.build(change(task=task)) as training:
         before = training.player()
         turns = list(training.outputs())
@@ -88,12 +88,12 @@ def observations(training) -> dict[str, np.ndarray]:
     return {key: np.zeros((1, *space.shape), space.dtype) for key, space in spaces.items()}
 
 
-def test_build_of_a_population_is_one_sentence():
+def test_build_population_configuration_raises_config_error():
     with pytest.raises(dreamer.ConfigError, match="a population with dreamer.train"):
         dreamer.build(change(task="grid:Catch", population__seeds=2))
 
 
-def test_interrupts_first_asks_and_then_raises():
+def test_interrupts_first_ctrl_c_sets_stop_and_second_raises():
     with signals.interrupts() as stop:
         with stop.held():
             os.kill(os.getpid(), signal.SIGINT)
@@ -113,7 +113,7 @@ with dreamer.build(tiny.RUN) as training:
 """
 
 
-def test_build_in_a_program_that_has_used_jax_works():
+def test_build_after_jax_was_used_works():
     environment = {**os.environ, "PYTHONPATH": os.path.dirname(__file__)}
     command = [sys.executable, "-c", AFTER_JAX]
     done = subprocess.run(command, capture_output=True, text=True, env=environment)

@@ -152,13 +152,13 @@ def complaints(module: str, imported: str) -> Iterator[str]:
 
 
 @pytest.mark.parametrize("module", SOURCES)
-def test_imports_go_one_way(module):
+def test_imports_of_every_module_follow_architecture_order(module):
     found = imports(SOURCES[module].read_text(), module)
     wrong = [f"{module} -> {other}: {why}" for other in found for why in complaints(module, other)]
     assert not wrong
 
 
-def test_the_reader_sees_every_form_of_import():
+def test_imports_reader_detects_every_import_form():
     source = """
 import dreamer.rssm as a
 from dreamer.ops import dists
@@ -202,7 +202,7 @@ if TYPE_CHECKING:
         ("experiments.training.run", "experiments"),
     ],
 )
-def test_a_wrong_import_is_complained_about(module, imported):
+def test_complaints_forbidden_import_is_reported(module, imported):
     assert list(complaints(module, imported))
 
 
@@ -221,29 +221,29 @@ def test_a_wrong_import_is_complained_about(module, imported):
         ("experiments.sweep.child", "experiments.cli"),
     ],
 )
-def test_a_right_import_is_not(module, imported):
+def test_complaints_allowed_import_is_not_reported(module, imported):
     assert not list(complaints(module, imported))
 
 
 @pytest.mark.parametrize("module", [m for m in SOURCES if within(m, "envs") and m not in ON_DEVICE])
-def test_worlds_do_not_start_jax(module):
+def test_env_modules_at_import_do_not_load_jax(module):
     top = {name.partition(".")[0] for name in imports(SOURCES[module].read_text(), module, called=False)}
     assert not top & {"jax", "jaxlib", "flax"}
 
 
-def test_no_module_hides_one_of_the_standard_library():
+def test_modules_names_do_not_shadow_standard_library():
     names = {path.stem for path in SOURCES.values()} | {p.parent.name for p in SOURCES.values()}
     assert not names & {"types", "math", "logging", "random", "json", "typing", "copy", "time"}
 
 
 @pytest.mark.parametrize("module", ["experiments.cli", "experiments.training.run", "envs", "dreamer"])
-def test_nothing_heavy_is_imported_before_it_is_needed(module):
+def test_modules_at_import_do_not_load_heavy_packages(module):
     code = f"import sys, {module}; print(*sorted({set(UNTIL_CALLED)!r} & set(sys.modules)))"
     out = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
     assert out.stdout.split() == []
 
 
-def test_imports_never_lead_back():
+def test_imports_between_modules_have_no_cycle():
     graph = {
         module: {other for other in imports(path.read_text(), module) if other in SOURCES and other != module}
         for module, path in SOURCES.items()
@@ -275,7 +275,7 @@ def heirs(classes: dict[str, list[str]]) -> list[tuple[str, str]]:
     return [(name, base) for name, base in found if base in ours and not is_abstract(base)]
 
 
-def test_no_class_inherits_from_a_concrete_one():
+def test_classes_in_package_do_not_inherit_from_concrete_classes():
     classes: dict[str, list[str]] = {}
     for path in SOURCES.values():
         for name, own in bases(path.read_text()).items():
@@ -283,7 +283,7 @@ def test_no_class_inherits_from_a_concrete_one():
     assert heirs(classes) == []
 
 
-def test_an_heir_of_a_concrete_class_is_found():
+def test_heirs_class_deriving_from_concrete_one_is_detected():
     source = """
 class Shape(Protocol[T]): ...
 class Square(Shape): ...
@@ -314,11 +314,11 @@ def replacements(source: str) -> Iterator[str]:
 
 
 @pytest.mark.parametrize("module", [module for module in SOURCES if module != WRITER])
-def test_whole_files_are_written_in_one_module(module):
+def test_file_replacement_occurs_only_in_writer_module(module):
     assert list(replacements(SOURCES[module].read_text())) == []
 
 
-def test_every_way_to_replace_a_file_is_found():
+def test_replacements_every_form_is_detected():
     others = "text.replace('a', 'b'); dataclasses.replace(a, b=1); dataclasses.replace(a)"
     source = f"os.replace(a, b); path.replace(b); os.fsync(1); {others}"
     assert list(replacements(source)) == ["os.replace(a, b)", "path.replace(b)", "os.fsync(1)"]

@@ -25,39 +25,39 @@ def played(env, steps):
     return [(float(s.reward[0]), bool(s.is_last[0]), bool(s.is_terminal[0])) for s in (first, *rest)]
 
 
-def test_arguments_go_over_those_of_the_registration():
+def test_make_kwargs_override_registered_arguments():
     env = envs.make(f"gymnasium:{ME}:Three-v0", kwargs={"bonus": 2, "nested": {"a": [1, {"b": None}]}})
     assert (world(env).size, world(env).bonus, world(env).nested) == (3, 2, {"a": [1, {"b": None}]})
     assert world(envs.make(f"gymnasium:{ME}:Three-v0", kwargs={"size": 9})).size == 9
     assert world(envs.make(f"gymnasium:{ME}:Three-v0")).size == 3
 
 
-def test_copies_do_not_share_what_an_argument_holds():
+def test_make_several_copies_do_not_share_mutable_arguments():
     env = envs.make(f"gymnasium:{ME}:Three-v0", 2, kwargs={"nested": [1]})
     first, second = (w.unwrapped for w in env.worlds())
     first.nested.append(2)
     assert second.nested == [1]
 
 
-def test_what_is_collected_is_handed_on():
+def test_make_entry_point_with_var_kwargs_receives_all_arguments():
     env = envs.make(f"gymnasium:{ME}:Collecting-v0", kwargs={"size": 4, "extra": 2})
     assert (world(env).size, world(env).extra) == (4, 2)
     assert world(envs.make(f"gymnasium:{ME}:Built-v0", kwargs={"kind": "collecting", "size": 5})).size == 5
 
 
 @pytest.mark.parametrize(("limit", "length"), [(0, 7), (3, 3), (9, 9)])
-def test_a_limit_is_a_truncation_shorter_or_longer_than_the_registered_one(limit, length):
+def test_make_max_episode_steps_overrides_registered_limit_as_truncation(limit, length):
     slots = played(envs.make(f"gymnasium:{ME}:Three-v0", max_episode_steps=limit), length)
     assert [last for _, last, _ in slots] == [False] * length + [True]
     assert not any(terminal for _, _, terminal in slots)
 
 
-def test_a_limit_where_there_was_none():
+def test_make_max_episode_steps_without_registered_limit_truncates():
     slots = played(envs.make(f"gymnasium:{ME}:Sized-v0", kwargs={"size": 1}, max_episode_steps=4), 4)
     assert [last for _, last, _ in slots] == [False] * 4 + [True]
 
 
-def test_wrappers_go_around_in_order():
+def test_make_wrappers_are_applied_in_order():
     task, kwargs = f"gymnasium:{ME}:Three-v0", {"bonus": 3}
     reward = lambda *wrappers: played(envs.make(task, kwargs=kwargs, wrappers=wrappers), 1)[1][0]
     assert reward(f"{ME}:Doubled", f"{ME}:plus_one") == 7
@@ -122,7 +122,7 @@ def test_wrappers_go_around_in_order():
         ),
     ],
 )
-def test_what_cannot_be_is_one_sentence(task, how, error, sentence):
+def test_make_invalid_arguments_raises_one_sentence(task, how, error, sentence):
     with pytest.raises(error, match=re.escape(sentence)) as raised:
         envs.make(f"gymnasium:{ME}:{task}", **how)
     assert "\n" not in str(raised.value)
@@ -146,17 +146,17 @@ def test_what_cannot_be_is_one_sentence(task, how, error, sentence):
         ("jax:my_jax_env:Counting", {"kwargs": {"x": 1}}, "takes no argument 'x'; it takes none"),
     ],
 )
-def test_a_suite_of_the_device_says_what_it_takes(make, task, how, sentence):
+def test_make_unsupported_device_arguments_raises_with_accepted_ones(make, task, how, sentence):
     with pytest.raises(UnknownTask, match=re.escape(sentence)):
         make(task, **how)
 
 
-def test_a_suite_that_takes_nothing_says_so():
+def test_make_arguments_for_suite_without_any_raises_unknown_task():
     with pytest.raises(UnknownTask, match="probe tasks take no kwargs and no wrappers; they take levels"):
         envs.make("probe:chosen", kwargs={"a": 1}, wrappers=["a:b"])
 
 
-def test_a_limit_below_one_is_refused():
+def test_make_negative_max_episode_steps_raises_value_error():
     with pytest.raises(ValueError, match="max_episode_steps is -1; it takes at least 1, or 0"):
         envs.make("gymnasium:CartPole-v1", max_episode_steps=-1)
 
@@ -172,7 +172,7 @@ def ends(world, steps):
     return found
 
 
-def test_a_world_of_ones_own_on_the_device_takes_arguments_and_a_limit():
+def test_make_jax_user_env_accepts_kwargs_and_max_episode_steps():
     on, cut = (False, False), (True, False)
     with jax.debug_key_reuse(False):
         assert ends(envs.make_jax("jax:my_jax_env:Counting", max_episode_steps=3), 3) == [on, on, cut]
@@ -182,14 +182,14 @@ def test_a_world_of_ones_own_on_the_device_takes_arguments_and_a_limit():
         envs.make_jax("jax:my_jax_env:lasting")
 
 
-def test_what_decides_what_a_task_does():
+def test_made_of_task_returns_versions_of_its_packages():
     found = envs.made_of("minigrid:Empty-5x5")
     assert set(found) == {"minigrid", "gymnasium"} and all(found.values())
     assert set(envs.made_of(f"gymnasium:{ME}:Three-v0")) == {"gymnasium"}
     assert envs.made_of("grid:Catch") == {}
 
 
-def test_the_physics_of_brax_and_the_package_of_mujoco_decide(monkeypatch):
+def test_made_of_brax_and_mujoco_returns_backend_and_version(monkeypatch):
     from importlib import metadata
 
     from envs.adapters import brax as adapter  # which imports nothing of Brax

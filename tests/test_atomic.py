@@ -8,14 +8,14 @@ import pytest
 from dreamer import atomic
 
 
-def test_write_again_replaces_the_file_and_leaves_no_litter(tmp_path):
+def test_write_existing_file_replaces_it_without_temporary_files(tmp_path):
     atomic.write(tmp_path / "a.json", "1")
     atomic.write(tmp_path / "a.json", "\u00fc")
     assert [p.name for p in tmp_path.iterdir()] == ["a.json"]
     assert (tmp_path / "a.json").read_bytes() == b"\xc3\xbc"
 
 
-def test_write_on_a_full_disk_names_the_file_and_keeps_the_old_one(tmp_path, monkeypatch):
+def test_write_on_full_disk_names_file_and_keeps_old_content(tmp_path, monkeypatch):
     def full(descriptor):
         raise OSError(errno.ENOSPC, "No space left on device")
 
@@ -27,21 +27,21 @@ def test_write_on_a_full_disk_names_the_file_and_keeps_the_old_one(tmp_path, mon
     assert [p.read_text() for p in tmp_path.iterdir()] == ["old"]
 
 
-def test_opened_that_is_not_completed_leaves_nothing(tmp_path):
+def test_opened_body_raises_leaves_no_file(tmp_path):
     with pytest.raises(ZeroDivisionError), atomic.opened(tmp_path / "a") as file:
         file.write(b"half")
         raise ZeroDivisionError
     assert not list(tmp_path.iterdir())
 
 
-def test_publish_gives_a_folder_its_name(tmp_path):
+def test_publish_draft_folder_renames_it(tmp_path):
     (tmp_path / "draft").mkdir()
     (tmp_path / "draft" / "a").write_text("1")
     atomic.publish(tmp_path / "draft", tmp_path / "folder")
     assert [p.name for p in tmp_path.rglob("*")] == ["folder", "a"]
 
 
-def test_clean_removes_only_what_a_killed_process_left(tmp_path):
+def test_clean_folder_removes_only_temporary_files_of_killed_writer(tmp_path):
     (tmp_path / "a.json.4711.tmp").write_text("half")
     (tmp_path / "mine.tmp").write_text("mine")
     atomic.clean(tmp_path)

@@ -13,7 +13,7 @@ PROMISED = (
 )
 
 
-def test_a_row_has_what_scripts_rely_on_and_all_of_it_was_measured(capsys):
+def test_bench_run_json_row_has_promised_columns_with_measured_values(capsys):
     assert bench.run(["tiny"], ["vector"], 2, 3, dtype="float32", json=True) == 0
     out = json.loads(capsys.readouterr().out.splitlines()[-1])
     (row,) = out["rows"]
@@ -27,20 +27,20 @@ def test_a_row_has_what_scripts_rely_on_and_all_of_it_was_measured(capsys):
     )
 
 
-def test_a_row_that_cannot_be_measured_is_named_and_the_others_still_come(capsys):
+def test_bench_run_unmeasurable_row_is_reported_and_skipped(capsys):
     assert bench.run(["tiny"], ["sound"], 2, 3, json=True) == 1
     captured = capsys.readouterr()
     assert "tiny sound could not be measured" in captured.err
     assert json.loads(captured.out.splitlines()[-1])["rows"] == []
 
 
-def test_the_median_of_repeated_calls_is_not_moved_by_one_slow_call():
+def test_repeat_one_slow_call_does_not_shift_median():
     calls = iter([0.05, 0, 0, 0, 0])
     wall, cpu = bench.repeat(lambda: __import__("time").sleep(next(calls)), 0.0, 5, 5)
     assert wall < 0.04 and cpu < 0.04
 
 
-def test_the_table_of_two_rows_fits_an_ordinary_terminal():
+def test_table_two_rows_fits_80_columns():
     numbers = dict.fromkeys(bench.COLUMNS, 123456.7)
     rows = [
         numbers | {"size": size, "obs": obs, "dtype": "float32"}

@@ -8,14 +8,14 @@ from experiments.bench import env as bench_env
 
 
 @pytest.mark.parametrize("task", ["grid:Catch", "minigrid:Empty-5x5"])
-def test_a_row_is_measured_on_either_side(task, monkeypatch):
+def test_measure_host_or_device_task_returns_complete_row(task, monkeypatch):
     monkeypatch.setattr(bench_env, "SECONDS", 0.3)
     row = bench_env.measure(envs.canonical(task), 4)
     assert set(bench_env.COLUMNS) == set(row)
     assert row["steps_per_s"] > 0 and row["steps_per_cpu_s"] > 0 and row["episodes"] >= 0
 
 
-def test_catch_ends_as_often_as_it_must(monkeypatch):
+def test_on_device_catch_counts_exact_number_of_episodes(monkeypatch):
     monkeypatch.setattr(bench_env, "SECONDS", 0.0)
     play = bench_env._on_device("grid:Catch", 8)
     slots, ended = play(0)
@@ -23,6 +23,6 @@ def test_catch_ends_as_often_as_it_must(monkeypatch):
     assert ended == 8 * (slots // steps)
 
 
-def test_an_unknown_task_gets_one_sentence(capsys):
+def test_bench_unknown_task_prints_suggestion(capsys):
     assert cli.main(["bench", "--task", "grid:DorKey-5x5"]) == cli.MISTAKE
     assert "did you mean" in capsys.readouterr().err

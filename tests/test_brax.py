@@ -29,17 +29,17 @@ def lenient():
         yield
 
 
-def test_the_tasks_are_those_of_the_package():
+def test_brax_adapter_tasks_match_registry_of_package():
     assert {*adapter.TASKS, *adapter.LEFT_OUT} == set(brax._envs)
 
 
-def test_the_physics_is_the_one_of_which_the_notes_speak():
+def test_brax_adapter_default_backend_matches_documentation():
     for task in adapter.TASKS:
         assert inspect.signature(brax._envs[task].__init__).parameters["backend"].default == "generalized"
 
 
 @pytest.mark.parametrize("task", ["ant", "pusher"])
-def test_shapes_and_dtypes_stay_as_declared(task):
+def test_brax_adapter_reset_and_step_keep_declared_shapes_and_dtypes(task):
     env = envs.make_jax(f"brax:{task}")
     act = {"action": jnp.zeros(env.act_space["action"].shape)}
     state, start = jax.eval_shape(lambda key: env.reset(key=key), jax.random.key(0))
@@ -50,12 +50,12 @@ def test_shapes_and_dtypes_stay_as_declared(task):
     assert shape(step.obs["vector"]) == (space.shape, np.float32, False)
 
 
-def test_it_keeps_the_contract():
+def test_brax_adapter_checked_passes_environment_contract():
     findings = envs.check("brax:inverted_pendulum", steps=80)
     assert not [f for f in findings if f.status == "fail"], findings
 
 
-def test_it_is_the_robot_of_the_package():
+def test_brax_adapter_played_matches_original_env():
     ours = adapter.Brax("inverted_pendulum", max_steps=LIMIT)
     with adapter.quiet():
         theirs = brax.create("inverted_pendulum", episode_length=LIMIT, auto_reset=False)
@@ -92,13 +92,13 @@ def test_it_is_the_robot_of_the_package():
     assert (ends[:2] == LIMIT - 1).all() and (ends[2:] < LIMIT - 1).all()
 
 
-def test_copies_in_a_scan_compile_once():
+def test_brax_adapter_batched_in_scan_compiles_once_with_distinct_starts():
     step = scanned.played(Batched(adapter.Brax("inverted_pendulum", max_steps=9), COPIES), 30)
     firsts = np.asarray(step.obs["vector"])[np.asarray(step.is_first)]
     assert len(firsts) and len({start.tobytes() for start in firsts}) == len(firsts)
 
 
-def test_a_step_leaves_the_state_as_it_was():
+def test_brax_adapter_step_does_not_mutate_input_state():
     env = adapter.Brax("reacher")
     state, _ = jax.eval_shape(lambda key: env.reset(key=key), jax.random.key(0))
     before = jax.tree.map(lambda x: np.zeros(x.shape, x.dtype), state)
@@ -108,13 +108,13 @@ def test_a_step_leaves_the_state_as_it_was():
     assert env.max_steps == 1000
 
 
-def test_building_leaves_neither_words_nor_files(tmp_path, monkeypatch, capsys):
+def test_brax_adapter_make_prints_nothing_and_writes_no_files(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     envs.make_jax("brax:halfcheetah")
     assert capsys.readouterr().out == "" and not list(tmp_path.iterdir())
 
 
-def test_wrong_names():
+def test_brax_adapter_wrong_task_name_raises_unknown_task():
     with pytest.raises(envs.UnknownTask, match="did you mean halfcheetah"):
         envs.make("brax:half_cheetah")
     with pytest.raises(envs.UnknownTask, match="swimmer is left out: Brax 0.14.2"):

@@ -89,7 +89,7 @@ def frame(page) -> str:
     return page.locator("#player .frame").first.evaluate("frame => frame.style.backgroundPosition")
 
 
-def test_arrow_keys_step_through_an_episode(report):
+def test_report_arrow_keys_pressed_step_through_episode(report):
     report.locator("#player input").press("Home")
     report.locator("h1").click()
     first = frame(report)
@@ -101,7 +101,7 @@ def test_arrow_keys_step_through_an_episode(report):
     assert step(report) == 0 and frame(report) == first
 
 
-def test_the_slider_goes_anywhere_and_arrows_move_it_once(report):
+def test_report_slider_end_then_arrow_moves_exactly_one_step(report):
     slider = report.locator("#player input")
     slider.press("End")
     assert step(report) == SMALL["report__max_steps"]
@@ -110,7 +110,7 @@ def test_the_slider_goes_anywhere_and_arrows_move_it_once(report):
     assert step(report) == 7
 
 
-def test_an_episode_plays_until_its_end_or_until_stopped(report):
+def test_report_play_button_pressed_plays_until_end_or_stop(report):
     report.locator("#player input").press("Home")
     button = report.locator("#player button.play")
     button.click()
@@ -124,7 +124,7 @@ def test_an_episode_plays_until_its_end_or_until_stopped(report):
     assert step(report) == 8
 
 
-def test_every_episode_opens(report):
+def test_report_episode_buttons_clicked_open_other_episode(report):
     buttons = report.locator("#player [role=group] button")
     assert [b.get_attribute("aria-pressed") for b in buttons.all()] == ["true", "false"]
     before = report.locator("#player p").first.text_content()
@@ -133,7 +133,7 @@ def test_every_episode_opens(report):
     assert report.locator("#player p").first.text_content() != before
 
 
-def test_a_click_on_the_curves_goes_there(report):
+def test_report_curve_clicked_jumps_to_step(report):
     box = report.locator("#player canvas").bounding_box()
     report.locator("#player canvas").click(position={"x": box["width"] - 1, "y": 20})
     assert step(report) == 8
@@ -141,7 +141,7 @@ def test_a_click_on_the_curves_goes_there(report):
     assert step(report) == 0
 
 
-def test_the_curves_are_drawn(report):
+def test_report_curves_loaded_are_drawn_with_legend(report):
     drawn = (
         "canvas => canvas.getContext('2d').getImageData(0, 0, canvas.width, canvas.height).data.some(x => x)"
     )
@@ -149,7 +149,7 @@ def test_the_curves_are_drawn(report):
     assert report.locator("#player .legend span").count() == 4
 
 
-def test_predictions_are_animated(report):
+def test_report_prediction_clips_loaded_are_animated(report):
     place = "document.querySelector('#clips .frame').style.backgroundPosition"
     seen = report.evaluate(place)
     report.wait_for_function(f"{place} !== {json.dumps(seen)}")
@@ -160,7 +160,7 @@ def test_predictions_are_animated(report):
 
 
 @pytest.mark.parametrize("page", ["room/report.html", "both.html"])
-def test_a_telephone_shows_it_without_scrolling_to_the_side(tab, runs, page):
+def test_page_on_phone_has_no_horizontal_overflow(tab, runs, page):
     tab.set_viewport_size(PHONE)
     tab.goto((runs.parent / page).as_uri())
     assert tab.locator("h1").is_visible() and overflow(tab) == 0
@@ -189,7 +189,7 @@ def moment(page) -> str:
     return page.locator("#contest .row small").text_content()
 
 
-def test_players_step_together(contest):
+def test_contest_arrow_keys_pressed_step_all_players_together(contest):
     frames = contest.locator("#contest .frame")
     assert frames.count() == 2 and moment(contest) == "step 0 of 100"
     where = "all => all.map(one => one.style.backgroundPosition)"
@@ -202,7 +202,7 @@ def test_players_step_together(contest):
     assert moment(contest) == "step 0 of 100" and frames.evaluate_all(where) == first
 
 
-def test_a_contest_plays_until_its_end_or_until_another_is_chosen(contest):
+def test_contest_play_button_plays_until_end_or_new_selection(contest):
     button = contest.locator("#contest button.play")
     button.click()
     assert button.text_content() == "stop"
@@ -216,7 +216,7 @@ def test_a_contest_plays_until_its_end_or_until_another_is_chosen(contest):
     assert contest.get_by_text("expected by the model").count() == 1
 
 
-def test_a_comparison_fits_a_telephone(tab, compared):
+def test_contest_on_phone_has_no_horizontal_overflow(tab, compared):
     tab.set_viewport_size(PHONE)
     tab.goto(compared.as_uri())
     assert tab.locator("#contest .frame").count() == 2 and overflow(tab) == 0
@@ -239,7 +239,7 @@ def serving(get, post=None) -> Iterator[str]:
         thread.join()
 
 
-def test_a_followed_page_loads_itself_again(tab, tmp_path, monkeypatch):
+def test_watch_page_new_version_reloads_itself(tab, tmp_path, monkeypatch):
     monkeypatch.setattr(watch, "RELOAD", watch.RELOAD.replace("2000", "20"))
     saved, path = [], tmp_path / "page.html"
 
@@ -299,7 +299,7 @@ def pressed(page, key: str, condition: str) -> None:
     until(page, condition)
 
 
-def test_keys_act_in_both_worlds(game):
+def test_play_page_keys_pressed_act_in_world_and_model(game):
     world, dream = (game.locator(f"#{side} img") for side in ("world", "dream"))
     before = world.get_attribute("src")
     pressed(game, "ArrowUp", "state.t === 1")
@@ -313,7 +313,7 @@ def test_keys_act_in_both_worlds(game):
     pressed(game, "n", "state.t === 0 && state.seed === 1")
 
 
-def test_every_action_has_a_button(game):
+def test_play_page_every_action_has_working_button(game):
     names = game.locator("#actions button").evaluate_all("all => all.map(one => one.firstChild.textContent)")
     assert tuple(names) == MOVES
     game.get_by_role("button", name="pick up").click()
@@ -324,18 +324,18 @@ def test_every_action_has_a_button(game):
     until(game, "state.t === 0 && state.seed === 1")
 
 
-def test_after_a_click_the_keys_act_again(game):
+def test_play_page_key_after_button_click_still_acts(game):
     game.get_by_role("button", name="let the dream look").click()
     until(game, "state.dream.awake")
     pressed(game, " ", "state.t === 1 && state.last === 'toggle'")
 
 
-def test_a_button_can_be_pressed_by_keyboard(game):
+def test_play_page_focused_button_is_pressed_by_keyboard(game):
     game.get_by_role("button", name="new episode").focus()
     pressed(game, " ", "state.t === 0 && state.seed === 1")
 
 
-def test_the_dream_looks_when_told(game):
+def test_play_page_observe_key_updates_model_from_observation(game):
     told = game.locator("#dream dd").last
     pressed(game, "ArrowUp", "state.t === 1")
     assert told.text_content() == "not looked"
@@ -343,7 +343,7 @@ def test_the_dream_looks_when_told(game):
     assert told.text_content() == "just looked"
 
 
-def test_handing_over_goes_on_until_taken_back(game):
+def test_play_page_hand_over_runs_agent_until_toggled_off(game):
     button = game.get_by_role("button", name="hand over")
     game.keyboard.press("h")
     game.wait_for_function("state.t >= 3")
@@ -356,7 +356,7 @@ def test_handing_over_goes_on_until_taken_back(game):
     assert game.evaluate("state.t") == t
 
 
-def test_time_goes_back_and_lines_are_kept(game):
+def test_play_page_backspace_rewinds_and_keeps_other_branches(game):
     for t, key in enumerate(("ArrowUp", "ArrowRight", "ArrowUp"), 1):
         pressed(game, key, f"state.t === {t}")
     end = game.evaluate("state")
@@ -376,28 +376,28 @@ def test_time_goes_back_and_lines_are_kept(game):
     until(game, "state.t === 0")
 
 
-def test_the_end_of_an_episode_is_seen(game):
+def test_play_page_episode_over_is_marked_as_ended(game):
     for t, key in enumerate(("ArrowUp", "ArrowUp", "ArrowRight", "ArrowUp", "ArrowUp"), 1):
         pressed(game, key, f"state.t === {t}")
     assert game.locator("#world").get_attribute("class") == "ended"
     assert game.locator("#world dl").get_by_text("over").is_visible()
 
 
-def test_a_telephone_shows_both_worlds_beside_each_other(game):
+def test_play_page_on_phone_shows_both_views_side_by_side(game):
     game.set_viewport_size(PHONE)
     left, right = (game.locator(f"#{side} img").bounding_box() for side in ("world", "dream"))
     assert left["y"] == right["y"] and left["x"] + left["width"] < right["x"]
     assert overflow(game) == 0
 
 
-def test_numbers_stand_where_there_is_no_picture(game):
+def test_play_page_observation_without_picture_shows_numbers(game):
     told = {"values": {"vector": ["0.5", "-2"]}}
     game.evaluate(f"side('world', {json.dumps(told)})")
     assert game.locator("#world pre").text_content() == "vector\n0.5\n-2"
     assert not game.locator("#world img").is_visible() and game.locator("#dream img").is_visible()
 
 
-def test_a_refusal_is_shown_until_the_next_answer(game):
+def test_play_page_rejected_action_shows_error_until_next_response(game):
     game.evaluate("call('/act', () => ({ action: 9 }))")
     game.get_by_text("the action must be 0 to 6, but it is 9").wait_for()
     pressed(game, "ArrowUp", "state.t === 1")
@@ -406,7 +406,7 @@ def test_a_refusal_is_shown_until_the_next_answer(game):
     game.complaints.clear()
 
 
-def test_it_says_so_when_the_server_has_ended(tab, session):
+def test_play_page_server_stopped_shows_message(tab, session):
     with playing(tab, session):
         assert tab.complaints == []
     tab.keyboard.press("h")

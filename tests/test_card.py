@@ -20,7 +20,7 @@ def measure(inspector, episodes, context=2, horizon=4):
 # Who knows what.
 
 
-def test_an_oracle_is_right_about_everything():
+def test_measure_oracle_has_perfect_scores():
     known = oracle.episodes()
     made = measure(Oracle(known), known)
     numbers = made.numbers
@@ -35,19 +35,19 @@ def test_an_oracle_is_right_about_everything():
     assert not made.open_loop.reward.any() and not made.open_loop.cont.any()
 
 
-def test_expecting_that_nothing_changes_has_no_skill_and_no_use_for_actions():
+def test_measure_constant_predictor_has_zero_skill_and_action_ratio_one():
     known = oracle.episodes()
     numbers = measure(Still(known), known).numbers
     assert numbers["prediction_skill"] == 0
     assert numbers["action_ratio"] == 1
 
 
-def test_a_model_that_ignores_actions_has_a_ratio_of_one():
+def test_measure_model_ignoring_actions_has_action_ratio_one():
     known = oracle.episodes()
     assert measure(Deaf(known), known).numbers["action_ratio"] == 1
 
 
-def test_what_is_predicted_beyond_the_end_of_an_episode_does_not_count():
+def test_measure_predictions_after_episode_end_are_ignored():
     known = oracle.episodes()
 
     class Lost(Oracle):
@@ -71,13 +71,13 @@ def test_what_is_predicted_beyond_the_end_of_an_episode_does_not_count():
     assert np.isnan(made.open_loop.cont[12:]).all()  # no episode goes on for so long
 
 
-def test_returns_are_of_every_slot_from_which_something_follows():
+def test_measure_returns_cover_every_slot_with_successor():
     known = oracle.episodes()
     for of in measure(Oracle(known), known).returns:
         assert of.shape == ((known.length - 1).sum(),)
 
 
-def test_a_reward_that_never_changes_says_nothing_about_doubt():
+def test_measure_constant_reward_has_no_spread_rank():
     known = oracle.episodes()
     known = known._replace(reward=np.ones_like(known.reward))
 
@@ -92,7 +92,7 @@ def test_a_reward_that_never_changes_says_nothing_about_doubt():
     assert numbers["reward_error"] == pytest.approx(0, abs=0.01)
 
 
-def test_a_world_without_rewards_says_nothing_about_them():
+def test_measure_zero_rewards_has_no_reward_and_value_numbers():
     known = oracle.episodes()
     known = known._replace(reward=np.zeros_like(known.reward))
     inspector = Oracle(known)
@@ -103,7 +103,7 @@ def test_a_world_without_rewards_says_nothing_about_them():
     assert numbers["prediction_skill"] == 1
 
 
-def test_a_critic_that_promises_too_much_is_as_wrong_as_it_promises():
+def test_measure_critic_with_constant_offset_has_matching_value_skill():
     """All episodes end for good, so the error is the promise, over the mean squared return."""
     known = oracle.episodes(terminal=[True] * 4)
     inspector = Oracle(known)
@@ -113,7 +113,7 @@ def test_a_critic_that_promises_too_much_is_as_wrong_as_it_promises():
     assert measure(inspector, known).numbers["value_skill"] == pytest.approx(1 - 9 / usual, rel=1e-4)
 
 
-def test_what_a_critic_promises_beyond_a_cut_does_not_make_its_error_small():
+def test_measure_critic_far_off_beyond_truncation_keeps_its_error():
     """A reward of 1 in all, cut after 3 steps: in the middle a promise of 1000 is 99 too much."""
     known = oracle.episodes((3,), terminal=[False])
     known = known._replace(reward=np.array([[0, 0, 1]], np.float32))
@@ -125,7 +125,7 @@ def test_what_a_critic_promises_beyond_a_cut_does_not_make_its_error_small():
     )
 
 
-def test_rewards_expected_in_the_wrong_places_are_no_good_ones():
+def test_measure_rewards_predicted_one_step_late_are_penalized():
     """One in twenty slots is rewarded: among equal numbers they would hide, whatever is expected."""
     known = oracle.episodes((20, 20, 20))
     reward = np.zeros((3, 20), np.float32)
@@ -146,7 +146,7 @@ def test_rewards_expected_in_the_wrong_places_are_no_good_ones():
     assert late["reward_error"] == pytest.approx(19 * gap**0.5)
 
 
-def test_the_far_numbers_are_of_what_comes_five_steps_later():
+def test_measure_far_numbers_use_predictions_five_steps_ahead():
     """Episodes of 7 slots: slots 5 and 6 can be told so early, and the last of them is the end."""
     known = oracle.episodes((7, 7), terminal=[True, True])
     made = measure(Oracle(known), known)
@@ -154,7 +154,7 @@ def test_the_far_numbers_are_of_what_comes_five_steps_later():
     np.testing.assert_array_equal(made.cont[1].happened, [0, 1])
 
 
-def test_who_never_expects_an_end_is_wrong_about_all_of_them():
+def test_measure_model_never_predicting_end_has_full_cont_error():
     """Its gap is how often they come, which is the unit, less chance; without any nothing is told."""
 
     class Careless(Oracle):
@@ -173,7 +173,7 @@ def test_who_never_expects_an_end_is_wrong_about_all_of_them():
     assert [numbers[name] for name in names] == [None] * 2
 
 
-def test_how_unsure_is_compared_with_how_wrong():
+def test_measure_spread_rank_follows_sign_of_error_correlation():
     """Sure where it is right: the ranks agree; the other way round they do not."""
     known = oracle.episodes()
 
@@ -192,7 +192,7 @@ def test_how_unsure_is_compared_with_how_wrong():
     assert measure(inspector, known).numbers["spread_rank"] < -0.99
 
 
-def test_a_latent_that_varies_by_chance_alone_is_not_in_use():
+def test_measure_latent_varying_only_by_unimix_is_not_counted_as_used():
     """One in a hundred samples comes from the uniform part, spread over all of 100 classes."""
     known = oracle.episodes((10000,), {"token": oracle.OBS["token"]})
     inspector = Oracle(known, {"token": oracle.OBS["token"]})
@@ -217,7 +217,7 @@ WORLDS = {
 
 @pytest.mark.parametrize("kind", [Oracle, Still, Deaf])
 @pytest.mark.parametrize("world", [*WORLDS, "nothing changes"])
-def test_every_number_is_a_number_or_none(world, kind):
+def test_measure_any_world_and_model_has_finite_or_missing_numbers(world, kind):
     options = WORLDS.get(world, {})
     known = oracle.episodes(**options)
     if world == "nothing changes":
@@ -231,7 +231,7 @@ def test_every_number_is_a_number_or_none(world, kind):
     assert (made.numbers["prediction_skill"] is None) == constant
 
 
-def test_what_is_missing_is_no_error():
+def test_measure_missing_entries_in_observation_are_no_error():
     known = oracle.episodes(spaces={"token": oracle.OBS["token"]})
     known.obs["token"][..., 1] = -1
     numbers = measure(Oracle(known, {"token": oracle.OBS["token"]}), known).numbers
@@ -244,7 +244,7 @@ def test_what_is_missing_is_no_error():
     assert measure(Filled(known, {"token": oracle.OBS["token"]}), known).numbers["prediction_skill"] == 1
 
 
-def test_a_card_of_a_real_agent():
+def test_measure_real_agent_has_finite_and_reproducible_numbers():
     """On categories, numbers and an image at once; alike for the same key."""
     spaces = tiny.OBS | {"image": Space((8, 8, 3), "uint8")}
     agent = Agent(spaces, {"move": Space((), "int32", 3)}, tiny.CFG)
@@ -262,12 +262,12 @@ def test_a_card_of_a_real_agent():
 # The pieces by hand.
 
 
-def test_windows_follow_each_other_to_the_end_of_every_episode():
+def test_cut_several_lengths_returns_consecutive_windows_to_episode_end():
     windows = cut(np.array([10, 2, 3]), context=3, horizon=4)
     assert list(zip(*windows, strict=True)) == [(0, 2, 4), (0, 6, 3), (1, 0, 1), (2, 0, 2)]
 
 
-def test_windows_cover_what_is_not_context_once():
+def test_cut_random_lengths_covers_slots_after_context_once():
     lengths = np.random.default_rng(0).integers(2, 40, 20)
     windows = cut(lengths, context=5, horizon=6)
     for n, length in enumerate(lengths):
@@ -276,14 +276,14 @@ def test_windows_cover_what_is_not_context_once():
         assert seen == list(range(min(5, length // 2), length))
 
 
-def test_of_too_many_windows_some_are_taken():
+def test_cut_more_windows_than_limit_returns_ordered_subset():
     few, all_ = (cut(np.full(50, 20), context=2, horizon=3, most=most) for most in (7, 10**6))
     assert len(few.slot) == 7 and len(all_.slot) == 300
     assert set(zip(*few, strict=True)) < set(zip(*all_, strict=True))
     assert (np.diff(few.episode) >= 0).all()
 
 
-def test_what_a_slot_was_worth_by_hand():
+def test_discounted_known_rewards_matches_hand_computed_values():
     """The reward of a slot came on arriving there, so it is worth something one slot earlier."""
     known = oracle.episodes((3, 2), terminal=[True, False])
     known = known._replace(reward=np.array([[0, 1, 4], [0, 2, 0]], np.float32))
@@ -292,7 +292,7 @@ def test_what_a_slot_was_worth_by_hand():
     np.testing.assert_allclose(worth, [[1 + 0.5 * 4, 4, 0], [2 + 0.5 * 8, 8, 0]])
 
 
-def test_reliability_by_hand():
+def test_reliability_known_values_matches_hand_computed_error():
     """Two kinds of expectation, the rare one by itself."""
     expected = np.array([0.2] * 90 + [0.9] * 10)
     happened = np.array([0.0] * 90 + [1.0] * 5 + [0.0] * 5)
@@ -303,7 +303,7 @@ def test_reliability_by_hand():
     assert told.error == pytest.approx((0.9 * 0.2**2 + 0.1 * (0.4**2 - 0.25 / 9)) ** 0.5)
 
 
-def test_who_knows_the_chances_is_not_blamed_for_chance():
+def test_reliability_true_probabilities_has_small_error():
     def error(seed):
         rng = np.random.default_rng(seed)
         chance = rng.uniform(0, 0.04, 4000)
@@ -312,7 +312,7 @@ def test_who_knows_the_chances_is_not_blamed_for_chance():
     assert np.median([error(seed) for seed in range(40)]) < 0.25
 
 
-def test_who_expects_what_happens_is_calibrated_and_nothing_gets_lost():
+def test_reliability_perfect_predictions_has_zero_error_and_counts_all():
     x = np.random.default_rng(0).normal(size=1000)
     told = reliability(x, x)
     assert told.error == pytest.approx(0, abs=1e-12)
@@ -320,22 +320,22 @@ def test_who_expects_what_happens_is_calibrated_and_nothing_gets_lost():
     assert 10 <= len(told.count) <= 20
 
 
-def test_what_is_usual_is_told_apart_though_the_range_is_wide():
+def test_reliability_outlier_present_keeps_bins_for_usual_values():
     told = reliability(np.append(np.linspace(0, 0.01, 99), 1.0), np.zeros(100))
     assert told.expected[-1] == 1 and told.count[-1] == 1
     assert (told.count[:-1] <= 10).all()
 
 
-def test_equal_expectations_stay_together():
+def test_reliability_equal_predictions_share_one_bin():
     told = reliability(np.full(7, 0.3, np.float32), np.arange(7.0))
     np.testing.assert_allclose([told.expected, told.happened, told.count], [[0.3], [3.0], [7.0]], rtol=1e-6)
 
 
-def test_reliability_of_nothing():
+def test_reliability_empty_input_has_no_error():
     assert reliability(np.zeros(0), np.zeros(0)).error is None
 
 
-def test_nobody_keeps_the_own_actions():
+def test_measure_two_episodes_exchanges_actions_for_action_ratio():
     """Two windows exchange them, so even two show whether actions matter."""
     known = oracle.episodes((3, 3))
     known.action["move"][:] = [[0, 0, 0], [1, 1, 1]]

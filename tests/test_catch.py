@@ -21,7 +21,7 @@ def play(column, moves):
 
 
 @pytest.mark.parametrize("column", range(COLUMNS))
-def test_a_paddle_that_follows_the_ball_earns_one(column):
+def test_catch_paddle_follows_ball_has_return_one(column):
     move = 1 + np.sign(column - 2)
     moves = [move] * abs(column - 2) + [1] * (ROWS - 1 - abs(column - 2))
     steps = play(column, moves)
@@ -31,13 +31,13 @@ def test_a_paddle_that_follows_the_ball_earns_one(column):
     assert all(np.isnan(step.obs["log/success"]) for step in steps[:-1])
 
 
-def test_a_paddle_that_stays_elsewhere_loses_one_and_cannot_leave_the_board():
+def test_catch_paddle_elsewhere_has_return_minus_one_and_stays_on_board():
     steps = play(4, [0] * (ROWS - 1))
     assert float(steps[-1].reward) == -1 and float(steps[-1].obs["log/success"]) == 0
     assert np.argwhere(np.asarray(steps[-1].obs["board"])[-1]).ravel().tolist() == [0, 4]
 
 
-def test_every_column_is_equally_likely():
+def test_catch_reset_places_ball_uniformly_over_columns():
     _, step = jax.vmap(lambda key: Catch().reset(key=key))(jax.random.split(KEY, 1000))
     counts = np.asarray(step.obs["board"])[:, 0].sum(0)
     assert counts.sum() == 1000 and counts.min() > 150

@@ -11,7 +11,7 @@ from dreamer.agent import Agent
 from experiments import chance, cli
 
 
-def test_a_disturbance_is_one_bit_of_every_parameter():
+def test_disturbed_params_flips_one_bit_of_every_parameter():
     params = tiny.agent().init(jax.random.key(0)).params
     moved = chance.disturbed(params)
     for a, b in zip(jax.tree.leaves(params), jax.tree.leaves(moved), strict=True):
@@ -20,7 +20,7 @@ def test_a_disturbance_is_one_bit_of_every_parameter():
         assert np.abs(np.asarray(a) - np.asarray(b)).max() < 1e-6
 
 
-def test_agents_start_disturbed_only_within_it():
+def test_disturbance_context_changes_initial_parameters_only_inside():
     plain = jax.tree.leaves(tiny.agent().init(jax.random.key(0)).params)
     with chance.disturbance():
         state = Agent(tiny.OBS, tiny.ACT, tiny.CFG).init(jax.random.key(0))
@@ -32,7 +32,7 @@ def test_agents_start_disturbed_only_within_it():
     assert all(np.array_equal(a, b) for a, b in critics), "the slow critic starts as a copy"
 
 
-def test_the_summary_counts_those_that_reach_it_and_names_the_slowest():
+def test_summary_several_runs_counts_solved_and_names_slowest():
     run = lambda rate, steps, **more: {
         "success_rate": rate, "sampled": {"success_rate": 1.0},
         "env_steps": steps, "updates": steps // 10, "seconds": 9.0, **more,
@@ -57,7 +57,7 @@ def test_the_summary_counts_those_that_reach_it_and_names_the_slowest():
         ),
     ],
 )
-def test_what_is_missing_is_trained_and_it_is_the_quickstart_unless_another_is_named(
+def test_chance_main_missing_runs_are_trained_with_requested_preset(
     tmp_path, monkeypatch, capsys, words, asked
 ):
     seen = []

@@ -34,7 +34,7 @@ def failed(found):
         "minigrid:BabyAI-GoToLocal",
     ],
 )
-def test_sound_environments_pass(task):
+def test_check_sound_environments_pass(task):
     found = findings(task)
     assert failed(found) == set()
     assert len(found) == 15
@@ -62,7 +62,7 @@ def test_sound_environments_pass(task):
         ("ByAddress", "copies", "something besides the seed decides .*an address"),
     ],
 )
-def test_planted_faults_are_found(fault, name, message):
+def test_check_planted_fault_fails_with_message(fault, name, message):
     finding = findings(f"{MY}{fault}-v0")[name]
     assert finding.status == "fail"
     assert re.search(message, finding.message), finding.message
@@ -76,12 +76,12 @@ def test_planted_faults_are_found(fault, name, message):
         ("Endless", "endings", "no episode ended in 60 steps; it declares no time limit"),
     ],
 )
-def test_suspicions_are_notes(fault, name, message):
+def test_check_suspicious_environment_adds_note(fault, name, message):
     finding = findings(f"{MY}{fault}-v0")[name]
     assert finding.status == "note" and message in finding.message
 
 
-def test_every_planted_fault_is_noticed():
+def test_check_every_planted_fault_changes_findings():
     sound = findings(MY + "Sound-v0")
     for fault in FAULTS:
         if fault.__name__ in ("Dies", "ByHash"):  # takes this process with it, differs only in another
@@ -91,18 +91,18 @@ def test_every_planted_fault_is_noticed():
 
 
 @pytest.mark.parametrize(("fault", "key"), [("ByAddressOnce", "token"), ("ByHash", "offset")])
-def test_what_differs_only_between_processes_is_found(fault, key):
+def test_check_difference_between_processes_fails(fault, key):
     found = findings(f"{MY}{fault}-v0", 20, elsewhere=True)
     assert failed(found) == {"processes"}
     what = f"'{key}' differs at slot 0, .* in another process: something besides the seed decides"
     assert re.search(what, found["processes"].message)
 
 
-def test_another_process_gives_the_same():
+def test_check_deterministic_environment_passes_across_processes():
     assert findings(MY + "Sound-v0", 20, elsewhere=True)["processes"].status == "pass"
 
 
-def test_what_is_odd_but_clear_passes():
+def test_check_unusual_but_valid_environments_pass():
     for env in ODD:
         assert failed(unclosed(env.__name__)) == set(), env
 
@@ -114,13 +114,13 @@ def unclosed(name):
         return findings(f"{MY}{name}-v0", 30)
 
 
-def test_a_task_that_only_this_process_knows_cannot_be_played_in_another():
+def test_check_task_registered_only_here_has_note_for_processes():
     gymnasium.register("OnlyHere-v0", entry_point=Sound)
     found = findings("gymnasium:OnlyHere-v0", 30, elsewhere=True)["processes"]
     assert found.status == "note" and "Gymnasium has no task 'OnlyHere-v0'" in found.message
 
 
-def test_the_time_limit_of_a_task_is_known():
+def test_time_limit_of_task_returns_declared_limit():
     for task, limit in (
         ("gymnasium:CartPole-v1", 500),
         ("minigrid:Empty-5x5", 100),
@@ -134,7 +134,7 @@ def test_the_time_limit_of_a_task_is_known():
     assert findings("gymnasium:MountainCar-v0")["endings"].message.endswith("its time limit is 200 steps")
 
 
-def test_somebody_plays_until_an_episode_ends():
+def test_first_end_random_play_returns_step_of_episode_end():
     assert first_end(envs.make("probe:delayed")) == (2, True)
     assert first_end(envs.make(MY + "Endless-v0"), 40) == (40, False)
     assert first_end(envs.make(MY + "Endless-v0"), seconds=0.0) == (1, False)
@@ -151,7 +151,7 @@ def test_somebody_plays_until_an_episode_ends():
         ([-9, -9], [9, 3.5], "'x' in slot 1 contains 4, above its declared bound of 3.5"),
     ],
 )
-def test_bounds(low, high, message):
+def test_bounds_observation_outside_declared_range_fails(low, high, message):
     space = {"x": envs.Space((2,), "float32")}
     blank = np.zeros(2)
     steps = [Step({"x": np.array(x, np.float32)}, *[blank] * 4) for x in ([[3, 3]] * 2, [[2, 3], [3, 4]])]
@@ -159,7 +159,7 @@ def test_bounds(low, high, message):
     assert (found.status, found.message) == ("fail", message) if message else found.status == "pass"
 
 
-def test_bounds_are_those_of_the_observation_however_it_is_turned():
+def test_check_nested_observation_out_of_bounds_names_key_and_slot():
     class Nested(gymnasium.Env):
         action_space = spaces.Discrete(2)
 
@@ -184,7 +184,7 @@ def test_bounds_are_those_of_the_observation_however_it_is_turned():
     assert found["bounds"].message == "'numbers' in slot 2 contains 10, above its declared bound of 9"
 
 
-def test_unsupported_space_is_a_finding():
+def test_check_unsupported_space_fails():
     class Text(gymnasium.Env):
         observation_space = spaces.Text(5)
         action_space = spaces.Discrete(2)
@@ -194,12 +194,12 @@ def test_unsupported_space_is_a_finding():
     assert finding.status == "fail" and "Text" in finding.message
 
 
-def test_unknown_task_is_the_callers_mistake():
+def test_check_unknown_task_raises_unknown_task():
     with pytest.raises(envs.UnknownTask):
         envs.check("gymnasium:Nothing-v0")
 
 
-def test_how_arrays_are_read_is_a_note():
+def test_check_integer_array_read_as_categories_adds_note():
     note = findings("gymnasium:cells:Cells-v0")["images"]
     assert note.status == "note"
     assert "'map' (uint8[5, 5] of 0 to 3) is read as categories, 4 an entry; --env.pixels map" in note.message
@@ -253,13 +253,13 @@ class Broken:
 @pytest.mark.parametrize(
     "fault", ["flags", "first reward", "declared", "values", "own memory", "ignored action"]
 )
-def test_faults_of_other_vectors_are_found(fault):
+def test_check_faulty_vector_env_fails(fault):
     assert fault in failed(findings(Broken(fault)))
 
 
-def test_other_vectors_pass_if_sound():
+def test_check_sound_vector_env_passes():
     assert failed(findings(Broken(""))) == set()
 
 
-def test_finding_reads_as_a_line():
+def test_finding_str_is_one_line():
     assert str(envs.Finding("flags", "pass", "fine")) == "pass  flags: fine"

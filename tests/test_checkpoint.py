@@ -69,7 +69,7 @@ def folder_of(store, step):
     return store.folder / f"step-{step:012d}"
 
 
-def test_a_state_comes_back_bit_by_bit(store):
+def test_store_saved_state_is_loaded_bit_identical(store):
     state = learner(7)
     store.save(7, state, {"seconds": 1.5, "names": ["a"]})
     overwrite = jax.jit(lambda s: jax.tree.map(lambda x: x * 0, s), donate_argnums=0)
@@ -82,7 +82,7 @@ def test_a_state_comes_back_bit_by_bit(store):
     assert all(isinstance(x, jax.Array) and not x.weak_type for x in jax.tree.leaves(found))
 
 
-def test_numpy_and_numbers_come_back_as_such(store):
+def test_store_numpy_and_python_numbers_keep_their_types(store):
     state = {"rows": np.arange(3, dtype=np.int64), "bits": np.ones(2, ml_dtypes.bfloat16), "n": 3}
     given = {**jax.tree.map(np.copy, state), "n": 3, "x": 0.5}
     store.save(0, given, {})
@@ -94,7 +94,7 @@ def test_numpy_and_numbers_come_back_as_such(store):
     assert bits([found["rows"], found["bits"]]) == bits([state["rows"], state["bits"]])
 
 
-def test_a_state_is_put_where_its_like_is(store):
+def test_store_load_places_state_on_devices_of_template(store):
     first, second = jax.devices()[:2]
     store.save(0, {"x": jax.device_put(jnp.ones(2), first)}, {})
     store.wait()
@@ -102,7 +102,7 @@ def test_a_state_is_put_where_its_like_is(store):
     assert found["x"].devices() == {second}
 
 
-def test_the_newest_are_kept_and_meta_is_cheap(store):
+def test_store_keeps_newest_checkpoints_and_reads_meta_alone(store):
     assert store.steps() == []
     saved(store, 1, 2, 3)
     assert store.steps() == [2, 3]
@@ -114,14 +114,14 @@ def test_the_newest_are_kept_and_meta_is_cheap(store):
     assert {path.name for path in store.folder.iterdir()} == {folder_of(store, step).name for step in (2, 3)}
 
 
-def test_whoever_wants_to_hears_of_every_save(tmp_path):
+def test_store_written_callback_is_called_after_every_save(tmp_path):
     heard = []
     store = CheckpointStore(tmp_path, written=lambda: heard.append(store.steps()))
     saved(store, 1)
     assert heard == [[1]]
 
 
-def test_a_second_checkpoint_of_a_step_wins(store):
+def test_store_second_save_at_same_step_replaces_first(store):
     saved(store, 5)
     store.save(5, learner(6), {})
     store.wait()
@@ -148,14 +148,14 @@ def test_a_second_checkpoint_of_a_step_wins(store):
         ),
     ],
 )
-def test_another_structure_is_refused_by_its_first_difference(store, notices, change, sentence):
+def test_store_load_other_structure_raises_with_first_difference(store, notices, change, sentence):
     saved(store, 1, 2)
     with pytest.raises(CheckpointError, match=sentence):
         store.load(change(learner()))
     assert store.steps() == [1, 2] and notices == [], "that is no damage"
 
 
-def test_what_no_checkpoint_holds_is_refused(store):
+def test_store_save_unsupported_leaf_raises_checkpoint_error(store):
     with pytest.raises(CheckpointError, match="key is a PRNGKeyArray"):
         store.save(0, {"key": jax.random.key(0)}, {})
     with pytest.raises(CheckpointError, match="name is a str"):
@@ -175,7 +175,7 @@ def damage_file(path, how):
         path.write_bytes(content)
 
 
-def test_any_damage_to_any_file_is_seen_and_the_one_before_is_used(store, notices, tmp_path):
+def test_store_damage_to_any_file_is_detected_and_older_one_loaded(store, notices, tmp_path):
     saved(store, 1, 2)
     shutil.copytree(store.folder, tmp_path / "sound")
     files = [path for path in sorted(folder_of(store, 2).rglob("*")) if path.is_file()]
@@ -197,7 +197,7 @@ def with_loop():
     return {"params": {"w": np.ones(3)}, "loop": {"ring": np.arange(1000.0)}}
 
 
-def test_of_what_only_the_loop_needs_nothing_is_read_for_who_does_not_want_it(store, notices, monkeypatch):
+def test_store_load_without_loop_part_does_not_read_loop_files(store, notices, monkeypatch):
     store.save(1, with_loop(), {})
     store.wait()
     read, load = [], checkpoint._load_arrays
@@ -221,7 +221,7 @@ def test_of_what_only_the_loop_needs_nothing_is_read_for_who_does_not_want_it(st
         store.load(with_loop(), step=1)
 
 
-def test_a_checkpoint_of_the_first_format_is_read(store, monkeypatch):
+def test_store_load_version_1_checkpoint_succeeds(store, monkeypatch):
     with monkeypatch.context() as then:
         then.setattr(checkpoint, "VERSION", 1)
         then.setattr(checkpoint, "_parts", lambda leaves: {"arrays": leaves})
@@ -232,7 +232,7 @@ def test_a_checkpoint_of_the_first_format_is_read(store, monkeypatch):
     assert "loop" not in store.load({"params": with_loop()["params"]})[1]
 
 
-def test_without_a_valid_one_there_is_one_sentence(store, notices, tmp_path):
+def test_store_without_valid_checkpoint_raises_no_checkpoint(store, notices, tmp_path):
     saved(store, 1, 2)
     damage_file(folder_of(store, 1) / "manifest.json", "flip")
     next((folder_of(store, 2) / "arrays").rglob("_METADATA")).unlink()
@@ -251,7 +251,7 @@ def kept(folder):
     return {path.relative_to(folder) for path in folder.rglob("*")}
 
 
-def test_a_reader_follows_links_and_moves_nothing(store, notices, tmp_path):
+def test_store_reader_with_symlinked_files_loads_and_moves_nothing(store, notices, tmp_path):
     """As hub caches and DVC keep large files: in a store of their own, with links to them."""
     saved(store, 1, 2)
     (tmp_path / "store").mkdir()
@@ -272,7 +272,7 @@ def test_a_reader_follows_links_and_moves_nothing(store, notices, tmp_path):
     assert kept(store.folder) == before and not notices
 
 
-def test_without_permission_a_reader_takes_an_older_one_and_its_owner_waits(store, notices, monkeypatch):
+def test_store_without_permission_reader_uses_older_one_and_owner_raises(store, notices, monkeypatch):
     saved(store, 1, 2)
     digest, before = checkpoint._digest, kept(store.folder)
 
@@ -289,7 +289,7 @@ def test_without_permission_a_reader_takes_an_older_one_and_its_owner_waits(stor
     assert kept(store.folder) == before and not notices
 
 
-def test_a_reader_takes_a_newer_one_where_that_it_read_was_deleted(store, notices, monkeypatch, capfd):
+def test_store_checkpoint_deleted_while_reading_loads_newer_one(store, notices, monkeypatch, capfd):
     """The process that trains deletes old ones at any moment, also in the middle of being read."""
     saved(store, 1)
     reader, restore = CheckpointStore(store.folder, notice=notices.append), checkpoint._restore
@@ -306,20 +306,20 @@ def test_a_reader_takes_a_newer_one_where_that_it_read_was_deleted(store, notice
 
 
 @pytest.mark.parametrize("name", ["a[b]", "back\\slash", os.fsdecode(b"no\xfftext")])
-def test_a_name_that_orbax_cannot_read_back_is_refused(tmp_path, name):
+def test_check_name_unsupported_by_orbax_raises_checkpoint_error(tmp_path, name):
     with pytest.raises(CheckpointError, match="choose another name"):
         checkpoint.check_name(tmp_path / name / "checkpoints")
     checkpoint.check_name(tmp_path / "plain, (ü?) [ *")
 
 
-def test_without_a_listener_damage_is_a_warning(tmp_path):
+def test_store_damage_without_notice_callback_emits_warning(tmp_path):
     store = saved(CheckpointStore(tmp_path), 1, 2)
     (folder_of(store, 2) / "manifest.json").unlink()
     with pytest.warns(UserWarning, match="is damaged and an older one is used: manifest.json is missing"):
         assert store.load(learner())[0] == 1
 
 
-def test_foreign_folders_and_newer_formats_are_named_and_left_alone(store, tmp_path):
+def test_store_foreign_folder_or_newer_format_raises_and_is_untouched(store, tmp_path):
     foreign = tmp_path / "foreign"
     (foreign / "1000" / "state").mkdir(parents=True)
     with pytest.raises(CheckpointError, match="holds no checkpoint of dreamer-toolkit"):
@@ -345,7 +345,7 @@ def segment(name, content):
     return write
 
 
-def test_replay_files_are_shared_then_collected(store, notices):
+def test_store_replay_files_are_shared_then_deleted_when_unused(store, notices):
     for step in range(1, 6):
         store.save(step, learner(step), {}, segment(f"replay-{step}", bytes([step]) * 100))
     store.wait()
@@ -355,7 +355,7 @@ def test_replay_files_are_shared_then_collected(store, notices):
     assert {path.name for path in store.replay_folder.iterdir()} == {f"replay-{step}" for step in (3, 4, 5)}
 
 
-def test_a_replay_file_is_hashed_once_but_verified_when_loaded(store, notices, monkeypatch):
+def test_store_replay_file_is_hashed_once_and_verified_on_load(store, notices, monkeypatch):
     hashed = []
     digest = checkpoint._digest
     monkeypatch.setattr(checkpoint, "_digest", lambda file: hashed.append(file.name) or digest(file))
@@ -375,7 +375,7 @@ def listing(folder):
     return sorted(path.name for path in folder.iterdir())
 
 
-def test_a_damaged_replay_file_of_the_newest_alone_falls_back(store, notices):
+def test_store_damaged_replay_file_of_newest_loads_older_checkpoint(store, notices):
     store.save(1, learner(1), {}, segment("replay-1", b"one"))
     store.save(2, learner(2), {}, segment("replay-2", b"two"))
     store.wait()
@@ -384,13 +384,13 @@ def test_a_damaged_replay_file_of_the_newest_alone_falls_back(store, notices):
     assert "replay-2 is missing" in notices[0]
 
 
-def test_a_name_that_leaves_the_folder_is_refused(store):
+def test_store_replay_name_outside_folder_raises_checkpoint_error(store):
     store.save(1, learner(1), {}, lambda folder: ["../../secret"])
     with pytest.raises(CheckpointError, match="could not be written"):
         store.wait()
 
 
-def test_no_space_and_no_folder_are_said_and_harm_nothing(store, monkeypatch, tmp_path, notices):
+def test_store_no_space_or_folder_raises_and_keeps_old_checkpoint(store, monkeypatch, tmp_path, notices):
     saved(store, 1)
     usage = shutil.disk_usage(tmp_path)
     monkeypatch.setattr(shutil, "disk_usage", lambda path: usage._replace(free=2**20))
@@ -415,7 +415,7 @@ def run(script, *args):
     )
 
 
-def test_a_full_disk_costs_one_save(tmp_path):
+def test_store_full_disk_loses_one_save_only(tmp_path):
     """A file size limit stands in for the disk: the same error path, without filling one."""
     script = """
         import json, resource, sys
@@ -458,7 +458,7 @@ def test_a_full_disk_costs_one_save(tmp_path):
     assert all("File too large; earlier ones are as they were" in text for text in said + messages)
 
 
-def test_a_process_killed_at_any_moment_leaves_whole_checkpoints(tmp_path):
+def test_store_process_killed_at_any_moment_leaves_whole_checkpoints(tmp_path):
     script = """
         import sys, itertools
         import numpy as np
@@ -499,7 +499,7 @@ def test_a_process_killed_at_any_moment_leaves_whole_checkpoints(tmp_path):
         assert step + 1 in store.steps()
 
 
-def test_store_saves_at_one_step_are_kept_in_the_order_of_their_updates(store):
+def test_store_saves_at_one_step_are_ordered_by_updates(store):
     """As of a loop whose environment steps stand still; the oldest goes first, whatever its name."""
     for updates in range(1, 6):
         store.save(40, learner(updates), {"progress": {"env_steps": 40, "updates": updates}})
@@ -514,7 +514,7 @@ def test_store_saves_at_one_step_are_kept_in_the_order_of_their_updates(store):
     assert store.steps() == [40]
 
 
-def test_store_at_names_the_newest_checkpoint_after_so_many_updates(store):
+def test_store_at_updates_returns_newest_checkpoint_name(store):
     with pytest.raises(NoCheckpoint, match="no checkpoint folder"):
         store.at(3)
     for steps, updates in ((40, 3), (50, 3), (60, 4)):

@@ -54,11 +54,11 @@ def empty_folder(tmp_path, monkeypatch):
         ("--wrappers a:b c:d --no-parallel", [], {"env.wrappers": ["a:b", "c:d"], "env.parallel": False}),
     ],
 )
-def test_words_become_fields(words, positional, values):
+def test_parse_words_returns_positional_and_field_values(words, positional, values):
     assert cli.parse(words.split(), KINDS, "dreamer train") == (positional, values)
 
 
-def test_options_and_fields_share_no_name():
+def test_train_options_and_config_fields_share_no_name():
     assert not KINDS.keys() & schema.paths(TrainOptions).keys()
 
 
@@ -74,11 +74,11 @@ def store(plan: Plan) -> None:
     (plan.folder / "config.toml").write_text(schema.dump_toml(plan.cfg))
 
 
-def test_nothing_asked_is_the_quickstart():
+def test_resolve_without_arguments_returns_quickstart():
     assert asked() == (presets.build("quickstart"), Path("runs/quickstart-seed0"), False)
 
 
-def test_preset_then_size_then_file_then_flags():
+def test_resolve_applies_preset_then_size_then_file_then_flags():
     Path("mine.toml").write_text("steps = 7\n[agent.rssm]\nhidden = 96\nclasses = 5\n")
     changes = {"agent.rssm.classes": 6}
     cfg = asked("cartpole", changes, size="12m", config="mine.toml").cfg
@@ -99,7 +99,7 @@ def test_preset_then_size_then_file_then_flags():
         ("dreamerv3", {"task": "gymnasium:my.pkg:My-v0"}, "runs/gymnasium-my.pkg-My-v0-seed0"),
     ],
 )
-def test_a_run_is_named_after_its_preset_or_task(preset, changes, folder):
+def test_resolve_without_run_names_folder_after_preset_or_task(preset, changes, folder):
     assert asked(preset, changes).folder == Path(folder)
     assert asked(preset or "quickstart", changes, run="x").folder == Path("x")
 
@@ -112,13 +112,13 @@ def test_a_run_is_named_after_its_preset_or_task(preset, changes, folder):
         ({"population": ("entropy=1e-3",)}, 1, ("entropy=1e-3",)),
     ],
 )
-def test_a_population_is_asked_for_in_two_ways(options, seeds, vary):
+def test_resolve_seeds_or_vary_returns_population_config(options, seeds, vary):
     plan = asked(changes={"task": "grid:DoorKey-5x5"}, **options)
     assert plan.cfg.population == PopulationConfig(seeds, vary)
     assert plan.folder == Path("runs/grid-DoorKey-5x5-population-seed0")
 
 
-def test_a_run_in_the_folder_is_gone_on_with():
+def test_resolve_existing_run_resumes_with_stored_configuration():
     first = asked("cartpole", {"seed": 5, "agent.optim.lr": 1e-3}, run="x")
     store(first)
     assert asked(run="x") == (first.cfg, Path("x"), True)
@@ -127,12 +127,12 @@ def test_a_run_in_the_folder_is_gone_on_with():
     assert schema.diff(first.cfg, longer) == [("steps", first.cfg.steps, 10**6)]
 
 
-def test_another_preset_does_not_pass_for_the_run_in_the_folder():
+def test_resolve_other_preset_for_existing_run_returns_that_preset():
     store(asked("cartpole", run="x"))
     assert asked("pendulum", run="x") == (presets.build("pendulum"), Path("x"), True)
 
 
-def test_values_only_have_to_fit_the_run_in_the_folder():
+def test_resolve_changes_are_validated_against_stored_configuration():
     store(asked("quickstart", run="x", changes={"agent.rssm.blocks": 3, "agent.rssm.deter": 9}))
     assert asked(run="x", changes={"agent.rssm.deter": 12}).cfg.agent.rssm.deter == 12
     with pytest.raises(ConfigError, match="multiple of blocks"):
@@ -191,7 +191,7 @@ def test_values_only_have_to_fit_the_run_in_the_folder():
         ),
     ],
 )
-def test_a_mistake_is_one_sentence(words, sentence, capsys):
+def test_main_user_mistake_prints_one_sentence_and_returns_2(words, sentence, capsys):
     assert main(words.split()) == 2
     out, err = capsys.readouterr()
     assert (out, err) == ("", f"dreamer: {sentence}\n")
@@ -199,7 +199,7 @@ def test_a_mistake_is_one_sentence(words, sentence, capsys):
     assert json.loads(capsys.readouterr().out) == {"error": sentence}
 
 
-def test_a_run_that_is_not_there_starts_none(capsys):
+def test_train_missing_run_suggests_near_name_and_creates_nothing(capsys):
     store(asked("quickstart", run="runs/mine-seed0"))
     for words, near in (("runs/mine-sed0", "runs/mine-seed0"), ("mine", "runs/mine-seed0")):
         assert main(["train", "--run", words]) == 2
@@ -208,25 +208,25 @@ def test_a_run_that_is_not_there_starts_none(capsys):
         assert f"dreamer train quickstart --run {words}" in err and not Path(words).exists()
 
 
-def test_a_new_run_says_what_it_is_of(tmp_path):
+def test_resolve_new_run_accepts_preset_task_or_config_file(tmp_path):
     (tmp_path / "some.toml").write_text("steps = 5")
     assert asked("quickstart", run="new").folder == Path("new")
     assert asked(run="new", changes={"task": "probe:chosen"}).cfg.task == "probe:chosen"
     assert asked(run="new", config="some.toml").cfg.steps == 5
 
 
-def test_a_message_is_not_as_long_as_what_was_written(capsys):
+def test_main_very_long_argument_prints_short_message(capsys):
     assert main(["train", "a" * 10_000]) == 2
     err = capsys.readouterr().err
     assert len(err) < 2500 and "there are quickstart" in err
 
 
-def test_an_unknown_task_is_answered_with_close_ones(capsys):
+def test_doctor_unknown_task_suggests_close_names(capsys):
     assert main(["doctor", "--task", "minigrid:DorKey-5x5"]) == 2
     assert "DoorKey-5x5" in capsys.readouterr().err
 
 
-def test_an_unknown_observation_is_a_mistake_of_the_user():
+def test_exit_code_unknown_observation_is_user_mistake():
     with pytest.raises(envs.UnknownTask, match="'symbolic', 'rgb', 'full'") as error:
         envs.make("minigrid:Empty-5x5", obs="pixels")
     assert cli._exit_code(error.value) == 2
@@ -242,13 +242,13 @@ def test_an_unknown_observation_is_a_mistake_of_the_user():
         (TrainingStopped("a loss is not finite"), 1, "a loss is not finite"),
     ],
 )
-def test_what_a_command_raises(error, code, sentence, capsys, monkeypatch):
+def test_main_command_raises_returns_code_and_prints_sentence(error, code, sentence, capsys, monkeypatch):
     monkeypatch.setattr(envs_command, "show", lambda json: (_ for _ in ()).throw(error))
     assert main(["envs"]) == code
     assert capsys.readouterr().err == f"dreamer: {sentence}\n"
 
 
-def test_a_fault_of_the_program_keeps_its_traceback(monkeypatch):
+def test_main_internal_error_propagates_exception(monkeypatch):
     monkeypatch.setattr(envs_command, "show", lambda json: 1 / 0)
     with pytest.raises(ZeroDivisionError):
         main(["envs"])
@@ -258,13 +258,13 @@ def test_a_fault_of_the_program_keeps_its_traceback(monkeypatch):
 
 
 @pytest.mark.parametrize("words", [["--help"], [], *([name, "--help"] for name in cli.COMMANDS)])
-def test_help(words, capsys):
+def test_main_help_prints_usage_and_returns_0(words, capsys):
     assert main(words) == 0
     out, err = capsys.readouterr()
     assert out.startswith("usage: dreamer") and not err
 
 
-def test_help_shows_every_field_with_the_values_of_the_preset(capsys):
+def test_train_help_lists_every_field_with_preset_values(capsys):
     main(["train", "pendulum", "--help"])
     out = capsys.readouterr().out
     assert all(f"--{path.replace('_', '-')}" in out for path in KINDS)
@@ -273,12 +273,12 @@ def test_help_shows_every_field_with_the_values_of_the_preset(capsys):
 
 
 @pytest.mark.parametrize("words", [["--help"], ["train", "--help"], ["train", "--steps", "many"]])
-def test_help_and_mistakes_do_not_start_jax(words):
+def test_main_help_and_mistakes_do_not_load_jax(words):
     code = f"import sys; from experiments.cli import main; main({words!r}); sys.exit('jax' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True).returncode == 0
 
 
-def test_envs_lists_every_suite(capsys):
+def test_envs_without_options_lists_every_suite(capsys):
     assert main(["envs"]) == 0
     out = capsys.readouterr().out
     assert all(suite.name in out for suite in envs.suites())
@@ -288,7 +288,7 @@ def test_envs_lists_every_suite(capsys):
     assert all(row["tasks"] > 0 for row in rows if row["installed"] and row["name"] != "jax")
 
 
-def test_envs_checks_a_task(capsys):
+def test_envs_check_prints_findings_as_text_and_json(capsys):
     assert main(["envs", "--check", "probe:constant", "--json"]) == 0
     found = json.loads(capsys.readouterr().out)
     assert found["ok"] and found["task"] == "probe:constant"
@@ -297,7 +297,7 @@ def test_envs_checks_a_task(capsys):
     assert "declared" in capsys.readouterr().out
 
 
-def test_what_a_world_prints_stays_out_of_json():
+def test_envs_check_json_with_printing_env_keeps_stdout_valid():
     command = ["envs", "--check", "gymnasium:faulty_env:Prints-v0", "--json"]
     path = os.pathsep.join([str(ROOT), str(ROOT / "tests")])
     run = [sys.executable, "-m", "experiments.cli", *command]
@@ -315,14 +315,14 @@ def test_what_a_world_prints_stays_out_of_json():
         ([], "", ""),
     ],
 )
-def test_only_json_is_left_of_what_is_printed(capsys, printed, out, err):
+def test_json_alone_printed_text_keeps_only_json_on_stdout(capsys, printed, out, err):
     with cli.json_alone():
         for text in printed:
             print(text, end="")
     assert capsys.readouterr() == (out, err)
 
 
-def test_the_doctor_warns_of_a_world_without_end(capsys):
+def test_doctor_endless_task_warns_of_missing_time_limit(capsys):
     assert main(["doctor", "--task", "gymnasium:faulty_env:Endless-v0", "--json"]) == 0
     (warning,) = [w for w in json.loads(capsys.readouterr().out)["warnings"] if "No episode" in w]
     assert "Endless-v0 ended in 1,000 random steps; it declares no time limit" in warning
@@ -332,7 +332,7 @@ def test_the_doctor_warns_of_a_world_without_end(capsys):
     assert raising["ends"].startswith("It cannot be played: gymnasium:faulty_env:Raises-v0, copy 0, step 3")
 
 
-def test_envs_and_doctor_take_what_a_task_is_made_with(monkeypatch, capsys):
+def test_envs_and_doctor_accept_env_arguments(monkeypatch, capsys):
     seen = {}
     monkeypatch.setattr(envs, "check", lambda task, **how: seen.update(how, task=task) or [])
     words = ["--kwargs", '{"size": 8}', "--env.max-episode-steps", "7", "--wrappers", "a:b", "c:d"]
@@ -347,14 +347,14 @@ def test_envs_and_doctor_take_what_a_task_is_made_with(monkeypatch, capsys):
     assert "takes no argument 'sise'; did you mean size" in capsys.readouterr().err
 
 
-def test_a_broken_environment_fails_its_check(capsys, monkeypatch):
+def test_envs_check_failing_finding_returns_1(capsys, monkeypatch):
     broken = [envs.Finding("flags", "fail", "is_first and is_last coincide")]
     monkeypatch.setattr(envs, "check", lambda task: broken)
     assert main(["envs", "--check", "probe:constant", "--json"]) == 1
     assert not json.loads(capsys.readouterr().out)["ok"]
 
 
-def test_the_doctor_says_what_would_run(capsys):
+def test_doctor_with_task_reports_versions_machine_and_loop(capsys):
     assert main(["doctor", "--task", "minigrid:DoorKey-5x5", "--json"]) == 0
     found = json.loads(capsys.readouterr().out)
     assert found["versions"]["jax"] and found["devices"]["backend"] == "cpu"
@@ -366,7 +366,7 @@ def test_the_doctor_says_what_would_run(capsys):
     assert "versions" in capsys.readouterr().out
 
 
-def test_the_doctor_says_how_arrays_are_read(capsys):
+def test_doctor_integer_array_prints_reading_note(capsys):
     assert main(["doctor", "--task", "gymnasium:cells:Cells-v0"]) == 0
     notes = [line for line in capsys.readouterr().out.splitlines() if line.startswith("note ")]
     assert len(notes) == 1 and "'map' (uint8[5, 5] of 0 to 3) is read as categories" in notes[0]
@@ -381,14 +381,14 @@ def test_the_doctor_says_how_arrays_are_read(capsys):
         (["grid:Catch", "--env.categories", "board"], "env.categories is for tasks of the host"),
     ],
 )
-def test_a_reading_that_cannot_be_is_refused_before_there_is_a_run(words, sentence, capsys, tmp_path):
+def test_train_invalid_array_reading_fails_before_run_is_created(words, sentence, capsys, tmp_path):
     run = tmp_path / "run"
     assert main(["train", "--task", *words, "--run", str(run)]) == 2
     assert re.search(sentence, capsys.readouterr().err) and not run.exists()
 
 
 @pytest.mark.parametrize(("task", "loop"), [("grid:Catch", "fused"), ("minigrid:Empty-5x5", "host")])
-def test_the_doctor_says_which_loop_would_run(task, loop):
+def test_doctor_plan_task_names_loop_and_reason(task, loop):
     from experiments import doctor
 
     plan = doctor.plan(task, presets.build("quickstart"))
@@ -404,7 +404,7 @@ def test_the_doctor_says_which_loop_would_run(task, loop):
         ({"versions": {"dreamer-toolkit": "not installed"}}, "pip install -e ."),
     ],
 )
-def test_the_doctor_warns(changes, words):
+def test_doctor_warnings_unhealthy_machine_contains_hint(changes, words):
     healthy = {
         "devices": {"nvidia": False, "backend": "cpu"},
         "machine": {"disk_gib": 50, "memory_gib": 8},
@@ -418,7 +418,7 @@ def test_the_doctor_warns(changes, words):
 # What commands are called with.
 
 
-def test_train_hands_over_configuration_and_folder(monkeypatch):
+def test_train_command_passes_configuration_folder_and_options(monkeypatch):
     from experiments.training import run
 
     seen = SimpleNamespace()
@@ -438,7 +438,7 @@ def test_train_hands_over_configuration_and_folder(monkeypatch):
     }
 
 
-def test_train_says_when_the_usual_folder_holds_a_run(monkeypatch, capsys):
+def test_train_default_folder_with_run_prints_notice(monkeypatch, capsys):
     from experiments.training import run
 
     monkeypatch.setattr(run, "train", lambda *args, **rest: 0)
@@ -447,7 +447,7 @@ def test_train_says_when_the_usual_folder_holds_a_run(monkeypatch, capsys):
     assert "runs/quickstart-seed0 holds a run" in capsys.readouterr().err
 
 
-def test_eval_hands_over_how_to_judge(monkeypatch):
+def test_eval_command_passes_options(monkeypatch):
     from experiments import evaluate
 
     seen = {}
@@ -467,7 +467,7 @@ def test_eval_hands_over_how_to_judge(monkeypatch):
         ("--sampled --actor sampled", "sampled", "--sampled is now --actor sampled\n"),
     ],
 )
-def test_eval_actor_or_its_older_flag_is_handed_over(monkeypatch, capsys, words, actor, notice):
+def test_eval_actor_or_older_flag_is_passed_as_actor(monkeypatch, capsys, words, actor, notice):
     from experiments import evaluate
 
     seen = {}
@@ -476,13 +476,13 @@ def test_eval_actor_or_its_older_flag_is_handed_over(monkeypatch, capsys, words,
     assert seen["actor"] == actor and capsys.readouterr() == ("", notice)
 
 
-def test_eval_sampled_and_another_actor_contradict_each_other(capsys):
+def test_eval_sampled_with_other_actor_is_rejected(capsys):
     assert main(["eval", "runs/x", "--sampled", "--actor", "greedy"]) == cli.MISTAKE
     expected = "dreamer: --sampled and --actor greedy contradict each other: give --actor alone\n"
     assert capsys.readouterr() == ("", expected)
 
 
-def test_eval_unknown_actor_is_one_sentence_with_those_there_are(capsys):
+def test_eval_unknown_actor_prints_one_sentence_with_known_ones(capsys):
     assert main(["eval", "runs/x", "--actor", "mppi"]) == cli.MISTAKE
     expected = "dreamer: there is no actor 'mppi'; there are greedy, sampled, random\n"
     assert capsys.readouterr() == ("", expected)
@@ -496,12 +496,12 @@ def test_eval_help_names_every_actor(capsys):
     assert all(name in text for name in ACTORS)
 
 
-def test_a_stored_configuration_is_a_file_for_config():
+def test_resolve_stored_config_file_reproduces_configuration():
     store(asked("pendulum", {"seed": 9}, run="x"))
     again = asked(config="x/config.toml", run="y")
     assert again.cfg == config.load_toml("x/config.toml")
 
 
-def test_evaluation_seeds_stay_below_those_of_training(capsys):
+def test_eval_seed_in_training_range_is_rejected(capsys):
     assert cli.main(["eval", "nowhere", "--seed", str(2**30 - 10), "--episodes", "20"]) == cli.MISTAKE
     assert "below the training seeds" in capsys.readouterr().err

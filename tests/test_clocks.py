@@ -24,7 +24,7 @@ from dreamer.loops.host import HostLoop
         (64, 2, 0, 0),
     ],
 )
-def test_by_hand(steps, updates, since, due):
+def test_updates_due_known_counters_matches_hand_computed_value(steps, updates, since, due):
     """At ratio 32 and 1024 replayed steps an update, one is due every 32 steps; those before do not count."""
     progress = Progress(env_steps=steps, updates=updates, learning_since=since)
     assert updates_due(progress, 32.0, 1024) == due
@@ -36,7 +36,7 @@ def test_by_hand(steps, updates, since, due):
     st.integers(1, 2000),
     st.integers(0, 100),
 )
-def test_however_steps_arrive_the_ratio_is_kept(arrivals, ratio, per_update, since):
+def test_updates_due_any_arrival_of_steps_keeps_ratio(arrivals, ratio, per_update, since):
     progress = Progress(env_steps=since, learning_since=since)
     for steps in arrivals:
         progress.env_steps += steps
@@ -48,7 +48,7 @@ def test_however_steps_arrive_the_ratio_is_kept(arrivals, ratio, per_update, sin
     assert wanted - per_update <= replayed + 1e-6 and replayed <= wanted + 1e-6
 
 
-def test_what_is_due_after_a_change_counts_from_there_on():
+def test_updates_due_after_ratio_change_counts_from_change():
     """At ratio 8 until step 1500, then at 128, in batches of 64 steps: 80 for the next 40 steps, no more."""
     progress = Progress(env_steps=1500, updates=175, learning_since=100)
     clocks.count_anew(progress)
@@ -63,7 +63,7 @@ def test_what_is_due_after_a_change_counts_from_there_on():
     assert progress.learning_since == 100  # where the random actions ended
 
 
-def test_after_a_change_the_loop_waits_for_a_replay_that_can_be_sampled():
+def test_host_loop_after_resume_waits_until_replay_can_be_sampled():
     """As a resume without the replay does; nothing of the loop is built but its counters."""
     loop, possible = object.__new__(HostLoop), [0]
     loop.cfg = LoopConfig(num_envs=4, batch_size=8, batch_length=8, train_ratio=32.0, prefill=40)
@@ -78,7 +78,7 @@ def test_after_a_change_the_loop_waits_for_a_replay_that_can_be_sampled():
     assert Progress(**dataclasses.asdict(loop.progress)) == loop.progress  # as a checkpoint has it
 
 
-def test_before_learning_there_is_nothing_to_count_anew():
+def test_count_anew_before_learning_changes_nothing():
     progress = Progress(env_steps=50)
     clocks.count_anew(progress)
     assert progress == Progress(env_steps=50)
@@ -86,7 +86,7 @@ def test_before_learning_there_is_nothing_to_count_anew():
     assert progress == Progress(env_steps=50, learning_since=50)
 
 
-def test_every_so_many_seconds(monkeypatch):
+def test_every_seconds_elapsed_is_due_once_per_interval(monkeypatch):
     times = [100, 100, 105, 110, 111, 119, 120, 155, 156, 165]
     monkeypatch.setattr(clocks.time, "monotonic", iter(times).__next__)
     due = Every(10)

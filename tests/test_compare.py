@@ -94,7 +94,7 @@ def made(tmp_path_factory):
     return out / "c", endpoint, code
 
 
-def test_every_fault_costs_no_finished_episode(made):
+def test_compare_faulty_endpoint_finishes_all_episodes(made):
     out, endpoint, code = made
     rows = results(out)
     assert code == 0
@@ -104,7 +104,7 @@ def test_every_fault_costs_no_finished_episode(made):
     assert rows["llm:tiny"]["reasked"] >= 2 and rows["llm:tiny"]["truncated"] == 1
 
 
-def test_the_accounts_are_those_of_the_server(made):
+def test_compare_usage_totals_match_server_counts(made):
     out, endpoint, _ = made
     row = results(out)["llm:tiny"]
     served = endpoint.served
@@ -120,7 +120,7 @@ def test_the_accounts_are_those_of_the_server(made):
     assert sum(call["usage"]["input"] for line in lines for call in line.get("calls", ())) == served.input
 
 
-def test_the_report_says_what_failed(made):
+def test_compare_report_lists_endpoint_failures(made):
     out, _, _ = made
     page = (out / "report.html").read_text()
     faults = results(out, "timing.json")["llm:tiny"]["faults"]
@@ -128,7 +128,7 @@ def test_the_report_says_what_failed(made):
     assert "HTTP 500" in page and "What failed" in page
 
 
-def test_the_report_is_one_file_that_discloses(made):
+def test_compare_report_is_self_contained_with_disclosures(made):
     page = (made[0] / "report.html").read_text()
     assert "http://" not in page.replace("http://www.w3.org", "") and "https://" not in page.replace(
         "https://matplotlib", ""
@@ -144,7 +144,7 @@ def test_the_report_is_one_file_that_discloses(made):
         assert said in page, said
 
 
-def test_all_play_the_same_seeds_and_one_who_knows_wins(made):
+def test_compare_contestants_play_same_seeds_and_scripted_wins(made):
     rows = results(made[0])
     assert rows["scripted"]["success_rate"] == 1.0
     assert rows["random"]["difference"] is None
@@ -154,14 +154,14 @@ def test_all_play_the_same_seeds_and_one_who_knows_wins(made):
         assert [int(path.stem) for path in files] == [0, 1, 2, 3]
 
 
-def test_keys_are_nowhere(made):
+def test_compare_api_key_appears_in_no_output_file(made):
     out, endpoint, _ = made
     assert set(endpoint.keys) == {KEY}
     files = [path for path in out.rglob("*") if path.is_file()]
     assert files and not any(KEY.encode() in path.read_bytes() for path in files)
 
 
-def test_recorded_actions_lead_to_the_recorded_rewards(made):
+def test_seen_recorded_episode_replays_same_rewards(made):
     folder = made[0] / "transcripts" / TASK / "random"
     seat = Seat(lambda: envs.make(TASK, 1), lambda env, seed, file: Random(env.act_space))
     played = read(folder / "2.jsonl")
@@ -170,7 +170,7 @@ def test_recorded_actions_lead_to_the_recorded_rewards(made):
     assert seen(seat, played).astray is None
 
 
-def test_asked_again_nothing_is_played_and_nothing_changes(made, capsys):
+def test_compare_repeated_replays_nothing_and_keeps_results(made, capsys):
     out, endpoint, _ = made
     before = (out / "results.json").read_bytes()
     again = options(
@@ -181,7 +181,7 @@ def test_asked_again_nothing_is_played_and_nothing_changes(made, capsys):
     assert json.loads(capsys.readouterr().out)["tasks"][TASK]["scripted"]["success_rate"] == 1.0
 
 
-def test_what_is_to_know_of_a_task_stands_beside_its_scores(made, monkeypatch, capsys):
+def test_compare_task_note_is_printed_and_in_report(made, monkeypatch, capsys):
     out, _, _ = made
     adapter = next(suite for suite in envs.suites() if TASK.startswith(suite.name + ":")).adapter()
     monkeypatch.setattr(adapter, "note", lambda name: f"{name} is another game.", raising=False)
@@ -191,7 +191,7 @@ def test_what_is_to_know_of_a_task_stands_beside_its_scores(made, monkeypatch, c
     assert (out / "report.html").read_text().count(f'<p class="note">{text}</p>') == 1
 
 
-def test_other_seeds_in_the_same_folder_are_refused(made):
+def test_compare_other_seed_in_same_folder_raises_config_error(made):
     with pytest.raises(ConfigError, match="seed was 0 and is 7"):
         compare(options(made[0], "http://127.0.0.1:9/v1", seed=7))
 
@@ -199,7 +199,7 @@ def test_other_seeds_in_the_same_folder_are_refused(made):
 # --- failures, budgets, interruptions --------------------------------------------------------------
 
 
-def test_an_endpoint_that_fails_for_good_costs_only_its_episodes(tmp_path, capsys):
+def test_compare_permanent_endpoint_error_fails_only_its_episodes(tmp_path, capsys):
     with FaultyEndpoint(wise, fault=lambda index, body: "401" if index in (0, 1) else None) as endpoint:
         compare(options(tmp_path, endpoint.url, concurrency=1))
         row = results(tmp_path)["llm:tiny"]
@@ -215,7 +215,7 @@ def test_an_endpoint_that_fails_for_good_costs_only_its_episodes(tmp_path, capsy
 
 
 @pytest.mark.parametrize("fault", FAULTS)
-def test_a_server_that_only_fails_ends_every_episode_and_no_comparison(tmp_path, fault, capsys):
+def test_compare_always_failing_server_ends_episodes_but_not_comparison(tmp_path, fault, capsys):
     with FaultyEndpoint(wise, fault=lambda index, body: fault) as endpoint:
         wanted = options(tmp_path, endpoint.url, agents=("random", "llm:tiny"), episodes=1, max_steps=2)
         code = compare(wanted)
@@ -230,7 +230,7 @@ def test_a_server_that_only_fails_ends_every_episode_and_no_comparison(tmp_path,
     assert (rows["llm:tiny"]["finished"], rows["llm:tiny"]["errored"]) == (defaulted, 1 - defaulted)
 
 
-def test_a_spent_budget_stops_the_asking_and_a_larger_one_goes_on(tmp_path, capsys):
+def test_compare_token_budget_spent_stops_and_larger_budget_resumes(tmp_path, capsys):
     with FaultyEndpoint(wise) as endpoint:
         compare(options(tmp_path / "a", endpoint.url))
         everything = results(tmp_path / "a")["llm:tiny"]["tokens_in"]
@@ -252,7 +252,7 @@ DEAR = 'date = "2026-11-01"\n[models]\n"tiny" = { input = 1000.0, output = 1000.
 
 
 @pytest.mark.parametrize("broken", [None, "truncated json", "cut", "junk"])
-def test_dollars_hold_for_many_calls_at_once_and_for_replies_that_were_lost(tmp_path, broken, capsys):
+def test_compare_max_usd_with_concurrency_and_lost_replies_is_kept(tmp_path, broken, capsys):
     (tmp_path / "prices.toml").write_text(DEAR)
     with FaultyEndpoint(wise, delay=0.02, fault=lambda i, body: broken if i % 3 == 2 else None) as endpoint:
         asked = options(
@@ -272,7 +272,7 @@ def test_dollars_hold_for_many_calls_at_once_and_for_replies_that_were_lost(tmp_
     assert "not all is played: --max-usd 2.0 is spent" in capsys.readouterr().err
 
 
-def test_dollars_without_a_price_are_refused_before_anything_is_asked(tmp_path):
+def test_compare_max_usd_without_price_raises_before_first_request(tmp_path):
     with FaultyEndpoint(wise) as endpoint:
         asked = options(tmp_path / "c", endpoint.url, max_usd=1.0)
         with pytest.raises(ConfigError, match="--max-usd needs a price for tiny .*--prices.*--max-tokens"):
@@ -282,7 +282,7 @@ def test_dollars_without_a_price_are_refused_before_anything_is_asked(tmp_path):
 
 
 @pytest.mark.parametrize("limit", [{"max_usd": 1.0}, {"max_tokens": 100_000}])
-def test_a_limit_on_what_the_endpoint_does_not_tell_ends_it_at_once(tmp_path, limit, capsys):
+def test_compare_limit_on_unreported_usage_stops_at_once(tmp_path, limit, capsys):
     (tmp_path / "prices.toml").write_text(PRICES)
     with FaultyEndpoint(wise, usage=False) as endpoint:
         asked = options(tmp_path / "c", endpoint.url, prices=str(tmp_path / "prices.toml"), **limit)
@@ -291,7 +291,7 @@ def test_a_limit_on_what_the_endpoint_does_not_tell_ends_it_at_once(tmp_path, li
     assert len(endpoint.bodies) <= asked.concurrency
 
 
-def test_hours_hold_for_an_endpoint_that_goes_on_and_on(tmp_path, monkeypatch, capsys):
+def test_compare_max_hours_with_slow_endpoint_is_kept(tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(language, "PATIENCE", Patience(timeout=60.0))
     with FaultyEndpoint(wise, delay=30.0) as endpoint:
         began = time.monotonic()
@@ -304,7 +304,7 @@ def test_hours_hold_for_an_endpoint_that_goes_on_and_on(tmp_path, monkeypatch, c
 # --- a folder has one comparison -------------------------------------------------------------------
 
 
-def test_a_second_comparison_in_the_folder_is_refused_and_the_first_goes_on(tmp_path):
+def test_compare_second_process_in_folder_is_refused_and_first_finishes(tmp_path):
     with FaultyEndpoint(wise, delay=0.05) as endpoint:
         first = options(tmp_path, endpoint.url, agents=("llm:tiny",), episodes=3)
         codes = []
@@ -322,7 +322,7 @@ def test_a_second_comparison_in_the_folder_is_refused_and_the_first_goes_on(tmp_
     assert not (tmp_path / lock.NAME).exists()
 
 
-def test_what_is_refused_leaves_no_folder(tmp_path):
+def test_compare_refused_arguments_create_no_folder(tmp_path):
     with pytest.raises(ConfigError):
         compare(options(tmp_path / "new" / "c", agents=("scripted",), task=("probe:continuous",)))
     assert not (tmp_path / "new" / "c").exists()
@@ -332,7 +332,7 @@ def test_what_is_refused_leaves_no_folder(tmp_path):
 
 
 @pytest.mark.parametrize("refuses", [["max_tokens"], ["temperature"], ["temperature", "max_tokens"]])
-def test_fields_that_an_endpoint_refuses_are_changed_once_and_disclosed(tmp_path, refuses, capsys):
+def test_compare_fields_refused_by_endpoint_are_changed_once_and_disclosed(tmp_path, refuses, capsys):
     with FaultyEndpoint(wise, refuses=refuses) as endpoint:
         assert compare(options(tmp_path, endpoint.url, agents=("llm:tiny",))) == 0
     refused = [body for body in endpoint.bodies if set(refuses) & set(body)]
@@ -345,14 +345,14 @@ def test_fields_that_an_endpoint_refuses_are_changed_once_and_disclosed(tmp_path
     )
 
 
-def test_an_address_without_its_version_is_told_with_the_right_one(tmp_path, capsys):
+def test_compare_base_url_without_version_suggests_right_one(tmp_path, capsys):
     with FaultyEndpoint(wise) as endpoint:
         wrong = endpoint.url.removesuffix("/v1")
         assert compare(options(tmp_path, wrong, agents=("llm:tiny",), episodes=2)) == 2
     assert f"--llm-base-url {endpoint.url}" in capsys.readouterr().err.splitlines()[-1]
 
 
-def test_a_killed_comparison_goes_on_to_the_same_results(tmp_path):
+def test_compare_killed_and_restarted_gives_identical_results(tmp_path):
     code = (
         "import sys\nfrom experiments.compare.compare import compare\n"
         "from experiments.compare.options import CompareOptions\n"
@@ -392,7 +392,7 @@ def test_a_killed_comparison_goes_on_to_the_same_results(tmp_path):
         ({"llm_temperature": -1.0}, "", {"temperature": "the endpoint's"}),
     ],
 )
-def test_ways_to_ask_are_told_and_disclosed(tmp_path, changes, told, disclosed):
+def test_compare_prompt_options_appear_in_prompt_and_disclosure(tmp_path, changes, told, disclosed):
     thoughtful = lambda messages: "I go. <action>go forward</action>"
     with FaultyEndpoint(thoughtful) as endpoint:
         compare(options(tmp_path, endpoint.url, agents=("llm:tiny",), episodes=2, max_steps=2, **changes))
@@ -404,7 +404,7 @@ def test_ways_to_ask_are_told_and_disclosed(tmp_path, changes, told, disclosed):
     assert row["rungs"] == {"tag": 4} and row["decisions"] == 4
 
 
-def test_a_cache_plays_again_without_a_server_or_a_key(tmp_path, monkeypatch):
+def test_compare_cache_replay_needs_no_server_or_key(tmp_path, monkeypatch):
     with FaultyEndpoint(wise) as endpoint:
         asked = options(tmp_path, endpoint.url, agents=("llm:tiny",), episodes=2)
         compare(asked)
@@ -416,7 +416,7 @@ def test_a_cache_plays_again_without_a_server_or_a_key(tmp_path, monkeypatch):
     assert (tmp_path / "results.json").read_bytes() == before
 
 
-def test_a_model_of_ones_own_is_not_asked_the_same_twice(tmp_path):
+def test_compare_local_model_reuses_repeated_requests(tmp_path):
     pytest.importorskip("xllamacpp", reason="the server is in the extra llm-local")
     pytest.importorskip("gguf", reason="the writer of model files is in the extra test")
     import tiny_gguf
@@ -456,14 +456,14 @@ def test_a_model_of_ones_own_is_not_asked_the_same_twice(tmp_path):
         ((), "agents is missing"),
     ],
 )
-def test_names_are_checked_before_anything_is_played(tmp_path, agents, said):
+def test_compare_invalid_agent_name_raises_before_playing(tmp_path, agents, said):
     with pytest.raises(Exception, match=said) as error:
         compare(options(tmp_path / "out", agents=("random", *agents) if agents else ()))
     assert not isinstance(error.value, KeyError | AttributeError | TypeError)
     assert not (tmp_path / "out" / "transcripts").exists()
 
 
-def test_a_task_without_a_script_or_words_is_said(tmp_path):
+def test_compare_task_without_script_or_words_raises_config_error(tmp_path):
     pendulum = replace(options(tmp_path), task=("probe:continuous",))
     with pytest.raises(ConfigError, match="scripted player"):
         compare(replace(pendulum, agents=("scripted",)))
@@ -471,14 +471,14 @@ def test_a_task_without_a_script_or_words_is_said(tmp_path):
         compare(replace(pendulum, agents=("llm:x",), llm_base_url="http://127.0.0.1:9/v1"))
 
 
-def test_a_task_that_nobody_can_play_is_said_before_the_others_are_played(tmp_path):
+def test_compare_task_without_any_player_raises_before_playing(tmp_path):
     asked = options(tmp_path, "http://127.0.0.1:9/v1", task=(TASK, "probe:continuous"))
     with pytest.raises(ConfigError, match="no agent can play probe:continuous: .* no scripted player"):
         compare(replace(asked, agents=("scripted", "llm:x")))
     assert not (tmp_path / "transcripts").exists()
 
 
-def test_who_cannot_play_a_task_sits_it_out_and_plays_the_others(tmp_path, capsys):
+def test_compare_contestant_unable_to_play_task_is_absent_there_only(tmp_path, capsys):
     both = options(
         tmp_path, task=(TASK, "probe:chosen"), agents=("scripted", "random"), episodes=2, json=True
     )
@@ -515,7 +515,7 @@ class Breaks:
         return {"action": np.zeros(1, np.int32)}, carry + 1
 
 
-def test_an_error_is_that_of_its_episode_and_is_tried_again(tmp_path):
+def test_play_episode_error_is_recorded_and_retried(tmp_path):
     said = []
     seat = Seat(lambda: envs.make(TASK, 1), lambda env, seed, file: Breaks(env, seed))
     play(seat, range(3), tmp_path, max_steps=4, say=said.append)
@@ -534,7 +534,7 @@ def test_an_error_is_that_of_its_episode_and_is_tried_again(tmp_path):
     assert (tmp_path / "0.jsonl").read_bytes() == before
 
 
-def test_episodes_do_not_depend_on_how_many_are_played_at_a_time(tmp_path):
+def test_play_any_concurrency_gives_same_episodes(tmp_path):
     seat = Seat(lambda: envs.make(TASK, 1), lambda env, seed, file: Random(env.act_space))
     for name, workers in (("one", 1), ("three", 3)):
         play(replace(seat, concurrency=workers), range(5), tmp_path / name, max_steps=9, say=print)
@@ -543,7 +543,7 @@ def test_episodes_do_not_depend_on_how_many_are_played_at_a_time(tmp_path):
     assert len({json.dumps(episode) for episode in acts("one")}) == 5
 
 
-def test_nobody_is_asked_where_an_action_has_no_effect(tmp_path):
+def test_recorded_policy_at_last_step_is_not_queried(tmp_path):
     asked = []
 
     class Counting:
@@ -566,7 +566,7 @@ def test_nobody_is_asked_where_an_action_has_no_effect(tmp_path):
     assert [("action" in line) for line in read(tmp_path / "0.jsonl").steps] == [True, True, False]
 
 
-def test_a_stop_leaves_no_result(tmp_path):
+def test_play_budget_spent_raises_stopped_without_results(tmp_path):
     from experiments.llm.budget import BudgetSpent
 
     class Poor(Breaks):
@@ -579,14 +579,14 @@ def test_a_stop_leaves_no_result(tmp_path):
     assert all(p.result is None and p.error is None for p in read_all(tmp_path, range(4)))
 
 
-def test_actions_in_words():
+def test_named_action_returns_words_or_numbers():
     assert named({"action": 1}, ("left", "right")) == "right"
     assert named({"action": 3}, None) == "3"
     assert named({"push": [0.12345, -1.0], "jump": 1}, None) == "[0.123, -1], 1"
 
 
 @pytest.mark.parametrize("task", ["gymnasium:faulty_env:Endless-v0", "gymnasium:faulty_env:IgnoresSeed-v0"])
-def test_worlds_without_end_or_seed_are_compared_and_said(tmp_path, monkeypatch, capsys, task):
+def test_compare_endless_or_unseeded_env_is_played_and_disclosed(tmp_path, monkeypatch, capsys, task):
     monkeypatch.setattr("experiments.compare.options.LONGEST", 30)
     asked = CompareOptions(task=(task,), agents=("random",), episodes=2, out=str(tmp_path))
     assert compare(asked) == 0
@@ -607,7 +607,7 @@ def test_worlds_without_end_or_seed_are_compared_and_said(tmp_path, monkeypatch,
         ({"seen": None}, None),
     ],
 )
-def test_where_an_episode_played_again_went_another_way(tmp_path, change, astray):
+def test_seen_replay_diverges_reports_difference(tmp_path, change, astray):
     seat = Seat(lambda: envs.make("probe:delayed", 1), lambda env, seed, file: Random(env.act_space))
     play(seat, [3], tmp_path, max_steps=None, say=pytest.fail)
     played = read(tmp_path / "3.jsonl")

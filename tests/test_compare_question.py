@@ -11,7 +11,7 @@ from experiments.compare.question import MANIFEST, Question, ask, place
 ASKED = Question(("a:x",), ("random", "llm:m"), 5, 0, 20, {"a:x": {"random": {}, "llm:m": {"prompt": "1"}}})
 
 
-def test_the_same_question_and_more_of_it_go_on(tmp_path):
+def test_ask_same_or_extended_question_is_accepted(tmp_path):
     ask(tmp_path, ASKED)
     ask(tmp_path, ASKED)
     more = replace(ASKED, tasks=("a:x", "a:y"), agents=("random", "llm:m", "scripted"), episodes=9)
@@ -33,7 +33,7 @@ def test_the_same_question_and_more_of_it_go_on(tmp_path):
         ),
     ],
 )
-def test_another_question_is_refused_with_what_differs(tmp_path, change, said):
+def test_ask_other_question_raises_with_difference(tmp_path, change, said):
     ask(tmp_path, ASKED)
     before = (tmp_path / MANIFEST).read_bytes()
     with pytest.raises(ConfigError, match=said):
@@ -42,13 +42,13 @@ def test_another_question_is_refused_with_what_differs(tmp_path, change, said):
 
 
 @pytest.mark.parametrize("text", ["", "[]", '{"seed": 0}', "null"])
-def test_a_folder_of_something_else_is_refused(tmp_path, text):
+def test_ask_folder_without_comparison_raises_config_error(tmp_path, text):
     (tmp_path / MANIFEST).write_text(text)
     with pytest.raises(ConfigError, match="not of a comparison"):
         ask(tmp_path, ASKED)
 
 
-def test_names_with_slashes_are_one_folder(tmp_path):
+def test_place_names_with_slashes_map_to_one_folder(tmp_path):
     assert place(tmp_path, "a:b/c", "run:runs/x").relative_to(tmp_path).parts == (
         "transcripts",
         "a:b_c",

@@ -34,7 +34,7 @@ def errored(seed, *lines, error="it broke"):
     return Played(seed, lines, None, error)
 
 
-def test_scores_are_of_finished_episodes_and_costs_of_all():
+def test_summary_mixed_episodes_scores_finished_and_sums_cost_of_all():
     played = [
         episode(0, True, 1.0, decision(0, call(TOKENS, 0.1), call(TOKENS, 0.2), invalid=True, reasked=True)),
         episode(1, False, 0.0, decision(0, call(TOKENS, 0.3), empty=True, defaulted=True)),
@@ -52,13 +52,13 @@ def test_scores_are_of_finished_episodes_and_costs_of_all():
     assert row["errors"] == {"it broke": 1}
 
 
-def test_episodes_cut_short_are_counted():
+def test_summary_truncated_episodes_are_counted():
     row = results.summary(3, [episode(0, None, cut=True), episode(1, None), errored(2)])
     assert row["truncated_by_limit"] == 1
     assert results.summary(3, [])["truncated_by_limit"] == 0
 
 
-def test_repeated_replies_are_counted_and_take_no_time():
+def test_summary_repeated_replies_are_counted_and_take_no_time():
     again = call(TOKENS | {"input": 0, "output": 0}, repeated=True, replayed=True)
     played = [episode(0, True, 1.0, decision(0, call(TOKENS)), decision(1, again))]
     row = results.summary(1, played)
@@ -68,19 +68,19 @@ def test_repeated_replies_are_counted_and_take_no_time():
     assert timed["energy_wh_estimate"] == pytest.approx(0.5)
 
 
-def test_what_nobody_told_is_unknown_and_not_zero():
+def test_summary_unreported_usage_is_none_instead_of_zero():
     row = results.summary(1, [episode(0, None, 0.0, decision(0, call(TOKENS, None), call(None, 0.1)))])
     assert row["tokens_in"] is row["tokens_out"] is row["usd"] is row["success_rate"] is None
     without = results.summary(1, [episode(0, None, 0.0, decision(0))])
     assert (without["tokens_in"], without["usd"]) == (0, None)
 
 
-def test_nothing_played_is_no_score():
+def test_summary_without_episodes_has_no_scores():
     row = results.summary(5, [])
     assert row["success_rate"] is row["return_mean"] is row["return_interval"] is row["length_mean"] is None
 
 
-def test_an_episode_cut_short_failed_where_the_task_tells_success():
+def test_judged_truncated_episode_is_failure_if_task_reports_success():
     told = {"a": [episode(0, True)], "b": [episode(0, None, cut=True), episode(1, None), errored(2)]}
     judged = results.judged(told)["b"]
     assert [p.result and p.result["success"] for p in judged] == [False, None, None]
@@ -88,7 +88,7 @@ def test_an_episode_cut_short_failed_where_the_task_tells_success():
     assert untold[0].result["success"] is None
 
 
-def test_differences_are_over_the_seeds_that_both_finished():
+def test_difference_uses_seeds_finished_by_both():
     ours = [episode(0, True, 1.0), episode(1, False, 0.5), errored(2)]
     theirs = [episode(0, False, 0.0), errored(1), episode(2, True, 1.0)]
     gap = results.difference(ours, theirs)
@@ -97,7 +97,7 @@ def test_differences_are_over_the_seeds_that_both_finished():
     assert results.difference(ours, [errored(0)]) == {"pairs": 0, "success": None, "return": None}
 
 
-def test_paired_rates_by_newcombes_example():
+def test_paired_rates_newcombe_example_matches_published_interval():
     # Newcombe (1998), table II: 36 both, 12 only the first, 2 only the second, 0 neither.
     pairs = [(True, True)] * 36 + [(True, False)] * 12 + [(False, True)] * 2
     mean, low, high = results.paired_rates(pairs)
@@ -105,7 +105,7 @@ def test_paired_rates_by_newcombes_example():
     assert (round(low, 4), round(high, 4)) == (0.0569, 0.3404)
 
 
-def test_paired_rates_are_never_certain_and_turn_with_their_sides():
+def test_paired_rates_interval_is_never_degenerate_and_is_antisymmetric():
     mean, low, high = results.paired_rates([(True, False)] * 8)
     assert mean == high == 1.0 and 0 < low < 1
     pairs = [(True, True), (True, False), (True, False), (False, False), (False, True)]
@@ -113,7 +113,7 @@ def test_paired_rates_are_never_certain_and_turn_with_their_sides():
     assert there == pytest.approx((-back.mean, -back.high, -back.low))
 
 
-def test_times_are_of_decisions_and_energy_only_of_this_machine():
+def test_timing_counts_decisions_and_estimates_energy_only_locally():
     played = [episode(0, None, 0.0, decision(0), decision(1, call(failures=["HTTP 500"]), call()))]
     assert [seconds(line) for line in played[0].decisions] == [0.25, 1.0]
     here = results.timing(played, {"training_seconds": 3600}, watts=10)
@@ -125,7 +125,7 @@ def test_times_are_of_decisions_and_energy_only_of_this_machine():
     assert results.timing([], {}, 0)["decisions_per_second"] is None
 
 
-def test_csv_leaves_empty_what_is_unknown():
+def test_as_csv_unknown_values_are_empty():
     row = results.summary(2, [episode(0, None, 0.5)]) | {"parameters": None, "training_steps": 7}
     (told,) = csv.DictReader(io.StringIO(results.as_csv({"t": {"a": row}})))
     assert (told["task"], told["agent"], told["usd"], told["success_low"]) == ("t", "a", "", "")
@@ -142,11 +142,11 @@ def test_csv_leaves_empty_what_is_unknown():
         ([0, 0], 0.0, None),
     ],
 )
-def test_a_curve_passes_where_it_stays_above(score, level, step):
+def test_passes_score_curve_returns_step_where_it_stays_above_level(score, level, step):
     assert figures.passes([10 * i for i in range(len(score))], score, level) == step
 
 
-def test_break_even_by_hand():
+def test_break_even_known_costs_matches_hand_computed_value():
     rows = {"run:x": {"finished": 10, "usd": None}, "llm:y": {"finished": 10, "usd": 2.0}}
     times = {"run:x": {"training_seconds": 7200, "policy_seconds": 36}, "llm:y": {"training_seconds": None}}
     (even,) = break_even(rows, times, usd_per_hour=1.0)
@@ -157,12 +157,12 @@ def test_break_even_by_hand():
     assert break_even(rows, times, usd_per_hour=1.0)[0]["episodes"] is None
 
 
-def test_published_figures_belong_to_their_tasks():
+def test_published_task_returns_figures_of_its_benchmark():
     assert published("minigrid:BabyAI-GoToLocal")["title"] == "BALROG, BabyAI"
     assert published("grid:Catch") is None
 
 
-def test_names_fit_into_pictures():
+def test_brief_long_name_is_shortened():
     assert figures.brief("run:runs/quickstart-seed0") == "run:runs/quickstart-seed0"
     long = figures.brief("ppo:/a/very/long/way/to/the/folder/of/an/agent")
     assert long.startswith("ppo:…") and long.endswith("folder/of/an/agent") and len(long) <= 33

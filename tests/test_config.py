@@ -61,19 +61,19 @@ def configs(draw) -> Config:
         raise
 
 
-def test_a_byte_order_mark_is_no_part_of_a_file(tmp_path):
+def test_load_toml_with_byte_order_mark_is_read(tmp_path):
     path = tmp_path / "x.toml"
     path.write_bytes(b"\xef\xbb\xbfsteps = 160\n")
     assert config.load_toml(path, CFG).steps == 160
 
 
 @given(configs())
-def test_toml_and_back(cfg):
+def test_dump_toml_parsed_again_gives_same_configuration(cfg):
     assert config.from_dict(tomllib.loads(schema.dump_toml(cfg))) == cfg
 
 
 @given(configs(), configs())
-def test_a_difference_is_what_has_to_be_changed(a, b):
+def test_diff_applied_to_first_configuration_gives_second(a, b):
     changed = {path: new for path, _, new in schema.diff(a, b)}
     assert schema.replace_paths(a, changed) == b
     assert (a == b) == (not changed)
@@ -81,12 +81,12 @@ def test_a_difference_is_what_has_to_be_changed(a, b):
 
 
 @given(configs())
-def test_equal_configurations_hash_alike_and_say_so_again(cfg):
+def test_config_rebuilt_from_dict_has_equal_hash_and_no_diff(cfg):
     again = config.from_dict(schema.to_dict(cfg))
     assert hash(again) == hash(cfg) and schema.diff(cfg, again) == []
 
 
-def test_files_are_read_and_leave_the_rest_as_it_was(tmp_path):
+def test_load_toml_partial_file_keeps_other_fields(tmp_path):
     path = tmp_path / "x.toml"
     path.write_text("steps = 5e3\n[agent.rssm]\ndeter = 1024\n[agent.encoder]\nmults = [1, 2]\n")
     cfg = config.load_toml(path, CFG)
@@ -95,7 +95,7 @@ def test_files_are_read_and_leave_the_rest_as_it_was(tmp_path):
     assert isinstance(cfg.steps, int)
 
 
-def test_fields_that_depend_on_each_other_change_together():
+def test_replace_paths_dependent_fields_change_together():
     cfg = schema.replace_paths(CFG, {"agent.rssm.deter": 9, "agent.rssm.blocks": 3})
     assert (cfg.agent.rssm.deter, cfg.agent.rssm.blocks) == (9, 3)
     with pytest.raises(
@@ -105,7 +105,7 @@ def test_fields_that_depend_on_each_other_change_together():
 
 
 @pytest.mark.parametrize("path", KINDS)
-def test_a_wrong_type_names_the_field(path):
+def test_replace_path_wrong_type_names_field(path):
     table = [] if path == "env.kwargs" else [{"a": 1}]
     for wrong in (*table, None, object()):
         with pytest.raises(ConfigError, match=rf"^{path} must be "):
@@ -147,7 +147,7 @@ def test_a_wrong_type_names_the_field(path):
         ("log.wandb", [True], [1, "yes"]),
     ],
 )
-def test_ranges(path, right, wrong):
+def test_replace_path_value_outside_range_raises_config_error(path, right, wrong):
     for value in right:
         schema.replace_path(CFG, path, value)
     for value in wrong:
@@ -187,7 +187,7 @@ def test_ranges(path, right, wrong):
         ({"env": {"size": 8}}, "env.size is no field of the configuration; env has obs, parallel, levels, "),
     ],
 )
-def test_sentences(wrong, sentence):
+def test_from_dict_invalid_value_raises_expected_sentence(wrong, sentence):
     with pytest.raises(ConfigError) as error:
         config.from_dict(wrong, CFG)
     said = str(error.value)
@@ -204,7 +204,7 @@ def test_sentences(wrong, sentence):
         ("agent.rssm", "agent.rssm.deter"),
     ],
 )
-def test_a_wrong_path_is_answered_with_the_right_one(path, meant):
+def test_replace_path_misspelled_path_suggests_right_one(path, meant):
     with pytest.raises(ConfigError, match=rf"{meant}\b"):
         schema.replace_path(CFG, path, 1)
 
@@ -221,11 +221,11 @@ def test_a_wrong_path_is_answered_with_the_right_one(path, meant):
         *((path, []) for path in ("foo", "learning_rate", "epoch", "time_limit", "resume", "env.foo", "gpu")),
     ],
 )
-def test_no_unrelated_field_is_suggested(path, meant):
+def test_closest_path_suggests_related_field_only(path, meant):
     assert schema.closest(path, KINDS) == meant
 
 
-def test_arguments_are_a_table_in_a_file_and_equal_text_in_another(tmp_path):
+def test_env_kwargs_as_toml_table_equal_json_text(tmp_path):
     path = tmp_path / "x.toml"
     path.write_text(
         '[env]\nwrappers = ["m:wrap"]\n[env.kwargs]\nsize = 8\n[env.kwargs.deep]\nb = [1, 2]\na = true\n'
@@ -241,7 +241,7 @@ def test_arguments_are_a_table_in_a_file_and_equal_text_in_another(tmp_path):
 
 
 @pytest.mark.parametrize("change", [{"rssm.deter": 36, "rssm.blocks": 4}, {"decoder.depth": 3}])
-def test_blocks_of_the_decoder_matter_where_there_are_images(change):
+def test_agent_decoder_blocks_are_validated_only_with_images(change):
     cfg = schema.replace_paths(config.AgentConfig(), change)
     build = lambda obs: Agent({"obs": obs}, {"action": api.Space((), "int32", 2)}, cfg)
     build(api.Space((3,), "float32"))
@@ -249,12 +249,12 @@ def test_blocks_of_the_decoder_matter_where_there_are_images(change):
         build(api.Space((16, 16, 3), "uint8"))
 
 
-def test_what_is_missing_is_named():
+def test_from_dict_missing_field_is_named():
     with pytest.raises(ConfigError, match="^task is missing$"):
         config.from_dict({"steps": 1})
 
 
-def test_bad_files_are_named(tmp_path):
+def test_load_toml_bad_file_raises_with_its_path(tmp_path):
     broken, foreign = tmp_path / "broken.toml", tmp_path / "foreign.toml"
     broken.write_text("steps = = 3")
     foreign.write_text("[agent.rssm]\nwidth = 3")
@@ -282,7 +282,7 @@ def test_bad_files_are_named(tmp_path):
         (b"steps = nan", "but it is nan"),
     ],
 )
-def test_odd_files_are_one_sentence(content, why, tmp_path):
+def test_load_toml_malformed_content_raises_one_sentence(content, why, tmp_path):
     file = tmp_path / "odd.toml"
     file.write_bytes(content)
     with pytest.raises(ConfigError, match=why) as error:
@@ -296,7 +296,7 @@ ODD = ["9" * 309, "-" + "9" * 5000, "1e309", "nan", "-inf", "\uff11\uff12", "\u0
 
 @pytest.mark.parametrize("text", ODD)
 @pytest.mark.parametrize("path", ["steps", "agent.rssm.prior_layers", "agent.optim.lr", "replay.capacity"])
-def test_numbers_that_cannot_be_are_one_sentence(text, path):
+def test_replace_path_non_finite_number_raises_one_sentence(text, path):
     value = schema.parse_text(schema.paths(Config)[path].type, text)
     with pytest.raises(ConfigError, match=f"^{path} must be ") as error:
         schema.replace_path(CFG, path, value)
@@ -304,13 +304,13 @@ def test_numbers_that_cannot_be_are_one_sentence(text, path):
 
 
 @pytest.mark.parametrize("text", ["nan", "inf", "1e400", "9" * 400, "\uff11", "1,,2", ""])
-def test_no_member_of_a_population_has_what_is_no_number(text):
+def test_population_config_non_finite_value_raises_config_error(text):
     with pytest.raises(ConfigError, match="vary needs entries like lr=1e-4,3e-4"):
         config.PopulationConfig(vary=(f"lr={text}",))
 
 
 @pytest.mark.parametrize("until", ["return=nan", "return=1e400", "return=" + "9" * 400, "success=\uff10.5"])
-def test_no_goal_is_what_is_no_number(until):
+def test_replace_path_non_finite_goal_raises_config_error(until):
     with pytest.raises(ConfigError, match="until must be"):
         schema.replace_path(CFG, "until", until)
 
@@ -318,19 +318,19 @@ def test_no_goal_is_what_is_no_number(until):
 @given(
     value=st.one_of(st.integers(), st.floats(), st.text(), st.lists(st.integers()), st.booleans(), st.none())
 )
-def test_any_value_of_any_field_is_right_or_a_mistake(value):
+def test_replace_path_arbitrary_value_is_accepted_or_raises_config_error(value):
     for path in ("steps", "agent.optim.lr", "env.kwargs", "agent.encoder.mults", "population.vary", "until"):
         with contextlib.suppress(ConfigError):
             schema.dump_toml(schema.replace_path(CFG, path, value))
 
 
-def test_arguments_without_end_are_one_sentence():
+def test_replace_path_too_deep_or_large_kwargs_raises_config_error():
     for text in ('{"a":' * 3000, '{"a": ' + "9" * 6000 + "}"):
         with pytest.raises(ConfigError, match="which (is nested too deep|has a number of thousands)"):
             schema.replace_path(CFG, "env.kwargs", text)
 
 
-def test_a_section_checks_itself_when_made_in_python():
+def test_config_section_built_in_python_validates_and_converts():
     with pytest.raises(ConfigError, match="^deter must be a whole number of at least 1, but it is -8$"):
         config.RSSMConfig(deter=-8)
     assert config.OptimConfig(lr=1).lr == 1.0 and isinstance(config.OptimConfig(lr=1).lr, float)
@@ -345,7 +345,7 @@ def test_a_section_checks_itself_when_made_in_python():
         (Range(1, odd=True), "of at least 1 and odd"),
     ],
 )
-def test_ranges_in_words(allowed, words):
+def test_range_str_describes_allowed_values(allowed, words):
     assert str(allowed) == words
 
 
@@ -363,11 +363,11 @@ def test_ranges_in_words(allowed, words):
         (tuple[str, ...], "1m 12m", ["1m", "12m"]),
     ],
 )
-def test_words_of_a_command_line(kind, text, value):
+def test_parse_text_command_line_word_returns_typed_value(kind, text, value):
     assert schema.parse_text(kind, text) == value
 
 
-def test_every_field_has_its_sentence():
+def test_config_every_field_has_docstring():
     tree = ast.parse(Path(config.__file__).read_text())
     for cls in (node for node in tree.body if isinstance(node, ast.ClassDef)):
         assert ast.get_docstring(cls), cls.name
@@ -377,10 +377,10 @@ def test_every_field_has_its_sentence():
                 assert said.endswith("."), f"{cls.name}.{node.target.id} lacks its sentence"
 
 
-def test_nothing_changes_in_place():
+def test_config_field_assignment_raises_frozen_instance_error():
     with pytest.raises(dataclasses.FrozenInstanceError):
         CFG.agent.rssm.deter = 3
 
 
-def test_evaluation_seeds_end_where_training_seeds_begin():
+def test_config_first_training_seed_equals_that_of_envs():
     assert config.FIRST_TRAINING_SEED == api.FIRST_TRAINING_SEED

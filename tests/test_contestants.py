@@ -45,7 +45,7 @@ def compared(tmp_path_factory, compilation_cache):
     return folder / "out", run, asked
 
 
-def test_a_dreamer_says_what_it_is(compared):
+def test_compare_dreamer_run_row_discloses_training(compared):
     out, run, _ = compared
     row = results(out)[f"run:{run}"]
     assert (row["finished"], row["training_steps"], row["tokens_in"], row["usd"]) == (2, 160, 0, None)
@@ -57,7 +57,7 @@ def test_a_dreamer_says_what_it_is(compared):
     assert (out / "transcripts" / TASK / f"run:{str(run).replace('/', '_')}" / "1.jsonl").is_file()
 
 
-def test_its_learning_and_what_it_expected_are_on_the_page(compared):
+def test_compare_dreamer_run_page_shows_learning_and_predictions(compared):
     page = (compared[0] / "report.html").read_text()
     assert "<h3>Learning</h3>" in page
     stored = page.split('id="plays" type="application/json">')[1].split("</script>")[0]
@@ -68,14 +68,14 @@ def test_its_learning_and_what_it_expected_are_on_the_page(compared):
     assert player["seen"]["uri"] != player["expected"]["uri"]
 
 
-def test_one_that_was_trained_on_is_another_player(compared):
+def test_compare_run_trained_further_raises_config_error(compared):
     _, run, asked = compared
     untrained(run, env_steps=320)
     with pytest.raises(ConfigError, match="env_steps was 160 and is 320"):
         compare(asked)
 
 
-def test_run_actor_follows_the_folder(compared):
+def test_compare_run_with_actor_suffix_uses_that_actor(compared):
     _, run, asked = compared
     name = f"run:{run}@random"
     asked = replace(asked, agents=(name,), out=asked.out + "-random")
@@ -83,7 +83,7 @@ def test_run_actor_follows_the_folder(compared):
     assert results(Path(asked.out))[name]["disclosure"]["actions"] == "random"
 
 
-def test_run_and_actor_a_folder_may_have_an_at(tmp_path):
+def test_run_and_actor_path_with_at_sign_is_parsed(tmp_path):
     (tmp_path / "a@random").mkdir()
     assert run_and_actor(f"{tmp_path}/a@random") == (tmp_path / "a@random", "greedy")
     assert run_and_actor(f"{tmp_path}/a@random@sampled") == (tmp_path / "a@random", "sampled")
@@ -93,13 +93,13 @@ def test_run_and_actor_a_folder_may_have_an_at(tmp_path):
         run_and_actor("run@mppi")
 
 
-def test_one_of_another_world_does_not_fit(compared):
+def test_compare_run_of_other_task_raises_config_error(compared):
     _, run, asked = compared
     with pytest.raises(ConfigError, match="does not fit probe:chosen: its observation"):
         compare(replace(asked, task=("probe:chosen",), out=asked.out + "-2", agents=(f"run:{run}",)))
 
 
-def test_ppo_is_trained_once_and_plays(tmp_path, capsys):
+def test_compare_ppo_is_trained_once_and_reused(tmp_path, capsys):
     task = "probe:chosen"
     asked = CompareOptions(
         task=(task,), agents=("random", "ppo"), episodes=2, out=str(tmp_path), max_steps=5, ppo_steps=1
@@ -124,7 +124,7 @@ def test_ppo_is_trained_once_and_plays(tmp_path, capsys):
     assert acts(tmp_path, "ppo") == acts(tmp_path / "other", f"ppo:{str(folder).replace('/', '_')}")
 
 
-def test_spaces_that_do_not_fit_are_named():
+def test_agree_mismatched_spaces_are_named():
     env = envs.make("probe:chosen", 1)
     told = {k: s for k, s in env.obs_space.items() if not k.startswith("log/")}
     try:
@@ -140,7 +140,7 @@ def test_spaces_that_do_not_fit_are_named():
         env.close()
 
 
-def test_a_task_may_show_more_than_an_agent_reads(compared, tmp_path):
+def test_compare_task_with_extra_observation_keys_is_played(compared, tmp_path):
     _, run, asked = compared
     task = "minigrid:BabyAI-GoToRedBallNoDists"  # has a mission besides
     assert compare(replace(asked, task=(task,), out=str(tmp_path), episodes=1)) == 0
@@ -159,16 +159,16 @@ def test_a_task_may_show_more_than_an_agent_reads(compared, tmp_path):
         ("llm:org/model:free", ("llm", "org/model:free")),
     ],
 )
-def test_names_of_agents(name, kind):
+def test_split_agent_name_returns_kind(name, kind):
     assert split(name) == kind
 
 
-def test_a_run_folder_alone_gets_a_suggestion(compared):
+def test_split_bare_run_folder_suggests_run_prefix(compared):
     with pytest.raises(ConfigError, match="did you mean run:"):
         split(str(compared[1]))
 
 
-def test_demonstrations_are_steps_of_the_scripted_player_in_words():
+def test_shown_demonstrations_are_scripted_steps_in_words():
     env = envs.make(TASK, 1)
     try:
         world = language.text_world(env)
@@ -181,5 +181,5 @@ def test_demonstrations_are_steps_of_the_scripted_player_in_words():
         env.close()
 
 
-def test_nothing_to_look_at_is_no_replay():
+def test_plays_without_episodes_is_empty():
     assert plays("t", []) == []

@@ -28,7 +28,7 @@ def upsampled(x, kernel, bias):
 
 @pytest.mark.parametrize(("size", "channels"), SHAPES)
 @pytest.mark.parametrize("reference", [pooled, upsampled])
-def test_equals_the_plain_one(reference, size, channels):
+def test_conv_any_shape_equals_reference_in_value_and_gradient(reference, size, channels):
     def fast(x, kernel, bias):
         layer = conv.Conv(channels, 3, size, init=tiny.initializer())
         layer.kernel[...], layer.bias[...] = kernel, bias
@@ -49,13 +49,13 @@ def test_equals_the_plain_one(reference, size, channels):
         np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-4)
 
 
-def test_both_sides_of_the_threshold_are_tested():
+def test_conv_test_shapes_cover_both_sides_of_fold_threshold():
     channels = {c for _, c in SHAPES}
     assert min(channels) <= conv.fold_channels() < max(channels)
 
 
 @pytest.mark.parametrize("rows", [[[1, 2, 3, 4]], [[5, 5, 5, 5]], [[2, 7, 7, 1]], [[3, 9, 9, 9]]])
-def test_all_that_are_the_largest_of_four_share_the_gradient(rows):
+def test_convolve_in_fours_tied_maxima_share_gradient_evenly(rows):
     """The identity as kernel: what is left is the maximum, whose gradient JAX shares evenly too."""
     x = jnp.asarray(rows, jnp.float32).reshape(1, 1, 1, 4)
     fours = lambda x: conv.convolve_in_fours(x, jnp.eye(4).reshape(1, 1, 4, 4))[0, 0, 0, 0]
@@ -63,7 +63,7 @@ def test_all_that_are_the_largest_of_four_share_the_gradient(rows):
     np.testing.assert_array_equal(jax.grad(fours)(x), jax.grad(jnp.max)(x))
 
 
-def test_the_run_is_longer_where_there_are_fewer_channels():
+def test_kernel_gradient_few_channels_uses_longer_runs():
     """By the operations of the compiled gradient: runs of 4 see windows of 6 pixels, runs of 1 of 3."""
     cost = lambda c: (
         jax.jit(lambda x, g: conv.kernel_gradient(x, g, 3))
@@ -74,7 +74,7 @@ def test_the_run_is_longer_where_there_are_fewer_channels():
     assert cost(64) < 0.7 * cost(8)
 
 
-def test_folding_by_hand_and_back():
+def test_space_to_depth_known_array_is_inverted_by_depth_to_space():
     x = jnp.arange(2 * 4 * 6 * 3.0).reshape(2, 4, 6, 3)
     folded = conv.space_to_depth(x)
     np.testing.assert_array_equal(
@@ -87,31 +87,31 @@ def test_folding_by_hand_and_back():
     ("size", "stages", "padded"),
     [((64, 64), 4, (64, 64)), ((40, 56), 4, (48, 64)), ((7, 7), 1, (8, 8)), ((40, 56), 3, (40, 56))],
 )
-def test_images_are_padded_to_what_the_stages_can_halve(size, stages, padded):
+def test_padded_size_any_image_is_divisible_by_stages(size, stages, padded):
     assert conv.padded_size([("image", Space((*size, 3), "uint8"))], stages) == padded
 
 
-def test_padding_goes_below_and_to_the_right():
+def test_pad_image_adds_zeros_below_and_right():
     x = jnp.ones((1, 2, 3, 1))
     expected = np.zeros((1, 4, 4, 1))
     expected[:, :2, :3] = 1
     np.testing.assert_array_equal(conv.pad(x, (4, 4)), expected)
 
 
-def test_images_of_different_sizes_are_refused():
+def test_padded_size_different_image_sizes_raises_unsupported_space():
     images = [("near", Space((8, 8, 3), "uint8")), ("far", Space((16, 8, 3), "uint8"))]
     with pytest.raises(UnsupportedSpace, match="'near' 8x8, 'far' 16x8; resize them") as error:
         conv.padded_size(images, 2)
     assert "\n" not in str(error.value)
 
 
-def test_even_kernels_are_refused():
+def test_conv_even_kernel_size_raises_value_error():
     with pytest.raises(ValueError, match="must be odd, but it is 4"):
         conv.Conv(3, 2, 4, init=tiny.initializer())
 
 
 @pytest.mark.parametrize(("h", "w", "size", "c", "d"), [(6, 8, 5, 3, 2), (3, 5, 3, 1, 4), (4, 6, 1, 2, 2)])
-def test_the_kernel_gradient_equals_the_compilers(h, w, size, c, d):
+def test_kernel_gradient_any_shape_equals_gradient_of_plain_convolution(h, w, size, c, d):
     rng = np.random.default_rng(0)
     normal = lambda *shape: rng.normal(0, 1, shape).astype(np.float32)
     x, kernel, g = normal(2, h, w, c), normal(size, size, c, d), normal(2, h, w, d)
@@ -120,7 +120,7 @@ def test_the_kernel_gradient_equals_the_compilers(h, w, size, c, d):
     np.testing.assert_allclose(ours, theirs, rtol=1e-4, atol=1e-4)
 
 
-def test_in_parts_changes_neither_the_images_nor_the_gradients():
+def test_in_parts_large_batch_keeps_values_and_gradients():
     x = np.random.default_rng(0).normal(0, 1, (2 * conv.PART, 3)).astype(np.float32)
     draw = lambda w, x: jnp.tanh(conv.kept(x @ w))
     parts = lambda w, x: conv.in_parts(lambda x: draw(w, x), x)

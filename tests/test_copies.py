@@ -9,7 +9,7 @@ import envs
 from envs.api import EnvError, Space, UnsupportedSpace
 
 
-def test_success_is_nan_until_told():
+def test_copies_success_not_reported_is_nan():
     env = envs.make("minigrid:Empty-5x5")
     assert np.isnan(env.reset([0]).obs["log/success"])
 
@@ -33,14 +33,14 @@ def test_success_is_nan_until_told():
         ({}, None),
     ],
 )
-def test_success_counts_where_it_is_yes_or_no(monkeypatch, info, success):
+def test_copies_success_in_info_is_read_if_boolean(monkeypatch, info, success):
     env = saying(monkeypatch, info)
     told = go(env, 0).obs["log/success"][0]
     assert np.isnan(told) if success is None else told == success
 
 
 @pytest.mark.parametrize("said", ["almost", [1, 0], np.zeros(2), object(), {}, [[1], [1, 2]], b"yes", 1j])
-def test_success_that_is_neither_is_ignored_with_one_warning(monkeypatch, said):
+def test_copies_success_not_boolean_is_ignored_with_one_warning(monkeypatch, said):
     env = saying(monkeypatch, {"success": said, "is_success": True})
     with pytest.warns(
         UserWarning, match=r"info\['success'\] is .*neither yes nor no: it is ignored"
@@ -58,7 +58,7 @@ def saying(monkeypatch, info):
     return env
 
 
-def test_processes_give_the_same_stream():
+def test_copies_parallel_gives_same_steps_as_serial():
     here, there = envs.make(SOUND, 2, seed=1), envs.make(SOUND, 2, seed=1, parallel=True)
     rng = np.random.default_rng(0)
     pairs = [(here.reset(), there.reset())]
@@ -72,7 +72,7 @@ def test_processes_give_the_same_stream():
 
 
 @pytest.mark.parametrize("parallel", [False, True])
-def test_readings_are_those_that_were_asked_for(parallel):
+def test_copies_array_readings_follow_request(parallel):
     env = envs.make("gymnasium:cells:Cells-v0", 2, parallel=parallel)
     (notice,) = env.notices
     env.close()
@@ -85,7 +85,7 @@ def test_readings_are_those_that_were_asked_for(parallel):
 
 
 @pytest.mark.parametrize("parallel", [False, True])
-def test_a_reading_of_a_key_that_is_not_there_is_refused(parallel):
+def test_copies_reading_of_unknown_key_raises_unsupported_space(parallel):
     with pytest.raises(UnsupportedSpace, match="env.categories names 'mop', but .* did you mean map?"):
         envs.make("gymnasium:cells:Cells-v0", 2, parallel=parallel, categories=("mop",))
 
@@ -98,7 +98,7 @@ def test_a_reading_of_a_key_that_is_not_there_is_refused(parallel):
         ("Dies", "the process of a copy died"),
     ],
 )
-def test_faults_in_processes(fault, message, capfd):
+def test_copies_fault_in_subprocess_raises_env_error(fault, message, capfd):
     env = envs.make(f"gymnasium:faulty_env:{fault}-v0", 2, parallel=True)
     env.reset([5, 6])
     with pytest.raises(EnvError, match=message):

@@ -88,12 +88,12 @@ def episode(seed=0):
         yield Step(tiny.observation(rng, E), rng.normal(size=E).astype(np.float32), first, nothing, nothing)
 
 
-def test_core_every_one_can_be_chosen_and_no_other():
+def test_core_config_choices_equal_registered_cores():
     assert set(get_args(get_type_hints(RSSMConfig)["core"])) == set(CORES)
     assert RSSMConfig().core == "gru"
 
 
-def test_core_columns_are_those_that_replays_keep(agent):
+def test_core_entries_are_replay_columns(agent):
     assert list(agent.entries) == ["output", "average", "stoch"]
     args = 40, E, tiny.OBS, tiny.ACT, agent.entries
     layout = HostReplay(*args).layout
@@ -101,7 +101,7 @@ def test_core_columns_are_those_that_replays_keep(agent):
     assert DeviceReplay(*args).layout == layout
 
 
-def test_core_state_that_is_stored_is_what_learning_goes_on_from(agent):
+def test_core_stored_state_restores_latents_for_training(agent):
     """Acting, both replays, learning and refreshing with a core of which none of them knows."""
     state = tiny.jit(agent.init)(jax.random.key(0))
     host, device = (kind(40, E, tiny.OBS, tiny.ACT, agent.entries) for kind in (HostReplay, DeviceReplay))
@@ -134,7 +134,7 @@ def test_core_state_that_is_stored_is_what_learning_goes_on_from(agent):
         np.testing.assert_array_equal(stored, host._ring[name][:, :T].view(stored.dtype))
 
 
-def test_core_reset_is_its_first_state(agent):
+def test_core_reset_at_episode_start_restores_initial_state(agent):
     state, (first, second, *_) = tiny.jit(agent.init)(jax.random.key(0)), episode()
     act = tiny.jit(
         lambda *args: agent.act(*args, tiny.NUMBERS, key=jax.random.key(1), actor=Policy(greedy=True))
@@ -150,7 +150,7 @@ def test_core_reset_is_its_first_state(agent):
     jax.tree.map(np.testing.assert_array_equal, again.latent, fresh.latent)
 
 
-def test_core_dreams_from_all_of_its_state(agent):
+def test_core_imagination_uses_whole_state(agent):
     """Open loop, under actions of a policy and step by step: the same states."""
     params = tiny.jit(agent.init)(jax.random.key(0)).params
     world = agent.world(params, tiny.NUMBERS)
@@ -168,7 +168,7 @@ def test_core_dreams_from_all_of_its_state(agent):
         world.step(start._replace(memory={"average": jnp.zeros((E, 4))}), action, key=jax.random.key(0))
 
 
-def test_core_is_stored_loaded_and_played(agent, tmp_path):
+def test_core_custom_agent_is_stored_loaded_and_played(agent, tmp_path):
     state = tiny.jit(agent.init)(jax.random.key(0))
     player = dreamer.load(tiny.store(tmp_path / "run", state, agent))
     assert isinstance(player, Player)

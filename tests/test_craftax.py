@@ -22,7 +22,7 @@ def lenient():
 
 
 @pytest.mark.parametrize(("task", "size", "actions"), [("Craftax-Classic", 1345, 17), ("Craftax", 8268, 43)])
-def test_shapes_and_dtypes_are_as_declared(task, size, actions):
+def test_craftax_adapter_reset_and_step_keep_declared_shapes_and_dtypes(task, size, actions):
     env = envs.make_jax(f"craftax:{task}")
     assert env.obs_space == {"vector": envs.Space((size,), "float32")}
     assert env.act_space == {"action": envs.Space((), "int32", actions)}
@@ -35,12 +35,12 @@ def test_shapes_and_dtypes_are_as_declared(task, size, actions):
     assert not any(jnp.issubdtype(x.dtype, jax.dtypes.prng_key) for x in jax.tree.leaves(state))
 
 
-def test_it_keeps_the_contract():
+def test_craftax_adapter_checked_passes_environment_contract():
     findings = envs.check("craftax:Craftax-Classic", steps=20)
     assert not [f for f in findings if f.status == "fail"], findings
 
 
-def test_it_is_the_world_of_the_package_and_its_limit_is_not_terminal():
+def test_craftax_adapter_played_matches_original_env_with_truncating_limit():
     ours = adapter.Craftax("Craftax-Classic", pixels=False, max_steps=LIMIT)
     theirs, params = ours._env, ours._params
 
@@ -72,7 +72,7 @@ def test_it_is_the_world_of_the_package_and_its_limit_is_not_terminal():
         assert told.is_last and told.is_terminal
 
 
-def test_copies_in_a_scan_keep_the_contract():
+def test_craftax_adapter_batched_in_scan_passes_environment_contract():
     env = Batched(adapter.Craftax("Craftax-Classic", pixels=False, max_steps=LIMIT), 2)
 
     def turn(worlds, key):
@@ -95,7 +95,7 @@ def test_copies_in_a_scan_keep_the_contract():
     assert len({start.tobytes() for start in starts}) == len(starts) == 4
 
 
-def test_pixels_are_images_of_bytes(capsys):
+def test_craftax_adapter_pixels_are_uint8_images(capsys):
     env = envs.make_jax("craftax:Craftax-Classic", obs="pixels")
     assert capsys.readouterr().out == ""
     assert env.obs_space == {"image": envs.Space((63, 63, 3), "uint8")}
@@ -110,7 +110,7 @@ def test_pixels_are_images_of_bytes(capsys):
     assert np.asarray(image).max() > 100
 
 
-def test_wrong_names():
+def test_craftax_adapter_wrong_name_or_observation_raises_unknown_task():
     with pytest.raises(envs.UnknownTask, match="did you mean Craftax-Classic"):
         envs.make("craftax:Craftax-Clasic")
     with pytest.raises(envs.UnknownTask, match="allowed: 'symbolic', 'pixels'"):

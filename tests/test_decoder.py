@@ -38,7 +38,7 @@ def predict():
     return jax.jit(decoder(MIXED))
 
 
-def test_every_key_has_its_shape_and_float32(predict):
+def test_decoder_every_key_has_its_shape_in_float32(predict):
     preds = predict(latent(2, 3))
     assert {k: v.shape for k, v in preds.items()} == {
         "right": (2, 3, 6, 8, 1),
@@ -50,12 +50,12 @@ def test_every_key_has_its_shape_and_float32(predict):
     assert {v.dtype for v in preds.values()} == {jnp.dtype("float32")}
 
 
-def test_pixels_lie_between_black_and_white(predict):
+def test_decoder_image_pixels_lie_between_0_and_1(predict):
     pixels = predict(latent(2, 3))["left"]
     assert 0 < pixels.min() < pixels.max() < 1
 
 
-def test_both_halves_of_the_latent_matter_to_every_key(predict):
+def test_decoder_every_key_depends_on_deter_and_stoch(predict):
     one = latent(2, 3)
     before = predict(one)
     for other in (one._replace(deter=-one.deter), one._replace(stoch=jnp.roll(one.stoch, 1, -1))):
@@ -63,14 +63,14 @@ def test_both_halves_of_the_latent_matter_to_every_key(predict):
         assert all(jnp.abs(after[k] - before[k]).max() > 1e-4 for k in MIXED)
 
 
-def test_steps_do_not_mix(predict):
+def test_decoder_batched_steps_are_independent(predict):
     many, first = latent(2, 3), jax.tree.map(lambda x: x[:1, :1], latent(2, 3))
     ours, theirs = predict(many), predict(first)
     for k in MIXED:
         np.testing.assert_allclose(ours[k][:1, :1], theirs[k], rtol=1e-4, atol=1e-5)
 
 
-def test_images_share_one_stack_in_the_order_of_the_observation(predict):
+def test_decoder_images_share_one_stack_in_key_order(predict):
     """One image of all channels, cut: the crop of the padding and the channels are the keys' own."""
     stack = decoder({k: s for k, s in MIXED.items() if not s.is_image} | {"all": Space((8, 8, 4), "uint8")})
     image = jax.jit(stack)(latent(2, 3))["all"][:, :, :6]
@@ -80,7 +80,7 @@ def test_images_share_one_stack_in_the_order_of_the_observation(predict):
 
 
 @pytest.mark.parametrize("blocks", [3, 16])
-def test_blocks_must_divide_what_they_cut(blocks):
+def test_decoder_blocks_not_dividing_width_raises_config_error(blocks):
     cfg = tiny.config(decoder__blocks=blocks)
     with pytest.raises(
         ConfigError, match=rf"^agent.decoder.blocks must divide .* \(16\) .* \(4\), but it is {blocks}"

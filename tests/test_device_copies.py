@@ -10,12 +10,12 @@ TASKS = ("grid:Catch", "grid:DoorKey-5x5", "grid:MemoryS7")
 
 
 @pytest.mark.parametrize("task", TASKS)
-def test_they_keep_the_contract(task):
+def test_device_copies_checked_pass_environment_contract(task):
     findings = envs.check(task)
     assert not [f for f in findings if f.status == "fail"], findings
 
 
-def test_an_episode_does_not_depend_on_how_many_copies_there_are():
+def test_device_copies_any_number_gives_same_episodes():
     class Still:
         """Walks on, whatever happens."""
 
@@ -30,7 +30,7 @@ def test_an_episode_does_not_depend_on_how_many_copies_there_are():
     assert strip(results[0]) == strip(results[1])
 
 
-def test_training_goes_on_with_the_seeds_that_follow():
+def test_device_copies_restored_episode_counts_continue_with_next_seeds():
     first, second = envs.make("grid:DoorKey-5x5", 2, seed=3), envs.make("grid:DoorKey-5x5", 2, seed=3)
     first.reset()
     second.episodes[:] = first.episodes
@@ -39,20 +39,20 @@ def test_training_goes_on_with_the_seeds_that_follow():
         np.testing.assert_array_equal(array, theirs.obs[key])
 
 
-def test_a_wrong_action_is_named():
+def test_device_copies_invalid_action_raises_value_error():
     env = envs.make("grid:Catch", 2)
     env.reset()
     with pytest.raises(ValueError, match=r"copy 1 is 3, expected one of 0\.\.2"):
         env.step({"action": np.array([0, 3])})
 
 
-def test_random_players_catch_one_ball_in_five():
+def test_device_copies_random_play_of_catch_has_expected_success_rate():
     env = envs.make("grid:Catch", 50)
     episodes = rollout(Random(env.act_space), env, range(200))
     assert 0.08 < np.mean([e.success for e in episodes]) < 0.36
     assert {e.length for e in episodes} == {9}
 
 
-def test_a_task_of_the_host_has_no_pure_functions():
+def test_make_jax_host_task_raises_unknown_task():
     with pytest.raises(envs.UnknownTask, match="runs on the host; the suites of the device are grid"):
         envs.make_jax("probe:chosen")

@@ -30,14 +30,14 @@ def random_logits(shape, scale=3.0, seed=0):
 # Bins and two-hot numbers
 
 
-def test_bins_by_hand():
+def test_bins_255_match_known_values():
     bins = BINS[255]
     np.testing.assert_allclose(bins[jnp.array([0, -1])], [-EDGE, EDGE], rtol=1e-6)
     np.testing.assert_allclose(bins[127:131], [0, 0.1705577, 0.3702054, 0.6039045], rtol=1e-5)
 
 
 @pytest.mark.parametrize("n", BINS)
-def test_bins_are_ascending_and_exactly_symmetric(n):
+def test_bins_any_count_are_ascending_and_symmetric(n):
     bins = np.asarray(BINS[n])
     assert len(bins) == n
     np.testing.assert_array_equal(bins, -bins[::-1])
@@ -49,14 +49,14 @@ def test_bins_are_ascending_and_exactly_symmetric(n):
     ("target", "index", "weights"),
     [(1.0, 131, (0.617329, 0.382671)), (3.0, 135, (0.209682, 0.790318)), (100.0, 156, (0.710529, 0.289471))],
 )
-def test_twohot_by_hand(target, index, weights):
+def test_twohot_known_target_matches_hand_computed_weights(target, index, weights):
     expected = np.zeros(255)
     expected[index : index + 2] = weights
     np.testing.assert_allclose(TWOHOT(jnp.float32(target), BINS[255]), expected, atol=2e-5)
 
 
 @given(targets, sizes)
-def test_weights_sum_to_one_on_at_most_two_neighbours(target, n):
+def test_twohot_any_target_has_unit_sum_over_two_neighbours(target, n):
     weights = np.asarray(TWOHOT(jnp.float32(target), BINS[n]))
     assert (weights >= 0).all()
     np.testing.assert_allclose(weights.sum(), 1, rtol=1e-6)
@@ -65,7 +65,7 @@ def test_weights_sum_to_one_on_at_most_two_neighbours(target, n):
 
 
 @given(targets, sizes)
-def test_the_mean_of_the_weights_is_the_target(target, n):
+def test_twohot_any_target_has_mean_equal_to_target(target, n):
     weights = np.asarray(TWOHOT(jnp.float32(target), BINS[n]), np.float64)
     bins = np.asarray(BINS[n], np.float64)
     expected = np.clip(target, bins[0], bins[-1])
@@ -73,7 +73,7 @@ def test_the_mean_of_the_weights_is_the_target(target, n):
 
 
 @given(st.sampled_from(sorted(BINS)), st.data())
-def test_a_bin_is_its_own_target(n, data):
+def test_twohot_target_on_bin_has_all_weight_there(n, data):
     index = data.draw(st.integers(0, n - 1))
     weights = np.asarray(TWOHOT(BINS[n][index], BINS[n]))
     assert sorted(weights)[-2:] == [0, 1]
@@ -81,26 +81,26 @@ def test_a_bin_is_its_own_target(n, data):
 
 
 @pytest.mark.parametrize(("target", "index"), [(1e12, -1), (-1e12, 0), (np.inf, -1), (-np.inf, 0)])
-def test_beyond_the_ends_the_outermost_bin_takes_all(target, index):
+def test_twohot_target_beyond_range_has_all_weight_on_outermost_bin(target, index):
     weights = np.asarray(TWOHOT(jnp.float32(target), BINS[15]))
     assert weights[index] == 1 and weights.sum() == 1
 
 
 @pytest.mark.parametrize("n", BINS)
 @pytest.mark.parametrize("logit", [0.0, -3.7, 1e4])
-def test_uniform_logits_mean_exactly_zero(n, logit):
+def test_twohot_mean_uniform_logits_is_exactly_zero(n, logit):
     assert MEAN(jnp.full((2, n), logit), BINS[n]).tolist() == [0.0, 0.0]
 
 
 @given(targets, sizes)
-def test_the_mean_of_logits_that_say_a_number_is_the_number(target, n):
+def test_twohot_mean_logits_of_twohot_target_is_target(target, n):
     bins = np.asarray(BINS[n])
     mean = MEAN(jnp.log(TWOHOT(jnp.float32(target), bins)), bins)
     expected = np.clip(target, bins[0], bins[-1])
     np.testing.assert_allclose(mean, expected, atol=2e-6 * neighbour(target, bins))
 
 
-def test_mirrored_logits_mean_the_negative():
+def test_twohot_mean_mirrored_logits_is_negated():
     logits = random_logits((20, 15))
     mean = MEAN(logits, BINS[15])
     np.testing.assert_allclose(MEAN(logits[:, ::-1], BINS[15]), -mean, rtol=1e-4)
@@ -108,7 +108,7 @@ def test_mirrored_logits_mean_the_negative():
     np.testing.assert_allclose(mean, probs @ np.asarray(BINS[15], np.float64), rtol=1e-4)
 
 
-def test_cross_entropy_of_numbers_is_that_of_their_weights():
+def test_twohot_cross_entropy_matches_plain_value_and_gradient():
     """In value and gradient, for numbers on bins, between them and beyond their ends."""
     bins, logits, weights = BINS[15], random_logits((2, 4, 15)), jnp.array([1.0, 0.3])
     targets = jnp.array([[[0.0, 1.0, -3.0, 1e12], [5e3, -1e12, 0.1, 9.0]], [[2.0] * 4, [bins[9]] * 4]])
@@ -127,14 +127,14 @@ def test_cross_entropy_of_numbers_is_that_of_their_weights():
 
 @pytest.mark.parametrize("unimix", [0.0, 0.01, 0.5, 1.0])
 @pytest.mark.parametrize("traced", [False, True])
-def test_unimix_mixes_with_the_uniform_distribution(unimix, traced):
+def test_unimix_logp_any_ratio_mixes_with_uniform_distribution(unimix, traced):
     logits = random_logits((5, 4))
     logp = dists.unimix_logp(logits, jnp.float32(unimix) if traced else unimix)
     expected = (1 - unimix) * jax.nn.softmax(logits) + unimix / 4
     np.testing.assert_allclose(jnp.exp(logp), expected, rtol=1e-5)
 
 
-def test_unimix_is_a_floor_under_every_class():
+def test_unimix_logp_unlikely_classes_have_minimum_probability():
     hopeless = jnp.array([200.0, 0.0, -200.0, 0.0], jnp.bfloat16)
     logp = dists.unimix_logp(hopeless, 0.01)
     assert logp.dtype == jnp.float32
@@ -142,7 +142,7 @@ def test_unimix_is_a_floor_under_every_class():
 
 
 @pytest.mark.parametrize("unimix", [0.0, 0.01])
-def test_hopeless_classes_keep_values_and_gradients_finite(unimix):
+def test_unimix_logp_extreme_logits_have_finite_values_and_gradients(unimix):
     logits = jnp.array([300.0, -300.0, 0.0])
     entropy = lambda x, u: dists.categorical_entropy(dists.unimix_logp(x, u))
     value, grad = jax.value_and_grad(entropy)(logits, jnp.float32(unimix))
@@ -150,7 +150,7 @@ def test_hopeless_classes_keep_values_and_gradients_finite(unimix):
     assert np.isfinite(dists.unimix_logp(logits, jnp.float32(unimix))).all()
 
 
-def test_unimix_over_any_axis_and_without_mixing_is_the_softmax():
+def test_unimix_probs_any_axis_mixes_and_zero_ratio_is_softmax():
     logits = random_logits((6, 4))
     mixed = dists.unimix_probs(logits, 0.1)
     np.testing.assert_allclose(mixed, 0.9 * jax.nn.softmax(logits) + 0.025, rtol=1e-6)
@@ -159,7 +159,7 @@ def test_unimix_over_any_axis_and_without_mixing_is_the_softmax():
     np.testing.assert_allclose(dists.unimix_probs(logits, 0.0), jax.nn.softmax(logits), rtol=1e-6)
 
 
-def test_straight_through_is_a_sample_with_the_gradient_of_the_probabilities():
+def test_straight_through_sample_has_gradient_of_probabilities():
     logits, index = random_logits((6, 4)), jnp.array([0, 1, 2, 3, 0, 1])
     w = random_logits((6, 4), seed=1)
     sample = lambda x: dists.straight_through(index, dists.unimix_probs(x.T, 0.01, 0))
@@ -175,7 +175,7 @@ def draw(key, probs):
     return np.asarray(dists.RANDOM.categorical(noise, probs))
 
 
-def test_draws_are_as_frequent_as_their_probabilities(key):
+def test_categorical_draws_have_given_frequencies(key):
     probs, n = np.array([0.5, 0.2, 0.0, 0.25, 0.05]), 50_000
     drawn = draw(key, jnp.tile(jnp.asarray(probs, jnp.float32)[:, None], (1, n)))
     counts = np.bincount(drawn, minlength=5)
@@ -187,7 +187,7 @@ def test_draws_are_as_frequent_as_their_probabilities(key):
 
 
 @given(st.integers(0, 2**31 - 1), st.integers(0, 63))
-def test_impossible_classes_are_never_drawn(seed, mask):
+def test_categorical_zero_probability_class_is_never_drawn(seed, mask):
     """Impossible first and last classes included, where a cumulative sum is exactly 0 or 1."""
     possible = np.array([(mask >> i) & 1 for i in range(6)], bool)
     possible[0] |= not possible.any()
@@ -197,13 +197,13 @@ def test_impossible_classes_are_never_drawn(seed, mask):
     assert possible[drawn].all()
 
 
-def test_every_group_is_drawn_on_its_own(key):
+def test_categorical_groups_are_drawn_independently(key):
     drawn = draw(key, jnp.full((2, 2000, 2), 0.5))
     joint = np.bincount(drawn[:, 0] * 2 + drawn[:, 1], minlength=4) / 2000
     np.testing.assert_allclose(joint, 0.25, atol=0.04)
 
 
-def test_greedy_takes_the_most_likely_class_and_no_noise(key):
+def test_greedy_sampler_takes_most_likely_class_without_noise(key):
     a, b = jax.random.split(key)
     probs = jax.nn.softmax(random_logits((5, 30)), 0)
     noise = dists.GREEDY.uniform(a, (30,))
@@ -211,26 +211,26 @@ def test_greedy_takes_the_most_likely_class_and_no_noise(key):
     np.testing.assert_array_equal(dists.GREEDY.normal(b, (2, 3)), np.zeros((2, 3)))
 
 
-def test_kl_by_hand():
+def test_categorical_kl_known_distributions_matches_hand_computed_value():
     p, q = jnp.log(jnp.array([0.5, 0.5])), jnp.log(jnp.array([0.9, 0.1]))
     np.testing.assert_allclose(dists.categorical_kl(p, q), 0.5 * np.log(0.5**2 / 0.09), rtol=1e-5)
     assert dists.categorical_kl(p, q) != dists.categorical_kl(q, p)
 
 
 @given(st.integers(0, 10_000))
-def test_kl_is_not_negative_and_0_between_equals(seed):
+def test_categorical_kl_is_nonnegative_and_zero_for_equal_distributions(seed):
     p, q = (jax.nn.log_softmax(random_logits((8, 4), 5.0, seed + i)) for i in range(2))
     assert (dists.categorical_kl(p, q) >= -1e-6).all()
     np.testing.assert_array_equal(dists.categorical_kl(p, p), 0)
 
 
-def test_entropy_goes_from_0_to_the_logarithm_of_the_classes():
+def test_categorical_entropy_ranges_from_zero_to_log_of_class_count():
     uniform, certain = jnp.zeros(7), jnp.array([100.0] + 6 * [0.0])
     logp = jax.nn.log_softmax(jnp.stack([uniform, certain]))
     np.testing.assert_allclose(dists.categorical_entropy(logp), [np.log(7), 0], atol=1e-6)
 
 
-def test_cross_entropy_with_its_own_weights_is_the_entropy():
+def test_cross_entropy_with_itself_equals_entropy():
     logits = random_logits((5, 6))
     probs, logp = jax.nn.softmax(logits), jax.nn.log_softmax(logits)
     ours = dists.cross_entropy(logits, probs)
@@ -239,14 +239,14 @@ def test_cross_entropy_with_its_own_weights_is_the_entropy():
 
 
 @given(st.floats(-30, 30, width=32), st.floats(0, 1, width=32))
-def test_soft_binary_cross_entropy(logit, target):
+def test_binary_cross_entropy_soft_target_matches_formula(logit, target):
     p = 1 / (1 + np.exp(-np.float64(logit)))
     expected = -(target * np.log(p) + (1 - target) * np.log1p(-p))
     ours = dists.binary_cross_entropy(jnp.float32(logit), jnp.float32(target))
     np.testing.assert_allclose(ours, expected, rtol=1e-4, atol=1e-6)
 
 
-def test_binary_cross_entropy_is_least_where_the_probability_is_the_target():
+def test_binary_cross_entropy_probability_equal_to_target_is_minimal():
     grad = jax.grad(dists.binary_cross_entropy)
     np.testing.assert_allclose(grad(jnp.log(0.3 / 0.7), 0.3), 0, atol=1e-6)
 
@@ -254,7 +254,7 @@ def test_binary_cross_entropy_is_least_where_the_probability_is_the_target():
 # Actions
 
 
-def test_a_discrete_action_of_several_entries(key):
+def test_categorical_several_entries_sums_log_prob_and_entropy(key):
     logp = jax.nn.log_softmax(random_logits((4, 2, 3)))
     dist = dists.Categorical(logp, ndim=1)
     action = dist.sample(key, dists.RANDOM)
@@ -264,7 +264,7 @@ def test_a_discrete_action_of_several_entries(key):
     np.testing.assert_allclose(dist.entropy(), dists.categorical_entropy(logp).sum(-1), rtol=1e-6)
 
 
-def test_randomness_goes_from_0_to_1():
+def test_randomness_certain_to_uniform_ranges_from_zero_to_one():
     certain = jax.nn.log_softmax(jnp.array([[1e3, 0, 0], [0, 1e3, 0]]))
     uniform = jnp.full((2, 3), -jnp.log(3))
     for logp, expected in ((certain, 0), (uniform, 1)):
@@ -274,7 +274,7 @@ def test_randomness_goes_from_0_to_1():
         np.testing.assert_allclose(dist.randomness(), expected, atol=1e-6)
 
 
-def test_where_there_is_nothing_to_choose_randomness_is_0():
+def test_randomness_without_choice_is_zero():
     single = dists.Categorical(jnp.zeros((4, 2, 1)), 1)
     np.testing.assert_array_equal(single.randomness(), np.zeros(4))
     fixed = dists.BoundedNormal.from_raw(jnp.ones((4, 2)), jnp.ones((4, 2)), 1, 0.5, 0.5)
@@ -282,20 +282,20 @@ def test_where_there_is_nothing_to_choose_randomness_is_0():
     assert np.isfinite(fixed.entropy()).all()
 
 
-def test_a_bounded_normal_at_the_start():
+def test_bounded_normal_zero_input_has_zero_mean_and_known_std():
     dist = dists.BoundedNormal.from_raw(jnp.zeros(3), jnp.zeros(3), 1, 0.1, 1.0)
     np.testing.assert_array_equal(dist.mean, 0)
     np.testing.assert_allclose(dist.std, 0.8927, atol=5e-5)
 
 
 @given(st.floats(-50, 50, width=32), st.floats(-50, 50, width=32))
-def test_a_bounded_normal_stays_in_its_bounds(mean, std):
+def test_bounded_normal_any_input_stays_within_bounds(mean, std):
     dist = dists.BoundedNormal.from_raw(jnp.float32(mean), jnp.float32(std), 0, 0.1, 1.0)
     assert -1 <= dist.mean <= 1
     assert 0.1 <= dist.std <= 1.0 + 1e-6
 
 
-def test_density_and_entropy_of_a_normal(key):
+def test_bounded_normal_samples_match_density_and_entropy(key):
     mean, std = jnp.array([[0.5, -0.2]]), jnp.array([[0.3, 0.9]])
     dist = dists.BoundedNormal(mean, std, 1, 0.1, 1.0)
     action = jnp.array([[0.1, 0.4]])

@@ -9,7 +9,7 @@ from envs.api import Space
 from envs.draw import action_names, is_drawable, picture
 
 
-def test_a_grid_looks_as_minigrid_draws_it():
+def test_picture_of_grid_equals_minigrid_rendering():
     env = envs.make("minigrid:DoorKey-6x6", 1)
     step = env.reset([3])
     real = gymnasium.make("MiniGrid-DoorKey-6x6-v0")
@@ -19,7 +19,7 @@ def test_a_grid_looks_as_minigrid_draws_it():
     env.close()
 
 
-def test_what_a_model_makes_up_can_be_drawn_too():
+def test_picture_arbitrary_categories_are_drawn():
     rng = np.random.default_rng(0)
     spaces = {k: Space((7, 7), "uint8", n) for k, n in (("object", 11), ("color", 6), ("state", 3))}
     for _ in range(20):
@@ -28,7 +28,7 @@ def test_what_a_model_makes_up_can_be_drawn_too():
 
 
 @pytest.mark.parametrize("channels", [1, 3, 4])
-def test_an_image_is_shown_as_it_is(channels):
+def test_picture_image_is_enlarged_unchanged(channels):
     image = np.random.default_rng(0).integers(0, 256, (48, 100, channels), dtype=np.uint8)
     drawn = picture({"image": image}, {"image": Space(image.shape, "uint8")})
     assert drawn.shape == (96, 200, 3)
@@ -36,7 +36,7 @@ def test_an_image_is_shown_as_it_is(channels):
     np.testing.assert_array_equal(drawn[::2, ::2], shown)
 
 
-def test_vectors_have_no_picture():
+def test_picture_vector_raises_value_error():
     spaces = {"vector": Space((4,), "float32")}
     assert not is_drawable(spaces)
     with pytest.raises(ValueError, match="vector has no picture"):
@@ -49,7 +49,7 @@ CHOICE = Space((), "int32", 7)
 
 
 @pytest.mark.parametrize("task", ["minigrid:DoorKey-6x6", "grid:DoorKey-6x6"])
-def test_moves_in_a_grid_have_the_names_of_minigrid(task):
+def test_action_names_grid_task_match_minigrid_actions(task):
     from minigrid.core.actions import Actions
 
     env = envs.make(task, 1)
@@ -68,9 +68,9 @@ def test_moves_in_a_grid_have_the_names_of_minigrid(task):
         ("minigrid:Empty-5x5", Space((2,), "int32", 7), None),
     ],
 )
-def test_other_choices_have_numbers_and_no_choice_no_name(task, space, names):
+def test_action_names_other_spaces_are_numbers_or_none(task, space, names):
     assert action_names(task, {"action": space}) == names
 
 
-def test_two_choices_at_once_have_no_names():
+def test_action_names_two_discrete_actions_returns_none():
     assert action_names("minigrid:Empty-5x5", {"left": CHOICE, "right": CHOICE}) is None

@@ -33,12 +33,12 @@ def tokens(encoder):
     return jax.jit(lambda obs: encoder(obs, 2, jnp.float32))
 
 
-def test_width(encoder, tokens):
+def test_encoder_width_equals_token_size(encoder, tokens):
     assert encoder.width == 8 + 2 * 2 * 4  # units, then 6x8 padded to 8x8 and halved twice, 2*2 channels
     assert tokens(observation(2, 3)).shape == (2, 3, encoder.width)
 
 
-def test_steps_do_not_mix(tokens):
+def test_encoder_batched_steps_are_independent(tokens):
     obs = observation(2, 3)
     changed = jax.tree.map(np.copy, obs)
     for value in changed.values():
@@ -50,7 +50,7 @@ def test_steps_do_not_mix(tokens):
     np.testing.assert_allclose(after[1, 2], before[0, 0], rtol=1e-5, atol=1e-6)
 
 
-def test_every_key_is_read(tokens):
+def test_encoder_every_key_changes_its_part_of_tokens(tokens):
     before, moved = tokens(observation(2, 3)), {}
     for key in MIXED:
         obs = observation(2, 3)
@@ -61,7 +61,7 @@ def test_every_key_is_read(tokens):
         assert moved[key].any() and moved[key][part].sum() == moved[key].sum()
 
 
-def test_padding_is_black(encoder, tokens):
+def test_encoder_padded_image_equals_black_border(encoder, tokens):
     """The tokens are those of an image that had the full size and was black below and to the right."""
     spaces = {k: Space((8, 8, s.shape[-1]), "uint8") if s.is_image else s for k, s in MIXED.items()}
     full = Encoder(spaces, CFG, init=tiny.initializer())
@@ -78,7 +78,7 @@ def test_padding_is_black(encoder, tokens):
     )
 
 
-def test_the_agent_says_that_it_pads():
+def test_agent_padded_images_adds_notice():
     cfg = tiny.config(encoder__mults=(2, 2, 2, 2), decoder__mults=(2, 2, 2, 2))
     assert Agent({"image": Space((40, 56, 3), "uint8")}, tiny.ACT, cfg).notices == [
         "images of 40x56 are padded to 48x64, which 4 stages can halve"
@@ -87,7 +87,7 @@ def test_the_agent_says_that_it_pads():
     assert tiny.agent().notices == []
 
 
-def test_images_of_different_sizes_are_refused():
+def test_encoder_different_image_sizes_raises_unsupported_space():
     spaces = {"near": Space((8, 8, 3), "uint8"), "far": Space((16, 8, 3), "uint8")}
     with pytest.raises(UnsupportedSpace, match="must share one size"):
         Encoder(spaces, CFG, init=tiny.initializer())
@@ -95,13 +95,13 @@ def test_images_of_different_sizes_are_refused():
         Agent(spaces, tiny.ACT, tiny.CFG)
 
 
-def test_what_is_missing_counts_as_nothing():
+def test_encoder_missing_entries_equal_zeros():
     encoder = Encoder({"vector": Space((3,), "float32")}, CFG, init=tiny.initializer())
     missing = {"vector": jnp.array([[-jnp.inf, 5.0, 5.0]])}
     zeros = {"vector": jnp.zeros((1, 3))}
     np.testing.assert_array_equal(encoder(missing, 1, jnp.float32), encoder(zeros, 1, jnp.float32))
 
 
-def test_compute_dtype(encoder):
+def test_encoder_bfloat16_returns_bfloat16(encoder):
     out = jax.eval_shape(lambda obs: encoder(obs, 1, jnp.bfloat16), observation(1))
     assert out.dtype == jnp.bfloat16

@@ -31,33 +31,33 @@ def episodes(successes, returns):
     ]
 
 
-def test_a_task_that_does_not_tell_success_has_none():
+def test_summary_without_reported_success_has_no_success_rate():
     result = evaluate.summary(episodes([None, None], [1.0, 2.0]))
     assert result["success_rate"] is None and result["success_interval"] is None
     assert result["return_mean"] == 1.5
     assert "success" not in evaluate.sentence(result)
 
 
-def test_summary_has_the_promised_fields_and_is_json():
+def test_summary_of_episodes_has_promised_fields_and_is_json():
     result = evaluate.summary(episodes([True, False, True, True], [1.0, 0.0, 1.0, 1.0]))
     assert result.keys() == KEYS
     assert result["success_rate"] == 0.75
     assert json.loads(json.dumps(result)) == result
 
 
-def test_one_odd_return_moves_the_mean_and_not_the_interquartile_mean():
+def test_summary_outlier_return_moves_mean_but_not_iqm():
     result = evaluate.summary(episodes([None] * 4, [1.0, 2.0, 3.0, 1000.0]))
     assert (result["return_mean"], result["return_iqm"]) == (251.5, 2.5)
 
 
-def test_members_are_summed_up_alike():
+def test_over_members_averages_member_summaries():
     told = [evaluate.summary(episodes([True, False], [r, r])) for r in (1.0, 2.0, 3.0, 1000.0)]
     together = evaluate.over_members(told)
     assert together.keys() == KEYS
     assert (together["return_mean"], together["return_iqm"], together["episodes"]) == (251.5, 2.5, 8)
 
 
-def test_play_uses_the_seeds_it_was_given():
+def test_play_same_seed_gives_same_summary():
     env = envs.make("probe:observed", 3)
     policy = Random(env.act_space)
     assert evaluate.play(policy, env, 10, seed=5) == evaluate.play(policy, env, 10, seed=5)
@@ -71,11 +71,11 @@ def test_play_uses_the_seeds_it_was_given():
     ("asked", "longest", "limit"),
     [(0, 0, 10_000), (0, 999, 10_000), (0, 2500, 25_000), (50, 2500, 50), (200_000, 1, 200_000)],
 )
-def test_the_limit_is_what_was_asked_for_or_follows_from_training(asked, longest, limit):
+def test_step_limit_requested_or_from_training_returns_limit(asked, longest, limit):
     assert evaluate.step_limit(asked, longest) == limit
 
 
-def test_the_longest_episode_of_a_run_is_found_from_its_folder_or_a_checkpoint(tmp_path):
+def test_longest_episode_of_run_or_checkpoint_is_read_from_log(tmp_path):
     checkpoint, file = tmp_path / "checkpoints" / "step-000000000010", tmp_path / "agent.safetensors"
     checkpoint.mkdir(parents=True)
     file.touch()
@@ -87,7 +87,7 @@ def test_the_longest_episode_of_a_run_is_found_from_its_folder_or_a_checkpoint(t
     assert found == [7, 7, 0, 0]
 
 
-def test_episodes_cut_short_are_counted_and_said():
+def test_play_truncated_episodes_are_counted_and_in_sentence():
     env = envs.make("gymnasium:faulty_env:Endless-v0", 3)
     result = evaluate.play(Random(env.act_space), env, 5, seed=0, limit=1200)
     assert (result["truncated_by_limit"], result["step_limit"], result["length_mean"]) == (5, 1200, 1200)
@@ -99,7 +99,7 @@ def test_episodes_cut_short_are_counted_and_said():
     assert "cut short" not in evaluate.sentence(result | {"truncated_by_limit": 0})
 
 
-def test_a_long_evaluation_says_how_far_it_is(monkeypatch):
+def test_play_long_evaluation_reports_progress(monkeypatch):
     monkeypatch.setattr(evaluate, "FIRST_WORD", 0.0)
     said, env = [], envs.make("gymnasium:faulty_env:Sound-v0", 2)
     evaluate.play(Random(env.act_space), env, 5, seed=0, limit=1000, say=said.append)
@@ -114,7 +114,7 @@ def test_a_long_evaluation_says_how_far_it_is(monkeypatch):
 # The worlds of training.
 
 
-def test_the_gap_is_in_success_where_the_task_tells_it():
+def test_generalisation_with_success_has_gap_in_success_rate():
     unseen, trained = episodes([True, False] * 20, [0.25, 0.0] * 20), episodes([True] * 5, [0.75] * 5)
     told = evaluate.generalisation(unseen, trained)
     assert told.keys() == ON_LEVELS
@@ -126,7 +126,7 @@ def test_the_gap_is_in_success_where_the_task_tells_it():
     assert text.endswith(f"generalisation gap 50.0% [{low:.1%}, {high:.1%}]")
 
 
-def test_the_gap_is_in_return_where_it_does_not():
+def test_generalisation_without_success_has_gap_in_return():
     unseen, trained = episodes([None] * 3, [1.0, 2.0, 3.0]), episodes([None] * 2, [5.0, 5.0])
     told = evaluate.generalisation(unseen, trained)
     assert told["train_success_rate"] is None and told["generalisation_gap"] == 3.0
@@ -134,7 +134,7 @@ def test_the_gap_is_in_return_where_it_does_not():
     assert "on 2 training levels return 5.000, generalisation gap 3.000 [" in text and "%]" not in text
 
 
-def test_who_does_the_same_everywhere_has_no_gap():
+def test_generalisation_equal_episodes_has_zero_gap():
     played = episodes([True, False, True], [1.0, 0.0, 1.0])
     assert evaluate.generalisation(played, played)["generalisation_gap"] == 0
 
@@ -161,7 +161,7 @@ def read(path):
     return [json.loads(line) for line in Path(path).read_text().splitlines()]
 
 
-def test_every_episode_is_a_line(run, tmp_path, capsys):
+def test_eval_out_writes_one_line_per_episode(run, tmp_path, capsys):
     out = tmp_path / "episodes.jsonl"
     assert run("minigrid:Empty-5x5")(f"--episodes 6 --seed 3 --out {out} --json") == 0
     result, lines = json.loads(capsys.readouterr().out), read(out)
@@ -173,7 +173,7 @@ def test_every_episode_is_a_line(run, tmp_path, capsys):
     assert result["return_mean"] == pytest.approx(sum(line["return"] for line in lines) / 6)
 
 
-def test_what_is_to_know_of_a_task_stands_beside_its_scores(run, monkeypatch, capsys):
+def test_eval_task_note_is_printed_with_scores(run, monkeypatch, capsys):
     monkeypatch.setattr(gridworld, "note", lambda name: f"{name} is another game.", raising=False)
     evaluated = run("grid:Catch")
     assert evaluated("--episodes 2") == 0
@@ -184,7 +184,7 @@ def test_what_is_to_know_of_a_task_stands_beside_its_scores(run, monkeypatch, ca
 
 @pytest.mark.parametrize(("episodes", "played"), [(2, 2), (5, 3)])
 @pytest.mark.parametrize("task", ["minigrid:Empty-5x5", "grid:Catch"])
-def test_a_run_with_levels_is_also_judged_on_them(run, tmp_path, capsys, task, episodes, played):
+def test_eval_run_with_levels_also_evaluates_training_levels(run, tmp_path, capsys, task, episodes, played):
     out = tmp_path / "episodes.jsonl"
     assert run(task, levels=3)(f"--episodes {episodes} --out {out} --json") == 0
     result, lines = json.loads(capsys.readouterr().out), read(out)
@@ -197,7 +197,7 @@ def test_a_run_with_levels_is_also_judged_on_them(run, tmp_path, capsys, task, e
     assert result["generalisation_gap"] == pytest.approx(gap)
 
 
-def test_a_world_without_end_is_left_at_the_limit_of_the_command(run, capsys):
+def test_eval_endless_env_is_truncated_at_max_steps(run, capsys):
     command = run("gymnasium:faulty_env:Endless-v0", levels=2)
     assert command("--episodes 3 --max-steps 40 --json") == 0
     result = json.loads(capsys.readouterr().out)
@@ -212,7 +212,7 @@ def test_a_world_without_end_is_left_at_the_limit_of_the_command(run, capsys):
     assert "2 of them cut short after 40 steps, generalisation gap" in out
 
 
-def test_the_limit_of_a_run_holds_where_the_command_has_none(run, capsys, monkeypatch):
+def test_eval_without_max_steps_uses_limit_of_run(run, capsys, monkeypatch):
     command = run("gymnasium:faulty_env:Endless-v0")
     player = dreamer.load("anything", actor="greedy")
     monkeypatch.setattr(player, "config", Config(player.config.task, 1000, eval=EvalConfig(max_steps=30)))
@@ -220,12 +220,12 @@ def test_the_limit_of_a_run_holds_where_the_command_has_none(run, capsys, monkey
     assert json.loads(capsys.readouterr().out)["step_limit"] == 30
 
 
-def test_without_levels_nothing_is_said_of_them(run, capsys):
+def test_eval_run_without_levels_omits_training_levels(run, capsys):
     assert run("probe:observed")("--episodes 4") == 0
     assert "training levels" not in capsys.readouterr().out
 
 
-def test_a_file_that_cannot_be_written_is_told_before_anything_is_played(run, tmp_path, capsys, monkeypatch):
+def test_eval_unwritable_out_fails_before_playing(run, tmp_path, capsys, monkeypatch):
     command = run("probe:observed")
     monkeypatch.setattr(envs, "make", lambda *args, **rest: pytest.fail("an environment was made"))
     for out, why in ((tmp_path, "Is a directory"), (tmp_path / "no" / "x", "No such file or directory")):
@@ -234,7 +234,7 @@ def test_a_file_that_cannot_be_written_is_told_before_anything_is_played(run, tm
 
 
 @pytest.mark.parametrize(("task", "copies"), [("probe:observed", 16), ("grid:Catch", 256)])
-def test_as_many_copies_as_suit_the_task(run, monkeypatch, task, copies):
+def test_eval_num_envs_defaults_to_suit_task(run, monkeypatch, task, copies):
     made = []
     command = run(task)
     monkeypatch.setattr(envs, "make", lambda task, num_envs, **rest: made.append(num_envs) or 1 / 0)

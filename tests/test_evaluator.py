@@ -21,7 +21,7 @@ def change(**fields):
 
 
 @pytest.mark.parametrize("kind", [OneAgent, Population])
-def test_evaluations_are_cut_at_the_limit_of_the_run(kind):
+def test_evaluator_endless_env_is_truncated_at_limit_of_run(kind):
     """Nobody is trained: only what an evaluation reads is there."""
     env = envs.make("gymnasium:faulty_env:Endless-v0", 2)
     player, notices = Random(env.act_space), []

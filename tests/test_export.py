@@ -64,11 +64,11 @@ def size_of_arrays(file: Path) -> int:
 
 
 @pytest.mark.parametrize("batch", [None, 3])
-def test_it_acts_as_the_agent_of_the_run(batch, run):
+def test_export_loaded_agent_acts_as_run(batch, run):
     assert play(dreamer.load(run / "agent.safetensors"), batch) == play(dreamer.load(run), batch)
 
 
-def test_it_holds_every_module_bit_by_bit_and_knows_its_run(run):
+def test_export_loaded_agent_has_identical_parameters_and_metadata(run):
     ours, theirs = dreamer.load(run / "agent.safetensors"), dreamer.load(run)
     assert jax.tree.structure(ours.everything) == jax.tree.structure(theirs.everything)
     assert all(map(np.array_equal, *map(jax.tree.leaves, (ours.everything, theirs.everything))))
@@ -77,7 +77,7 @@ def test_it_holds_every_module_bit_by_bit_and_knows_its_run(run):
 
 
 @pytest.mark.parametrize("dtype", [ml_dtypes.bfloat16, np.float16])
-def test_half_of_the_bits_are_half_of_the_arrays_and_float32_again_when_read(dtype, run, tmp_path):
+def test_export_half_precision_halves_size_and_loads_as_float32(dtype, run, tmp_path):
     whole, half = run / "agent.safetensors", tmp_path / "half"
     export.save(dreamer.load(whole), half, dtype=np.dtype(dtype).name)
     assert 2 * size_of_arrays(half) == size_of_arrays(whole)
@@ -88,7 +88,7 @@ def test_half_of_the_bits_are_half_of_the_arrays_and_float32_again_when_read(dty
 
 
 @pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
-def test_the_order_in_memory_does_not_survive(dtype, run, tmp_path):
+def test_export_column_major_arrays_write_identical_file(dtype, run, tmp_path):
     """safetensors 0.8 writes an array as it lies in memory, and says nothing of its order."""
     player = dreamer.load(run)
     export.save(player, tmp_path / "rows", dtype=dtype)
@@ -99,7 +99,7 @@ def test_the_order_in_memory_does_not_survive(dtype, run, tmp_path):
     dreamer.load(tmp_path / "columns")
 
 
-def test_a_number_that_half_of_the_bits_cannot_hold_is_refused(run, tmp_path):
+def test_export_float16_overflow_raises_checkpoint_error(run, tmp_path):
     player = dreamer.load(run)
     player.everything["value"] = jax.tree.map(lambda x: x + 1e5, player.everything["value"])
     with pytest.raises(CheckpointError, match="float16 cannot hold the largest number of 'value.*bfloat16"):
@@ -107,7 +107,7 @@ def test_a_number_that_half_of_the_bits_cannot_hold_is_refused(run, tmp_path):
     export.save(player, tmp_path / "x", dtype="bfloat16")
 
 
-def test_it_needs_nothing_but_the_file(run, tmp_path):
+def test_export_loaded_alone_in_new_process_acts_as_run(run, tmp_path):
     obs = tiny.observation(np.random.default_rng(0))
     player = dreamer.load(run)
     expected, _ = player.act(player.init(), obs)
@@ -151,25 +151,25 @@ def npz() -> bytes:
 @pytest.mark.parametrize(
     "content", [b"", b"{}", b"a text, which is no agent at all", npz()], ids=["empty", "json", "text", "npz"]
 )
-def test_a_file_that_is_something_else(content, file):
+def test_load_foreign_file_raises_checkpoint_error(content, file):
     file.write_bytes(content)
     assert refused(file).endswith("is no file that `dreamer export` wrote")
 
 
 @pytest.mark.parametrize("said", [None, {"dreamer": "hello"}, {"dreamer": '{"format": "x", "version": 1}'}])
-def test_a_safetensors_file_of_somebody_else(said, file):
+def test_load_foreign_safetensors_file_raises_checkpoint_error(said, file):
     safetensors.numpy.save_file({"x": np.zeros(3)}, file, said)
     assert refused(file).endswith("is a safetensors file, but none that `dreamer export` wrote")
 
 
 @pytest.mark.parametrize("share", [0.01, 0.5, 0.999])
-def test_a_truncated_file(share, file):
+def test_load_truncated_file_raises_checkpoint_error(share, file):
     content = file.read_bytes()
     file.write_bytes(content[: int(share * len(content))])
     assert refused(file).endswith("is damaged or incomplete: copy or export it again")
 
 
-def test_a_flipped_bit_anywhere(file):
+def test_load_file_with_flipped_bit_raises_checkpoint_error(file):
     content = file.read_bytes()
     for place in range(0, len(content), len(content) // 97):
         damaged = bytearray(content)
@@ -180,7 +180,7 @@ def test_a_flipped_bit_anywhere(file):
     assert "is damaged: it does not have the digest" in refused(file)
 
 
-def test_a_changed_number_of_the_configuration(file):
+def test_load_file_with_changed_config_value_raises_checkpoint_error(file):
     content = file.read_bytes()
     assert content.count(rb"\"min_std\": 0.1,") == 1
     file.write_bytes(content.replace(rb"\"min_std\": 0.1,", rb"\"min_std\": 0.2,"))
@@ -239,14 +239,14 @@ NAME = "policy.out.move.kernel"
         ),
     ],
 )
-def test_a_file_that_does_not_fit(change, sentence, file):
+def test_load_inconsistent_file_raises_with_reason(change, sentence, file):
     rewrite(file, lambda meta, arrays: None)
     dreamer.load(file)
     rewrite(file, change)
     assert sentence in refused(file)
 
 
-def test_a_field_of_a_later_configuration_is_named(file):
+def test_load_file_of_later_version_names_unknown_field(file):
     def change(meta, arrays):
         meta["toolkit"] = "9.0"
         meta["config"]["agent"]["rssm"]["depth"] = 3
@@ -256,7 +256,7 @@ def test_a_field_of_a_later_configuration_is_named(file):
     assert "agent.rssm.depth is no field of the configuration" in refused(file)
 
 
-def test_half_an_agent_is_not_exported(tmp_path):
+def test_export_incomplete_agent_raises_checkpoint_error(tmp_path):
     params = {k: tiny.state().params[k] for k in ("encoder", "rssm", "policy")}
     config = dreamer.Config(task="probe:chosen", steps=1, agent=tiny.CFG)
     with pytest.raises(CheckpointError, match="the agent lacks the parameters 'cont"):
@@ -266,7 +266,7 @@ def test_half_an_agent_is_not_exported(tmp_path):
     assert not list(tmp_path.iterdir())
 
 
-def test_parameters_of_one_name_are_not_mixed_up():
+def test_flat_colliding_parameter_paths_raises_checkpoint_error():
     with pytest.raises(CheckpointError, match="the same dotted path"):
         export._flat({"a.b": np.zeros(1), "a": {"b": np.zeros(1)}})
 
@@ -274,7 +274,7 @@ def test_parameters_of_one_name_are_not_mixed_up():
 # The file and the command.
 
 
-def test_a_file_that_cannot_be_written_leaves_what_was_there(run, file, monkeypatch):
+def test_export_failed_write_keeps_existing_file(run, file, monkeypatch):
     def full(descriptor):
         raise OSError(28, "No space left on device")
 
@@ -287,7 +287,7 @@ def test_a_file_that_cannot_be_written_leaves_what_was_there(run, file, monkeypa
         export.save(player, file / "in" / "a" / "file")
 
 
-def test_the_command_writes_what_load_reads(tmp_path, capsys):
+def test_export_command_writes_loadable_file_and_refuses_overwriting(tmp_path, capsys):
     run = tiny.store(tmp_path / "run", tiny.state(), tiny.agent())
     assert cli.main(["export", str(run)]) == 0
     told, last = capsys.readouterr().out.splitlines()
@@ -314,7 +314,7 @@ def test_the_command_writes_what_load_reads(tmp_path, capsys):
     assert capsys.readouterr().err == f"dreamer: {run} exists already: name another file\n"
 
 
-def test_the_file_lies_in_the_folder_of_the_run(run, monkeypatch):
+def test_default_file_of_run_or_checkpoint_is_in_run_folder(run, monkeypatch):
     assert command.default_file(run) == run / "agent.safetensors"
     checkpoint = run / "checkpoints" / "step-000000000160"
     assert command.default_file(checkpoint) == run / "agent.safetensors"

@@ -11,7 +11,7 @@ ROOT = Path(__file__).parents[1]
 
 
 @pytest.mark.parametrize("name", [name for name, row in faults.ROWS.items() if row.short])
-def test_what_is_tried_holds(name):
+def test_faults_every_row_in_short_form_succeeds(name):
     command = [sys.executable, "-m", "tests.faults", name, "--short"]
     ended = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=600, check=False)
     assert ended.returncode == 0, ended.stderr[-2000:]
@@ -20,7 +20,7 @@ def test_what_is_tried_holds(name):
     assert int(right) == int(made) > 0
 
 
-def test_a_row_that_is_wrong_says_so_and_keeps_what_others_found(tmp_path, monkeypatch, capsys):
+def test_faults_wrong_row_is_reported_and_other_rows_are_kept(tmp_path, monkeypatch, capsys):
     wrong = faults.Row("a fault", lambda ground, count: iter([faults.Trial("one", "lost")] * count), 3, 1)
     fine = faults.Row("another", lambda ground, count: iter([faults.Trial("one")] * count), 2, 1)
     monkeypatch.setattr(faults, "ROWS", {"wrong": wrong, "fine": fine})

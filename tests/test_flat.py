@@ -19,7 +19,7 @@ from envs import Flat, Random
         ("BabyAI-GoToLocal-v0", "minigrid:BabyAI-GoToLocal", ""),
     ],
 )
-def test_an_episode_is_the_one_of_the_task(name, task, obs):
+def test_flat_episode_matches_steps_of_task(name, task, obs):
     ours, env = envs.make(task, obs=obs), Flat(gymnasium.make(name), obs=obs)
     step, (seen, _) = ours.reset(seeds=[7]), env.reset(seed=7)
     policy = Random(ours.act_space)
@@ -41,7 +41,7 @@ def test_an_episode_is_the_one_of_the_task(name, task, obs):
 
 
 @pytest.mark.parametrize("action", [1, [1], {"move": 1}])
-def test_another_action_is_refused(action):
+def test_flat_invalid_action_raises_value_error(action):
     env = Flat(gymnasium.make("CartPole-v1"))
     env.reset(seed=0)
     with pytest.raises(ValueError, match=r"^the action is .*, expected a mapping with 'action'$"):
@@ -55,12 +55,12 @@ def test_another_action_is_refused(action):
         ("MiniGrid-Empty-5x5-v0", "minigrid has no observation 'pixels'; allowed: 'symbolic', 'rgb', 'full'"),
     ],
 )
-def test_an_observation_that_is_not_there_is_refused(name, sentence):
+def test_flat_unknown_observation_raises_unknown_task(name, sentence):
     with pytest.raises(envs.UnknownTask, match=sentence):
         Flat(gymnasium.make(name), obs="pixels")
 
 
-def test_an_observation_that_somebody_else_chose_is_left_alone():
+def test_flat_already_wrapped_observation_is_kept():
     from minigrid.wrappers import ImgObsWrapper
 
     make = lambda **read: Flat(ImgObsWrapper(gymnasium.make("MiniGrid-Empty-5x5-v0")), **read)
@@ -69,7 +69,7 @@ def test_an_observation_that_somebody_else_chose_is_left_alone():
     assert list(make(pixels=["token"]).reset(seed=0)[0]) == ["image"]
 
 
-def test_a_space_that_no_agent_handles_is_named():
+def test_flat_unsupported_space_is_named():
     with pytest.raises(envs.UnsupportedSpace, match="observation 'words' has the space Text"):
         Flat(Talking())
 

@@ -64,13 +64,13 @@ def finished():
         (0.5, 8, 8, 8, (16, 1)),
     ],
 )
-def test_a_round_has_the_ratio_in_whole_numbers(ratio, num_envs, batch, length, expected):
+def test_round_of_config_has_ratio_in_whole_numbers(ratio, num_envs, batch, length, expected):
     cfg = LoopConfig(num_envs=num_envs, train_ratio=ratio, batch_size=batch, batch_length=length)
     assert Round.of(cfg) == expected
 
 
 @pytest.mark.parametrize("ratio", [2, 4])
-def test_the_ring_is_changed_where_it_is(ratio):
+def test_compiled_loop_ring_buffer_is_updated_in_place(ratio):
     """Neither to act nor to learn is a column of it copied, or converted to what a CPU can compute with."""
     whole = loop(cfg=dataclasses.replace(CFG, train_ratio=ratio))
     for program in (whole.compiled.collect, whole.compiled.learn):
@@ -80,7 +80,7 @@ def test_the_ring_is_changed_where_it_is(ratio):
         assert not re.findall(rf"= {column} (?:copy|convert)\(.*", text)
 
 
-def test_it_takes_the_steps_and_updates_it_should(finished):
+def test_fused_loop_finished_has_expected_steps_and_updates(finished):
     whole, turns = finished
     assert whole.done and whole.progress.env_steps == STEPS
     assert int(whole.full.acting.slots) == STEPS // CFG.num_envs
@@ -90,7 +90,7 @@ def test_it_takes_the_steps_and_updates_it_should(finished):
     assert int(whole.full.acting.ring.inserted) == STEPS // CFG.num_envs
 
 
-def test_episodes_are_those_of_the_game(finished):
+def test_fused_loop_episodes_match_game_rules(finished):
     episodes = [episode for turn in finished[1] for episode in turn.episodes]
     # Ten slots an episode: nine steps and the reset.
     assert len(episodes) == STEPS // CFG.num_envs // 10 * CFG.num_envs
@@ -100,7 +100,7 @@ def test_episodes_are_those_of_the_game(finished):
     assert steps == sorted(steps) and steps[0] == 9 * CFG.num_envs
 
 
-def test_how_much_a_dispatch_takes_does_not_matter(finished):
+def test_fused_loop_any_dispatch_size_gives_same_result(finished):
     small = loop()
     while not small.done:
         small._next = {False: 3, True: 1}
@@ -108,7 +108,7 @@ def test_how_much_a_dispatch_takes_does_not_matter(finished):
     assert same(small.full, finished[0].full)
 
 
-def test_a_run_that_learns_goes_on_learning_whatever_the_prefill_is_now():
+def test_fused_loop_resumed_while_learning_ignores_new_prefill():
     """Only what plans is there; a round of the new ratio follows, and updates count from here on."""
     cfg = dataclasses.replace(CFG, prefill=4000, train_ratio=4)
     fused = SimpleNamespace(cfg=cfg, env=SimpleNamespace(num_envs=4), round=Round.of(cfg))
@@ -118,7 +118,7 @@ def test_a_run_that_learns_goes_on_learning_whatever_the_prefill_is_now():
     assert FusedLoop(resumed.compiled, None, 0, 160, Progress(), state={}).plan() == (False, 32)
 
 
-def test_a_dispatch_ends_at_every_pause_however_long_it_is():
+def test_fused_loop_long_dispatch_stops_at_every_pause():
     paused, ends = loop(pause_every=30), set()
     while not paused.done:
         paused._next = {False: 100, True: 100}
@@ -128,7 +128,7 @@ def test_a_dispatch_ends_at_every_pause_however_long_it_is():
     assert ends == {32, 40, 64, 96, 120}
 
 
-def test_episodes_say_when_they_began_and_the_loop_since_when_the_oldest_runs(finished):
+def test_fused_loop_episodes_report_start_and_oldest_running_start(finished):
     for turn in finished[1]:
         assert all(e.env_steps - e.began == e.length * CFG.num_envs for e in turn.episodes)
     # The board takes nine steps and a reset, in all copies at once.
@@ -137,19 +137,19 @@ def test_episodes_say_when_they_began_and_the_loop_since_when_the_oldest_runs(fi
     assert whole.progress.env_steps == 40 and first.running_since == 40
 
 
-def test_nothing_compiles_twice(finished):
+def test_fused_loop_whole_run_compiles_once(finished):
     whole, _ = finished
     assert whole.compiled.collect._cache_size() == whole.compiled.learn._cache_size() == 1
 
 
-def test_another_seed_is_another_run(finished):
+def test_fused_loop_other_seed_gives_other_actions(finished):
     other = loop(steps=44, seed=1)
     list(other.outputs())
     ours, theirs = (x.full.acting.ring.columns["action/action"][:, :10] for x in (finished[0], other))
     assert not np.array_equal(ours, theirs)
 
 
-def test_updates_that_are_not_finite_leave_the_learner_as_it_was():
+def test_fused_loop_non_finite_update_raises_and_keeps_learner():
     hyper = trace(AGENT)._replace(lr=jnp.float32(1e36))
     mad = loop(numbers=hyper)
     with pytest.raises(Diverged, match=r"update \d+ gave values that are not finite: .*opt/param_norm"):
@@ -159,7 +159,7 @@ def test_updates_that_are_not_finite_leave_the_learner_as_it_was():
     assert failed == updates + 1
 
 
-def test_going_on_from_stored_arrays_is_bitwise_the_same(finished):
+def test_fused_loop_resumed_from_arrays_is_bit_identical(finished):
     first = loop(steps=80)
     list(first.outputs())
     stored = jax.tree.map(np.array, first.full)

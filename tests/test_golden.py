@@ -69,7 +69,7 @@ def assert_trees_close(ours, theirs, tolerance: float) -> None:
     assert not wrong, wrong
 
 
-def test_tokens_and_features(case):
+def test_observe_golden_batch_matches_reference_tokens_and_features(case):
     seen, out = case.aux.seen, case.golden.part("out/")
     np.testing.assert_allclose(seen.tokens, out["tokens"], rtol=1e-4, atol=1e-5)
     np.testing.assert_allclose(seen.latent.deter, out["feat/deter"], rtol=1e-4, atol=1e-5)
@@ -77,7 +77,7 @@ def test_tokens_and_features(case):
     np.testing.assert_allclose(seen.logits, out["feat/logit"], rtol=1e-4, atol=1e-5)
 
 
-def test_losses(case):
+def test_loss_golden_batch_matches_reference_losses(case):
     theirs = case.golden.part("out/losses/")
     names = {golden.loss_name(k, case.golden.meta): v for k, v in theirs.items()}
     assert names.keys() == case.aux.losses.keys()
@@ -87,12 +87,12 @@ def test_losses(case):
     np.testing.assert_allclose(case.total, case.golden.arrays["out/loss"], rtol=LOSS)
 
 
-def test_gradients(case):
+def test_loss_golden_batch_matches_reference_gradients(case):
     theirs = golden.tree(case.golden.part("out/grad/"), golden.paths(case.golden.meta), case.grads)
     assert_trees_close(case.grads, theirs, GRAD)
 
 
-def test_updates(case):
+def test_apply_gradients_golden_batch_matches_reference_updates(case):
     """Consecutive updates on the same batch: losses, and the change of everything that learning changes."""
     loss = jax.value_and_grad(case.agent.loss, has_aux=True)
 

@@ -51,7 +51,7 @@ def follow(ours):
 
 
 @pytest.mark.parametrize("name", TASKS)
-def test_the_same_worlds_and_actions_give_the_same_steps(name):
+def test_gridworld_same_state_and_actions_match_minigrid_steps(name):
     ours, theirs = TASKS[name](), gymnasium.make(IDS[name], disable_env_checker=True).unwrapped
     run, rng, ends = follow(ours), np.random.default_rng(0), set()
     for seed in range(8):
@@ -75,7 +75,7 @@ def test_the_same_worlds_and_actions_give_the_same_steps(name):
 
 
 @pytest.mark.parametrize("name", TASKS)
-def test_layouts_are_those_that_minigrid_makes(name):
+def test_gridworld_reset_layouts_match_minigrid_distribution(name):
     """Where the worlds of a task are few, both make all of them; else what both put where agrees."""
     ours, theirs = TASKS[name](), gymnasium.make(IDS[name], disable_env_checker=True).unwrapped
     count = 300

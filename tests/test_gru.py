@@ -70,12 +70,12 @@ def by_hand(core, h, z, a):
 
 
 @pytest.mark.parametrize("layers", [1, 2])
-def test_gru_step_is_the_equation_of_the_paper(layers):
+def test_gru_step_any_depth_matches_paper_equation(layers):
     core = build(layers)
     np.testing.assert_allclose(step(core, *inputs()), by_hand(core, *inputs()), rtol=1e-4, atol=1e-5)
 
 
-def test_gru_scanned_steps_have_the_gradients_of_the_steps_one_by_one():
+def test_gru_scanned_steps_match_single_step_gradients():
     """What `cpu.scan` collects are the gradients of the same function."""
     core, (h, z, a) = build(), inputs()
     zs, actions = jnp.stack([z, -z, z / 2]), jnp.stack([a, a / 2, -a])
@@ -97,7 +97,7 @@ def test_gru_scanned_steps_have_the_gradients_of_the_steps_one_by_one():
     jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-5), ours, theirs)
 
 
-def test_gru_carries_h_in_blocks_beside_h():
+def test_gru_carry_has_h_and_its_blocks():
     core, (h, *_) = build(), inputs()
     carry = core.carry(State(h))
     np.testing.assert_array_equal(carry.blocks[1], h[:, 4:])
@@ -105,7 +105,7 @@ def test_gru_carries_h_in_blocks_beside_h():
     assert core.state(carry).memory == {}
 
 
-def test_gru_state_is_kept_in_two_bytes_a_unit_and_up_to_three_digits():
+def test_gru_packed_state_is_bfloat16_with_small_error():
     h = inputs()[0]
     packed = GRU.pack(State(h))
     assert {k: (v.shape[1:], str(v.dtype)) for k, v in packed.items()} == {
@@ -117,7 +117,7 @@ def test_gru_state_is_kept_in_two_bytes_a_unit_and_up_to_three_digits():
 
 
 @pytest.mark.parametrize("wrong", [0, 1, 2])
-def test_gru_step_refuses_a_wrong_shape(wrong):
+def test_gru_step_wrong_shape_raises_assertion_error(wrong):
     core, (h, z, a) = build(), inputs()
     xs = [core.carry(State(h)), z, core.read(a)]
     xs[wrong] = jax.tree.map(lambda x: x[..., :-1], xs[wrong])

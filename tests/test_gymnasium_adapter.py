@@ -54,12 +54,12 @@ def read(space, raw):
         ),
     ],
 )
-def test_observation_space(space, flat):
+def test_flatten_observation_any_space_gives_flat_spaces(space, flat):
     assert flatten_observation(space)[0] == flat
     read(space, space.sample())
 
 
-def test_classes_are_counted_from_zero():
+def test_flatten_observation_offset_classes_are_counted_from_zero():
     assert read(gym.Discrete(3, start=-1), -1) == {"token": 0}
     out = read(gym.MultiDiscrete([3, 3], start=[1, 2]), np.array([3, 2]))
     assert out["token"].tolist() == [2, 0]
@@ -67,7 +67,7 @@ def test_classes_are_counted_from_zero():
     assert (out["token/0"], out["token/1"]) == (2, 0)
 
 
-def test_channels_first_is_turned_around():
+def test_flatten_observation_channels_first_image_is_transposed():
     image = np.arange(3 * 16 * 20, dtype=np.uint8).reshape(3, 16, 20)
     out = read(gym.Box(0, 255, image.shape, np.uint8), image)
     assert np.array_equal(out["image"][..., 1], image[1])
@@ -85,12 +85,12 @@ def test_channels_first_is_turned_around():
         (gym.Dict({"a/b": gym.Discrete(2), "a": gym.Dict({"b": gym.Discrete(2)})}), "same key 'a/b'"),
     ],
 )
-def test_unsupported_space_is_named(space, name):
+def test_flatten_observation_unsupported_space_is_named(space, name):
     with pytest.raises(UnsupportedSpace, match=name):
         flatten_observation(space)
 
 
-def test_unsupported_action_is_named():
+def test_flatten_action_unsupported_space_is_named():
     with pytest.raises(UnsupportedSpace, match="action 'say' has the space Text"):
         flatten_action(gym.Dict({"say": gym.Text(5)}))
 
@@ -110,7 +110,7 @@ def test_unsupported_action_is_named():
         (gym.Tuple((gym.Discrete(2),)), (1, 1), "expected a tuple of 1"),
     ],
 )
-def test_observation_that_breaks_its_space(space, raw, message):
+def test_flatten_observation_value_outside_space_raises_env_error(space, raw, message):
     _, reader = flatten_observation(space)
     with pytest.raises(EnvError, match=message):
         reader(raw, {})
@@ -135,7 +135,7 @@ def test_observation_that_breaks_its_space(space, raw, message):
     ],
 )
 @pytest.mark.parametrize("seed", range(5))
-def test_action_space_builds_valid_actions(space, flat, seed):
+def test_flatten_action_any_space_builds_valid_actions(space, flat, seed):
     spaces, build = flatten_action(space)
     assert spaces == flat
     rng = np.random.default_rng(seed)
@@ -149,7 +149,7 @@ def test_action_space_builds_valid_actions(space, flat, seed):
     assert space.contains(build(action))
 
 
-def test_discrete_actions_start_where_the_space_does():
+def test_flatten_action_offset_discrete_starts_at_space_start():
     _, build = flatten_action(gym.Discrete(3, start=5))
     assert [build({"action": np.int32(a)}) for a in range(3)] == [5, 6, 7]
     _, build = flatten_action(gym.MultiDiscrete([2, 3], start=[1, -1]))
@@ -162,7 +162,7 @@ def test_discrete_actions_start_where_the_space_does():
     st.lists(st.floats(-3, 3), min_size=2, max_size=2),
 )
 @settings(max_examples=50, deadline=None)
-def test_continuous_actions_reach_the_bounds_and_stay_inside(bounds, dtype, action):
+def test_flatten_action_continuous_reaches_bounds_and_stays_inside(bounds, dtype, action):
     low, width = bounds
     space = gym.Box(dtype(low), dtype(low + width), (2,), dtype)
     _, build = flatten_action(space)
@@ -172,7 +172,7 @@ def test_continuous_actions_reach_the_bounds_and_stay_inside(bounds, dtype, acti
     assert space.contains(act(*action))
 
 
-def test_missing_bounds():
+def test_action_bounds_missing_bounds_are_filled():
     inf = np.inf
     space = gym.Box(np.array([-inf, 3, -inf, -3e38]), np.array([inf, inf, 7, 3e38]), dtype=np.float64)
     low, high = action_bounds(space)
@@ -180,12 +180,12 @@ def test_missing_bounds():
     assert high.tolist() == [1, 5, 7, 1]
 
 
-def test_integer_box_actions_are_rounded():
+def test_flatten_action_integer_box_is_rounded():
     _, build = flatten_action(gym.Box(0, 10, (3,), np.int64))
     assert build({"action": np.array([-1, 0.09, 1], np.float32)}).tolist() == [0, 5, 10]
 
 
-def test_pendulum_gets_its_own_torque():
+def test_gymnasium_pendulum_action_is_scaled_to_torque():
     env = gymnasium.make("Pendulum-v1")
     ours = envs.make("gymnasium:Pendulum-v1")
     assert ours.act_space == {"action": Space((1,), "float32")}
@@ -198,7 +198,7 @@ def test_pendulum_gets_its_own_torque():
         assert step.reward[0] == np.float32(reward)
 
 
-def test_cartpole_stands_until_its_limit_and_is_not_terminal():
+def test_gymnasium_cartpole_at_limit_is_truncated_and_not_terminal():
     def balance(obs):  # a linear controller that holds the pole
         return (obs["vector"] @ np.array([0.1, 0.5, 3, 1]) > 0).astype(np.int32)
 
@@ -211,6 +211,6 @@ def test_cartpole_stands_until_its_limit_and_is_not_terminal():
     assert length == 500 and step.is_last.all() and not step.is_terminal.any()
 
 
-def test_lone_token_and_tuple_tasks():
+def test_gymnasium_token_and_tuple_tasks_have_expected_spaces():
     assert envs.make("gymnasium:FrozenLake-v1").obs_space["token"] == Space((), "int32", 16)
     assert set(envs.make("gymnasium:Blackjack-v1").obs_space) == {"0", "1", "2", "log/success"}

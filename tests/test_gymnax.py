@@ -28,7 +28,7 @@ def lenient():
         yield
 
 
-def test_the_tasks_are_those_of_the_package():
+def test_gymnax_adapter_tasks_match_registry_of_package():
     assert {*adapter.TASKS, *adapter.DOWNLOADS} == set(gymnax.registered_envs)
 
 
@@ -36,7 +36,7 @@ def test_the_tasks_are_those_of_the_package():
     "task",
     ["CartPole-v1", "Pendulum-v1", "Breakout-MinAtar", "Catch-bsuite", "FrozenLake-misc", "Swimmer-misc"],
 )
-def test_it_keeps_the_contract(task):
+def test_gymnax_adapter_checked_passes_environment_contract(task):
     with lenient() if task == "Swimmer-misc" else contextlib.nullcontext():
         findings = envs.check(f"gymnax:{task}", steps=220)
     assert not [f for f in findings if f.status == "fail"], findings
@@ -81,7 +81,7 @@ def play_both(task, steps, key=0):
         ("FrozenLake-misc", "token", "terminal"),
     ],
 )
-def test_it_is_the_world_of_the_package(task, key, ends):
+def test_gymnax_adapter_played_matches_original_env(task, key, ends):
     step, first, obs, final, reward, terminated, truncated = play_both(task, 450)
     # Ours and theirs are compiled in one program, where XLA may fuse floats differently.
     same = lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-5)
@@ -93,14 +93,14 @@ def test_it_is_the_world_of_the_package(task, key, ends):
     same(first.obs[key][step.is_last], obs[step.is_last])
 
 
-def test_a_time_limit_is_not_terminal():
+def test_gymnax_adapter_time_limit_is_not_terminal():
     step, *_ = play_both("Pendulum-v1", 450)
     np.testing.assert_array_equal(np.flatnonzero(step.is_last), [199, 399])
     assert not step.is_terminal.any()
 
 
 @pytest.mark.parametrize(("task", "limit"), [("Freeway-MinAtar", 2500), ("DiscountingChain-bsuite", 100)])
-def test_the_only_end_is_a_time_limit(task, limit):
+def test_gymnax_adapter_task_ending_only_by_limit_is_not_terminal(task, limit):
     env = envs.make_jax(f"gymnax:{task}")
     state, _ = env.reset(key=jax.random.key(0))
     step = tiny.jit(lambda state: env.step(state, {"action": 0}, key=jax.random.key(1)))
@@ -109,14 +109,14 @@ def test_the_only_end_is_a_time_limit(task, limit):
     assert not before.is_last and end.is_last and not end.is_terminal
 
 
-def test_an_end_at_the_time_limit_is_terminal():
+def test_transition_terminal_at_time_limit_is_terminal():
     for terminal, limit in ((True, True), (True, False), (False, True), (False, False)):
         step = transition({}, 1, terminal, limit)
         assert (bool(step.is_terminal), bool(step.is_last)) == (terminal, terminal or limit)
 
 
 @pytest.mark.parametrize("task", ["CartPole-v1", "Breakout-MinAtar"])
-def test_copies_in_a_scan_compile_once(task):
+def test_gymnax_adapter_batched_in_scan_compiles_once(task):
     step = scanned.played(Batched(envs.make_jax(f"gymnax:{task}"), 5), 60)
     # Different keys, different worlds.
     (array,) = step.obs.values()
@@ -154,7 +154,7 @@ CLASSIC = {
 
 @pytest.mark.parametrize("seed", [0, 1])
 @pytest.mark.parametrize("task", CLASSIC)
-def test_classic_control_is_gymnasiums(task, seed):
+def test_gymnax_adapter_classic_control_matches_gymnasium(task, seed):
     """From the same state, with the same actions: the same observations, rewards and ends."""
     parts, player, steps = CLASSIC[task]
     original, rng = gymnasium.make(task), np.random.default_rng(seed)
@@ -180,7 +180,7 @@ def test_classic_control_is_gymnasiums(task, seed):
         assert step.is_terminal and 100 < t < 120
 
 
-def test_actions_are_mapped_to_the_bounds():
+def test_gymnax_adapter_actions_are_scaled_to_bounds():
     space = gymnax.environments.spaces.Box(jnp.asarray([-2.0, 0.0]), jnp.asarray([2.0, 1.0]), (2,))
     declared, scale = adapter.action("gymnax:x", space)
     assert declared == envs.Space((2,), "float32")
@@ -188,7 +188,7 @@ def test_actions_are_mapped_to_the_bounds():
         np.testing.assert_allclose(scale(jnp.full(2, given)), expected)
 
 
-def test_a_space_that_nobody_can_handle_is_named():
+def test_gymnax_adapter_unsupported_space_is_named():
     spaces = gymnax.environments.spaces
     pair = spaces.Tuple([spaces.Discrete(2), spaces.Discrete(3)])
     with pytest.raises(envs.UnsupportedSpace, match="the observation of gymnax:x is Tuple"):
@@ -199,14 +199,14 @@ def test_a_space_that_nobody_can_handle_is_named():
         adapter.action("gymnax:x", spaces.Box(-np.inf, np.inf, (1,)))
 
 
-def test_wrong_names():
+def test_gymnax_adapter_wrong_name_raises_unknown_task():
     with pytest.raises(envs.UnknownTask, match="did you mean Breakout-MinAtar"):
         envs.make("gymnax:Breakout-MinAtr")
     with pytest.raises(envs.UnknownTask, match="downloads its images"):
         envs.make("gymnax:MNISTBandit-bsuite")
 
 
-def test_another_gymnax_says_what_to_install(monkeypatch):
+def test_gymnax_adapter_other_version_raises_with_install_command(monkeypatch):
     assert next(suite.by_hand for suite in SUITES if suite.name == "gymnax") == adapter.INSTALL
     with monkeypatch.context() as patch:
         patch.setattr(importlib.metadata, "version", lambda name: "0.0.9")

@@ -25,12 +25,12 @@ def policy():
 
 
 @pytest.mark.parametrize("bins", [15, 40, 255])
-def test_numbers_start_at_exactly_zero(feat, bins):
+def test_twohot_head_freshly_initialized_predicts_exactly_zero(feat, bins):
     head = TwoHotHead(10, TwoHotConfig(layers=2, units=8, bins=bins), init=tiny.initializer())
     np.testing.assert_array_equal(jax.jit(head.mean)(head(feat)), 0.0)  # fused as in training
 
 
-def test_loss_of_a_number_is_linear_in_its_weighted_targets(feat):
+def test_twohot_head_loss_is_linear_in_weighted_targets(feat):
     head = TwoHotHead(10, TwoHotConfig(layers=1, units=8, bins=15), init=tiny.initializer())
     logits = feat[..., :1] * jnp.linspace(-1, 1, 15).reshape(1, 1, 15)
     a, b = feat[..., 1] * 10, feat[..., 2]
@@ -39,14 +39,14 @@ def test_loss_of_a_number_is_linear_in_its_weighted_targets(feat):
     np.testing.assert_allclose(ours, one(a) + 0.5 * one(b), rtol=1e-5)
 
 
-def test_a_probability_is_one_float32_logit_per_step(feat):
+def test_binary_head_returns_one_float32_logit_per_step(feat):
     head = BinaryHead(10, HeadConfig(layers=1, units=8), init=tiny.initializer())
     logit = head(feat.astype(jnp.bfloat16))
     assert (logit.shape, logit.dtype) == ((4, 6), jnp.float32)
     assert jnp.abs(logit).max() > 0.1
 
 
-def test_actions_have_the_shapes_of_their_spaces(feat, policy, key):
+def test_policy_head_samples_have_shapes_of_action_spaces(feat, policy, key):
     @jax.jit
     def play(feat, key):
         heads, keys = policy(feat, 0.01), jax.random.split(key, 3)
@@ -63,7 +63,7 @@ def test_actions_have_the_shapes_of_their_spaces(feat, policy, key):
     assert {x.shape for x in jax.tree.leaves(summed)} == {(4, 6)}
 
 
-def test_the_policy_starts_near_uniform(feat, policy):
+def test_policy_head_freshly_initialized_is_near_uniform(feat, policy):
     heads = policy(feat, 0.0)
     for name, head in heads.items():
         assert head.randomness().shape == (4, 6)
@@ -75,7 +75,7 @@ def test_the_policy_starts_near_uniform(feat, policy):
             np.testing.assert_allclose(head.mean, 0, atol=0.1)
 
 
-def test_unimix_is_a_floor_under_every_action(feat):
+def test_policy_head_unimix_sets_minimum_probability(feat):
     policy = PolicyHead(10, ACT, PolicyConfig(layers=1, units=8), init=tiny.initializer())
     policy.out["move"].kernel[...] *= 1e5
     certain, mixed = (jnp.exp(policy(feat, jnp.float32(u))["move"].logp).min() for u in (0.0, 0.03))
@@ -83,7 +83,7 @@ def test_unimix_is_a_floor_under_every_action(feat):
     np.testing.assert_allclose(mixed, 0.01, rtol=1e-4)
 
 
-def test_the_spread_of_actions_is_configured(feat):
+def test_policy_head_std_stays_within_configured_range(feat):
     cfg = PolicyConfig(layers=1, units=8, min_std=0.2, max_std=0.4)
     head = PolicyHead(10, ACT, cfg, init=tiny.initializer())
     head.out["steer"].std.kernel[...] *= 1e5

@@ -43,6 +43,6 @@ def test_hook_by_seconds_waits_for_its_time_and_until_it_is_ready():
     assert not due(Hook("seconds", 1000.0, lambda: None), "env_steps", [1])
 
 
-def test_next_multiple_is_above():
+def test_next_multiple_any_count_is_strictly_above():
     assert [next_multiple(n, 10) for n in (0, 9, 10)] == [10, 10, 20]
     assert next_multiple(5, 0) == math.inf

@@ -37,7 +37,7 @@ def flat(v, ndim=1, dtype=jnp.float32):
     return np.array(FLATTEN(v, ndim, dtype))
 
 
-def test_by_hand():
+def test_flatten_mixed_values_matches_hand_computed_vector():
     v = {
         "numbers": np.array([[np.e - 1, 0]], np.float32),
         "cells": np.array([[[0, 1], [2, 0]]], np.uint8),
@@ -48,20 +48,20 @@ def test_by_hand():
     np.testing.assert_allclose(flat(v), [[*cells, 0, 1, 1, 0, 0, 0, 0, 1]], atol=1e-6)
 
 
-def test_the_order_of_the_keys_does_not_matter():
+def test_flatten_key_order_does_not_matter():
     v = values(5)
     np.testing.assert_array_equal(flat(v), flat(dict(reversed(v.items()))))
     assert flat(v).shape == (5, inputs.width(SPACES)) == (5, 20)
 
 
-def test_batch_axes_are_kept():
+def test_flatten_batch_axes_are_kept():
     v = values(2, 3)
     one = flat({k: x.reshape(6, *x.shape[2:]) for k, x in v.items()})
     np.testing.assert_array_equal(flat(v, ndim=2), one.reshape(2, 3, -1))
 
 
 @pytest.mark.parametrize(("key", "entry"), [("numbers", -np.inf), ("token", -1)])
-def test_a_missing_entry_empties_its_key_in_its_step_only(key, entry):
+def test_flatten_missing_entry_zeroes_its_key_in_its_step_only(key, entry):
     v = values(4)
     before = flat(v)
     if v[key].ndim > 1:
@@ -74,20 +74,20 @@ def test_a_missing_entry_empties_its_key_in_its_step_only(key, entry):
     np.testing.assert_array_equal(after, before)
 
 
-def test_missing_categories_empty_the_whole_key():
+def test_flatten_missing_category_zeroes_whole_key():
     space = {"cells": Space((3,), "int8", 4)}
     x = {"cells": jnp.array([[0, -1, 2], [0, 1, 2]], jnp.int8)}
     out = inputs.flatten(x, space, 1, jnp.float32, symlog)
     np.testing.assert_array_equal(out.sum(-1), [0, 3])
 
 
-def test_the_largest_category_of_uint8_is_not_missing():
+def test_flatten_largest_uint8_category_is_not_missing():
     space = {"cells": Space((1,), "uint8", 256)}
     out = inputs.flatten({"cells": jnp.array([[255]], jnp.uint8)}, space, 1, jnp.float32, symlog)
     assert out[0, 255] == 1
 
 
-def test_large_numbers_are_squashed_before_they_lose_precision():
+def test_flatten_large_numbers_are_squashed_before_bfloat16_rounding():
     """Rounding to bfloat16 comes after the squashing, so integers far beyond 256 differ."""
     v = values(2)
     v["numbers"] = np.array([[1e6, 0], [1.1e6, 0]], np.float32)

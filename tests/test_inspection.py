@@ -90,16 +90,16 @@ def logit(p):
 # Reading.
 
 
-def test_slots_up_to_the_length_are_filled(played):
+def test_episodes_valid_mask_covers_slots_up_to_length(played):
     np.testing.assert_array_equal(played[0].valid.sum(1), [5, 3, 2])
     assert played[0].valid[:, 0].all()
 
 
-def test_reading_an_episode_is_acting_through_it(readings, played):
+def test_read_episode_gives_latents_of_acting(readings, played):
     close(readings.latent, played[1])
 
 
-def test_what_comes_after_an_episode_does_not_matter(inspector, readings, played):
+def test_read_slots_after_episode_end_have_no_influence(inspector, readings, played):
     episodes, _ = played
     blank = ~episodes.valid
     garbage = lambda x: np.where(blank.reshape(N, T, *[1] * (x.ndim - 2)), x[::-1, ::-1], x)
@@ -113,14 +113,14 @@ def test_what_comes_after_an_episode_does_not_matter(inspector, readings, played
     assert (np.asarray(again.kl) != readings.kl)[blank].any()
 
 
-def test_surprise_is_never_negative_and_doubt_has_its_bounds(readings):
+def test_read_kl_is_positive_and_entropies_are_bounded(readings):
     most = 4 * np.log(4)
     assert (np.asarray(readings.kl) > 0).all()
     for entropy in (readings.posterior_entropy, readings.prior_entropy):
         assert (np.asarray(entropy) > 0).all() and (np.asarray(entropy) < most).all()
 
 
-def test_where_everything_is_chance_nothing_is_a_surprise(inspector, played):
+def test_read_with_unimix_one_has_zero_kl_and_maximal_entropy(inspector, played):
     """With unimix 1 posterior and prior are both uniform over 4 classes in 4 groups."""
     told = oracle.real(
         inspector.agent, inspector.params, numbers.replace(tiny.NUMBERS, {"loss.unimix": jnp.float32(1)})
@@ -135,7 +135,7 @@ def test_where_everything_is_chance_nothing_is_a_surprise(inspector, played):
 # Going on without looking.
 
 
-def test_many_actions_lead_where_one_at_a_time_does(inspector, readings):
+def test_forecast_several_actions_equals_one_at_a_time(inspector, readings):
     action = actions(3)
     reached, told = inspector.forecast(start(readings), action)
     latent = start(readings)
@@ -148,7 +148,7 @@ def test_many_actions_lead_where_one_at_a_time_does(inspector, readings):
         latent = jax.tree.map(lambda x: x[:, 0], one)
 
 
-def test_a_forecast_is_a_dream_seen_by_decoder_and_heads(inspector, readings):
+def test_forecast_matches_imagination_with_decoder_and_heads(inspector, readings):
     agent, params, action = inspector.agent, inspector.params, actions(3)
     world = agent.world(params, tiny.NUMBERS)
 
@@ -168,25 +168,25 @@ def test_a_forecast_is_a_dream_seen_by_decoder_and_heads(inspector, readings):
         close(getattr(told.heads, name), number, atol=1e-5 * BINS[-1])
 
 
-def test_shown_or_forecast_a_state_is_the_same(inspector, readings):
+def test_decode_forecast_latent_equals_forecast_outputs(inspector, readings):
     reached, told = inspector.forecast(start(readings), actions(3))
     close(inspector.decode(reached), told, rtol=1e-3, atol=1e-5 * BINS[-1])
 
 
-def test_what_is_expected_there_is_what_the_most_likely_dream_shows(inspector, readings):
+def test_decode_prior_deterministic_agent_equals_forecast_observations(inspector, readings):
     """Where the most likely z is taken, a dream sees what its h alone expects."""
     reached, told = inspector.forecast(start(readings), actions(3))
     blind = Latent(reached.deter, jnp.zeros_like(reached.stoch))
     close(inspector.decode_prior(blind), told.obs, rtol=1e-3)
 
 
-def test_without_chance_one_future_is_all_of_them(inspector, readings):
+def test_open_loop_mean_without_chance_equals_forecast(inspector, readings):
     _, told = inspector.forecast(start(readings), actions(3))
     foreseen = inspector.open_loop_mean(start(readings), actions(3))
     close(foreseen, jax.tree.map(lambda x: x[:, -1], told.heads), rtol=1e-3, atol=1e-5 * BINS[-1])
 
 
-def test_what_is_foreseen_is_the_mean_over_what_may_happen(inspector, readings):
+def test_open_loop_mean_with_chance_is_mean_over_samples(inspector, readings):
     """With unimix 1 every z is as likely, and a single dream tells little."""
     hyper = numbers.replace(tiny.NUMBERS, {"loss.unimix": jnp.float32(1)})
     chance = oracle.real(tiny.agent(dists.RANDOM), inspector.params, hyper)
@@ -207,7 +207,7 @@ def test_what_is_foreseen_is_the_mean_over_what_may_happen(inspector, readings):
 
 
 @pytest.mark.parametrize(("inside", "said"), [(True, 1.0), (False, 1 - 1 / HORIZON)])
-def test_going_on_for_certain_is_one_less_the_discount_in_the_head(readings, inside, said):
+def test_decode_cont_has_discount_removed_and_is_at_most_one(readings, inside, said):
     agent = Agent(tiny.OBS, tiny.ACT, tiny.config(behavior__discount_in_cont=inside), tiny.DETERMINISTIC)
     inspector = oracle.real(agent, with_heads(cont=logit(1 - 1 / HORIZON)))
     close(inspector.decode(start(readings)).heads.cont, np.full(N, said), rtol=1e-5)
@@ -231,13 +231,13 @@ def rewarded(inspector, readings, monkeypatch):
 
 
 @pytest.mark.parametrize("bin_", [0, 4, 7, 9])
-def test_a_head_that_is_certain_is_not_unsure(rewarded, bin_):
+def test_decode_reward_certain_head_has_zero_spread(rewarded, bin_):
     mean, unsure = rewarded(certain(BINS[bin_]))
     close(mean, np.full(N, BINS[bin_]), rtol=1e-5)
     close(unsure, np.zeros(N), atol=1e-5 * (1 + abs(BINS[bin_])))
 
 
-def test_between_two_bins_it_is_as_unsure_as_they_are_apart(rewarded):
+def test_decode_reward_two_bins_have_spread_of_their_distance(rewarded):
     """Bins are 20/7 apart in symlog space, where distances are taken; the mean lies at 0 between -b and b."""
     for i in range(1, 8):
         logits = np.full(15, -100.0)
@@ -247,7 +247,7 @@ def test_between_two_bins_it_is_as_unsure_as_they_are_apart(rewarded):
         close(unsure, np.full(N, i * 20 / 7), rtol=1e-4)
 
 
-def test_a_trace_of_what_is_far_does_not_outweigh_the_rest(rewarded):
+def test_decode_reward_unlikely_far_bins_have_small_spread(rewarded):
     """A millionth of it at the last two bins, half a billion away."""
     logits = np.full(15, -100.0)
     logits[[0, 14]] = np.log(1e-6)
@@ -267,7 +267,7 @@ def by_hand(reward, goes_on, value, lam, steps):
 
 
 @pytest.mark.parametrize("inside", [True, False])
-def test_a_dream_of_constants_by_hand(readings, inside):
+def test_dream_constant_heads_match_hand_computed_return(readings, inside):
     """The discount may live in the head or beside it: the return is the same."""
     r, c, v = 0.7, 0.8, -2.0
     agent = Agent(tiny.OBS, tiny.ACT, tiny.config(behavior__discount_in_cont=inside), tiny.DETERMINISTIC)
@@ -278,13 +278,13 @@ def test_a_dream_of_constants_by_hand(readings, inside):
     close(promised, np.full(N, by_hand(r, c * discount, v, float(tiny.NUMBERS.behavior.lam), 3)))
 
 
-def test_a_dream_that_is_over_promises_the_next_reward(inspector, readings, monkeypatch):
+def test_dream_ended_rollout_returns_next_reward(inspector, readings, monkeypatch):
     heads = with_heads(reward=certain(0.7), cont=-100.0, value=certain(9))
     monkeypatch.setattr(inspector, "params", heads)
     close(inspector.dream(start(readings), 3), np.full(N, 0.7))
 
 
-def test_what_is_chosen_is_what_the_agent_would_do_there(inspector, played):
+def test_choose_latent_equals_action_of_agent(inspector, played):
     """`oracle.real` is an agent without chance: acting and choosing see the same latent."""
     episodes, _ = played
     agent, params = inspector.agent, inspector.params

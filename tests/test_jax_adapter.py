@@ -9,7 +9,7 @@ import envs
 from envs.rollout import Random, rollout
 
 
-def test_a_world_of_ones_own_keeps_the_contract_and_is_played():
+def test_jax_adapter_user_env_passes_contract_and_is_played():
     failed = [f for f in envs.check("jax:my_jax_env:Counting", elsewhere=False) if f.status == "fail"]
     assert [f.name for f in failed] in ([], ["seeds"])  # every episode starts the same, as it should
     env = envs.make("jax:my_jax_env:Counting", 3)
@@ -29,7 +29,7 @@ def test_a_world_of_ones_own_keeps_the_contract_and_is_played():
         ("jax:my_jax_env:broken", envs.EnvError, "cannot be built: it raised RuntimeError: no licence"),
     ],
 )
-def test_what_cannot_be_gets_one_sentence(task, error, sentence):
+def test_jax_adapter_invalid_env_raises_one_sentence(task, error, sentence):
     with pytest.raises(error, match=re.escape(sentence)) as raised:
         envs.make_jax(task)
     assert "\n" not in str(raised.value)

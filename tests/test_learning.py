@@ -71,7 +71,7 @@ def learn(task: str, steps: int) -> tuple[Player, Player, list[dict[str, float]]
         ("continuous", 4000),
     ],
 )
-def test_probe(name, steps):
+def test_host_loop_probe_task_learns_near_optimal_return(name, steps):
     early, player, metrics = learn(f"probe:{name}", steps)
     env = envs.make(f"probe:{name}", 20)
     episodes = rollout(player, env, range(40))

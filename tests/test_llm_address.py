@@ -22,12 +22,12 @@ def hint(base, status=404, text="404 page not found", error=None, **headers):
         " http://h:1/v1/chat/completions/ ",
     ],
 )
-def test_the_path_of_requests_is_no_part_of_an_address(given):
+def test_checked_url_with_request_path_is_stripped(given):
     assert address.checked(given, PATH) == "http://h:1/v1"
 
 
 @pytest.mark.parametrize("given", ["", "h", "http://", "http://a b/v1", "file:///v1", "http://h/v1?key=x"])
-def test_what_is_no_address_is_one_sentence(given):
+def test_checked_invalid_url_raises_config_error(given):
     with pytest.raises(ConfigError, match="--llm-base-url must be an address"):
         address.checked(given, PATH)
 
@@ -41,27 +41,27 @@ def test_what_is_no_address_is_one_sentence(given):
     ],
 )
 @pytest.mark.parametrize("status", [404, 405])
-def test_where_there_is_nothing_the_version_is_missing(base, better, status):
+def test_hint_not_found_without_version_suggests_versioned_url(base, better, status):
     assert hint(base, status).endswith(f"--llm-base-url {better}")
 
 
-def test_a_page_is_no_api():
+def test_hint_web_page_suggests_versioned_url():
     said = hint("http://h:1", 200, "<!DOCTYPE html><html>chat with me</html>")
     assert "a web page at http://h:1/chat/completions" in said and said.endswith(
         "--llm-base-url http://h:1/v1"
     )
 
 
-def test_where_no_better_address_is_known_none_is_named():
+def test_hint_without_better_url_suggests_none():
     assert "--llm-base-url" not in hint("http://h:1/v1") and "HTTP 404" in hint("http://h:1/v1")
 
 
-def test_an_api_that_does_not_know_the_model_is_at_the_right_address():
+def test_hint_unknown_model_error_is_none():
     assert hint("http://h:1", error="The model `x` does not exist") is None
 
 
 @pytest.mark.parametrize("status", [500, 401, 429, 200])
-def test_other_failures_say_nothing_about_the_address(status):
+def test_hint_other_status_is_none(status):
     assert hint("http://h:1", status) is None
 
 
@@ -75,11 +75,11 @@ def test_other_failures_say_nothing_about_the_address(status):
     ],
 )
 @pytest.mark.parametrize("status", [301, 302, 307, 308])
-def test_what_has_moved_is_named(location, better, status):
+def test_hint_redirect_to_api_suggests_target_url(location, better, status):
     assert hint("http://h:1/v1", status, "", location=location).endswith(f"--llm-base-url {better}")
 
 
 @pytest.mark.parametrize("location", ["/login?next=/v1", "/v1/chat/completions/"])
-def test_a_redirect_to_something_else_is_named_too(location):
+def test_hint_redirect_elsewhere_names_only_its_host(location):
     said = hint("http://h:1/v1", 307, "", location=location)
     assert "leads on to http://h:1/" in said and "next" not in said

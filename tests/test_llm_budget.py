@@ -7,14 +7,14 @@ from experiments.llm.budget import NOTHING, Budget, BudgetSpent, Cost, Estimate,
 from experiments.llm.wire import Usage
 
 
-def test_without_a_limit_nothing_is_ever_spent():
+def test_budget_without_limits_is_never_spent():
     budget = Budget()
     budget.charge(Usage(10**9, 10**9), 1e9)
     budget.charge(None, None)
     budget.check()
 
 
-def test_tokens_in_and_out_count():
+def test_budget_max_tokens_counts_input_and_output():
     budget = Budget(max_tokens=100)
     budget.charge(Usage(60, 39), None)
     budget.check()
@@ -23,7 +23,7 @@ def test_tokens_in_and_out_count():
         budget.check()
 
 
-def test_dollars_count():
+def test_budget_max_usd_counts_cost():
     budget = Budget(max_usd=0.5)
     budget.charge(Usage(1, 1), 0.49)
     budget.check()
@@ -35,7 +35,7 @@ def test_dollars_count():
 @pytest.mark.parametrize(
     ("usage", "said"), [(None, "does not tell its tokens"), (Usage(1, 1), "no price is known")]
 )
-def test_dollars_that_cannot_be_counted_cannot_be_limited(usage, said):
+def test_budget_max_usd_unknown_cost_raises_uncountable(usage, said):
     budget = Budget(max_usd=0.5)
     budget.charge(usage, None)
     with pytest.raises(Uncountable, match=f"--max-usd cannot be kept: .*{said}"):
@@ -45,7 +45,7 @@ def test_dollars_that_cannot_be_counted_cannot_be_limited(usage, said):
     without.check()
 
 
-def test_hours_count_from_the_start():
+def test_budget_max_hours_counts_from_creation():
     now = [100.0]
     budget = Budget(max_hours=1.0, clock=lambda: now[0])
     now[0] += 3599
@@ -55,18 +55,18 @@ def test_hours_count_from_the_start():
         budget.check()
 
 
-def test_tokens_that_nobody_tells_cannot_be_limited():
+def test_budget_max_tokens_unreported_usage_raises_budget_spent():
     budget = Budget(max_tokens=100)
     budget.charge(None, None)
     with pytest.raises(BudgetSpent, match="does not tell"):
         budget.check()
 
 
-def test_nothing_is_spent_before_the_first_call():
+def test_budget_before_first_call_is_not_spent():
     Budget(max_usd=0.01, max_tokens=1, max_hours=1.0).check()
 
 
-def test_many_threads_lose_no_token():
+def test_budget_charged_by_many_threads_loses_nothing():
     budget = Budget()
     threads = [
         threading.Thread(target=lambda: [budget.charge(Usage(1, 1), 0.5) for _ in range(500)])
@@ -84,7 +84,7 @@ def costs(usd, most=None, likely=None):
     return Estimate(make(usd), make(most or usd), likely and make(likely))
 
 
-def test_calls_under_way_count_ahead():
+def test_budget_reserved_calls_count_in_advance():
     budget = Budget(max_usd=2.0)
     spent, together, lock = [], [], threading.Lock()
 
@@ -111,7 +111,7 @@ def test_calls_under_way_count_ahead():
     assert budget.usd <= 2.0
 
 
-def test_a_call_that_does_not_fit_waits_for_others():
+def test_budget_reserve_exceeding_call_waits_for_others():
     budget = Budget(max_usd=1.0)
     ahead = budget.reserve(costs(0.1, 0.9))
     began = threading.Event()
@@ -129,14 +129,14 @@ def test_a_call_that_does_not_fit_waits_for_others():
     thread.join()
 
 
-def test_who_waits_is_woken_by_a_stop():
+def test_budget_reserve_waiting_is_ended_by_stop():
     budget = Budget(max_usd=1.0)
     budget.reserve(costs(0.1, 0.9))
     with pytest.raises(BudgetSpent, match="stopped"):
         budget.reserve(costs(0.1, 0.9), lambda: True)
 
 
-def test_alone_a_call_goes_by_what_is_likely():
+def test_budget_reserve_alone_uses_likely_cost():
     budget = Budget(max_usd=1.0)
     budget.settle(budget.reserve(costs(0.1, 5.0, 0.9)))
     with pytest.raises(BudgetSpent, match="another call may exceed it"):
@@ -146,21 +146,21 @@ def test_alone_a_call_goes_by_what_is_likely():
         budget.reserve(costs(1.1))
 
 
-def test_what_is_not_billed_costs_nothing():
+def test_budget_settle_unbilled_call_costs_nothing():
     budget = Budget(max_tokens=10)
     for _ in range(20):
         budget.settle(budget.reserve(Estimate(Cost(1), Cost(9))))
     assert budget.tokens == 0
 
 
-def test_without_limits_nobody_waits():
+def test_budget_reserve_without_limits_does_not_wait():
     budget = Budget()
     for _ in range(100):
         budget.reserve(NOTHING)
     assert budget.seconds_left is None
 
 
-def test_the_hours_that_are_left():
+def test_budget_seconds_left_counts_down_to_zero():
     now = [0.0]
     budget = Budget(max_hours=1.0, clock=lambda: now[0])
     now[0] = 3000.0

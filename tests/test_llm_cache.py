@@ -14,39 +14,39 @@ REPLY = Reply(
 BODY = {"model": "m", "messages": [{"role": "user", "content": "hi"}]}
 
 
-def test_what_is_put_in_comes_out_marked(tmp_path):
+def test_cache_stored_reply_is_returned_marked_as_replayed(tmp_path):
     with Cache(tmp_path / "a" / "cache.sqlite") as made:
         assert made.get("k") is None
         made.put("k", BODY, REPLY)
         assert made.get("k") == REPLY._replace(replayed=True)
 
 
-def test_it_is_there_for_the_next_process(tmp_path):
+def test_cache_reopened_read_only_returns_stored_reply(tmp_path):
     with Cache(tmp_path / "c") as made:
         made.put("k", BODY, REPLY)
     with Cache(tmp_path / "c", replay_only=True) as made:
         assert made.get("k") is not None
 
 
-def test_it_is_found_by_every_key(tmp_path):
+def test_cache_several_keys_return_same_reply(tmp_path):
     with Cache(tmp_path / "c") as made:
         made.put("k", BODY, REPLY, "l", "m")
         assert made.get("k") == made.get("l") == made.get("m") != made.get("n")
 
 
-def test_the_first_reply_stays(tmp_path):
+def test_cache_second_put_keeps_first_reply(tmp_path):
     with Cache(tmp_path / "c") as made:
         made.put("k", BODY, REPLY)
         made.put("k", BODY, REPLY._replace(content="other"))
         assert made.get("k").content == "gö"
 
 
-def test_a_reply_survives_json():
+def test_reply_to_json_and_back_is_equal():
     for reply in (REPLY, Reply(None), REPLY._replace(usage=None, usd=0.1)):
         assert cache.reply_from(json.loads(json.dumps(cache.reply_to(reply)))) == reply
 
 
-def test_equal_requests_have_equal_keys():
+def test_key_reordered_body_is_equal():
     turned = dict(reversed(BODY.items()))
     assert cache.key("h", BODY, "0") == cache.key("h", turned, "0")
 
@@ -55,11 +55,11 @@ def test_equal_requests_have_equal_keys():
     "other",
     [("i", BODY, "0"), ("h", BODY | {"model": "n"}, "0"), ("h", BODY, "1"), ("h", BODY | {"seed": 1}, "0")],
 )
-def test_other_requests_have_other_keys(other):
+def test_key_other_request_differs(other):
     assert cache.key(*other) != cache.key("h", BODY, "0")
 
 
-def test_threads_share_one_cache(tmp_path):
+def test_cache_shared_by_threads_stores_all_replies(tmp_path):
     with Cache(tmp_path / "c") as made:
         threads = [
             threading.Thread(target=lambda i=i: made.put(str(i), BODY, REPLY._replace(content=str(i))))
@@ -72,7 +72,7 @@ def test_threads_share_one_cache(tmp_path):
         assert [made.get(str(i)).content for i in range(8)] == [str(i) for i in range(8)]
 
 
-def test_what_cannot_be_a_cache_is_one_sentence(tmp_path):
+def test_cache_invalid_file_raises_config_error(tmp_path):
     (tmp_path / "text").write_text("no database, but longer than the header of one. " * 20)
     with pytest.raises(ConfigError, match="cannot be used"):
         Cache(tmp_path / "text")

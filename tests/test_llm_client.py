@@ -54,7 +54,7 @@ def ask(monkeypatch):
         client.close()
 
 
-def test_a_reply_says_what_the_endpoint_said(endpoint, ask):
+def test_client_reply_has_content_usage_and_metadata(endpoint, ask):
     reply = ask(endpoint).ask(REQUEST)
     assert (reply.content, reply.model, reply.request_id, reply.fingerprint) == (
         said(()),
@@ -68,7 +68,7 @@ def test_a_reply_says_what_the_endpoint_said(endpoint, ask):
 
 
 @pytest.mark.parametrize("fault", PASSING)
-def test_what_passes_is_asked_again(fault, endpoint, ask):
+def test_client_transient_fault_is_retried(fault, endpoint, ask):
     endpoint.inject(fault)
     patience = Patience(timeout=0.3 if fault == "timeout" else 5.0)
     reply = ask(endpoint, patience=patience).ask(REQUEST)
@@ -77,7 +77,7 @@ def test_what_passes_is_asked_again(fault, endpoint, ask):
 
 
 @pytest.mark.parametrize("fault", ["401", "400"])
-def test_what_asking_cannot_mend_is_told_at_once(fault, endpoint, ask):
+def test_client_permanent_error_raises_at_once(fault, endpoint, ask):
     endpoint.inject(fault)
     with pytest.raises(LLMError, match=f"tiny at 127.0.0.1: HTTP {fault} "):
         ask(endpoint).ask(REQUEST)
@@ -85,20 +85,20 @@ def test_what_asking_cannot_mend_is_told_at_once(fault, endpoint, ask):
 
 
 @pytest.mark.parametrize(("fault", "words"), [("empty", ""), ("null", None)])
-def test_an_empty_reply_is_a_reply(fault, words, endpoint, ask):
+def test_client_empty_reply_is_returned(fault, words, endpoint, ask):
     endpoint.inject(fault)
     reply = ask(endpoint).ask(REQUEST)
     assert reply.content == words and reply.usage.output == 1 and not reply.failures
 
 
-def test_patience_ends_with_the_attempts(endpoint, ask):
+def test_client_attempts_exhausted_raises_llm_error(endpoint, ask):
     endpoint.inject(*["500"] * 3)
     with pytest.raises(LLMError, match=r"no reply in 3 attempts, at last: HTTP 500 \(<html>sorry"):
         ask(endpoint, patience=Patience(attempts=3)).ask(REQUEST)
     assert ask.waits == [1.0, 2.0]  # twice as long every time, here without chance, and none after the last
 
 
-def test_patience_ends_with_the_time(endpoint, ask):
+def test_client_time_exhausted_raises_llm_error(endpoint, ask):
     endpoint.inject(*["500"] * 6)
     now = [0.0]
     passed = lambda seconds: now.__setitem__(0, now[0] + seconds)
@@ -107,21 +107,21 @@ def test_patience_ends_with_the_time(endpoint, ask):
         client.ask(REQUEST)
 
 
-def test_waits_are_spread_by_chance(endpoint, ask):
+def test_client_retry_waits_are_jittered(endpoint, ask):
     for draw, wait in ((0.0, 0.5), (1.0, 1.5)):
         endpoint.inject("500")
         ask(endpoint, draw=lambda draw=draw: draw).ask(REQUEST)
         assert ask.waits.pop() == wait
 
 
-def test_retry_after_is_waited_for(endpoint, ask):
+def test_client_retry_after_header_is_respected(endpoint, ask):
     endpoint.retry_after = "17"
     endpoint.inject("429")
     ask(endpoint).ask(REQUEST)
     assert ask.waits == [17.0]
 
 
-def test_a_retry_after_beyond_all_patience_ends_it(endpoint, ask):
+def test_client_retry_after_beyond_patience_raises_at_once(endpoint, ask):
     endpoint.retry_after = "86400"
     endpoint.inject("429")
     with pytest.raises(LLMError, match="1 attempt, at last: HTTP 429"):
@@ -129,7 +129,7 @@ def test_a_retry_after_beyond_all_patience_ends_it(endpoint, ask):
     assert not ask.waits
 
 
-def test_retry_after_is_seconds_or_a_date():
+def test_seconds_of_retry_after_parses_seconds_and_dates():
     now = datetime(2030, 1, 1, 12, tzinfo=UTC)
     seconds = lambda text: llm.seconds_of(text, now)
     assert seconds("2.5") == 2.5 and seconds("Tue, 01 Jan 2030 12:00:30 GMT") == 30.0
@@ -137,7 +137,7 @@ def test_retry_after_is_seconds_or_a_date():
     assert seconds("soon") is None and seconds(None) is None
 
 
-def test_nobody_there_is_told(ask):
+def test_client_no_server_raises_llm_error(ask):
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
@@ -149,12 +149,12 @@ def test_nobody_there_is_told(ask):
 # What the server is asked to keep to
 
 
-def test_the_best_constraint_comes_first(endpoint, ask):
+def test_client_with_actions_sends_schema_first(endpoint, ask):
     reply = ask(endpoint).ask(REQUEST._replace(actions=ACTIONS))
     assert reply.constraint == "schema" and "response_format" in endpoint.bodies[0]
 
 
-def test_without_actions_nothing_is_constrained(endpoint, ask):
+def test_client_without_actions_sends_no_constraint(endpoint, ask):
     assert ask(endpoint).ask(REQUEST).constraint is None
     assert not {"response_format", "grammar"} & set(endpoint.bodies[0])
 
@@ -162,7 +162,7 @@ def test_without_actions_nothing_is_constrained(endpoint, ask):
 @pytest.mark.parametrize(
     ("refuses", "constraint"), [(["response_format"], "grammar"), (["response_format", "grammar"], None)]
 )
-def test_what_a_server_does_not_know_it_is_asked_once(refuses, constraint, endpoint, ask):
+def test_client_refused_constraint_is_tried_once_then_replaced(refuses, constraint, endpoint, ask):
     endpoint.refuses = refuses
     client = ask(endpoint)
     replies = [client.ask(REQUEST._replace(actions=ACTIONS)) for _ in range(3)]
@@ -172,7 +172,7 @@ def test_what_a_server_does_not_know_it_is_asked_once(refuses, constraint, endpo
     assert "unknown field response_format" in client.refused["schema"]
 
 
-def test_a_request_that_is_wrong_in_every_form_says_nothing_about_the_forms(endpoint, ask):
+def test_client_error_in_every_form_disables_no_constraint(endpoint, ask):
     endpoint.inject("400", "400", "400")
     client = ask(endpoint)
     with pytest.raises(LLMError, match="the context is too long"):
@@ -181,13 +181,13 @@ def test_a_request_that_is_wrong_in_every_form_says_nothing_about_the_forms(endp
     assert client.ask(REQUEST._replace(actions=ACTIONS)).constraint == "schema"
 
 
-def test_fields_of_ones_own_are_sent(endpoint, ask):
+def test_client_extra_body_and_tokens_field_are_sent(endpoint, ask):
     ask(endpoint, extra_body={"reasoning_effort": "low"}, tokens_field="max_completion_tokens").ask(REQUEST)
     assert endpoint.bodies[0]["reasoning_effort"] == "low"
     assert endpoint.bodies[0]["max_completion_tokens"] == 32 and "max_tokens" not in endpoint.bodies[0]
 
 
-def test_the_other_format_is_spoken_too(endpoint, ask, monkeypatch):
+def test_client_anthropic_api_is_supported(endpoint, ask, monkeypatch):
     monkeypatch.setenv("ANTHROPIC_API_KEY", KEY)
     endpoint.inject("429", "long", "null")
     client = ask(endpoint, api="anthropic")
@@ -212,7 +212,7 @@ def real(tmp_path_factory):
 
 
 @pytest.mark.parametrize("constraint", ["schema", "grammar"])
-def test_a_real_server_keeps_to_each_constraint(constraint, real):
+def test_client_real_server_obeys_each_constraint(constraint, real):
     with LLMClient(real.base_url, real.model) as client:
         client.refused = {} if constraint == "schema" else {"schema": "as if it had none"}
         for seed in range(5):
@@ -222,7 +222,7 @@ def test_a_real_server_keeps_to_each_constraint(constraint, real):
             assert reply.usage.input > 0 and reply.usage.output > 0
 
 
-def test_a_real_server_refuses_what_is_too_long(real):
+def test_client_real_server_too_long_request_raises_llm_error(real):
     words = Message("user", "many words " * 1000)
     with LLMClient(real.base_url, real.model) as client:
         with pytest.raises(LLMError, match="HTTP 400 .*context"):
@@ -236,7 +236,7 @@ def test_a_real_server_refuses_what_is_too_long(real):
 SPOKEN = b'data: {"choices": [{"delta": {"content": "go"}}]}\n\ndata: [DONE]\n\n'
 
 
-def test_a_refused_name_is_changed_once_and_remembered(endpoint, ask):
+def test_client_refused_tokens_field_is_renamed_once(endpoint, ask):
     endpoint.refuses = ["max_tokens"]
     client = ask(endpoint)
     for _ in range(3):
@@ -247,14 +247,14 @@ def test_a_refused_name_is_changed_once_and_remembered(endpoint, ask):
     }
 
 
-def test_the_older_name_is_found_too(endpoint, ask):
+def test_client_refused_newer_tokens_field_falls_back_to_older(endpoint, ask):
     endpoint.refuses = ["max_completion_tokens"]
     ask(endpoint, tokens_field="max_completion_tokens").ask(REQUEST)
     assert endpoint.bodies[-1]["max_tokens"] == 32
 
 
 @pytest.mark.parametrize("threads", [1, 8])
-def test_a_fixed_temperature_is_left_out_and_told(endpoint, ask, threads):
+def test_client_refused_temperature_is_left_out_and_reported(endpoint, ask, threads):
     endpoint.refuses = ["temperature"]
     client, replies = ask(endpoint), []
     hot = REQUEST._replace(temperature=0.0, actions=ACTIONS)
@@ -268,7 +268,7 @@ def test_a_fixed_temperature_is_left_out_and_told(endpoint, ask, threads):
     assert {reply.constraint for reply in replies} == {"schema"}
 
 
-def test_both_are_found_and_a_constraint_too(endpoint, ask):
+def test_client_several_refused_fields_are_all_adapted(endpoint, ask):
     endpoint.refuses = ["temperature", "max_tokens", "response_format", "grammar"]
     client = ask(endpoint)
     for _ in range(2):
@@ -276,7 +276,7 @@ def test_both_are_found_and_a_constraint_too(endpoint, ask):
     assert len(endpoint.bodies) == 4 + 2
 
 
-def test_what_is_not_refused_for_its_name_is_not_changed(endpoint, ask):
+def test_client_error_about_value_does_not_rename_field(endpoint, ask):
     said = {"error": {"message": "max_tokens is too large: the maximum context length is 8 tokens"}}
     endpoint.raw = (400, json.dumps(said).encode(), {})
     with pytest.raises(LLMError, match="context length"):
@@ -284,7 +284,7 @@ def test_what_is_not_refused_for_its_name_is_not_changed(endpoint, ask):
     assert len(endpoint.bodies) == 1
 
 
-def test_what_was_changed_is_replayed(endpoint, ask, tmp_path):
+def test_client_changed_request_is_replayed_from_cache(endpoint, ask, tmp_path):
     endpoint.refuses = ["max_tokens", "temperature"]
     hot = REQUEST._replace(temperature=0.0)
     with Cache(tmp_path / "c") as cache:
@@ -295,7 +295,7 @@ def test_what_was_changed_is_replayed(endpoint, ask, tmp_path):
 
 
 @pytest.mark.parametrize("headers", [{}, {"Content-Type": "text/event-stream; charset=utf-8"}])
-def test_a_stream_is_asked_for_as_one_reply_once_and_said(endpoint, ask, headers):
+def test_client_streamed_reply_is_requested_unstreamed_once_and_raises(endpoint, ask, headers):
     endpoint.raw = (200, SPOKEN, headers)
     with pytest.raises(LLMError, match="answers with a stream"):
         ask(endpoint).ask(REQUEST)
@@ -311,7 +311,7 @@ def test_a_stream_is_asked_for_as_one_reply_once_and_said(endpoint, ask, headers
         (200, {"Content-Type": "text/html"}, "a web page"),
     ],
 )
-def test_where_an_address_leads_elsewhere_the_right_one_is_named(endpoint, ask, status, headers, said):
+def test_client_wrong_base_url_raises_with_right_one(endpoint, ask, status, headers, said):
     endpoint.raw = (status, b"<html></html>", headers)
     endpoint.url = endpoint.url.removesuffix("/v1")
     with pytest.raises(LLMError) as caught:
@@ -320,14 +320,14 @@ def test_where_an_address_leads_elsewhere_the_right_one_is_named(endpoint, ask, 
     assert len(endpoint.bodies) == 1
 
 
-def test_a_reply_that_is_too_large_is_said_and_not_asked_again(endpoint, ask):
+def test_client_too_large_reply_raises_without_retry(endpoint, ask):
     endpoint.raw = (200, gzip.compress(b" " * (9 * 2**20)), {"Content-Encoding": "gzip"})
     with pytest.raises(LLMError, match="above 8 MB, which was cut off"):
         ask(endpoint).ask(REQUEST)
     assert len(endpoint.bodies) == 1
 
 
-def test_an_attempt_has_an_end(endpoint, ask):
+def test_client_attempt_exceeding_longest_times_out(endpoint, ask):
     endpoint.delay = 20.0
     client = ask(endpoint, patience=Patience(timeout=60.0, longest=0.3, attempts=1))
     began = time.monotonic()
@@ -336,7 +336,7 @@ def test_an_attempt_has_an_end(endpoint, ask):
     assert time.monotonic() - began < 10
 
 
-def test_the_hours_of_a_budget_end_an_attempt(endpoint, ask):
+def test_client_max_hours_ends_running_attempt(endpoint, ask):
     endpoint.delay = 20.0
     began = time.monotonic()
     with pytest.raises(BudgetSpent, match="--max-hours"):
@@ -347,7 +347,7 @@ def test_the_hours_of_a_budget_end_an_attempt(endpoint, ask):
 # Cache, price, budget
 
 
-def test_nothing_is_paid_for_twice(endpoint, ask, tmp_path):
+def test_client_cached_request_is_not_sent_again(endpoint, ask, tmp_path):
     with Cache(tmp_path / "c") as cache:
         first = ask(endpoint, cache=cache).ask(REQUEST, sample="0")
         again = ask(endpoint, cache=cache).ask(REQUEST, sample="0")
@@ -356,7 +356,7 @@ def test_nothing_is_paid_for_twice(endpoint, ask, tmp_path):
     assert len(endpoint.bodies) == 2
 
 
-def test_equal_requests_share_a_greedy_reply_that_depends_on_nothing_else(endpoint, ask, tmp_path):
+def test_client_equal_greedy_requests_share_one_reply(endpoint, ask, tmp_path):
     greedy = REQUEST._replace(temperature=0.0)
     with Cache(tmp_path / "c") as cache:
         client = ask(endpoint, cache=cache, repeats=True)
@@ -370,12 +370,12 @@ def test_equal_requests_share_a_greedy_reply_that_depends_on_nothing_else(endpoi
     assert told == endpoint.served.input
 
 
-def test_a_server_is_asked_in_the_ways_it_is_said_to_know(endpoint, ask):
+def test_client_given_constraints_are_used_first(endpoint, ask):
     reply = ask(endpoint, constraints=("grammar",)).ask(REQUEST._replace(actions=ACTIONS))
     assert reply.constraint == "grammar" and "response_format" not in endpoint.bodies[0]
 
 
-def test_a_step_down_is_replayed_too(endpoint, ask, tmp_path):
+def test_client_fallback_constraint_is_replayed_from_cache(endpoint, ask, tmp_path):
     endpoint.refuses = ["response_format"]
     with Cache(tmp_path / "c") as cache:
         ask(endpoint, cache=cache).ask(REQUEST._replace(actions=ACTIONS))
@@ -384,7 +384,7 @@ def test_a_step_down_is_replayed_too(endpoint, ask, tmp_path):
     assert again.constraint == "grammar" and again.replayed and len(endpoint.bodies) == asked
 
 
-def test_failures_are_not_remembered(endpoint, ask, tmp_path):
+def test_client_failures_are_not_cached(endpoint, ask, tmp_path):
     endpoint.inject("401")
     with Cache(tmp_path / "c") as cache:
         with pytest.raises(LLMError):
@@ -392,7 +392,7 @@ def test_failures_are_not_remembered(endpoint, ask, tmp_path):
         assert not ask(endpoint, cache=cache).ask(REQUEST).replayed
 
 
-def test_replaying_only_needs_no_key_and_asks_nobody(endpoint, ask, tmp_path):
+def test_client_replay_only_needs_no_key_and_sends_nothing(endpoint, ask, tmp_path):
     with Cache(tmp_path / "c") as cache:
         first = ask(endpoint, cache=cache).ask(REQUEST)
     with Cache(tmp_path / "c", replay_only=True) as cache:
@@ -404,19 +404,19 @@ def test_replaying_only_needs_no_key_and_asks_nobody(endpoint, ask, tmp_path):
     assert len(endpoint.bodies) == 1
 
 
-def test_a_price_is_per_request(endpoint, ask):
+def test_client_price_table_gives_cost_per_request(endpoint, ask):
     table = {"tiny": prices.Price(input=1.0, cached=0.5, output=10.0)}
     reply = ask(endpoint, prices=table).ask(REQUEST)
     assert reply.usd == pytest.approx((4 * 1.0 + 4 * 0.5 + 4 * 10.0) / 1e6)
 
 
-def test_without_usage_neither_tokens_nor_dollars_are_known(endpoint, ask):
+def test_client_without_usage_has_no_tokens_and_cost(endpoint, ask):
     endpoint.usage = False
     reply = ask(endpoint, prices={"tiny": prices.Price(1.0, 1.0)}).ask(REQUEST)
     assert reply.usage is None and reply.usd is None
 
 
-def test_a_spent_budget_asks_nobody(endpoint, ask):
+def test_client_spent_budget_sends_nothing(endpoint, ask):
     client = ask(endpoint, budget=Budget(max_tokens=12))
     client.ask(REQUEST)
     with pytest.raises(BudgetSpent):
@@ -424,7 +424,7 @@ def test_a_spent_budget_asks_nobody(endpoint, ask):
     assert len(endpoint.bodies) == 1
 
 
-def test_what_was_paid_for_is_charged_and_given_after_the_end_of_a_budget(endpoint, ask, tmp_path):
+def test_client_last_paid_reply_is_charged_and_returned(endpoint, ask, tmp_path):
     with Cache(tmp_path / "c") as cache:
         ask(endpoint, cache=cache).ask(REQUEST)
         budget = Budget(max_tokens=12)
@@ -437,7 +437,7 @@ def test_what_was_paid_for_is_charged_and_given_after_the_end_of_a_budget(endpoi
 
 
 @pytest.mark.parametrize("fault", ["truncated json", "cut", "junk", "timeout", "dropped"])
-def test_replies_that_were_lost_are_charged(endpoint, ask, fault):
+def test_client_lost_replies_are_charged(endpoint, ask, fault):
     table = {"tiny": prices.Price(input=1.0, output=10.0)}
     budget = Budget(max_usd=1.0)
     endpoint.inject(fault)
@@ -450,13 +450,13 @@ def test_replies_that_were_lost_are_charged(endpoint, ask, fault):
 
 
 @pytest.mark.parametrize("fault", ["429", "500"])
-def test_refusals_are_not_charged(endpoint, ask, fault):
+def test_client_refused_requests_are_not_charged(endpoint, ask, fault):
     budget = Budget(max_tokens=1000)
     endpoint.inject(fault)
     assert ask(endpoint, budget=budget).ask(REQUEST).lost is None and budget.tokens == 12
 
 
-def test_tokens_that_a_broken_reply_tells_are_charged_as_told(endpoint, ask):
+def test_client_broken_replies_with_usage_are_charged_as_reported(endpoint, ask):
     endpoint.raw = (200, b'{"usage": {"prompt_tokens": 50, "completion_tokens": 5}, "choices": [', {})
     budget = Budget(max_tokens=1000)
     with pytest.raises(LLMError):
@@ -464,28 +464,28 @@ def test_tokens_that_a_broken_reply_tells_are_charged_as_told(endpoint, ask):
     assert budget.tokens == 3 * 55
 
 
-def test_a_price_that_does_not_hold_for_the_size_ends_a_limit_in_dollars(endpoint, ask):
+def test_client_price_invalid_for_size_ends_max_usd_budget(endpoint, ask):
     client = ask(endpoint, prices={"tiny": prices.Price(1.0, 1.0, up_to=5)}, budget=Budget(max_usd=1.0))
     client.ask(REQUEST)
     with pytest.raises(BudgetSpent, match="no price is known for requests of this size"):
         client.ask(REQUEST)
 
 
-def test_a_server_of_ones_own_needs_no_price(endpoint, ask):
+def test_client_free_server_needs_no_price(endpoint, ask):
     client = ask(endpoint, budget=Budget(max_usd=1.0), free=True)
     assert client.ask(REQUEST).usd is None and client.ask(REQUEST).usd is None
     with pytest.raises(ConfigError, match="--max-usd needs a price"):
         ask(endpoint, budget=Budget(max_usd=1.0))
 
 
-def test_a_budget_in_dollars_needs_a_price(monkeypatch):
+def test_client_max_usd_without_known_price_raises_config_error(monkeypatch):
     monkeypatch.setenv("OPENAI_API_KEY", KEY)
     with pytest.raises(ConfigError, match="--max-usd needs a price for gpt-99 at api.openai.com"):
         LLMClient("", "gpt-99", prices=prices.load(), budget=Budget(max_usd=1.0))
     LLMClient("", "gpt-4o-mini", prices=prices.load(), budget=Budget(max_usd=1.0)).close()
 
 
-def test_threads_share_a_client(endpoint, ask, tmp_path):
+def test_client_shared_by_threads_counts_exactly(endpoint, ask, tmp_path):
     endpoint.fault = lambda index, body: "429" if index % 5 == 3 else None
     with Cache(tmp_path / "c") as cache:
         client = ask(endpoint, cache=cache)
@@ -508,7 +508,7 @@ def test_threads_share_a_client(endpoint, ask, tmp_path):
 @pytest.mark.parametrize(
     "url", ["ftp://x", "127.0.0.1:80", "http://", "http://h:99999/v1", "http://[", "http://h:0/v1"]
 )
-def test_what_is_no_address_is_one_sentence(url):
+def test_client_invalid_url_raises_config_error(url):
     with pytest.raises(ConfigError, match="must be an address like"):
         LLMClient(url, "tiny")
 
@@ -516,13 +516,13 @@ def test_what_is_no_address_is_one_sentence(url):
 @pytest.mark.parametrize(
     "url", [f"https://user:{KEY}@h/v1", f"https://h/v1?key={KEY}", f"https://h/v1#{KEY}"]
 )
-def test_a_key_in_the_address_is_refused_and_not_repeated(url):
+def test_client_key_in_url_raises_without_showing_key(url):
     with pytest.raises(ConfigError, match="belongs in an environment variable") as caught:
         LLMClient(url, "tiny")
     assert KEY not in str(caught.value)
 
 
-def test_addresses_come_from_the_flag_the_environment_or_the_api(monkeypatch):
+def test_client_base_url_comes_from_flag_environment_or_api(monkeypatch):
     monkeypatch.setenv("OPENAI_API_KEY", KEY)
     monkeypatch.setenv("ANTHROPIC_API_KEY", KEY)
     url = lambda given, **options: (made := LLMClient(given, "m", **options)).close() or made.base_url
@@ -534,24 +534,24 @@ def test_addresses_come_from_the_flag_the_environment_or_the_api(monkeypatch):
     assert url("http://localhost:2/v1") == "http://localhost:2/v1"
 
 
-def test_a_missing_package_is_one_sentence(monkeypatch):
+def test_client_missing_httpx_raises_config_error(monkeypatch):
     monkeypatch.setitem(sys.modules, "httpx", None)
     with pytest.raises(ConfigError, match="pip install httpx"):
         LLMClient("http://localhost:1/v1", "m")
 
 
-def test_an_unknown_api_is_one_sentence():
+def test_client_unknown_api_raises_config_error():
     with pytest.raises(ConfigError, match="openai and anthropic"):
         LLMClient("http://localhost:1/v1", "m", api="grpc")
 
 
-def test_openai_has_a_name_of_its_own_for_the_limit(monkeypatch):
+def test_client_openai_uses_max_completion_tokens(monkeypatch):
     monkeypatch.setenv("OPENAI_API_KEY", KEY)
     with LLMClient("https://api.openai.com/v1", "m") as client:
         assert client.tokens_field == "max_completion_tokens"
 
 
-def test_a_missing_key_is_one_sentence_and_none_is_needed_here(monkeypatch):
+def test_client_missing_key_raises_except_for_local_server(monkeypatch):
     monkeypatch.delenv("MY_KEY", raising=False)
     with pytest.raises(ConfigError, match="api.example.org needs a key: .* MY_KEY"):
         LLMClient("https://api.example.org/v1", "m", api_key_env="MY_KEY")
@@ -560,14 +560,14 @@ def test_a_missing_key_is_one_sentence_and_none_is_needed_here(monkeypatch):
 
 
 @pytest.mark.parametrize("key", ["sk-\u2026", "sk-a\nb"])
-def test_what_cannot_be_a_key_is_not_repeated(key, monkeypatch):
+def test_client_malformed_key_raises_without_showing_it(key, monkeypatch):
     monkeypatch.setenv("MY_KEY", key)
     with pytest.raises(ConfigError, match="MY_KEY holds something that cannot be a key") as caught:
         LLMClient("https://h/v1", "m", api_key_env="MY_KEY")
     assert key not in str(caught.value)
 
 
-def test_the_usual_key_is_not_sent_to_another_company(monkeypatch):
+def test_client_default_key_for_other_host_raises_config_error(monkeypatch):
     monkeypatch.setenv("OPENAI_API_KEY", KEY)
     for url in ("https://api.example.org/v1", "http://10.0.0.7:8000/v1"):
         with pytest.raises(ConfigError, match="not to .*--llm-api-key-env") as refused:
@@ -582,7 +582,7 @@ def test_the_usual_key_is_not_sent_to_another_company(monkeypatch):
     LLMClient("http://10.0.0.7/v1", "tiny", api_key_env="OPENAI_API_KEY", plain_http=True).close()
 
 
-def test_a_key_in_the_path_of_an_address_is_refused_and_not_repeated(monkeypatch):
+def test_client_key_in_url_path_raises_without_showing_key(monkeypatch):
     monkeypatch.setenv("OPENAI_API_KEY", KEY)
     with pytest.raises(ConfigError, match="belongs in an environment variable") as refused:
         LLMClient(f"http://127.0.0.1:1/{KEY}/v1", "tiny")
@@ -595,7 +595,7 @@ BASIC = base64.b64encode(f"user:{KEY}".encode()).decode()
 
 @pytest.mark.parametrize("form", [ESCAPED, BASIC, KEY.upper(), quote(f"/keys/{KEY}/x", safe=""), KEY[4:24]])
 @pytest.mark.parametrize("status", [200, 400, 401, 404, 307])
-def test_a_key_is_not_shown_in_any_form_that_comes_back(endpoint, ask, monkeypatch, form, status, caplog):
+def test_client_key_echoed_in_any_encoding_is_redacted(endpoint, ask, monkeypatch, form, status, caplog):
     caplog.set_level(logging.DEBUG)
     monkeypatch.setenv("MY_KEY", KEY)
     shown = form.encode()
@@ -619,7 +619,7 @@ def test_a_key_is_not_shown_in_any_form_that_comes_back(endpoint, ask, monkeypat
     assert "key" in told or status == 307
 
 
-def test_a_key_is_sent_and_never_shown(endpoint, ask, monkeypatch, tmp_path, caplog):
+def test_client_key_is_sent_but_never_logged_or_stored(endpoint, ask, monkeypatch, tmp_path, caplog):
     caplog.set_level(logging.DEBUG)
     monkeypatch.setenv("MY_KEY", KEY)
     endpoint.answer = lambda messages: f"your key is {KEY}, in JSON too"

