@@ -1,7 +1,7 @@
-"""Where the command `dreamer` starts: under a name that nobody else has.
+"""Entry point of the command `dreamer`, under a name that no other package has.
 
-A user's folder may be called envs, experiments or even dreamer, and stand before ours on the path. This file
-sees to it that ours are imported from beside it. `python dreamer_cli.py MODULE WORDS ...` runs one of our
+A user's folder may be called envs, experiments or even dreamer, and precede ours on the path. This file
+makes sure that ours are imported from beside it. `python dreamer_cli.py MODULE ARGUMENTS ...` runs one of our
 modules, which is how our processes start others.
 """
 
@@ -11,7 +11,7 @@ from pathlib import Path
 
 
 def find() -> None:
-    """Import our packages from beside this file, and so does everybody after it."""
+    """Import our packages from beside this file, for all later imports too."""
     sys.path.insert(0, str(Path(__file__).resolve().parent))
     try:
         import experiments  # noqa: F401  which claims the names of all three
@@ -20,7 +20,7 @@ def find() -> None:
 
 
 def main() -> int:
-    """Run the command line of this process and give its exit code."""
+    """Run the command line of this process and return its exit code."""
     find()
     from experiments.cli import main
 

@@ -1,4 +1,4 @@
-"""The agent: `train` one, `load` it, or `build` what trains it; JAX is imported when one is asked for."""
+"""The agent: `train` one, `load` it, or `build` what trains it; JAX is imported on first use."""
 
 from typing import TYPE_CHECKING, Any
 
@@ -32,7 +32,7 @@ __all__ += ["build", "load", "preset", "train"]
 
 def __getattr__(name: str) -> Any:
     if name in ("Agent", "load"):
-        claim("envs")  # which both need; a user's folder of that name may stand before it on the path
+        claim("envs")  # which both need; a user's folder of that name may precede it on the path
     if name == "Agent":
         from dreamer.agent import Agent
 

@@ -40,7 +40,7 @@ FOLLOWING = ("encoder", "rssm")
 
 
 class TrainState(NamedTuple):
-    """All that learning changes."""
+    """Everything that learning changes."""
 
     params: Params
     """{module: parameters}, float32."""
@@ -60,11 +60,11 @@ class Carry(NamedTuple, Generic[MemoryT]):
     action: dict[str, Array]
     """The action chosen last."""
     memory: MemoryT
-    """The actor's own."""
+    """Memory of the actor."""
 
 
 class Evaluation(NamedTuple):
-    """What one evaluation of the total loss gives besides it."""
+    """Auxiliary outputs of one evaluation of the total loss."""
 
     seen: Observed
     losses: dict[str, Array]
@@ -74,7 +74,7 @@ class Evaluation(NamedTuple):
 
 
 class Gradients(NamedTuple):
-    """What a batch says about the parameters, and what else must be learned or logged of it."""
+    """The gradients of a batch, with the new statistics and metrics."""
 
     params: Params
     """Of the total loss, for every parameter."""
@@ -83,7 +83,7 @@ class Gradients(NamedTuple):
 
 
 def acting_params(params: Params, actor: Actor[Any]) -> Params:
-    """Of all parameters those that following an episode and choosing its actions need."""
+    """The parameters that following an episode and choosing its actions need."""
     return {name: params[name] for name in dict.fromkeys((*FOLLOWING, *actor.modules))}
 
 
@@ -93,7 +93,7 @@ class Agent:
     Args:
       obs_space: what the encoder reads and the objective predicts (keys under `log/` are ignored).
       act_space: what the policy chooses.
-      sampler: where chance comes from.
+      sampler: source of randomness.
     """
 
     def __init__(
@@ -266,7 +266,7 @@ class Agent:
     def compute_gradients(
         self, state: TrainState, batch: Batch, numbers: Numbers, *, key: Array
     ) -> tuple[Gradients, PackedLatent]:
-        """The first half of `train_step`: where a replayed batch says to go.
+        """The first half of `train_step`: gradients of a replayed batch.
 
         The recurrence starts from the stored latent of the step before (replay context), and the new
         posteriors [B, T, ...] come back for the replay to store in place of the old ones.

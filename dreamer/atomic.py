@@ -1,4 +1,4 @@
-"""Atomic writes: after a crash a file is the old one or the new one, and what has its name is on the disk."""
+"""Atomic writes: after a crash a file is the old one or the new one, and is complete on disk."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import IO
 
 DRAFT = re.compile(r".+\.\d+\.tmp")
-"""Names of files that are being written, with the number of the process that does."""
+"""Names of files that are being written, with the id of the process that writes them."""
 
 
 def write(path: Path, content: str | bytes) -> None:
@@ -45,17 +45,17 @@ def opened(path: Path) -> Iterator[IO[bytes]]:
 
 
 def clean(folder: Path) -> None:
-    """Remove what killed processes left of their writes to a folder that nobody else writes to now."""
+    """Remove the drafts that killed processes left in a folder to which no other process writes now."""
     for path in folder.glob("*.tmp"):
         if DRAFT.fullmatch(path.name):
             path.unlink(missing_ok=True)
 
 
 def publish(folder: Path, path: Path) -> None:
-    """Give a complete folder its name, beside the one it has, and wait until that is on the disk.
+    """Rename a complete folder within its parent and wait until the new name is on disk.
 
     Raises:
-      OSError: there is something of that name, or it cannot be written.
+      OSError: the name is taken, or it cannot be written.
     """
     os.rename(folder, path)
     descriptor = os.open(path.parent, os.O_RDONLY)
@@ -66,6 +66,6 @@ def publish(folder: Path, path: Path) -> None:
 
 
 def sync(file: IO[bytes] | IO[str]) -> None:
-    """Wait until what was written to a file is on the disk."""
+    """Wait until what was written to a file is on disk."""
     file.flush()
     os.fsync(file.fileno())

@@ -1,4 +1,4 @@
-"""Checkpoints that are whole or absent: Orbax holds the arrays, a manifest of digests the promise.
+"""Checkpoints that are whole or absent: Orbax holds the arrays, a manifest holds their digests.
 
     <folder>/step-000000020000/arrays/         one Orbax checkpoint of the state's leaves
     <folder>/step-000000020000/loop/           another one of those that only the loop needs, if any
@@ -6,14 +6,14 @@
     <folder>/replay/                           files that never change, shared by checkpoints
     <folder>/quarantine/                       checkpoints that turned out to be damaged
 
-The number is that of environment steps; those that were made at the same number, because only updates went
-on, are `step-000000020000-1`, `-2` and so on, and the meta says after how many updates.
+The number is that of environment steps; further checkpoints at the same number, taken while only updates
+continued, are `step-000000020000-1`, `-2` and so on, and the meta holds the number of updates.
 
 A checkpoint is written under a temporary name and renamed when complete, so a process killed at any
 moment leaves the earlier ones as they were. Orbax alone neither notices a flipped byte nor refuses
 another dtype; both are checked here, before anything reaches the learner.
 
-Looking changes nothing: only the process that owns a run sets a checkpoint aside, and only one whose bytes
+Reading changes nothing: only the process that owns a run sets a checkpoint aside, and only one whose bytes
 are verifiably not those that were written. Links are followed, and what cannot be read now is left alone.
 
 JAX and Orbax are imported where arrays are touched: listing checkpoints and their meta needs neither.
@@ -45,12 +45,12 @@ VERSION = 3
 """In 1 the leaves of the loop were among the others; `dreamer.migrations` has what was renamed since."""
 NAME = re.compile(r"step-(\d{12})(?:-(\d+))?")
 LOOP = "loop/"
-"""Leaves (and their files) that only the loop needs to go on, not who plays with the agent."""
+"""Leaves (and their files) that only a resumed loop needs, not a player of the agent."""
 LOOP_FOLDER = LOOP.rstrip("/")
 MARGIN = 2**22
-"""Bytes that a checkpoint needs beside its arrays, generously."""
+"""Upper bound on the bytes that a checkpoint needs besides its arrays."""
 LOOKS = 10
-"""How often a reader lists the folder anew where what it found was deleted meanwhile."""
+"""How often a reader lists the folder again when what it read was deleted meanwhile."""
 
 
 class CheckpointError(ValueError):
@@ -58,7 +58,7 @@ class CheckpointError(ValueError):
 
 
 class NoCheckpoint(CheckpointError):
-    """Nothing in the folder can be used; what is there was left as it is."""
+    """Nothing in the folder can be used; its contents were left as they are."""
 
 
 class _Unusable(Exception):
@@ -80,13 +80,13 @@ class CheckpointStore:
     thread writes it: call `wait` before the process ends.
 
     Args:
-      folder: where they live; made by the first save.
+      folder: where they are; created by the first save.
       keep: newest checkpoints kept.
-      notice: told, in the caller's thread, what went wrong without stopping anything (a damaged
-        checkpoint that was put aside, a failed save that nobody waited for). Default: a warning.
+      notice: called, in the caller's thread, with messages about errors that stop nothing (a damaged
+        checkpoint that was set aside, a failed save that no call waited for). Default: a warning.
       owner: whether this process trains the run. Then a damaged checkpoint is moved to `quarantine/` when an
         earlier one takes its place, and one that cannot be read now is an error; a reader moves nothing.
-      written: called after every save in the thread that wrote it, as to hand back the memory that Orbax and
+      written: called after every save in the thread that wrote it, for example to free memory that Orbax and
         its threads leave scattered over the arenas of the C library, some 100 KB of every save.
     """
 
@@ -125,7 +125,7 @@ class CheckpointStore:
         Args:
           step: a name for it, and its order in time.
           state: a pytree of arrays and numbers.
-          meta: anything JSON can say.
+          meta: anything that JSON can hold.
           extra_files: writes files that never change into the folder it is given and returns the
             names of all that this checkpoint needs, earlier ones too. Runs before this returns.
 
@@ -172,23 +172,23 @@ class CheckpointStore:
         return sorted({_step(path) for path, _ in self._complete()})
 
     def faults(self) -> dict[str, str]:
-        """{name: why} of whatever has a checkpoint's name and no manifest that can be read and trusted."""
+        """{name: reason} of entries with a checkpoint's name but no manifest that can be read and trusted."""
         return {path.name: str(error) for path, error in self._faults().items()}
 
     def _faults(self) -> dict[Path, _Unusable]:
-        found = {}
+        faults = {}
         for path in self._candidates():
             try:
                 _read_manifest(path)
             except _Unusable as error:
-                found[path] = error
-        return found
+                faults[path] = error
+        return faults
 
     def at(self, updates: int) -> str:
-        """Name of the newest checkpoint that was made after so many updates, by the progress in its meta.
+        """Name of the newest checkpoint made after this many updates, by the progress in its meta.
 
         Raises:
-          NoCheckpoint: there is none; says which there are.
+          NoCheckpoint: there is none; the message lists those that exist.
         """
         names: dict[int, str] = {}
         for path, manifest in self._complete():
@@ -198,12 +198,13 @@ class CheckpointStore:
         if updates not in names:
             there = ", ".join(map(str, sorted(names)))
             raise NoCheckpoint(
-                f"no checkpoint in {self.folder} was made after {updates} updates; there are those of {there}"
+                f"no checkpoint in {self.folder} was made after {updates} updates; "
+                f"there are checkpoints after {there}"
             )
         return names[updates]
 
     def meta(self, step: int | str | None = None) -> dict[str, Any]:
-        """What was said beside a state (default: the newest), without reading arrays."""
+        """The meta saved with a state (default: the newest), without reading arrays."""
         return self._find(step)["meta"]
 
     def replay_files(self, step: int | None = None) -> list[str]:
@@ -220,8 +221,8 @@ class CheckpointStore:
     ) -> tuple[int, Any, dict[str, Any]]:
         """Verify and read a checkpoint: by default the newest that is whole.
 
-        Where the newest is damaged the one before it is used, with a notice; whoever owns the run moves the
-        damaged one to `quarantine/`. One that was asked for by its step raises instead.
+        Where the newest is damaged the one before it is used, with a notice; the owner of the run moves the
+        damaged one to `quarantine/`. A damaged one requested by its step raises instead.
 
         Args:
           like: the same pytree, without `loop` if that is not needed, of arrays or
@@ -241,12 +242,12 @@ class CheckpointStore:
         loop = any(name.startswith(LOOP) for name in _leaves(like))
         for _ in range(LOOKS):
             faults: dict[Path, _Unusable] = {}
-            found = self._whole(step, faults, replay, loop)
-            if found is None and not self._vanished(faults):
+            usable = self._whole(step, faults, replay, loop)
+            if usable is None and not self._vanished(faults):
                 raise self._no_use(step, faults)
-            if found is None:
+            if usable is None:
                 continue
-            path, manifest = found
+            path, manifest = usable
             try:
                 state = _restore(path, manifest, like, member)
             except CheckpointError:
@@ -282,15 +283,15 @@ class CheckpointStore:
                 faults[path] = error
                 if self.owner and _is_there(path):
                     raise CheckpointError(
-                        f"{path} cannot be read now: {error}; see that it can be, as what was learned since "
-                        "the one before would be lost"
+                        f"{path} cannot be read now: {error}; make it readable, otherwise what was learned "
+                        "since the one before would be lost"
                     ) from None
             except _Damaged as error:
                 faults[path] = error
         return None
 
     def _vanished(self, faults: dict[Path, _Unusable]) -> bool:
-        """Whether one that was looked at is gone: it was old, and newer ones have taken its place."""
+        """Whether one of these is gone: it was old, and newer ones have replaced it."""
         return any(not _is_there(path) for path in faults)
 
     def _no_use(self, step: int | str | None, faults: dict[Path, _Unusable]) -> CheckpointError:
@@ -301,7 +302,7 @@ class CheckpointStore:
             number, why = learner
             return CheckpointError(
                 f"of checkpoint {number} in {self.folder} the learner is whole but the replay is not "
-                f"({why}): go on without the replay (dreamer train --without-replay), or restore that file"
+                f"({why}): resume without the replay (dreamer train --without-replay), or restore that file"
             )
         if step is not None:
             is_damaged = any(isinstance(error, _Damaged) for error in faults.values())
@@ -311,14 +312,15 @@ class CheckpointStore:
         return NoCheckpoint(f"no checkpoint in {self.folder} can be used ({listed})")
 
     def _learner(self, step: int | str | None) -> tuple[int, str] | None:
-        """Step of the newest checkpoint that is whole but for the replay, and what is wrong with that."""
-        found = self._whole(step, {}, replay=False, loop=True)
-        if found is None:
+        """Step of the newest checkpoint that is whole except for the replay, and what is wrong with that."""
+        usable = self._whole(step, {}, replay=False, loop=True)
+        if usable is None:
             return None
+        path, manifest = usable
         try:
-            self._verify(self.replay_folder, found[1]["replay"])
+            self._verify(self.replay_folder, manifest["replay"])
         except _Unusable as error:
-            return _step(found[0]), str(error)
+            return _step(path), str(error)
         return None
 
     def _find(self, step: int | str | None) -> dict[str, Any]:
@@ -327,7 +329,7 @@ class CheckpointStore:
             for path, manifest in self._complete():
                 if _is(path, step):
                     return manifest
-            if all(_is_there(path) for path in looked):  # else newer ones have taken their place
+            if all(_is_there(path) for path in looked):  # else newer ones have replaced them
                 break
         raise self._no_use(step, {path: error for path, error in self._faults().items() if _is(path, step)})
 
@@ -343,11 +345,11 @@ class CheckpointStore:
         return NoCheckpoint(f"{self.folder} holds no checkpoint of dreamer-toolkit")
 
     def _candidates(self) -> list[Path]:
-        """Whatever has a checkpoint's name, newest first."""
+        """Everything with the name of a checkpoint, newest first."""
         if not self.folder.is_dir():
             return []
-        found = [path for path in self.folder.iterdir() if NAME.fullmatch(path.name)]
-        return sorted(found, key=_order, reverse=True)
+        candidates = [path for path in self.folder.iterdir() if NAME.fullmatch(path.name)]
+        return sorted(candidates, key=_order, reverse=True)
 
     def _complete(self) -> Iterator[tuple[Path, dict[str, Any]]]:
         """Checkpoints with an intact manifest, newest first."""
@@ -394,7 +396,7 @@ class CheckpointStore:
             shutil.rmtree(temporary, ignore_errors=True)
 
     def _free_name(self, step: int) -> Path:
-        """The name after all of the same step, of which there are many where only updates go on."""
+        """The next free name of this step, which has several checkpoints when only updates continue."""
         numbers = [_order(path)[1] for path in self._candidates() if _step(path) == step]
         return self.folder / (f"step-{step:012d}" + (f"-{max(numbers) + 1}" if numbers else ""))
 
@@ -403,7 +405,7 @@ class CheckpointStore:
         complete = list(self._complete())
         for path, _ in complete[self.keep :]:
             trash = self.folder / f".tmp-{path.name}-old"
-            os.rename(path, trash)  # at once, so that half of one is never seen
+            os.rename(path, trash)  # at once, so that no reader sees half of one
             if trash.is_symlink():
                 trash.unlink()
             else:
@@ -416,10 +418,10 @@ class CheckpointStore:
                     self._digests.pop(file.name, None)
 
     def _verify(self, folder: Path, files: dict[str, dict[str, Any]]) -> None:
-        """Compare files with what was promised of them.
+        """Compare files with their digests in the manifest.
 
         Raises:
-          _Damaged: one is another, or is missing.
+          _Damaged: one differs or is missing.
           _Unreadable: one cannot be read now.
         """
         for name, promised in files.items():
@@ -428,10 +430,10 @@ class CheckpointStore:
                 raise _Damaged(f"{name} lies outside the checkpoint")
             file = folder / name
             try:
-                found = self._shared_digest(name) if folder == self.replay_folder else _digest(file)
+                digest = self._shared_digest(name) if folder == self.replay_folder else _digest(file)
             except OSError as error:
                 raise _fault(file, name, error) from None
-            if found != promised:
+            if digest != promised:
                 raise _Damaged(f"{name} does not have the digest it was written with")
 
     def _shared_digest(self, name: str) -> dict[str, Any]:
@@ -455,7 +457,7 @@ class CheckpointStore:
                 self._notice(f"checkpoint {path.name} is damaged and an older one is used: {why}")
 
     def _moved(self, path: Path) -> str:
-        """Move a checkpoint to the quarantine; what became of it."""
+        """Move a checkpoint to the quarantine; returns a message about the outcome."""
         target = self.folder / "quarantine" / path.name
         while target.exists():
             target = target.with_name(f"{target.name}x")
@@ -468,14 +470,14 @@ class CheckpointStore:
 
 
 def check_name(folder: Path) -> None:
-    """See that Orbax can keep something below a folder of this name.
+    """Check that Orbax can store checkpoints below a folder of this name.
 
     Raises:
-      CheckpointError: it cannot; says what is in the way.
+      CheckpointError: it cannot; the message says why.
     """
     text = str(folder.absolute())
     if any("\ud800" <= character <= "\udfff" for character in text):
-        what = "bytes that are no text"
+        what = "bytes that are not text"
     elif "\\" in text:
         what = "a backslash"
     elif any(re.search(r"\[.+\]", part) for part in folder.absolute().parts):
@@ -498,7 +500,7 @@ def _leaves(state: Any) -> dict[str, Any]:
         raise CheckpointError("two leaves of the state have the same path; rename one of the keys")
     for name, leaf in leaves.items():
         dtype = _array_like(leaf).dtype
-        if not isinstance(dtype, np.dtype) or dtype.kind in "OSUMm":  # a typed key, or no numbers
+        if not isinstance(dtype, np.dtype) or dtype.kind in "OSUMm":  # a typed key, or not numbers
             raise CheckpointError(f"{name} is a {type(leaf).__name__}, which no checkpoint holds")
     return leaves
 
@@ -514,7 +516,7 @@ def _kind(leaf: Any) -> str:
 
 
 def _copy(leaves: dict[str, Any]) -> dict[str, np.ndarray]:
-    """Host copies: `device_get` alone may give views of memory that training goes on to change."""
+    """Host copies: `device_get` alone may give views of memory that training later changes."""
     import jax
 
     return {name: np.array(leaf) for name, leaf in jax.device_get(leaves).items()}
@@ -532,13 +534,13 @@ def _save_arrays(path: Path, arrays: dict[str, np.ndarray]) -> None:
     from orbax.checkpoint import v1
 
     orbax: Any = v1
-    with _quiet():  # Orbax refuses arrays without entries; their shape says all about them
+    with _quiet():  # Orbax refuses empty arrays; their shape describes them fully
         orbax.save(path, {name: array for name, array in arrays.items() if array.size})
 
 
 @contextlib.contextmanager
 def _quiet() -> Iterator[None]:
-    """Within it Orbax and its event loop do not repeat every error over hundreds of lines."""
+    """Keep Orbax and its event loop from repeating every error over hundreds of lines."""
     logs = [logging.getLogger(name) for name in ("absl", "asyncio")]
     levels = [log.level for log in logs]
     for log in logs:
@@ -574,13 +576,13 @@ def _restore(path: Path, manifest: dict[str, Any], like: Any, member: int | None
         parts = _parts(manifest["leaves"]).items()
         parts = {place: part for place, part in parts if whole or place != LOOP_FOLDER}
         arrays = {k: v for place, part in parts.items() for k, v in _load_arrays(path / place, part).items()}
-    own = lambda array: array if member is None else array[member]
-    leaves = [_placed(own(arrays[names[name]]), leaf) for name, leaf in wanted.items()]
+    select = lambda array: array if member is None else array[member]
+    leaves = [_placed(select(arrays[names[name]]), leaf) for name, leaf in wanted.items()]
     return jax.tree.unflatten(jax.tree.structure(like), leaves)
 
 
 def _of_member(kind: str) -> str:
-    """What `float32[8, 3, 4]` is for one of eight members."""
+    """`float32[8, 3, 4]` of eight members -> `float32[3, 4]` of one."""
     dtype, _, shape = kind.partition("[")
     return f"{dtype}{json.loads(f'[{shape}')[1:]}" if shape else kind
 
@@ -598,7 +600,7 @@ def _load_arrays(path: Path, stored: dict[str, str]) -> dict[str, np.ndarray]:
         ) from error
     for name, kind in stored.items():
         dtype, _, shape = kind.partition("[")
-        if 0 in json.loads(f"[{shape}"):  # without entries
+        if 0 in json.loads(f"[{shape}"):  # empty
             arrays[name] = np.zeros(json.loads(f"[{shape}"), dtype)
         if name not in arrays or _kind(arrays[name]) != kind:
             raise CheckpointError(f"{path} contradicts its manifest at {name!r}")
@@ -607,10 +609,10 @@ def _load_arrays(path: Path, stored: dict[str, str]) -> dict[str, np.ndarray]:
 
 @contextlib.contextmanager
 def _kept_open(path: Path) -> Iterator[Path]:
-    """The same files at another path, where they stay until they are read, whoever deletes them meanwhile.
+    """The same files at another path, where they stay readable even if they are deleted meanwhile.
 
-    Half a checkpoint would have threads of Orbax print a traceback for every array. Where the system does not
-    give the open files of a process a name (all but Linux), or no temporary folder, it is the folder itself.
+    With half a checkpoint, threads of Orbax would print a traceback for every array. Where open files of a
+    process have no path (all systems but Linux), or there is no temporary folder, it is the folder itself.
     """
     with contextlib.ExitStack() as stack:
         try:
@@ -621,12 +623,12 @@ def _kept_open(path: Path) -> Iterator[Path]:
             yield path
             return
         for folder, folders, files in os.walk(path, onerror=_raise, followlinks=True):
-            own = Path(place, os.path.relpath(folder, path))
+            mirror = Path(place, os.path.relpath(folder, path))
             for name in folders:
-                (own / name).mkdir()
+                (mirror / name).mkdir()
             for name in files:
                 opened = stack.enter_context(open(Path(folder, name), "rb"))
-                (own / name).symlink_to(f"/proc/self/fd/{opened.fileno()}")
+                (mirror / name).symlink_to(f"/proc/self/fd/{opened.fileno()}")
         yield Path(place)
 
 
@@ -672,11 +674,11 @@ def _digest(file: Path) -> dict[str, Any]:
 
 
 def _fault(file: Path, name: str, error: OSError) -> _Unusable:
-    """What an error in reading a file of a checkpoint says about that."""
+    """What an error in reading a file says about its checkpoint."""
     gone = isinstance(error, FileNotFoundError | NotADirectoryError | IsADirectoryError)
     link = next((p for p in (file, *file.parents) if os.path.islink(p) and not os.path.exists(p)), None)
     if gone and link is not None:
-        return _Unreadable(f"{name} is behind the link {link}, which leads to nothing now")
+        return _Unreadable(f"{name} is behind the link {link}, which is broken now")
     if isinstance(error, FileNotFoundError):
         return _Damaged(f"{name} is missing")
     reason = f"{name} cannot be read ({error.strerror})"
@@ -684,7 +686,7 @@ def _fault(file: Path, name: str, error: OSError) -> _Unusable:
 
 
 def _is_there(path: Path) -> bool:
-    """Whether a folder has this entry, be it a link that leads to nothing."""
+    """Whether a folder has this entry, even as a broken link."""
     return os.path.lexists(path)
 
 
@@ -699,12 +701,12 @@ def _step(path: Path) -> int:
 
 
 def _is(path: Path, step: int | str | None) -> bool:
-    """Whether this is a checkpoint of that step or name; None is any."""
+    """Whether this is a checkpoint of that step or name; None matches any."""
     return step is None or step in (_step(path), path.name)
 
 
 def _reason(error: BaseException) -> str:
-    """What the system said, in one line."""
+    """The error message, in one line."""
     if isinstance(error, OSError) and error.strerror:
         return error.strerror
     text = " ".join(str(error).split()) or type(error).__name__

@@ -23,7 +23,7 @@ SomeLayers = Annotated[int, Range(1, 1000)]
 Scale = Annotated[float, Range(0)]
 Positive = Annotated[float, Range(0, above=True)]
 Share = Annotated[float, Range(0, 1, below=True)]
-"""Part of a whole that is never all of it."""
+"""Fraction below 1."""
 Weight = Annotated[float, Range(0, 1)]
 Rate = Annotated[float, Range(0, 1, above=True)]
 Seed = Annotated[int, Range(0, FIRST_TRAINING_SEED, below=True)]
@@ -191,14 +191,14 @@ class ActorCriticConfig(Section):
 
 @dataclass(frozen=True)
 class LossConfig(Section):
-    """What each loss weighs in the total."""
+    """Weight of each loss in the total."""
 
     rec: Annotated[Scale, Traced("rec_scale")] = 1.0
     """Every reconstructed observation key."""
     reward: Annotated[Scale, Traced("reward_scale")] = 1.0
     """Reward prediction."""
     cont: Annotated[Scale, Traced("cont_scale")] = 1.0
-    """Prediction of whether the episode goes on."""
+    """Prediction of whether the episode continues."""
     dyn: Annotated[Scale, Traced("dyn_scale")] = 1.0
     """The prior towards the posterior."""
     rep: Annotated[Scale, Traced("rep_scale")] = 0.1
@@ -210,7 +210,7 @@ class LossConfig(Section):
     replay_value: Annotated[Scale, Traced("replay_value_scale")] = 0.3
     """The critic, on replayed steps."""
     free_nats: Annotated[Scale, Traced()] = 1.0
-    """KL below which dyn and rep do not pull any more."""
+    """KL below which dyn and rep have no gradient."""
     unimix: Annotated[Share, Traced()] = 0.01
     """Share of the uniform distribution in priors and posteriors."""
     reward_grad: bool = True
@@ -223,7 +223,7 @@ class LossConfig(Section):
 
 @dataclass(frozen=True)
 class OptimConfig(Section):
-    """How gradients become changes of the parameters."""
+    """How gradients become parameter updates."""
 
     lr: Annotated[Scale, Traced()] = 4e-5
     """Learning rate after the warm-up."""
@@ -262,15 +262,15 @@ class OptimConfig(Section):
         Raises:
           ConfigError: an entry is not path=number with a number of at least 0.
         """
-        found: dict[str, float] = {}
+        factors: dict[str, float] = {}
         for entry in self.factors:
             path, _, text = entry.partition("=")
             factor = schema.parse_text(float, text.strip())
             is_number = isinstance(factor, int | float) and schema.is_finite(factor)
             if not (path.strip() and is_number and factor >= 0):
                 raise ConfigError(f"factors needs entries like encoder=0.5, but one is {schema.shown(entry)}")
-            found[path.strip()] = float(factor)
-        return found
+            factors[path.strip()] = float(factor)
+        return factors
 
 
 @dataclass(frozen=True)
@@ -288,7 +288,7 @@ class AgentConfig(Section):
     reward: TwoHotConfig = TwoHotConfig(layers=1)
     """The head that predicts rewards."""
     cont: HeadConfig = HeadConfig(layers=1)
-    """The head that predicts whether the episode goes on."""
+    """The head that predicts whether the episode continues."""
     policy: PolicyConfig = PolicyConfig(layers=3)
     """The actor."""
     value: TwoHotConfig = TwoHotConfig(layers=3)
@@ -309,26 +309,26 @@ TRACED = schema.traced(AgentConfig)
 
 @dataclass(frozen=True)
 class EnvConfig(Section):
-    """The world, beside its name."""
+    """The environment, besides its name."""
 
     obs: str = ""
     """Which observation, where the suite has several (`dreamer envs` lists them); empty for its default."""
     parallel: bool = False
     """Whether every copy of the environment runs in a process of its own."""
     levels: Annotated[int, Range(0, FIRST_TRAINING_SEED)] = 0
-    """Training uses only so many different worlds; 0 means a new one every episode."""
+    """Training uses only this many different levels; 0 means a new one every episode."""
     pixels: tuple[str, ...] = ()
-    """Keys of observations to read as pictures, where their bounds leave that open (tasks of the host)."""
+    """Keys of observations to read as pictures, where their bounds leave that open (host tasks)."""
     categories: tuple[str, ...] = ()
-    """Keys of observations to read as categories, counted from the lowest value (tasks of the host)."""
+    """Keys of observations to read as categories, counted from the lowest value (host tasks)."""
     kwargs: Annotated[str, Arguments()] = ""
     """Arguments of the environment, as JSON: '{"is_slippery": false}'; in a file a table."""
     max_episode_steps: Natural = 0
-    """Every episode is cut after so many steps, which is no end of the task; 0 leaves it to the task."""
+    """Every episode is truncated after this many steps, without termination; 0 leaves it to the task."""
     wrappers: tuple[str, ...] = ()
-    """Callables env -> env that go around it one after the other, as my_module:wrap."""
+    """Callables env -> env that wrap it one after the other, as my_module:wrap."""
     timeout: Scale = 0.0
-    """Seconds that a copy may take for a step or reset, else the run ends; 0: any (tasks of the host)."""
+    """Seconds that a copy may take for a step or reset, else the run ends; 0: no limit (host tasks)."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -343,7 +343,7 @@ class EnvConfig(Section):
 
     @property
     def world(self) -> dict[str, Any]:
-        """What makes it the same world wherever it is opened: the keywords of `envs.make` and `make_jax`."""
+        """What defines the environment wherever it is created: the keywords of `envs.make` and `make_jax`."""
         return {
             "obs": self.obs,
             "pixels": self.pixels,
@@ -361,7 +361,7 @@ class LoopConfig(Section):
     num_envs: Count = 16
     """Copies of the environment, stepped together."""
     train_ratio: Positive = 32.0
-    """Replayed steps per environment step: how hard every step is learned from."""
+    """Replayed steps per environment step."""
     batch_size: Count = 16
     """B, sequences in a batch."""
     batch_length: Annotated[int, Range(2)] = 64
@@ -377,7 +377,7 @@ class LoopConfig(Section):
 
 @dataclass(frozen=True)
 class ReplayConfig(Section):
-    """What is remembered."""
+    """The replay buffer."""
 
     capacity: Count = 5_000_000
     """Steps kept, over all environments together; older ones are overwritten."""
@@ -386,7 +386,7 @@ class ReplayConfig(Section):
 
 
 class Goal(NamedTuple):
-    """What an evaluation must reach for a run to be done before its last step."""
+    """What an evaluation must reach for a run to stop early."""
 
     metric: Literal["success", "return"]
     """What is averaged over the episodes of a check."""
@@ -398,7 +398,7 @@ class Goal(NamedTuple):
         """From text as success=0.95 or return=450.
 
         Raises:
-          ConfigError: it is something else, or a success rate that cannot be.
+          ConfigError: the text is invalid, or the success rate is out of range.
         """
         name, _, value = text.partition("=")
         number = schema.parse_text(float, value.strip())
@@ -421,7 +421,7 @@ class EvalConfig(Section):
     during: Count = 20
     """Episodes of each evaluation during training."""
     episodes: Natural = 100
-    """Episodes of the evaluation at the end, greedy and once more sampled; 0 leaves it out."""
+    """Episodes of the evaluation at the end, greedy and again sampled; 0 skips it."""
     seed: Seed = 0
     """Seed of the first evaluation episode; the others follow it."""
     until_every: Count = 2_000
@@ -437,7 +437,7 @@ class EvalConfig(Section):
 
 
 def check_seeds(seed: int, episodes: int) -> None:
-    """Raise a ConfigError unless so many evaluation seeds from `seed` on lie below those of training."""
+    """Raise a ConfigError unless that many evaluation seeds from `seed` on lie below those of training."""
     if seed + episodes > FIRST_TRAINING_SEED:
         raise ConfigError(
             f"seed must leave room for {episodes} episodes below the training "
@@ -452,7 +452,7 @@ class ReportConfig(Section):
     every: Natural = 0
     """Environment steps between reports during training; 0 makes one only at the end."""
     episodes: Natural = 32
-    """Episodes that a report plays and asks about; 0 leaves reports out."""
+    """Episodes that a report plays and analyses; 0 skips reports."""
     context: Count = 4
     """Steps that the model sees before it must predict without looking."""
     horizon: Count = 12
@@ -463,7 +463,7 @@ class ReportConfig(Section):
 
 @dataclass(frozen=True)
 class LogConfig(Section):
-    """What a run says, and where."""
+    """What a run logs, and where."""
 
     every: Positive = 5.0
     """Seconds between two rows of metrics."""
@@ -480,7 +480,7 @@ class CheckpointConfig(Section):
     """When and how many checkpoints are kept."""
 
     every: Positive = 60.0
-    """Seconds between two checkpoints: what a crash can cost."""
+    """Seconds between two checkpoints: the most that a crash can cost."""
     keep: Count = 2
     """Checkpoints kept; the older ones are the fallback of the newest."""
 
@@ -504,7 +504,7 @@ class PopulationConfig(Section):
         Raises:
           ConfigError: an entry is not name=value,value, or there is no such number.
         """
-        found: dict[str, tuple[float, ...]] = {}
+        grid: dict[str, tuple[float, ...]] = {}
         for entry in self.vary:
             name, equals, text = entry.partition("=")
             path = TRACED.get(name, name)
@@ -516,8 +516,8 @@ class PopulationConfig(Section):
             values = [schema.parse_text(float, value.strip()) for value in text.split(",")]
             if not all(isinstance(value, int | float) and schema.is_finite(value) for value in values):
                 raise ConfigError(f"vary needs entries like lr=1e-4,3e-4, but one is {schema.shown(entry)}")
-            found[path] = tuple(map(float, values))
-        return found
+            grid[path] = tuple(map(float, values))
+        return grid
 
     @property
     def is_one(self) -> bool:
@@ -551,19 +551,19 @@ class Config(Section):
     steps: Count
     """Environment steps to take, at most."""
     until: str = ""
-    """Be done before that, once a check finds success=0.95 or return=450, say; empty takes all steps."""
+    """Stop earlier, once a check reaches success=0.95 or return=450, say; empty takes all steps."""
     seed: Annotated[int, Range(0, 2**31, below=True)] = 0
-    """Root of all chance in training."""
+    """Seed of all randomness in training."""
     preset: str = ""
     """Name of the preset that this configuration started from."""
     agent: AgentConfig = AgentConfig()
     """The agent."""
     env: EnvConfig = EnvConfig()
-    """The world."""
+    """The environment."""
     loop: LoopConfig = LoopConfig()
     """Acting and learning."""
     replay: ReplayConfig = ReplayConfig()
-    """The memory."""
+    """The replay buffer."""
     start: StartConfig = StartConfig()
     """Whether it starts from parts of another run."""
     population: PopulationConfig = PopulationConfig()
@@ -589,10 +589,10 @@ class Config(Section):
 
     @property
     def goal(self) -> Goal | None:
-        """What `until` says, None where it says nothing.
+        """The goal in `until`, None where it is empty.
 
         Raises:
-          ConfigError: it says something else.
+          ConfigError: it is invalid.
         """
         return Goal.parse(self.until) if self.until else None
 
@@ -607,7 +607,7 @@ def from_dict(values: Mapping[str, Any], base: Config | None = None) -> Config:
 
 
 def load_toml(path: str | Path, base: Config | None = None) -> Config:
-    """Read a configuration, or the parts of one that go over `base`.
+    """Read a configuration, or the parts of one that override `base`.
 
     Raises:
       ConfigError: naming the file, as in `from_dict`, or if it cannot be read.

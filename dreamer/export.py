@@ -1,4 +1,4 @@
-"""One small file with all that acts, dreams and can be looked into, and nothing that learns.
+"""One small file with all that acting, imagination and inspection need, and nothing for learning.
 
 It is a safetensors file: the parameters under their dotted paths (`policy.out.action.kernel`), and in its
 header, under `dreamer`, what they are as JSON:
@@ -10,7 +10,7 @@ header, under `dreamer`, what they are as JSON:
     counters                env_steps and updates that it has learned from
     sha256                  of all of the above and of the arrays
 
-Without optimiser, slow critic and replay nobody can go on training from it. Reading it runs nothing.
+Without optimiser, slow critic and replay, training cannot resume from it. Reading it executes no code.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ from envs.api import spaces_from, spaces_to
 FORMAT = "dreamer-agent"
 VERSION = 1
 HEADER = "dreamer"
-"""Where the header of the file says what it holds."""
+"""Key in the header of the file under which its contents are described."""
 DTYPES = {"F32": np.dtype("float32"), "BF16": np.dtype(ml_dtypes.bfloat16), "F16": np.dtype("float16")}
 """What parameters may be stored as, by the name that safetensors gives it."""
 
@@ -46,7 +46,7 @@ Dtype = Literal["float32", "bfloat16", "float16"]
 
 
 class Trained(Protocol):
-    """Somebody who has learned something, such as a `Player`."""
+    """A trained agent, such as a `Player`."""
 
     @property
     def agent(self) -> Agent:
@@ -85,7 +85,7 @@ def save(player: Trained, path: str | Path, *, dtype: Dtype = "float32", force: 
 
     Args:
       dtype: of the stored parameters; the two of 16 bits make half the file and round.
-      force: replace a file that is there.
+      force: replace an existing file.
 
     Raises:
       CheckpointError: there is a file already, it cannot be written, or the agent is not complete.
@@ -115,7 +115,7 @@ def read(path: str | Path) -> Exported:
     """The agent in a file that `save` wrote, with parameters in float32.
 
     Raises:
-      CheckpointError: naming the file, if it is something else, newer, damaged, or does not fit together.
+      CheckpointError: naming the file, if it is of another kind, newer, damaged, or inconsistent.
     """
     path = Path(path)
     meta, stored = _opened(path)
@@ -130,7 +130,7 @@ def read(path: str | Path) -> Exported:
         wanted = _flat(expected)
     except CheckpointError:
         raise
-    except Exception as error:  # anybody may have written the header, and anything
+    except Exception as error:  # the header may come from anywhere and hold anything
         what = "an incomplete" if isinstance(error, KeyError) else "a wrong"
         why = f"{type(error).__name__}: {str(error)[:300]}"
         raise CheckpointError(f"{path} has {what} header ({why})") from None
@@ -141,7 +141,7 @@ def read(path: str | Path) -> Exported:
 
 
 def _opened(path: Path) -> tuple[dict[str, Any], list[tuple[str, dict[str, Any]]]]:
-    """What the header says, and the arrays as bytes, of a file of a version that is known."""
+    """The header, and the arrays as bytes, of a file of a known version."""
     try:
         content = path.read_bytes()
     except OSError as error:
@@ -151,7 +151,7 @@ def _opened(path: Path) -> tuple[dict[str, Any], list[tuple[str, dict[str, Any]]
     except safetensors.SafetensorError:
         if content[8:9] == b"{":  # a header begins here
             raise CheckpointError(f"{path} is damaged or incomplete: copy or export it again") from None
-        raise CheckpointError(f"{path} is no file that `dreamer export` wrote") from None
+        raise CheckpointError(f"{path} is not a file that `dreamer export` wrote") from None
     try:
         header = json.loads(content[8 : 8 + int.from_bytes(content[:8], "little")])
         meta = json.loads(header["__metadata__"][HEADER])
@@ -159,7 +159,7 @@ def _opened(path: Path) -> tuple[dict[str, Any], list[tuple[str, dict[str, Any]]
     except (KeyError, TypeError, ValueError, RecursionError):
         ours, version, meta = False, 0, {}
     if not ours:
-        raise CheckpointError(f"{path} is a safetensors file, but none that `dreamer export` wrote")
+        raise CheckpointError(f"{path} is a safetensors file, but not one that `dreamer export` wrote")
     if version != VERSION:
         raise CheckpointError(
             f"{path} has the format {FORMAT} {version}, but this version of dreamer-toolkit reads {FORMAT} "
@@ -182,7 +182,7 @@ def _count(value: Any) -> int:
 
 
 def _check_finite(arrays: Mapping[str, np.ndarray], path: Path) -> None:
-    """Refuse an agent that has no numbers, whose actions would be anything."""
+    """Refuse an agent whose parameters are not finite: its actions would be arbitrary."""
     wrong = [name for name, array in arrays.items() if not np.isfinite(array).all()]
     if wrong:
         more = f" and {len(wrong) - 1} others" if len(wrong) > 1 else ""
@@ -212,17 +212,17 @@ def _flat(params: Params) -> dict[str, Any]:
     return flat
 
 
-def _check(found: Mapping[str, Any], wanted: Mapping[str, Any], owner: str) -> None:
-    """Refuse arrays that are missing, too many or of another shape."""
+def _check(params: Mapping[str, Any], wanted: Mapping[str, Any], owner: str) -> None:
+    """Refuse arrays that are missing, unexpected or of another shape."""
     for name, leaf in wanted.items():
-        if name not in found:
+        if name not in params:
             raise CheckpointError(f"{owner} lacks the parameters '{name}'")
-        if found[name].shape != leaf.shape:
-            was, now = list(found[name].shape), list(leaf.shape)
+        if params[name].shape != leaf.shape:
+            was, now = list(params[name].shape), list(leaf.shape)
             raise CheckpointError(f"{owner} holds the shape {was} at '{name}', but {now} is expected there")
-    for name in found:
+    for name in params:
         if name not in wanted:
-            raise CheckpointError(f"{owner} holds '{name}', which is no parameter of its agent")
+            raise CheckpointError(f"{owner} holds '{name}', which is not a parameter of its agent")
 
 
 def _stored(name: str, array: np.ndarray, dtype: Dtype) -> np.ndarray:
@@ -254,7 +254,7 @@ def _or_force(path: Path) -> str:
 
 
 def _toolkit() -> str:
-    """The version of dreamer-toolkit that is installed, where it is."""
+    """The installed version of dreamer-toolkit, if it is installed."""
     try:
         return metadata.version("dreamer-toolkit")
     except metadata.PackageNotFoundError:

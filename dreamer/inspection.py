@@ -1,12 +1,12 @@
-"""What a world model expects, how sure it is, and what it imagines: it answers, others judge.
+"""What a world model expects, how certain it is, and what it imagines; `experiments.report` judges.
 
-    read            follow recorded episodes; at every step, what the model thinks of where it is
-    decode_prior    what it expected to see there before it looked
-    forecast        open loop: continue from a state under given actions, without looking
+    read            follow recorded episodes; at every step, posterior, prior and outputs of the heads
+    decode_prior    the observation it expected there before seeing it
+    forecast        open loop: continue from a state under given actions, without observations
     open_loop_mean  the same for the heads alone, averaged over several futures
-    dream           continue under the policy: the return it promises itself
+    dream           continue under the policy: the imagined return
 
-Everything is in the units of the environment: rewards, probabilities that the episode goes on, observations.
+Everything is in the units of the environment: rewards, continuation probabilities, observations.
 
 Reference: Hafner et al. (2025), World model learning; open-loop prediction as in their video predictions.
 """
@@ -51,14 +51,14 @@ class Episodes(NamedTuple):
 
 
 class HeadOutputs(NamedTuple):
-    """What the heads say of latent states, [...] each."""
+    """Outputs of the heads for latent states, [...] each."""
 
     reward: Array
     """The reward expected on arriving there."""
     reward_spread: Array
-    """How wrong about it the model expects to be: the mean distance of its own distribution over rewards."""
+    """How wrong the model expects to be about it: the mean distance within its distribution over rewards."""
     cont: Array
-    """The probability that the episode goes on, without the discount."""
+    """The probability that the episode continues, without the discount."""
     value: Array
     """What the critic expects of what follows, discounted."""
     entropy: Array
@@ -66,7 +66,7 @@ class HeadOutputs(NamedTuple):
 
 
 class PosteriorStats(NamedTuple):
-    """What the model makes of episodes while it looks, [N, T, ...]."""
+    """Statistics of episodes under the posterior, [N, T, ...]."""
 
     latent: Latent
     heads: HeadOutputs
@@ -87,7 +87,7 @@ class Forecast(NamedTuple):
 
 
 class Inspector:
-    """Asks the world model and the behaviour of one agent; compiled once for every shape.
+    """Queries the world model and the behaviour of one agent; compiled once for every shape.
 
     Args:
       params: all modules.
@@ -108,15 +108,15 @@ class Inspector:
         return self._read(self.params, self.numbers, episodes, jax.random.key(key))
 
     def decode_prior(self, latent: Latent) -> dict[str, Array] | None:
-        """The observation that h alone expects: the most likely z, decoded, [..., ...], if anything is."""
+        """The observation that h alone expects: the most likely z, decoded, [..., ...], or None."""
         return self._decode_prior(self.params, self.numbers, latent)
 
     def decode(self, latent: Latent) -> Forecast:
-        """Latents as observations, and what the heads say of them, [..., ...]."""
+        """Latents as observations, and outputs of the heads, [..., ...]."""
         return self._decode(self.params, self.numbers, latent)
 
     def forecast(self, latent: Latent, action: dict[str, Any], *, key: int = 0) -> tuple[Latent, Forecast]:
-        """Go on from latents [N] under actions {key: [N, H, ...]} without looking; index 0 is after one."""
+        """Continue from latents [N] under actions {key: [N, H, ...]}, open loop; index 0 is after one."""
         return self._forecast(self.params, self.numbers, latent, dict(action), jax.random.key(key))
 
     def open_loop_mean(
@@ -124,7 +124,7 @@ class Inspector:
     ) -> HeadOutputs:
         """[N] what the heads expect after all H actions {key: [N, H, ...]}, averaged over `futures` dreams.
 
-        A single dream tells what may happen; what the model expects is the mean over what may.
+        A single dream is one possible future; what the model expects is the mean over them.
         """
         return self._open_loop_mean(
             self.params, self.numbers, latent, dict(action), jax.random.key(key), futures=futures
@@ -162,7 +162,7 @@ def _read_heads(agent: Agent, params: Params, numbers: Numbers, latent: Latent) 
 
 
 def _read_mixture(agent: Agent, params: Params, numbers: Numbers, latent: Latent) -> HeadOutputs:
-    """What the heads say of latents [futures, ...], any of which may come true: their mixture, [...]."""
+    """Outputs of the heads for latents [futures, ...], equally likely futures: their mixture, [...]."""
     world, feat = agent.world(params, numbers), latent.feat
     reward = world.reward_head
     logits = jax.nn.logsumexp(jax.nn.log_softmax(reward(feat)), 0)
@@ -175,7 +175,7 @@ def _read_mixture(agent: Agent, params: Params, numbers: Numbers, latent: Latent
 
 
 def _mean_distance(bins: Array, chances: Array, centre: Array) -> Array:
-    """How far numbers with these chances [..., C] are from a centre [...] on average, in its units.
+    """How far numbers with these probabilities [..., C] are from a centre [...] on average, in its units.
 
     Distances are taken in symlog space and scaled by its slope at the centre: the outermost bins are so large
     that the trace of probability which every bin keeps would outweigh all others.

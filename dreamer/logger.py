@@ -1,7 +1,7 @@
-"""What a run says about itself: rows in files, events for TensorBoard and W&B, a live panel.
+"""The log of a run: rows in files, events for TensorBoard and W&B, a live panel.
 
     metrics.jsonl    env_steps, updates, seconds, then whatever was measured
-    episodes.jsonl   env_steps, updates, return, length, success (null where the task does not say), then more
+    episodes.jsonl   env_steps, updates, return, length, success (null where the task has none), then more
 
 A row is appended whole, and a number that is not finite is written as null, so both files are valid
 JSON lines at every moment. Progress goes to standard error: standard output belongs to `--json`.
@@ -33,14 +33,14 @@ RECENT = 100
 """Episodes in the means that are shown."""
 
 WAITING = 100
-"""Most ended episodes that wait for one that began before them."""
+"""Most ended episodes that may wait for one that began before them."""
 
 RATE_SECONDS = 30.0
 """Speeds are means over this long."""
 
 
 FLUSH_SECONDS = 30.0
-"""TensorBoard sees what was written so long ago."""
+"""Seconds between two flushes of TensorBoard events."""
 
 
 class LoggerError(ValueError):
@@ -48,10 +48,10 @@ class LoggerError(ValueError):
 
 
 def read_rows(path: str | Path, *numbers: str) -> list[dict[str, Any]]:
-    """The rows of a `.jsonl` file; a line torn by a crash is left out, as is a missing file.
+    """The rows of a `.jsonl` file; a line torn by a crash is left out; a missing file has no rows.
 
     Args:
-      numbers: fields without which a row says nothing; those in which one is not a number are left out too.
+      numbers: required fields; rows in which one of them is not a number are left out too.
     """
     rows = []
     with contextlib.suppress(FileNotFoundError):
@@ -62,12 +62,12 @@ def read_rows(path: str | Path, *numbers: str) -> list[dict[str, Any]]:
 
 
 class Logger:
-    """Rows, events and progress of one run; a context manager that leaves the terminal whole.
+    """Rows, events and progress of one run; a context manager that restores the terminal.
 
     Args:
-      folder: of the run; made if absent.
+      folder: of the run; created if absent.
       total_steps: environment steps of the whole run.
-      title: heads the panel.
+      title: of the panel.
       seconds: training time of the sessions before this one.
       tensorboard: write events to `<folder>/tensorboard`.
       wandb: a Weights & Biases project to log to, or None.
@@ -75,7 +75,7 @@ class Logger:
       console: where progress goes; a `rich.console.Console`, by default of standard error.
       clock: seconds that never go back.
 
-    TensorBoard or W&B that fails is dropped with a sentence.
+    If TensorBoard or W&B fails, it is dropped with a notice.
 
     Raises:
       LoggerError: W&B was asked for and is not installed, or a file cannot be written.
@@ -162,7 +162,7 @@ class Logger:
                 sink.close()
 
     def tick(self, env_steps: int, updates: int, running_since: int | None = None) -> None:
-        """Tell how far the run is; rows carry these numbers. Cheap enough for every step.
+        """Record how far the run is; rows carry these numbers. Cheap enough for every step.
 
         Args:
           running_since: environment steps when the oldest episode that still runs began (None: none runs).
@@ -180,10 +180,10 @@ class Logger:
             self._say(status_line(self.status()))
 
     def metrics(self, values: Mapping[str, Any]) -> None:
-        """Append a row of numbers. Names that contain `loss/` are shown while the run goes on.
+        """Append a row of numbers. Names that contain `loss/` are shown while the run continues.
 
         Raises:
-          LoggerError: a value is not one number.
+          LoggerError: a value is not a single number.
         """
         row = {key: _scalar(key, value) for key, value in values.items()}
         self._metrics.append({**self._clocks(), **row})
@@ -199,9 +199,9 @@ class Logger:
         """Append an episode that ended.
 
         Args:
-          row: `return` and `length`, `success` where the task says, and what else is known (`seed`; `began`,
-            the environment steps when it began; and `kind`: "train", the default, or "eval", which is not
-            part of the shown means).
+          row: `return` and `length`, `success` where the task reports it, and what else is known (`seed`;
+            `began`, the environment steps when it began; and `kind`: "train", the default, or "eval", which
+            is not part of the shown means).
 
         Raises:
           LoggerError: `return` or `length` is missing, or a value is neither one number nor text.
@@ -222,7 +222,7 @@ class Logger:
         self._checkpoint = self._clock()
 
     def notice(self, text: str) -> None:
-        """A line for the person who watches; above the panel where there is one."""
+        """Print a line for the user; above the panel where there is one."""
         self._say(text)
 
     def rewind(self, env_steps: int, updates: int | None = None) -> int:
@@ -246,7 +246,7 @@ class Logger:
         return dropped
 
     def status(self) -> Status:
-        """How the run stands."""
+        """The present status of the run."""
         now = self._clock()
         with self._lock:
             steps, updates = _rates(self._marks, now)
@@ -272,7 +272,7 @@ class Logger:
     def _say(self, text: str) -> None:
         try:
             self._console.print(text, markup=False, highlight=False, soft_wrap=True)
-        except OSError:  # where it goes is full
+        except OSError:  # its destination is full
             self._mute()
 
     def _mute(self) -> None:
@@ -316,7 +316,7 @@ class Logger:
 
     @contextlib.contextmanager
     def _dropping(self, sink: Any) -> Iterator[None]:
-        """Around what TensorBoard or W&B does: one that fails is dropped with a sentence, as rows go on."""
+        """Around calls of TensorBoard or W&B: a sink that fails is dropped with a notice; rows continue."""
         try:
             yield
         except LoggerError:
@@ -334,13 +334,13 @@ class Recent:
     """The last `RECENT` episodes by when they began, so that short ones do not count more than long ones.
 
     Of episodes that begin at the same time the short ones end first. So an episode counts once all that began
-    before it have ended; those that run on while `WAITING` later ones have ended are not waited for.
+    before it have ended; those that still run when `WAITING` later ones have ended are not waited for.
     """
 
     def __init__(self) -> None:
         self.returns: deque[float] = deque(maxlen=RECENT)
         self.successes: deque[float] = deque(maxlen=RECENT)
-        """Of those whose task says whether it was solved."""
+        """Of those whose task reports success."""
         self._waiting: list[tuple[int, int, float | None, float | None]] = []
         self._number = 0
         self._running_since = math.inf
@@ -395,21 +395,21 @@ class _Lines:
             raise _unwritable(self.path, error) from None
 
     def keep(self, wanted: Callable[[dict[str, Any]], bool]) -> int:
-        """Rewrite the file with the wanted rows, if that changes anything; how many others there were.
+        """Rewrite the file with the wanted rows, if that changes it; returns the number of dropped rows.
 
         Raises:
           LoggerError: it cannot be written, and the file is as it was.
         """
         self.close()
-        found = read_rows(self.path)
-        rows = [row for row in found if wanted(row)]
-        content = b"".join(json.dumps(row).encode() + b"\n" for row in rows)
+        rows = read_rows(self.path)
+        kept = [row for row in rows if wanted(row)]
+        content = b"".join(json.dumps(row).encode() + b"\n" for row in kept)
         if self.path.exists() and self.path.read_bytes() != content:
             try:
                 atomic.write(self.path, content)
             except OSError as error:
                 raise _unwritable(self.path, error) from None
-        return len(found) - len(rows)
+        return len(rows) - len(kept)
 
     def close(self) -> None:
         if self._file is not None:
@@ -422,8 +422,8 @@ def _unwritable(path: Path, error: OSError) -> LoggerError:
 
 
 class _TensorBoard:
-    """Event files, begun with the first number and written by whoever calls: a thread of its own that fails
-    would leave a queue behind that nobody empties."""
+    """Event files, created with the first number and written in the caller's thread: a writer thread that
+    fails would leave a queue that is never emptied."""
 
     name = "TensorBoard"
 
@@ -439,7 +439,7 @@ class _TensorBoard:
         self._purge = env_steps + 1
 
     def write(self, numbers: Mapping[str, float], clocks: Mapping[str, Any]) -> None:
-        """Add what was measured after so many `env_steps`."""
+        """Add numbers measured at the present `env_steps`."""
         from tensorboardX.summary import scalar
 
         if self._writer is None:
@@ -500,7 +500,7 @@ class _Wandb:
         self._run.define_metric("*", step_metric="env_steps")
 
     def rewind(self, env_steps: int) -> None:
-        """Nothing: it shows numbers over `env_steps`, the newest ones last."""
+        """Do nothing: it shows numbers over `env_steps`, the newest ones last."""
 
     def write(self, numbers: Mapping[str, float], clocks: Mapping[str, Any]) -> None:
         self._run.log({**clocks, **numbers})
@@ -509,7 +509,7 @@ class _Wandb:
         self._run.finish()
 
     def abandon(self) -> None:
-        """Nothing: to finish may take as long as what failed."""
+        """Do nothing: finishing may take as long as the call that failed."""
 
 
 def memory_used() -> int:
@@ -536,7 +536,7 @@ def _rates(marks: Sequence[tuple[float, int, int]], now: float) -> tuple[float, 
 
 
 def _scalar(key: str, value: Any) -> Any:
-    """A number, truth value or text as JSON says it; null for what is not finite."""
+    """A number, boolean or text as JSON holds it; null for a number that is not finite."""
     if value is None or isinstance(value, str | bool):
         return value
     try:

@@ -1,6 +1,6 @@
-"""How the leaves of a checkpoint were called before: what old checkpoints hold under today's names.
+"""Former names of the leaves of a checkpoint, so that old checkpoints load under the present names.
 
-Every change of the state's tree is one function here, named after what it did, and one version of the format.
+Every change of the state's tree is one function here, named after the change, and one version of the format.
 """
 
 from collections.abc import Callable
@@ -19,7 +19,7 @@ MIGRATIONS: dict[int, Callable[[str], str]] = {2: slow_and_stats}
 
 
 def renamed(name: str, version: int) -> str:
-    """Today's path of a leaf in a checkpoint of some version, as `slow/value/out/bias`."""
+    """The present path of a leaf in a checkpoint of some version, as `slow/value/out/bias`."""
     for last, migrate in sorted(MIGRATIONS.items()):
         name = migrate(name) if version <= last else name
     return name

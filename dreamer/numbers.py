@@ -46,7 +46,7 @@ def replace(numbers: Numbers, changes: Mapping[str, Any]) -> Numbers:
         section, _, field = path.partition(".")
         if field not in _FIELDS.get(section, ()):
             close = " or ".join(schema.closest(path, TRACED.values())) or ", ".join(TRACED.values())
-            raise schema.ConfigError(f"{path} is no traced number; did you mean {close}?")
+            raise schema.ConfigError(f"{path} is not a traced number; did you mean {close}?")
         numbers = _with(numbers, {section: _with(getattr(numbers, section), {field: value})})
     return numbers
 

@@ -1,4 +1,4 @@
-"""packages: ours are found beside this file, also where a user's folder or package has the name of one."""
+"""Import our packages from beside this file, even where a user's folder or package has the name of one."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _claimed: set[str] = set()
 
 
 class Finder:
-    """Finds a claimed package in `ROOT`, whatever stands first on the path."""
+    """Finds a claimed package in `ROOT`, whatever comes first on the path."""
 
     @staticmethod
     def find_spec(name: str, path: Sequence[str] | None = None, target: Any = None) -> ModuleSpec | None:

@@ -26,8 +26,8 @@ class Player:
     Args:
       agent: the structure.
       params: of every module, or at least of those that acting needs.
-      actor: who chooses the actions, or a name in `ACTORS` (greedy takes the most likely one, sampled draws
-        as in training, random takes any).
+      actor: chooses the actions; also a name in `ACTORS` (greedy takes the most likely one, sampled draws
+        as in training, random is uniform).
       config: of the run that the parameters are from, where there is one.
       counters: `env_steps` and `updates` of that run.
     """
@@ -44,10 +44,10 @@ class Player:
     ):
         self.agent = agent
         self.actor: Actor[Any] = named(actor)(agent.act_space) if isinstance(actor, str) else actor
-        self.become(params, numbers, config=config, counters=counters)
+        self.set_params(params, numbers, config=config, counters=counters)
         self._act = jax.jit(partial(_act, agent, self.actor))
 
-    def become(
+    def set_params(
         self,
         params: Params,
         numbers: Numbers,
@@ -55,7 +55,7 @@ class Player:
         config: Config | None = None,
         counters: Mapping[str, int] | None = None,
     ) -> None:
-        """Go on as another player of the same structure, without compiling again."""
+        """Act with other parameters of the same structure, without compiling again."""
         self.everything, self.numbers, self.config = dict(params), numbers, config
         self.counters = dict(counters or {})
 
@@ -75,9 +75,9 @@ class Player:
         """Choose an action after seeing `step`.
 
         Args:
-          carry: what `init` or the last call gave.
+          carry: from `init` or the last call.
           step: a `Step`, or only its observation {key: array} when a fresh carry starts every episode.
-          key: seed of whatever is sampled; the same key and carry give the same action.
+          key: seed of all sampling; the same key and carry give the same action.
 
         Returns:
           {key: array} actions (continuous ones in about [-1, 1]) and the new memory.
@@ -116,7 +116,7 @@ def _act(agent: Agent, actor: Actor[Any], params, carry, obs, is_first, numbers,
 
 
 MEMBERS = "members"
-"""Folder of the members' runs in that of a population, which has the checkpoints of all."""
+"""Folder of the members' runs within that of a population, which holds the checkpoints of all."""
 
 
 def load(
@@ -131,12 +131,12 @@ def load(
     Args:
       path: a folder that `dreamer train` made or the one of a population's member (the newest checkpoint that
         is whole), a folder in `checkpoints/` (that checkpoint), or a file that `dreamer export` wrote.
-      actor: who chooses the actions, as for `Player`.
+      actor: chooses the actions, as for `Player`.
       greedy: an older way to say actor="greedy" (True) or actor="sampled" (False).
-      updates: of a run, take the checkpoint that was made after so many updates; None takes the newest.
+      updates: of a run, take the checkpoint made after this many updates; None takes the newest.
 
     Raises:
-      CheckpointError: there is nothing of that, or it cannot be read.
+      CheckpointError: nothing like that exists, or it cannot be read.
       ConfigError: there is no such actor.
     """
     if greedy is not None:

@@ -1,4 +1,4 @@
-"""What flows through a Dreamer: the records, the axis letters and the alignment of time.
+"""The data that flows through Dreamer: the records, the axis letters and the alignment of time.
 
 Letters, the same in code, docstrings and asserts:
 
@@ -26,9 +26,9 @@ class State(NamedTuple):
     """What a core carries from one step to the next."""
 
     deter: Array
-    """[..., D] deterministic state h, which everybody reads."""
+    """[..., D] deterministic state h, which the heads, prior and posterior read."""
     memory: dict[str, Array] = {}
-    """{name: [..., *]} whatever else the core needs for its next step."""
+    """{name: [..., *]} what else the core needs for its next step."""
 
 
 class Latent(NamedTuple):
@@ -77,7 +77,7 @@ class Batch(NamedTuple):
 
 
 class Observed(NamedTuple):
-    """What the world model made of recorded steps."""
+    """Output of the world model for recorded steps."""
 
     tokens: Array
     """[B, T, E] the encoded observations."""
@@ -88,7 +88,7 @@ class Observed(NamedTuple):
 
 
 class ObjectiveLosses(NamedTuple):
-    """What an objective says of recorded steps."""
+    """Output of an objective for recorded steps."""
 
     losses: dict[str, Array]
     """{name: [B, T] or []}, unweighted."""

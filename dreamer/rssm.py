@@ -278,7 +278,7 @@ class RSSM(nnx.Module):
         return share, Posterior(kernel[: self.cfg.deter], first.norm, tuple(rest), self.post_out)
 
     def _noise(self, sampler: dists.Sampler, key: Array, steps: int, rows: int) -> Array:
-        """The chance of many samples, [steps, rows, S]."""
+        """Noise for many samples, [steps, rows, S]."""
         return sampler.uniform(key, (steps, rows, self.cfg.stoch))
 
     # What comes out.

@@ -1,7 +1,7 @@
 """Configurations as frozen dataclasses that check themselves, read from and written to TOML, by dotted path.
 
-Types and ranges are read off the annotations of the fields, so an error can always say what is allowed.
-A `ConfigError` starts with the field's name; whoever knows where the section lies puts the path before it.
+Types and ranges are read from the annotations of the fields, so an error can always say what is allowed.
+A `ConfigError` starts with the field's name; a caller that knows where the section lies prepends its path.
 """
 
 import dataclasses
@@ -17,13 +17,13 @@ from pathlib import Path
 from typing import Annotated, Any, Literal, TypeGuard, TypeVar, get_args, get_origin
 
 LARGEST = 2**53
-"""No whole number is larger: up to here every one is a float too, as JSON and databases hold it."""
+"""Largest whole number: up to here each is exactly a float too, as JSON and databases hold it."""
 DIGITS, LONGEST = 40, 400
-"""Of a wrong number, and of another wrong value, more characters are not shown."""
+"""Most characters shown of an invalid number, and of another invalid value."""
 
 
 class ConfigError(ValueError):
-    """A configuration that cannot be; the message starts with the field and says what is allowed."""
+    """An invalid configuration; the message starts with the field and says what is allowed."""
 
 
 @dataclass(frozen=True)
@@ -57,14 +57,14 @@ class Traced:
     """Mark of a number that compiled programs take as an argument, so that changing it never recompiles."""
 
     alias: str = ""
-    """Another name for it where members of a population differ in it; empty for that of the field."""
+    """Short name for it where members of a population differ in it; empty for the name of the field."""
 
 
 @dataclass(frozen=True)
 class Arguments:
-    """Of a text field: arguments by name, as JSON; a table of a TOML file is taken too.
+    """Mark of a text field that holds arguments by name, as JSON; a table of a TOML file is accepted too.
 
-    The text is canonical, so that equal arguments are equal fields: names in order, empty without any.
+    The text is canonical, so that equal arguments are equal fields: names sorted, empty without any.
     """
 
     def __str__(self) -> str:
@@ -74,11 +74,15 @@ class Arguments:
     def canonical(value: Any) -> str | None:
         """The text of a JSON object or a mapping; None if it is neither."""
         try:
-            found = Arguments.read(value) if isinstance(value, str) else value
-            if not isinstance(found, Mapping):
+            arguments = Arguments.read(value) if isinstance(value, str) else value
+            if not isinstance(arguments, Mapping):
                 return None
-            text = json.dumps(found, sort_keys=True, ensure_ascii=False, allow_nan=False) if found else ""
-            text.encode()  # half a character cannot be written to a file
+            text = (
+                json.dumps(arguments, sort_keys=True, ensure_ascii=False, allow_nan=False)
+                if arguments
+                else ""
+            )
+            text.encode()  # a lone surrogate cannot be written to a file
         except (ValueError, TypeError, RecursionError):
             return None
         return text
@@ -88,18 +92,18 @@ class Arguments:
         """The arguments.
 
         Raises:
-          ValueError: it is no JSON; the message says where it stops being it.
+          ValueError: it is not JSON; the message says where it stops being valid.
         """
         return json.loads(text) if text.strip() else {}
 
 
 @dataclass(frozen=True)
 class Section:
-    """A part of a configuration; making one checks its fields.
+    """A part of a configuration; constructing one checks its fields.
 
     A field is a section, a `bool`, `str` (annotated with `Arguments` a table), `Literal`, `int` or `float`
     (annotated with a `Range`, and with `Traced` where programs take it as an argument), or a tuple of those.
-    Values are brought to the declared type: 1e6 is a whole number, a list a tuple.
+    Values are converted to the declared type: 1e6 to a whole number, a list to a tuple.
     """
 
     def __post_init__(self) -> None:
@@ -111,7 +115,7 @@ S = TypeVar("S", bound=Section)
 
 
 def to_dict(cfg: Section) -> dict[str, Any]:
-    """Nested dictionaries of plain numbers, strings and lists; `build` is the way back."""
+    """Nested dictionaries of plain numbers, strings and lists; `build` is the inverse."""
     values = {f.name: getattr(cfg, f.name) for f in fields(cfg)}
     return {k: to_dict(v) if isinstance(v, Section) else _plain(v) for k, v in values.items()}
 
@@ -130,7 +134,7 @@ def build(cls: type[S], values: Mapping[str, Any], base: S | None = None, path: 
     arguments: dict[str, Any] = {}
     for name, value in values.items():
         if name not in known:
-            raise ConfigError(f"{dotted(name)} is no field of the configuration{_hint(cls, name, path)}")
+            raise ConfigError(f"{dotted(name)} is not a configuration field{_hint(cls, name, path)}")
         kind, default = known[name].type, known[name].default
         if _is_section(kind):
             if not isinstance(value, Mapping):
@@ -150,11 +154,11 @@ def build(cls: type[S], values: Mapping[str, Any], base: S | None = None, path: 
 
 def paths(cls: type[Section]) -> dict[str, dataclasses.Field]:
     """Every field that is not a section, by its dotted path."""
-    found = {}
+    by_path = {}
     for f in fields(cls):
         kind = f.type
-        found |= {f"{f.name}.{k}": v for k, v in paths(kind).items()} if _is_section(kind) else {f.name: f}
-    return found
+        by_path |= {f"{f.name}.{k}": v for k, v in paths(kind).items()} if _is_section(kind) else {f.name: f}
+    return by_path
 
 
 def traced(cls: type[Section]) -> dict[str, str]:
@@ -163,14 +167,14 @@ def traced(cls: type[Section]) -> dict[str, str]:
     Raises:
       ValueError: two have the same alias.
     """
-    found: dict[str, str] = {}
+    by_alias: dict[str, str] = {}
     for path, f in paths(cls).items():
         for mark in annotations(f.type, Traced):
             alias = mark.alias or f.name
-            if alias in found:
-                raise ValueError(f"{found[alias]} and {path} are both called {alias}: give one an alias")
-            found[alias] = path
-    return found
+            if alias in by_alias:
+                raise ValueError(f"{by_alias[alias]} and {path} are both called {alias}: give one an alias")
+            by_alias[alias] = path
+    return by_alias
 
 
 M = TypeVar("M")
@@ -178,8 +182,8 @@ M = TypeVar("M")
 
 def annotations(kind: Any, mark: type[M]) -> list[M]:
     """The annotations of one class that the type of a field has."""
-    found = get_args(kind)[1:] if get_origin(kind) is Annotated else ()
-    return [annotation for annotation in found if isinstance(annotation, mark)]
+    metadata = get_args(kind)[1:] if get_origin(kind) is Annotated else ()
+    return [annotation for annotation in metadata if isinstance(annotation, mark)]
 
 
 def replace_paths(cfg: S, changes: Mapping[str, Any]) -> S:
@@ -212,7 +216,7 @@ def is_list(kind: Any) -> bool:
 
 
 def parse_text(kind: Any, text: str) -> Any:
-    """What words of a command line mean for a field of this type; themselves where they mean nothing."""
+    """Parse text of a command line as a value for a field of this type; the text itself if it is none."""
     kind = get_args(kind)[0] if get_origin(kind) is Annotated else kind
     if is_list(kind):
         parts = text.strip("()[] ").replace(",", " ").split()
@@ -223,10 +227,10 @@ def parse_text(kind: Any, text: str) -> Any:
 
 
 def closest(path: str, known: Iterable[str]) -> list[str]:
-    """The paths that someone who wrote `path` may have meant, the likeliest first, if any.
+    """The paths that `path` may have been meant as, the likeliest first, if any.
 
-    Those are the field that `path` goes on after, those that end with it, and those whose last name is nearly
-    the one that was written, or in its section has its words and more.
+    Those are the field of which `path` is an extension, those that end with it, and those whose last name is
+    nearly the one in `path`, or in its section has its words and more.
     """
     known = list(known)
     section, _, name = path.rpartition(".")
@@ -238,11 +242,11 @@ def closest(path: str, known: Iterable[str]) -> list[str]:
 
 
 LIKE = 0.8
-"""Share of equal letters from which on a name is another one with a slip."""
+"""Share of equal letters from which on a name counts as another one with a typo."""
 
 
 def _is_like(name: str, other: str, *, within: bool) -> bool:
-    """Whether a name is another one but for a slip or, `within` the section, for words that were left out."""
+    """Whether a name is another one except for a typo or, `within` the section, for missing words."""
     left_out = within and set(name.split("_")) <= set(other.split("_"))
     return left_out or difflib.SequenceMatcher(None, name, other).ratio() >= LIKE
 
@@ -254,7 +258,7 @@ def diff(a: Section, b: Section) -> list[tuple[str, Any, Any]]:
 
 
 def load_toml(cls: type[S], path: str | Path, base: S | None = None) -> S:
-    """Read a configuration, or the parts of one that go over `base`.
+    """Read a configuration, or the parts of one that override `base`.
 
     Raises:
       ConfigError: naming the file, as in `build`, or if it cannot be read.
@@ -270,7 +274,7 @@ def read_toml(path: str | Path) -> dict[str, Any]:
     """The tables of a TOML file, also of one that begins with a byte-order mark.
 
     Raises:
-      ConfigError: naming the file, if it cannot be read or is something else.
+      ConfigError: naming the file, if it cannot be read or is not TOML.
     """
     try:
         return tomllib.loads(Path(path).read_text("utf-8-sig"))
@@ -283,7 +287,7 @@ def read_toml(path: str | Path) -> dict[str, Any]:
 
 
 def dump_toml(cfg: Section) -> str:
-    """The configuration as TOML text, a table for every section; `load_toml` is the way back."""
+    """The configuration as TOML text, a table for every section; `load_toml` is the inverse."""
     return "\n".join(_lines(to_dict(cfg), "")) + "\n"
 
 
@@ -313,7 +317,7 @@ def values(cfg: Section) -> Iterator[tuple[str, Any]]:
 
 
 def _checked(name: str, kind: Any, value: Any) -> Any:
-    """The value as the type of its field has it, or a ConfigError that says what is allowed."""
+    """The value converted to the type of its field, or a ConfigError that says what is allowed."""
     converted = _converted(kind, value)
     if converted is None:
         raise ConfigError(f"{name} must be {_allowed(kind)}, but it is {shown(value)}{_hint_of(kind, value)}")
@@ -346,7 +350,7 @@ def _converted(kind: Any, value: Any) -> Any:
 
 
 def _allowed(kind: Any) -> str:
-    """What a field may be, in words."""
+    """The allowed values of a field, in words."""
     if get_origin(kind) is Annotated:
         plain, *marks = get_args(kind)
         return " ".join([_allowed(plain), *(str(mark) for mark in marks if not isinstance(mark, Traced))])
@@ -359,7 +363,7 @@ def _allowed(kind: Any) -> str:
 
 
 def _hint_of(kind: Any, value: Any) -> str:
-    """The end of a message about a value that cannot be."""
+    """The end of a message about an invalid value."""
     if annotations(kind, Arguments) and isinstance(value, str):
         return _broken(value)
     plain = get_args(kind)[0] if get_origin(kind) is Annotated else kind
@@ -371,11 +375,11 @@ def _hint_of(kind: Any, value: Any) -> str:
 
 
 def _broken(text: str) -> str:
-    """Where a text stops being JSON."""
+    """Where a text stops being valid JSON."""
     try:
         Arguments.read(text)
     except json.JSONDecodeError as error:
-        return f", which is no JSON: {error.msg} at character {error.pos + 1}"
+        return f", which is not JSON: {error.msg} at character {error.pos + 1}"
     except RecursionError:
         return ", which is nested too deep"
     except ValueError:
@@ -398,7 +402,7 @@ def _unknown_path(path: str, known: Iterable[str]) -> ConfigError:
         return ConfigError(f"{path} is a section; name one of its fields, as {parts[0]}")
     close = closest(path, known)
     hint = f"; did you mean {' or '.join(close)}?" if close else ""
-    return ConfigError(f"{path} is no field of the configuration{hint}")
+    return ConfigError(f"{path} is not a configuration field{hint}")
 
 
 def _is_section(kind: Any) -> TypeGuard[type[Section]]:
@@ -406,7 +410,7 @@ def _is_section(kind: Any) -> TypeGuard[type[Section]]:
 
 
 def _number(text: str) -> Any:
-    if not text.isascii():  # Python reads digits of every script
+    if not text.isascii():  # Python accepts digits of every script
         return text
     for kind in (int, float):
         try:
@@ -421,12 +425,12 @@ def _plain(value: Any) -> Any:
 
 
 def is_finite(number: Any) -> bool:
-    """Whether a number of any size is one that a float can be near."""
+    """Whether a number of any size is within the range of a float."""
     return abs(number) <= sys.float_info.max
 
 
 def shown(value: Any) -> str:
-    """A wrong value as a message has it, in one piece that fits a line."""
+    """An invalid value as shown in a message, short enough for a line."""
     try:
         text = str(value).lower() if isinstance(value, bool) else repr(_plain(value))
     except ValueError:  # Python writes no number of so many digits

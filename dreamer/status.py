@@ -1,4 +1,4 @@
-"""How a run stands at one instant, and how that is shown: a plain line, a panel, sparklines."""
+"""Status of a run at one instant, shown as a plain line, a panel and sparklines."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ COLUMNS = 28
 
 @dataclass(frozen=True)
 class Status:
-    """How the run stands, at one instant."""
+    """Status of the run at one instant."""
 
     env_steps: int
     total_steps: int
@@ -23,7 +23,7 @@ class Status:
     returns: tuple[float, ...]
     """Of the most recent episodes."""
     successes: tuple[float, ...]
-    """Of the most recent episodes that say."""
+    """Of the most recent episodes that report it."""
     return_means: tuple[float | None, ...]
     success_means: tuple[float | None, ...]
     """Over the run, for sparklines."""

@@ -1,4 +1,4 @@
-"""The world model as a value: what can be asked of it once its parameters are in place.
+"""The world model as a value, with its parameters in place.
 
     observe    follow recorded steps with the posterior          [B, T] -> Observed
     step       one step of a dream under a given action          [N] -> [N]
@@ -40,7 +40,7 @@ sg = jax.lax.stop_gradient
 
 
 class Modules(NamedTuple):
-    """The modules of an agent, or what is left of them without parameters."""
+    """The structure of an agent's modules, without parameters."""
 
     encoder: nnx.GraphDef[Encoder]
     rssm: nnx.GraphDef[RSSM]
@@ -67,7 +67,7 @@ class Objective(Protocol):
         ...
 
     def decode(self, latent: Latent) -> dict[str, Array] | None:
-        """What latents look like, in the units and dtypes of the observations; None if it cannot say."""
+        """What latents look like, in the units and dtypes of the observations; None if it cannot decode."""
         ...
 
 
@@ -77,7 +77,7 @@ class World:
 
     Args:
       modules: their structure.
-      params: {module: parameters}, of those at least that are asked.
+      params: {module: parameters}, at least of the modules that are used.
       numbers: the numbers of the configuration, traced.
       dtype: of activations.
     """
@@ -111,7 +111,7 @@ class World:
 
     @cached_property
     def cont_head(self) -> BinaryHead:
-        """Logits of going on, which may hold the discount."""
+        """Logits of continuing, which may hold the discount."""
         return nnx.merge(self.modules.cont, self.params["cont"])
 
     @cached_property
@@ -198,7 +198,7 @@ class World:
         """Draw actions of the policy: [N, F] -> {key: [N, ...]}. `imagine` can dream with it.
 
         Args:
-          sampler: another place where chance comes from than that of the agent.
+          sampler: replaces the sampler of the agent.
         """
         return self.policy_head.sample(feat, self.numbers.behavior.unimix, sampler or self.sampler, key)
 
@@ -213,7 +213,7 @@ class World:
         return dists.unimix_logp(observed.logits, self.numbers.loss.unimix)
 
     def most_likely(self, latent: Latent) -> Latent:
-        """The same h with the z that it expects most."""
+        """The same h with the most likely z of its prior."""
         logits = self.rssm.prior(latent.deter)
         stoch = jax.nn.one_hot(jnp.argmax(logits, -1), logits.shape[-1], dtype=latent.deter.dtype)
         return latent._replace(stoch=stoch)
@@ -229,13 +229,13 @@ class World:
         return self.value_head.expected(feat)
 
     def decode(self, latent: Latent) -> dict[str, Array] | None:
-        """What latents look like, in the units and dtypes of the observations; None if nothing can say."""
+        """What latents look like, in the units and dtypes of the observations; None without a decoder."""
         return self.objective.decode(latent)
 
     def _check_features(self, feat: Array) -> None:
         chex.assert_axis_dimension(feat, -1, self.cfg.rssm.features)
 
-    # The discount: gamma = 1 - 1/horizon, learned into the continue head or multiplied to it.
+    # The discount: gamma = 1 - 1/horizon, learned by the continue head or multiplied with it.
 
     @property
     def gamma(self) -> Array | float:
@@ -248,12 +248,12 @@ class World:
         return 1.0 if self.cfg.behavior.discount_in_cont else self.gamma
 
     def discount(self, feat: Array) -> Array:
-        """[..., F] -> [...] the probability that the episode goes on, times gamma."""
+        """[..., F] -> [...] the probability that the episode continues, times gamma."""
         self._check_features(feat)
         return self.outside * jax.nn.sigmoid(self.cont_head(feat))
 
     def survival(self, feat: Array) -> Array:
-        """[..., F] -> [...] the probability that the episode goes on, without gamma."""
+        """[..., F] -> [...] the probability that the episode continues, without gamma."""
         self._check_features(feat)
         alive = jax.nn.sigmoid(self.cont_head(feat))
         return jnp.minimum(alive / self.gamma, 1.0) if self.cfg.behavior.discount_in_cont else alive
@@ -294,8 +294,8 @@ class World:
         post, prior = self.posterior(seen), self.prior(seen.latent.deter)
         kl = lambda p, q: jnp.maximum(self.numbers.loss.free_nats, dists.categorical_kl(p, q).sum(-1))
         losses = {"dyn": kl(sg(post), prior), "rep": kl(post, sg(prior))}
-        own = self.objective.loss(self, batch, seen, slow, key)
-        losses |= own.losses
+        objective = self.objective.loss(self, batch, seen, slow, key)
+        losses |= objective.losses
 
         feat = seen.latent.feat
         logits = self.reward_head(feat if self.cfg.loss.reward_grad else sg(feat))
@@ -304,7 +304,7 @@ class World:
             self.cont_head(feat), self._cont_target(batch.is_terminal)
         )
 
-        metrics = own.metrics | {
+        metrics = objective.metrics | {
             "prior_entropy": dists.categorical_entropy(prior).sum(-1).mean(),
             "post_entropy": dists.categorical_entropy(post).sum(-1).mean(),
         }

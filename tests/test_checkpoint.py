@@ -523,5 +523,5 @@ def test_store_at_updates_returns_newest_checkpoint_name(store):
         store.wait()
     assert store.at(3) == folder_of(store, 50).name
     assert store.load(learner(0), store.at(3))[0] == 50
-    with pytest.raises(NoCheckpoint, match="made after 5 updates; there are those of 3, 4"):
+    with pytest.raises(NoCheckpoint, match="made after 5 updates; there are checkpoints after 3, 4"):
         store.at(5)

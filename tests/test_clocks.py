@@ -51,7 +51,7 @@ def test_updates_due_any_arrival_of_steps_keeps_ratio(arrivals, ratio, per_updat
 def test_updates_due_after_ratio_change_counts_from_change():
     """At ratio 8 until step 1500, then at 128, in batches of 64 steps: 80 for the next 40 steps, no more."""
     progress = Progress(env_steps=1500, updates=175, learning_since=100)
-    clocks.count_anew(progress)
+    clocks.restart_count(progress)
     assert updates_due(progress, 128.0, 64) == 0  # as long as the replay cannot be sampled
     clocks.begin(progress)
     assert updates_due(progress, 128.0, 64) == 0
@@ -69,7 +69,7 @@ def test_host_loop_after_resume_waits_until_replay_can_be_sampled():
     loop.cfg = LoopConfig(num_envs=4, batch_size=8, batch_length=8, train_ratio=32.0, prefill=40)
     loop.replay = SimpleNamespace(can_sample=lambda batch, length: possible[0])
     loop.progress = Progress(env_steps=10_000, updates=100, learning_since=40)
-    clocks.count_anew(loop.progress)
+    clocks.restart_count(loop.progress)
     assert loop._due() == 0
     loop.progress.env_steps, possible[0] = 10_100, 8
     assert loop._due() == 0
@@ -80,7 +80,7 @@ def test_host_loop_after_resume_waits_until_replay_can_be_sampled():
 
 def test_count_anew_before_learning_changes_nothing():
     progress = Progress(env_steps=50)
-    clocks.count_anew(progress)
+    clocks.restart_count(progress)
     assert progress == Progress(env_steps=50)
     clocks.begin(progress)
     assert progress == Progress(env_steps=50, learning_since=50)

@@ -158,10 +158,10 @@ def test_replace_path_value_outside_range_raises_config_error(path, right, wrong
 @pytest.mark.parametrize(
     ("wrong", "sentence"),
     [
-        ({"tsk": 1}, "tsk is no field of the configuration; did you mean task?"),
+        ({"tsk": 1}, "tsk is not a configuration field; did you mean task?"),
         (
             {"agent": {"rssm": {"detr": 1}}},
-            "agent.rssm.detr is no field of the configuration; did you mean agent.rssm.deter?",
+            "agent.rssm.detr is not a configuration field; did you mean agent.rssm.deter?",
         ),
         ({"agent": 3}, "agent must be a table of fields, but it is 3"),
         ({"steps": 0}, "steps must be a whole number of at least 1, but it is 0"),
@@ -181,10 +181,10 @@ def test_replace_path_value_outside_range_raises_config_error(path, right, wrong
         (
             {"env": {"kwargs": "{size: 8}"}},
             """env.kwargs must be text that is a JSON object, as '{"size": 8}', but it is '{size: 8}', """
-            "which is no JSON: Expecting property name enclosed in double quotes at character 2",
+            "which is not JSON: Expecting property name enclosed in double quotes at character 2",
         ),
         ({"env": {"wrappers": ["wrap"]}}, "env.wrappers must be named as my_module:wrap, but one is 'wrap'"),
-        ({"env": {"size": 8}}, "env.size is no field of the configuration; env has obs, parallel, levels, "),
+        ({"env": {"size": 8}}, "env.size is not a configuration field; env has obs, parallel, levels, "),
     ],
 )
 def test_from_dict_invalid_value_raises_expected_sentence(wrong, sentence):

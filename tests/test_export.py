@@ -153,13 +153,13 @@ def npz() -> bytes:
 )
 def test_load_foreign_file_raises_checkpoint_error(content, file):
     file.write_bytes(content)
-    assert refused(file).endswith("is no file that `dreamer export` wrote")
+    assert refused(file).endswith("is not a file that `dreamer export` wrote")
 
 
 @pytest.mark.parametrize("said", [None, {"dreamer": "hello"}, {"dreamer": '{"format": "x", "version": 1}'}])
 def test_load_foreign_safetensors_file_raises_checkpoint_error(said, file):
     safetensors.numpy.save_file({"x": np.zeros(3)}, file, said)
-    assert refused(file).endswith("is a safetensors file, but none that `dreamer export` wrote")
+    assert refused(file).endswith("is a safetensors file, but not one that `dreamer export` wrote")
 
 
 @pytest.mark.parametrize("share", [0.01, 0.5, 0.999])
@@ -211,7 +211,7 @@ NAME = "policy.out.move.kernel"
         (lambda meta, arrays: arrays.pop(NAME), f"lacks the parameters '{NAME}'"),
         (
             lambda meta, arrays: arrays.update(extra=np.zeros(2, np.float32)),
-            "holds 'extra', which is no parameter of its agent",
+            "holds 'extra', which is not a parameter of its agent",
         ),
         (
             lambda meta, arrays: arrays.update({NAME: arrays[NAME][:-1]}),
@@ -253,7 +253,7 @@ def test_load_file_of_later_version_names_unknown_field(file):
 
     rewrite(file, change)
     assert "was written by dreamer-toolkit 9.0, this is" in refused(file)
-    assert "agent.rssm.depth is no field of the configuration" in refused(file)
+    assert "agent.rssm.depth is not a configuration field" in refused(file)
 
 
 def test_export_incomplete_agent_raises_checkpoint_error(tmp_path):

@@ -72,7 +72,7 @@ def test_replace_one_number_leaves_the_others():
 
 
 def test_replace_unknown_number_is_refused():
-    with pytest.raises(ConfigError, match="optim.lrr is no traced number; did you mean optim.lr"):
+    with pytest.raises(ConfigError, match="optim.lrr is not a traced number; did you mean optim.lr"):
         numbers.replace(trace(AgentConfig()), {"optim.lrr": 1.0})
 
 

@@ -185,7 +185,7 @@ def test_update_factor_scales_the_steps_below_its_prefix_only():
 
 @pytest.mark.parametrize("prefix", ["a.kern", "c", "kernel", "a.kernel.x"])
 def test_check_factors_prefix_of_no_parameter_is_refused(prefix):
-    with pytest.raises(ConfigError, match=f"'{prefix}', which begins the path of no parameter; .* a, b"):
+    with pytest.raises(ConfigError, match=f"'{prefix}', which matches no parameter; .* a, b"):
         optim.check_factors({"a": 1.0, prefix: 0.5}, parameters())
 
 

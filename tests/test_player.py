@@ -172,7 +172,7 @@ def test_a_folder_that_is_no_run(tmp_path, run):
         load(tmp_path / "nothing")
     with pytest.raises(CheckpointError):
         load(tmp_path)
-    with pytest.raises(CheckpointError, match="config.toml is no file that `dreamer export` wrote"):
+    with pytest.raises(CheckpointError, match="config.toml is not a file that `dreamer export` wrote"):
         load(run / "config.toml")
 
 

@@ -214,7 +214,7 @@ def test_a_learner_goes_on_without_a_damaged_replay_if_asked(finished, tmp_path)
     for file in (folder / "checkpoints" / "replay").iterdir():
         file.write_bytes(file.read_bytes()[:-1])
     with workspace.opened(CFG) as opened:
-        with pytest.raises(CheckpointError, match="go on without the replay .*--without-replay"):
+        with pytest.raises(CheckpointError, match="resume without the replay .*--without-replay"):
             run.build(CFG, folder, opened, True)
         resumed = run.build(CFG, folder, opened, True, without_replay=True)
     progress = resumed.loop.progress

@@ -77,7 +77,7 @@ def test_warm_start_at_so_many_updates_takes_that_checkpoint(origin, tmp_path):
     newest, older = warm_start.load(str(origin)), warm_start.load(f"{origin}@40")
     assert newest.counters["updates"] == 80 and older.counters["updates"] == 40
     assert not same(newest.everything, older.everything)
-    with pytest.raises(CheckpointError, match="made after 41 updates; there are those of 40, 80"):
+    with pytest.raises(CheckpointError, match="made after 41 updates; there are checkpoints after 40, 80"):
         warm_start.load(f"{origin}@41")
 
 

@@ -22,7 +22,7 @@ MemoryT = TypeVar("MemoryT")
 
 
 class Actor(Protocol[MemoryT]):
-    """What an actor must offer."""
+    """The interface of an actor."""
 
     @property
     def modules(self) -> tuple[str, ...]:
@@ -41,7 +41,7 @@ class Actor(Protocol[MemoryT]):
         Args:
           world: the world model with the modules that the actor needs; `world.choose` is the policy.
           latent: [N, ...] what the agent believes after looking.
-          memory: [N, ...] as the last call left it; what is of an episode must not survive `is_first`.
+          memory: [N, ...] as the last call returned it; state of an episode must not survive `is_first`.
           is_first: [N] whether an episode starts here.
 
         Returns:
@@ -62,7 +62,7 @@ def named(name: str) -> Callable[[Spaces], Actor[Any]]:
     """How the actor of this name is made.
 
     Raises:
-      ConfigError: there is none; the message names those there are.
+      ConfigError: there is none; the message lists the names.
     """
     if name not in ACTORS:
         raise ConfigError(f"there is no actor '{name}'; there are {', '.join(ACTORS)}")

@@ -39,4 +39,4 @@ class Policy:
 
 
 SAMPLED = Policy(greedy=False)
-"""Who acts in training."""
+"""The actor in training."""

@@ -1,4 +1,4 @@
-"""Take any action: what every other actor is compared with."""
+"""Uniformly random actions: the baseline of every other actor."""
 
 from dataclasses import dataclass
 

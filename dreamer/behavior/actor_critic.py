@@ -20,7 +20,7 @@ sg = jax.lax.stop_gradient
 
 
 class ImaginedLosses(NamedTuple):
-    """What behaviour learning gives back."""
+    """Output of behaviour learning."""
 
     losses: dict[str, Array]
     """{policy, value: [N]} mean over the imagined steps."""
@@ -58,7 +58,7 @@ class ActorCritic:
         Args:
           imagined: [H+1, N, ...]; gradients do not leave it.
           reward: [H+1, N] predicted reward on arriving at each index.
-          discount: [H+1, N] predicted probability that the episode goes on, times gamma.
+          discount: [H+1, N] predicted probability that the episode continues, times gamma.
           weight: [H+1, N] product of the discounts up to each index: how much it counts.
           returns: range of the returns so far.
 

@@ -23,7 +23,7 @@ Carry = TypeVar("Carry")
 
 
 class Core(Protocol[Weights, Carry]):
-    """What a core must offer; what follows from the configuration alone needs no parameters."""
+    """The interface of a core; the static methods follow from the configuration alone, without parameters."""
 
     def __init__(self, action_width: int, cfg: RSSMConfig, *, init: Initializer): ...
 
@@ -52,14 +52,14 @@ class Core(Protocol[Weights, Carry]):
         ...
 
     def weights(self) -> Weights:
-        """What a step reads besides, prepared once for many steps.
+        """What else a step reads, prepared once for many steps.
 
         Leaves of two or more axes are kernels, each of which a step uses once, in `cpu.product`.
         """
         ...
 
     def carry(self, state: State) -> Carry:
-        """A state [N, ...] in the form that steps go on from."""
+        """A state [N, ...] in the form that `step` carries."""
         ...
 
     def step(self, weights: Weights, carry: Carry, stoch: Array, action: Array) -> Carry:

@@ -31,11 +31,11 @@ from envs.api import Space, Spaces
 
 
 class Cell(NamedTuple):
-    """The layers of a step, the first kernel cut into what reads h_b, h and z, and a."""
+    """The layers of a step; the first kernel is split into its parts for h_b, for h and z, and for a."""
 
     embed_deter: Layer
     embed_stoch: Layer
-    own: Array
+    recurrent: Array
     """[g, D/g, D/g] from each block of h to itself."""
     shared: Array
     """[2*hidden, D] from the embedded h and z to all blocks at once."""
@@ -92,7 +92,7 @@ class GRU(nnx.Module):
         return Cell(
             embed_deter=self.embed_deter,
             embed_stoch=self.embed_stoch,
-            own=kernel[:, :width],
+            recurrent=kernel[:, :width],
             shared=cpu.shared_kernel(kernel[:, width : -self.cfg.hidden]),
             bias=self.core[0].bias[...],
             norms=tuple(self.core_norms),
@@ -114,7 +114,7 @@ class GRU(nnx.Module):
         chex.assert_shape([carry.flat, action], (N, D))
         chex.assert_shape(stoch, (N, self.cfg.stoch * self.cfg.classes))
         x = jnp.concatenate([cell.embed_deter(carry.flat), cell.embed_stoch(stoch)], -1)
-        x = cpu.block_linear(h, cell.own, cell.bias, product(x, cell.shared) + action)
+        x = cpu.block_linear(h, cell.recurrent, cell.bias, product(x, cell.shared) + action)
         x = cpu.block_normed_silu(x, cell.norms[0].scale[...])
         for layer, norm in zip(cell.deeper, cell.norms[1:], strict=True):
             x = cpu.block_linear(x, layer.kernel[...], layer.bias[...])

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 @dataclass
 class Progress:
-    """How far a run is; what a checkpoint stores of it."""
+    """Counters of a run, as a checkpoint stores them."""
 
     env_steps: int = 0
     """Environment steps taken; slots that only hold a reset observation do not count."""
@@ -33,7 +33,7 @@ class Progress:
 def updates_due(progress: Progress, train_ratio: float, steps_per_update: int) -> int:
     """How many updates are still missing for `train_ratio` replayed steps per environment step.
 
-    Steps taken before learning started, or before counting began anew, are not caught up.
+    Steps taken before learning started, or before counting restarted, are not caught up.
     """
     since = progress.learning_since if progress.counted_since is None else progress.counted_since
     if progress.learning_since < 0 or since < 0:
@@ -42,14 +42,14 @@ def updates_due(progress: Progress, train_ratio: float, steps_per_update: int) -
     return math.floor((progress.env_steps - since) * train_ratio / steps_per_update) - done
 
 
-def count_anew(progress: Progress) -> None:
-    """Have updates be due for the steps from now on only, as after a change of what is due for a step."""
+def restart_count(progress: Progress) -> None:
+    """Count due updates from the present step on only, as after a change of the updates due for a step."""
     if progress.learning_since >= 0:
         progress.counted_since = -1
 
 
 def begin(progress: Progress) -> None:
-    """Begin to count, where that waited until the replay can be sampled."""
+    """Start counting, where that waited until the replay can be sampled."""
     if progress.learning_since < 0:
         progress.learning_since = progress.env_steps
     elif progress.counted_since == -1:
@@ -57,7 +57,7 @@ def begin(progress: Progress) -> None:
 
 
 class Every:
-    """True once every so many seconds; the first time after the first interval."""
+    """True once every `seconds`; the first time after the first interval."""
 
     def __init__(self, seconds: float):
         self.seconds = seconds

@@ -21,10 +21,10 @@ from envs.api import LOG_PREFIX, Step, VectorEnv
 
 
 class Collector:
-    """Acts, steps every copy of the environment and adds what happened to the replay.
+    """Acts, steps every copy of the environment and adds the steps to the replay.
 
     Args:
-      agent, env, replay, hyper: who acts, where, what records it, with which numbers.
+      agent, env, replay, numbers: the acting agent, its environments, the replay, traced numbers.
       seed: root of the key of acting.
     """
 
@@ -42,7 +42,7 @@ class Collector:
         self._params = jax.device_put(params, self._device)
 
     def rows(self, progress: Progress) -> Iterator[Collected]:
-        """Advance for ever, one slot of every environment at a time.
+        """Advance forever, one slot of every environment at a time.
 
         Raises:
           EnvError: from the environment; all up to then is stored.
@@ -70,7 +70,7 @@ class Collector:
         return {"episodes": self.env.episodes.tolist()}
 
     def restore(self, meta: Mapping[str, Any]) -> None:
-        """Go on with the seeds that come next; the episodes that ran are not continued."""
+        """Continue with the next seeds; the episodes that were running are not continued."""
         self.env.episodes[:] = meta["episodes"]
 
 
@@ -80,7 +80,7 @@ def acting_key(seed: int) -> jax.Array:
 
 
 class Choice(NamedTuple):
-    """What acting gives for every environment."""
+    """Result of acting in every environment."""
 
     action: dict[str, jax.Array]
     latent: PackedLatent
@@ -101,7 +101,7 @@ def _act(
 
 
 def _seen(step: Step) -> Step:
-    """A step without what only people see."""
+    """A step without the `log/` observations."""
     return step._replace(obs={k: v for k, v in step.obs.items() if not k.startswith(LOG_PREFIX)})
 
 

@@ -49,11 +49,11 @@ class Acting(NamedTuple):
     worlds: Any
     """State of its E environments."""
     step: Step
-    """[E] what they said last, not acted on yet."""
+    """[E] their last step, not acted on yet."""
     carry: Carry[tuple[()]]
-    """[E] what the agent remembers."""
+    """[E] memory of the agent."""
     ring: Ring
-    """What was recorded."""
+    """The replay."""
     returns: Array
     """[E] sum of the rewards of the episode so far."""
     lengths: Array
@@ -65,14 +65,14 @@ class Acting(NamedTuple):
 
 
 class FusedState(NamedTuple):
-    """All that a dispatch changes."""
+    """Everything that a dispatch changes."""
 
     learner: TrainState
     acting: Acting
 
 
 class ChunkLog(NamedTuple):
-    """What a dispatch has to tell."""
+    """Log of a dispatch."""
 
     ended: Array
     """[slots, E] whether an episode ended there."""
@@ -81,17 +81,17 @@ class ChunkLog(NamedTuple):
     lengths: Array
     """[slots, E]."""
     success: Array
-    """[slots, E] NaN where the task does not say."""
+    """[slots, E] NaN where the task does not report it."""
     metrics: Array
     """[K] sums over the updates, in the order of their names."""
     updates: Array
-    """[] how many those were."""
+    """[] number of those updates."""
     failure: Array
     """[K] the metrics of the first update that failed."""
 
     @classmethod
     def nothing(cls, shape: tuple[int, int], metrics: int) -> ChunkLog:
-        """Room for [slots, E] and for so many metrics."""
+        """An empty log for [slots, E] and that many metrics."""
         zeros, values, count = jnp.zeros(metrics), jnp.zeros(shape), jnp.zeros((), jnp.int32)
         return cls(jnp.zeros(shape, bool), values, jnp.zeros(shape, jnp.int32), values, zeros, count, zeros)
 
@@ -135,7 +135,7 @@ class Fused:
     """The pure functions of the loop for one agent; the object only holds shapes.
 
     Args:
-      agent, env, replay: who acts and learns, where, from what.
+      agent, env, replay: the agent, its environments and its replay.
       cfg: ratio, batch and prefill.
       data: devices that share environments and batches, if several do.
     """
@@ -182,7 +182,7 @@ class Fused:
     def slot(
         self, state: FusedState, numbers: Numbers, seed: Array
     ) -> tuple[FusedState, tuple[Array, Array, Array, Array]]:
-        """Act in every environment and record it; tells which episodes ended."""
+        """Act in every environment and record the step; also returns which episodes ended."""
         acting, keys = state.acting, _keys(seed)
         seen = {k: v for k, v in acting.step.obs.items() if not k.startswith(LOG_PREFIX)}
         action, carry = self.agent.act(
@@ -223,7 +223,7 @@ class Fused:
     def rounds(
         self, state: FusedState, numbers: Numbers, seed: Array, count: Array, *, learn: bool
     ) -> tuple[FusedState, ChunkLog]:
-        """`count` rounds, or (not `learn`) so many slots without updates."""
+        """`count` rounds, or (not `learn`) that many slots without updates."""
         slots, updates = self.round if learn else (1, 0)
         update = partial(self.update, numbers=numbers, seed=seed)
         # As many as `slots`, but XLA must not know: it would take a single slot out of its loop, fuse what it
@@ -231,20 +231,20 @@ class Fused:
         turns = jnp.where(count > 0, slots, 0)
 
         def act_once(number: Array, carry: tuple[FusedState, ChunkLog]) -> tuple[FusedState, ChunkLog]:
-            state, told = carry
+            state, log = carry
             state, row = self.slot(state, numbers, seed)
-            return state, told.after_slot(number, row)
+            return state, log.after_slot(number, row)
 
         def learn_once(carry: tuple[FusedState, ChunkLog], _: None):
-            state, told = carry
+            state, log = carry
             new, metrics = update(state)
             values = jnp.stack([metrics[name] for name in self.metric_names])
-            return (new, told.after_update(state.acting.failed, new.acting.failed, values)), None
+            return (new, log.after_update(state.acting.failed, new.acting.failed, values)), None
 
         def one_round(i: Array, carry: tuple[FusedState, ChunkLog]) -> tuple[FusedState, ChunkLog]:
             carry = jax.lax.fori_loop(i * slots, i * slots + turns, act_once, carry)
-            state, told = jax.lax.scan(learn_once, carry, length=updates)[0]
-            return self._placed(state), told
+            state, log = jax.lax.scan(learn_once, carry, length=updates)[0]
+            return self._placed(state), log
 
         most = max(SLOTS // slots, 1) * slots
         self.metric_names = sorted(jax.eval_shape(update, state)[1])
@@ -270,16 +270,16 @@ class Functions(NamedTuple):
     init: Callable[..., Any]
     """(None, seeds) -> states."""
     collect: Callable[..., Any]
-    """(count, states, numbers, seeds) -> states, what happened in `count` slots without updates."""
+    """(count, states, numbers, seeds) -> states, logs of `count` slots without updates."""
     learn: Callable[..., Any]
-    """(count, states, numbers, seeds) -> states, what happened in `count` rounds."""
+    """(count, states, numbers, seeds) -> states, logs of `count` rounds."""
 
 
 class CompiledLoop:
     """The functions of a `Fused`, compiled at their first call; loops that share them compile once.
 
     Args:
-      jit: what compiles.
+      jit: the transformation that compiles.
     """
 
     def __init__(self, fused: Fused, jit: Callable[..., Any] = jax.jit):
@@ -299,7 +299,7 @@ class CompiledLoop:
 
 
 class Dispatch(NamedTuple):
-    """What to run next: so many rounds of the loop, or (not `learn`) slots without updates."""
+    """What to run next: `count` rounds of the loop, or (not `learn`) slots without updates."""
 
     learn: bool
     count: int
@@ -323,13 +323,13 @@ class Own(NamedTuple):
 
 
 class FusedLoop:
-    """Dispatches rounds of one agent and hands out what happened.
+    """Dispatches rounds of one agent and yields their outputs.
 
     Args:
       compiled: the functions.
-      hyper: their numbers.
+      numbers: their traced numbers.
       steps: environment steps after which `outputs` ends.
-      state: where to go on; None begins.
+      state: to continue from; None starts fresh.
       pause_every: environment steps; a dispatch ends with the first round after each multiple (0: none), so
         that what happens there does not depend on how long dispatches are.
     """
@@ -353,7 +353,7 @@ class FusedLoop:
         self._next = {False: SLOTS // 8, True: 1}
         self._compiling = {False, True}
         self.failure = ""
-        """Why it learns no more; empty while it does."""
+        """Why it stopped learning; empty while it learns."""
         self._seed = jnp.asarray(seed, jnp.int32)
         if state is not None:
             self.kept = Own(state)
@@ -364,7 +364,7 @@ class FusedLoop:
         slots, updates = self.fused.round
         possible = cfg.batch_length + 1 + -(-cfg.batch_size // E)
         begun = progress.learning_since // E if progress.learning_since >= 0 else -(-cfg.prefill // E)
-        self.prefill = max(begun, possible)  # of a run that learns already it stays what it was
+        self.prefill = max(begun, possible)  # unchanged for a run that already learns
         rounds = -(-max(-(-self._steps // E) - self.prefill, 0) // slots)
         self.total = self.prefill + rounds * slots
         if cfg.updates:
@@ -415,7 +415,7 @@ class FusedLoop:
         self.kept = Own(jax.jit(self.fused.start, donate_argnums=1)(params, self.full))
 
     def fork_from(self, leader: FusedLoop, numbers: Numbers) -> None:
-        """Go on from a copy of another loop of the same programs, with the own seed and other numbers."""
+        """Continue from a copy of another loop of the same programs, with its own seed and other numbers."""
         self.numbers, self.kept = numbers, Own(jax.tree.map(jnp.copy, leader.full))
         for name in ("env_steps", "updates", "slots", "learning_since"):  # in place: others look at it
             setattr(self.progress, name, getattr(leader.progress, name))
@@ -434,23 +434,23 @@ class FusedLoop:
         return self.fused.round.slots if learn else 1
 
     def advance(self) -> LoopOutput:
-        """One dispatch; what happened."""
+        """Run one dispatch and return its output."""
         dispatch, began = self.plan(), time.perf_counter()
         stood, happened = jax.device_get(self.send(dispatch))
         return self.collect(dispatch, stood, happened, time.perf_counter() - began)
 
     def send(self, dispatch: Dispatch) -> tuple[Stood, ChunkLog]:
-        """Start a dispatch, and say what `collect` wants to know once it is over."""
+        """Start a dispatch; returns what `collect` needs once it is over."""
         program = self.compiled.learn if dispatch.learn else self.compiled.collect
         state, happened = program(np.int32(dispatch.count), self.full, *self.arguments)
         self.kept = Own(state)
         return stand(state), happened
 
     def collect(self, dispatch: Dispatch, stood: Stood, log: ChunkLog, seconds: float) -> LoopOutput:
-        """Take in a dispatch that is over; what happened.
+        """Take in a dispatch that is over and return its output.
 
         Args:
-          stood: how the loop stands after it.
+          stood: status of the loop after it.
           seconds: that it took.
         """
         learn, count = dispatch
@@ -471,7 +471,7 @@ class FusedLoop:
         return self._output(log, before, dispatch, progress.slots - running)
 
     def _output(self, log: ChunkLog, before: Progress, dispatch: Dispatch, running_since: int) -> LoopOutput:
-        """What happened in a dispatch that began where `before` says."""
+        """Output of a dispatch that began at the progress `before`."""
         E, round_ = self.fused.env.num_envs, self.fused.round
         slots = dispatch.count * self._size(dispatch.learn)
         episodes = [
@@ -522,18 +522,18 @@ class FusedLoop:
 
 
 def stored(state: FusedState) -> dict[str, Any]:
-    """The state as a checkpoint has it: the learner as in any run, and the rest of the loop beside it."""
+    """The state as a checkpoint stores it: the learner as in any run, and the rest of the loop beside it."""
     return {**state.learner._asdict(), "loop": state.acting}
 
 
 def unstored(arrays: Arrays) -> FusedState:
-    """The state of what a checkpoint has."""
+    """The state from the arrays of a checkpoint."""
     assert isinstance(arrays, Mapping)
     return FusedState(TrainState(**{name: arrays[name] for name in TrainState._fields}), arrays["loop"])
 
 
 class Stood(NamedTuple):
-    """How a loop stands after a dispatch."""
+    """Status of a loop after a dispatch."""
 
     slots: Array
     """[]."""

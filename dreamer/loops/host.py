@@ -1,6 +1,6 @@
 """The loop for experience that comes from the host: collect, learn, store.
 
-One turn takes one row from the source. An update is dispatched before the source goes on, so that
+One iteration takes one row from the source. An update is dispatched before the source continues, so that
 environments step in Python while the device learns. Which parameters act depends on counts only, never on
 timing: those of the last update whose results were fetched, one behind the one in flight.
 """
@@ -45,7 +45,7 @@ class HostLoop:
     """Trains one agent on what a source collects.
 
     Args:
-      agent, source, replay, hyper: what to train, what fills the replay, the replay, with which numbers.
+      agent, source, replay, numbers: what to train, what fills the replay, the replay, traced numbers.
       cfg: ratio, batch, prefill and limit of updates.
       state: the learner; None starts from fresh parameters.
       seed: root of every key: of acting, learning and sampling.
@@ -68,7 +68,7 @@ class HostLoop:
             self.state = state
         _, self._learning_key, sampling = jax.random.split(jax.random.key(seed), 3)
         self._sampling_key = jax.device_put(sampling, jax.local_devices()[-1])
-        # Two programs, because a compiler keeps what it made of every operation until its program is done.
+        # Two programs, because the compiler keeps its intermediate results until a program is compiled.
         self._gradient = jax.jit(partial(_gradient, agent))
         self._apply = jax.jit(self._apply_fn, donate_argnums=0)
         self._in_flight: InFlight | None = None
@@ -88,7 +88,7 @@ class HostLoop:
     def outputs(self) -> Iterator[LoopOutput]:
         """Advance by one row of the source at a time; the caller stops asking.
 
-        Where the source has ended every turn is one update, up to the limit of updates if there is one.
+        Once the source has ended every iteration is one update, up to the limit of updates if there is one.
 
         Raises:
           EnvError: from the source; all up to then is stored.
@@ -117,11 +117,11 @@ class HostLoop:
     def restore(self, arrays: Arrays, meta: Mapping[str, Any], files: ReplayFiles | None) -> None:
         """Continue from a checkpoint.
 
-        Updates are counted anew where the replay is to be filled anew, or more or fewer of them are due for a
-        step than before.
+        Updates are counted from here on where the replay starts empty, or where the number of updates due for
+        a step has changed.
 
         Raises:
-          ReplayError: a file of the replay is damaged or of another one.
+          ReplayError: a file of the replay is damaged or belongs to another one.
         """
         assert isinstance(arrays, TrainState)
         self.state, self.progress = arrays, Progress(**meta["progress"])
@@ -130,7 +130,7 @@ class HostLoop:
             self.replay.load(*files, meta["replay"])
         before = [meta["config"]["loop"].get(name) for name in RATIO]
         if files is None or before != [getattr(self.cfg, name) for name in RATIO]:
-            clocks.count_anew(self.progress)
+            clocks.restart_count(self.progress)
 
     def set_params(self, params: Params) -> None:
         """Start from these parameters of some modules, with a fresh optimiser."""

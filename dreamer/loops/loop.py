@@ -1,4 +1,4 @@
-"""What every loop can do; whoever trains knows no more of one."""
+"""The interface of every loop, and all that a trainer knows of one."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ class LoopCheckpoint(NamedTuple):
 
     arrays: Arrays
     meta: dict[str, Any]
-    """What JSON can say."""
+    """Values that JSON can hold."""
     files: Callable[[Path], list[str]] | None
     """Writes files that never change into a folder and returns the names of all that are needed."""
 
@@ -37,7 +37,7 @@ class Loop(Protocol):
     """Acting and learning, for one agent or a population of them."""
 
     progress: Progress
-    """How far it is, by both clocks: `env_steps` and `updates`."""
+    """Progress by both clocks: `env_steps` and `updates`."""
     numbers: Numbers
 
     @property
@@ -51,7 +51,7 @@ class Loop(Protocol):
         ...
 
     def outputs(self) -> Iterator[LoopOutput]:
-        """Advance, a little at a time, until its limit is reached or the caller stops asking.
+        """Advance, a little at a time, until its limit is reached or the caller stops iterating.
 
         Raises:
           EnvError: from the environment; all up to then is stored.
@@ -76,7 +76,7 @@ class Loop(Protocol):
         ...
 
     def checkpoint(self) -> LoopCheckpoint:
-        """All that `restore` needs to continue bit by bit."""
+        """All that `restore` needs to continue bitwise identically."""
         ...
 
     @property
@@ -90,15 +90,14 @@ class Loop(Protocol):
         Args:
           arrays: in the structure of `template`.
           meta: of the checkpoint: what `checkpoint` gave, with `progress` and `config`.
-          files: what `checkpoint().files` wrote; None continues with an empty replay, where that is apart.
+          files: what `checkpoint().files` wrote; None continues with an empty replay, if it is separate.
         """
         ...
 
     def set_params(self, params: Params) -> None:
         """Start from these parameters of some modules; called before the first output.
 
-        The rest of the learner is as fresh as ever: optimiser, statistics, and a slow critic that copies the
-        critic.
+        The rest of the learner is fresh: optimiser, statistics, and a slow critic that copies the critic.
 
         Args:
           params: {module: parameters} in the shapes of `state.params`; for a population those of one

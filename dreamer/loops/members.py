@@ -1,8 +1,8 @@
 """Many agents in one program: each is a `FusedLoop`, and a `Placement` says how many one call takes.
 
-`advance` is the one mechanism for populations, whose members go in step (`Members`), and for the runs of a
-sweep, which come, go and follow each other at any age. Agents of one call share stacked arrays (`Stack`), so
-nothing is copied between dispatches: only the row of an agent that comes or goes is.
+`advance` is the one mechanism for populations, whose members advance in step (`Members`), and for the runs
+of a sweep, which start, end and replace each other at any age. Agents of one call share stacked arrays
+(`Stack`), so nothing is copied between dispatches: only the row of an agent that comes or goes is.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ class Stack:
 
     Args:
       numbers: hyperparameters and seeds, stacked.
-      state: stacked; None begins.
+      state: stacked; None starts fresh.
     """
 
     def __init__(
@@ -55,19 +55,19 @@ class Stack:
 
     @classmethod
     def of(cls, loops: Sequence[FusedLoop], placement: Placement) -> Stack:
-        """Move the states of agents here; rows that are left over hold copies of the first one's."""
+        """Move the states of agents here; remaining rows hold copies of the first one's."""
         filled = [*loops, *[loops[0]] * (placement.size - len(loops))]
         arguments, state = (placement.stack(trees) for trees in zip(*map(_arrays, filled), strict=True))
-        made = cls(loops[0].compiled, placement, arguments, state)
-        made.loops = list(loops)
+        stack = cls(loops[0].compiled, placement, arguments, state)
+        stack.loops = list(loops)
         for i, loop in enumerate(loops):
-            loop.kept = Row(made, i)
-        return made
+            loop.kept = Row(stack, i)
+        return stack
 
     def hold(self, group: Sequence[FusedLoop]) -> None:
-        """Have these agents here and no others: who goes takes its row along, who comes takes a free one."""
+        """Hold these agents and no others: one that leaves keeps its row, one that joins gets a free one."""
         for loop in self.loops:
-            if self._has(loop) and not any(loop is own for own in group):
+            if self._has(loop) and not any(loop is member for member in group):
                 loop.kept = Own(loop.full)
         taken = {loop.kept.index for loop in group if isinstance(loop.kept, Row)}
         free = (i for i in range(self.placement.size) if i not in taken)
@@ -85,7 +85,7 @@ class Stack:
         loop.kept = Row(self, index)
 
     def send(self, dispatch: Dispatch) -> Any:
-        """Start a dispatch for all rows, and say what it will tell."""
+        """Start a dispatch for all rows; returns what `FusedLoop.collect` needs of each."""
         function = self._functions.learn if dispatch.learn else self._functions.collect
         self.state, happened = function(np.int32(dispatch.count), self.state, *self._arguments)
         return stand(self.state), happened
@@ -103,8 +103,8 @@ class Row(NamedTuple):
 
 
 @partial(jax.jit, donate_argnums=0)
-def _write(state: Any, arguments: Any, own: Any, index: Any) -> Any:
-    return jax.tree.map(lambda x, y: x.at[index].set(y), (arguments, state), own)
+def _write(state: Any, arguments: Any, row: Any, index: Any) -> Any:
+    return jax.tree.map(lambda x, y: x.at[index].set(y), (arguments, state), row)
 
 
 def _arrays(loop: FusedLoop) -> tuple[Any, FusedState]:
@@ -112,17 +112,17 @@ def _arrays(loop: FusedLoop) -> tuple[Any, FusedState]:
 
 
 def advance(loops: Sequence[FusedLoop], placement: Placement) -> list[LoopOutput]:
-    """One dispatch for each of several agents that share their programs; what happened to each.
+    """Run one dispatch for each of several agents that share their programs; returns the output of each.
 
     Those of a call take the same number of rounds. A call that is not full is filled up with copies, which
-    nobody counts, so that nothing compiles again; only collecting the first steps, which is cheap, is done
-    one by one then.
+    are ignored, so that nothing compiles again; only collecting the first steps, which is cheap, is then
+    done one agent at a time.
     """
     began = time.perf_counter()
     calls = [(*_send(group, placement), group) for group in _groups(loops, placement.size)]
-    told = [jax.device_get(result) for _, result, _ in calls]
+    results = [jax.device_get(result) for _, result, _ in calls]
     seconds, outputs = time.perf_counter() - began, {}
-    for (dispatch, _, group), result in zip(calls, told, strict=True):
+    for (dispatch, _, group), result in zip(calls, results, strict=True):
         for loop, (stood, happened) in zip(group, _rows(result, group), strict=True):
             outputs[id(loop)] = loop.collect(dispatch, stood, happened, seconds)
     return [outputs[id(loop)] for loop in loops]
@@ -145,33 +145,33 @@ def _send(group: list[FusedLoop], placement: Placement) -> tuple[Dispatch, Any]:
 
 
 def _stack(group: list[FusedLoop], placement: Placement) -> Stack:
-    """The one of these agents, and only theirs; a new one if they are in none, or in several."""
+    """The stack of these agents, holding only them; a new one if they are in none or in several."""
     stacks = {id(loop.kept.stack): loop.kept.stack for loop in group if isinstance(loop.kept, Row)}
     if len(stacks) != 1:
         return Stack.of(group, placement)
-    (found,) = stacks.values()
-    found.hold(group)
-    return found
+    (stack,) = stacks.values()
+    stack.hold(group)
+    return stack
 
 
 def _rows(result: Any, group: list[FusedLoop]) -> Iterator[Any]:
-    """What a call told of each of its agents."""
+    """The result of a call for each of its agents."""
     for loop in group:
         kept = loop.kept
         yield jax.tree.map(lambda x, i=kept.index: x[i], result) if isinstance(kept, Row) else result
 
 
 class Members:
-    """A population as one loop: its members begin together and go in step.
+    """A population as one loop: its members start together and advance in step.
 
     Args:
       compiled: the functions.
       placement: its size divides the number of members M.
-      hyper: [M] numbers of every member.
+      numbers: [M] traced numbers of every member.
       seeds: [M].
       steps: environment steps of each member.
       progress: how far the population is.
-      state: where to go on, stacked along axis 0; None begins.
+      state: to continue from, stacked along axis 0; None starts fresh.
       pause_every: as for `FusedLoop`.
     """
 
@@ -210,9 +210,11 @@ class Members:
         return loops
 
     def _member(self, numbers: Numbers, seed: int, kept: Kept) -> FusedLoop:
-        """A member; one that was behind the others when they were stored goes on from where it was."""
+        """A member; one that was behind the others when they were stored continues from its own progress."""
         progress = dataclasses.replace(self.progress)
-        slots, updates = (int(x) for x in kept.read(lambda own: (own.acting.slots, own.learner.updates)))
+        slots, updates = (
+            int(x) for x in kept.read(lambda state: (state.acting.slots, state.learner.updates))
+        )
         if slots < progress.slots:
             progress.slots, progress.updates = slots, updates
             progress.env_steps = slots * self.fused.env.num_envs
@@ -231,13 +233,13 @@ class Members:
 
     @property
     def full(self) -> FusedState:
-        """Everything, of all members."""
-        return self.gather(lambda own: own)
+        """The whole state of all members."""
+        return self.gather(lambda state: state)
 
     @property
     def state(self) -> TrainState:
         """The learners of all members."""
-        return self.gather(lambda own: own.learner)
+        return self.gather(lambda state: state.learner)
 
     def checkpoint(self) -> LoopCheckpoint:
         """As that of one agent, stacked."""
@@ -260,11 +262,11 @@ class Members:
 
     @property
     def failures(self) -> dict[int, str]:
-        """{member: why it learns no more}; it stays as it was before, and the others go on."""
+        """{member: why it stopped learning}; it stays as it was before, and the others continue."""
         return {i: loop.failure for i, loop in enumerate(self.loops) if loop.failure}
 
     def rest(self, members: Iterable[int]) -> None:
-        """Have these members, and no others, take no part."""
+        """Pause these members and no others."""
         self._resting = frozenset(members)
 
     @property
@@ -272,9 +274,9 @@ class Members:
         return [loop for i, loop in enumerate(self.loops) if i not in self._resting and not loop.done]
 
     def advance(self) -> list[LoopOutput]:
-        """One dispatch; what happened to every member."""
+        """Run one dispatch and return the output of every member."""
         going = self._going
-        outputs = {id(loop): turn for loop, turn in zip(going, advance(going, self.placement), strict=True)}
+        outputs = dict(zip(map(id, going), advance(going, self.placement), strict=True))
         ahead = max((loop.progress for loop in self.loops), key=lambda progress: progress.slots)
         for name in ("env_steps", "updates", "slots", "learning_since"):  # in place: others look at it
             setattr(self.progress, name, getattr(ahead, name))
@@ -287,12 +289,12 @@ class Members:
         return not self._going
 
     def outputs(self) -> Iterator[LoopOutput]:
-        """Advance until the steps of all are done; what happened to all together."""
+        """Advance until all members are done; yields the outputs of all together."""
         while not self.done:
-            each = self.advance()
-            episodes = [episode for own in each for episode in own.episodes]
-            metrics = [row for own in each for row in own.metrics]
-            yield LoopOutput(episodes, metrics, min(own.running_since for own in each))
+            outputs = self.advance()
+            episodes = [episode for output in outputs for episode in output.episodes]
+            metrics = [row for output in outputs for row in output.metrics]
+            yield LoopOutput(episodes, metrics, min(output.running_since for output in outputs))
 
     @property
     def layout(self) -> Layout:
@@ -315,7 +317,7 @@ def _begin(
     seeds, size = arguments[1], placement.size
     if size == 1:
         states = _unstacked(state) if state is not None else (compiled.init(None, seed) for seed in seeds)
-        return [Own(own) for own in states]
+        return [Own(member) for member in states]
     kept: list[Kept] = []
     for first in range(0, len(seeds), size):
         part = lambda tree, i=first: jax.tree.map(lambda x: x[i : i + size], tree)

@@ -1,4 +1,4 @@
-"""What a loop hands out: episodes that ended, metrics of updates, and news that learning failed."""
+"""Outputs of a loop: episodes that ended, metrics of updates, and failures of learning."""
 
 from __future__ import annotations
 
@@ -12,15 +12,15 @@ class Diverged(Exception):
 
 
 def vital(names: Iterable[str]) -> list[str]:
-    """The metrics that must be finite for learning to go on: losses, and what is measured of their descent.
+    """The metrics that must be finite for learning to continue: losses and metrics of the optimiser.
 
-    What is only logged may be infinite, or no number where it makes no sense, and ends nothing.
+    Metrics that are only logged may be infinite, or NaN where they are undefined, and stop nothing.
     """
     return [name for name in names if name == "loss" or name.startswith(("loss/", "opt/"))]
 
 
 def diverged(update: int, metrics: Mapping[str, float]) -> str:
-    """What to say about an update whose vital metrics are not all finite; empty if they are."""
+    """Error message for an update whose vital metrics are not all finite; empty if they are."""
     wrong = [name for name in vital(metrics) if not math.isfinite(metrics[name])]
     return f"update {update} gave values that are not finite: {', '.join(wrong)}" if wrong else ""
 
@@ -39,10 +39,10 @@ class EpisodeStats(NamedTuple):
 
 
 class LoopOutput(NamedTuple):
-    """What happened in one turn of a loop."""
+    """Output of one iteration of a loop."""
 
     episodes: list[EpisodeStats]
     metrics: list[dict[str, float]]
-    """Of the updates whose results came in: of each, or means over several."""
+    """Of the updates whose results were fetched: of each, or means over several."""
     running_since: int
     """Environment steps when the oldest episode that still runs began."""

@@ -28,7 +28,7 @@ class Placement:
     brings. With more rows those of a device are one batch (`jax.vmap`), which suits a GPU.
 
     One agent in a call (`size` 1) is bitwise the single run. Several give the same up to rounding, because
-    XLA compiles a program for several devices, or for a batch, a little differently.
+    XLA compiles a program for several devices, or for a batch, slightly differently.
     """
 
     devices: tuple[Any, ...] = ()
@@ -60,9 +60,9 @@ class Placement:
 
         def here(shared: Any, *stacked: Any) -> Any:
             if self.rows > 1:
-                return jax.vmap(lambda *own: function(shared, *own))(*stacked)
-            own = jax.tree.map(lambda x: x[0], stacked)  # no axis of agents: exactly the single program
-            return jax.tree.map(lambda x: x[None], function(shared, *own))
+                return jax.vmap(lambda *member: function(shared, *member))(*stacked)
+            member = jax.tree.map(lambda x: x[0], stacked)  # no axis of agents: exactly the single program
+            return jax.tree.map(lambda x: x[None], function(shared, *member))
 
         return jit(here if len(self.devices) < 2 else self._on_every_device(here), **options)
 
@@ -100,8 +100,8 @@ def _row(x: jax.Array, index: int) -> Any:
     if len(x.sharding.device_set) == 1:
         return x[index]
     first = lambda shard: shard.index[0].start or 0
-    own = next(s for s in x.addressable_shards if first(s) <= index < first(s) + len(s.data))
-    return np.array(own.data[index - first(own)])
+    shard = next(s for s in x.addressable_shards if first(s) <= index < first(s) + len(s.data))
+    return np.array(shard.data[index - first(shard)])
 
 
 SINGLE = Placement()

@@ -1,4 +1,4 @@
-"""Where experience comes from: environments that an agent acts in, or whatever else can fill a replay."""
+"""Where experience comes from: environments that an agent acts in, or other data that fills a replay."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from dreamer.loops.outputs import EpisodeStats
 
 
 class Collected(NamedTuple):
-    """What is known of the newest row of experience."""
+    """What is known of the latest row of experience."""
 
     episodes: list[EpisodeStats]
     """Those that ended with it."""
@@ -25,8 +25,8 @@ class Source(Protocol):
     def rows(self, progress: Progress) -> Iterator[Collected]:
         """Add one row of steps after the other to the replay, and count them.
 
-        The loop learns between two rows. Where there are no more the iterator ends, and the loop goes on
-        learning from what the replay holds, one update a turn.
+        The loop learns between two rows. When there are no more the iterator ends, and the loop continues
+        learning from what the replay holds, one update per iteration.
 
         Args:
           progress: whose `env_steps` and `slots` grow with the rows.
@@ -42,9 +42,9 @@ class Source(Protocol):
 
     @property
     def meta(self) -> dict[str, Any]:
-        """What a checkpoint says of it."""
+        """What a checkpoint stores of it."""
         ...
 
     def restore(self, meta: Mapping[str, Any]) -> None:
-        """Continue from a checkpoint that said this; called before the first row."""
+        """Continue from a checkpoint with this meta; called before the first row."""
         ...

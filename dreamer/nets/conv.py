@@ -1,4 +1,4 @@
-"""Convolutions that halve or double an image, arranged so that a CPU does them well.
+"""Convolutions that halve or double an image, arranged to run fast on a CPU.
 
 Three identities, exact up to rounding, save most of the work:
 
@@ -189,7 +189,7 @@ def folding_taps(kernel: int) -> np.ndarray:
 
 
 def kept(x: Array) -> Array:
-    """Mark what is dear to compute and small: `in_parts` keeps it for the gradient."""
+    """Mark a result that is small and expensive to compute: `in_parts` keeps it for the gradient."""
     return checkpoint_name(x, KEPT)
 
 

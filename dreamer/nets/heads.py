@@ -1,4 +1,4 @@
-"""What is read off the features: numbers, probabilities, actions."""
+"""Predictions from the features: numbers, probabilities, actions."""
 
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -124,7 +124,7 @@ class PolicyHead(nnx.Module):
     def sample(
         self, feat: Array, unimix: Array | float, sampler: dists.Sampler, key: Array
     ) -> dict[str, Array]:
-        """[..., F] -> {key: [..., ...]} actions, with the chance of `sampler`."""
+        """[..., F] -> {key: [..., ...]} actions, drawn with `sampler`."""
         heads = self(feat, unimix)
         keys = jax.random.split(key, len(heads))
         return {name: head.sample(k, sampler) for k, (name, head) in zip(keys, heads.items(), strict=True)}

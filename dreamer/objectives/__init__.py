@@ -17,10 +17,10 @@ from envs.api import Spaces
 
 
 class MakeObjective(Protocol):
-    """How an objective is made."""
+    """Constructor of an objective."""
 
     def __call__(self, obs_space: Spaces, tokens: int, cfg: AgentConfig, *, init: Initializer) -> Objective:
-        """The objective of an agent that reads `obs_space` as so many tokens."""
+        """The objective of an agent that encodes `obs_space` as this many tokens."""
         ...
 
 

@@ -33,5 +33,5 @@ class Nothing(nnx.Module):
         return ObjectiveLosses({}, {})
 
     def decode(self, latent: Latent) -> None:
-        """Latents do not look like anything."""
+        """There is no decoder."""
         return None

@@ -1,4 +1,4 @@
-"""What a CPU needs to be fast, all exact rearrangements: the equations stand where they are used.
+"""Exact rearrangements that make a CPU fast; the equations are where they are used.
 
     product, scan    gradients of kernels, computed once and after the steps of a loop
     Blocks           a state in one piece and in blocks, side by side
@@ -77,7 +77,7 @@ def scan(
         dW = sum_t x_t^T g_t = [x_1; ...; x_T]^T [g_1; ...; g_T]
 
     The left side is T products of as few rows as the batch has, each added to a sum as large as the kernel.
-    So every step only puts down its x_t and g_t, and one product of T times the rows follows.
+    So every step only stores its x_t and g_t, and one product of T times the rows follows.
 
     Args:
       step: uses every kernel in one `product` (a second one is refused).
@@ -111,7 +111,7 @@ class _Taps(NamedTuple):
 
 
 class Collected:
-    """A kernel inside `scan`: stands where its array would."""
+    """A kernel inside `scan`, in place of its array."""
 
     def __init__(self, kernel: Array, turned: Array, taps: _Taps):
         self.kernel, self.turned, self.taps = kernel, turned, taps
@@ -123,7 +123,7 @@ class Collected:
         return self
 
     def product(self, x: Array) -> Array:
-        """``x @ kernel``, putting down what the kernel's gradient needs."""
+        """``x @ kernel``, storing what the kernel's gradient needs."""
         if self.used:
             raise ValueError("a kernel whose gradient is collected over a loop can be used once per step.")
         self.used = True

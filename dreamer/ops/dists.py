@@ -15,7 +15,7 @@ sg = jax.lax.stop_gradient
 
 
 class Sampler(NamedTuple):
-    """Where chance comes from; swapping it makes an agent greedy, or a test deterministic."""
+    """Source of randomness; swapping it makes an agent greedy, or a test deterministic."""
 
     uniform: Callable[[Array, tuple[int, ...]], Array]
     """(key, shape) -> uniform noise in [0, 1). It can be drawn for many steps at once."""

@@ -112,17 +112,17 @@ def rate_factor(path: tuple, factors: Mapping[str, float]) -> float:
 
 
 def check_factors(factors: Mapping[str, float], params: optax.Params) -> None:
-    """See that every prefix is one of some parameter.
+    """Check that every prefix matches a parameter.
 
     Raises:
-      ConfigError: one is not; says what there is.
+      ConfigError: one does not; the message lists the modules.
     """
     names = [keystr(path) for path, _ in jax.tree_util.tree_flatten_with_path(params)[0]]
     for prefix in factors:
         if not any(name.startswith(f"{prefix}.") for name in names):
             known = dict.fromkeys(name.split(".")[0] for name in names)
             raise ConfigError(
-                f"agent.optim.factors names '{prefix}', which begins the path of no parameter; "
+                f"agent.optim.factors names '{prefix}', which matches no parameter; "
                 f"the modules are {', '.join(known)}"
             )
 
@@ -145,8 +145,8 @@ def update(
     rate = learning_rate(state.count, cfg.lr, cfg.warmup, cfg.anneal, cfg.schedule)
 
     def scaled(path: tuple, step: Array, param: Array) -> Array:
-        own = rate * factor if (factor := rate_factor(path, factors)) != 1 else rate
-        return -own * (step + cfg.weight_decay * param if is_kernel(path) else step)
+        param_rate = rate * factor if (factor := rate_factor(path, factors)) != 1 else rate
+        return -param_rate * (step + cfg.weight_decay * param if is_kernel(path) else step)
 
     steps = jax.tree_util.tree_map_with_path(scaled, steps, params)
     new_params = optax.apply_updates(params, steps)

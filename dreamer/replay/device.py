@@ -21,19 +21,19 @@ from envs.api import Spaces, Step
 
 
 class Ring(NamedTuple):
-    """What is stored, and how far."""
+    """The stored rows and their counters."""
 
     columns: dict[str, Array]
-    """{name: [num_envs, rows, ...]}, bfloat16 as the uint16 of its bits: the compiler of a CPU knows no other
-    way to write one number of that kind than to convert a whole column to float32 and back."""
+    """{name: [num_envs, rows, ...]}, bfloat16 as the uint16 of its bits: to write one such number
+    the compiler of a CPU would convert the whole column to float32 and back."""
     inserted: Array
     """[] int32 rows written since the beginning of the run."""
     online_taken: Array
-    """[] int32 entries of the online queue that are gone."""
+    """[] int32 entries of the online queue already consumed."""
 
 
 def available_memory() -> int | None:
-    """Bytes free on the first device; None where nobody says."""
+    """Bytes free on the first device; None where that is unknown."""
     device = jax.local_devices()[0]
     if device.platform == "cpu":
         return host_memory()
@@ -76,7 +76,7 @@ class DeviceReplay:
     def add(self, ring: Ring, step: Step, action: Mapping[str, Array], latent: PackedLatent) -> Ring:
         """Append one row: what the environments said, and what was chosen and believed after it.
 
-        The action of a step that `is_last` is stored as zeros: nobody carried it out.
+        The action of a step that `is_last` is stored as zeros: it was never executed.
 
         Args:
           step, action, latent: arrays with a leading axis of environments.

@@ -26,21 +26,21 @@ if TYPE_CHECKING:
     from dreamer.records import Batch, PackedLatent
 
 SEGMENT_BYTES = 2**28
-"""No file of a save is larger (but for one row that is), so a save needs little memory."""
+"""Largest file of a save (unless a single row is larger), so a save needs little memory."""
 
 
 def available_memory() -> int | None:
-    """Bytes this process may still take, heeding a container's limit; None where nobody says."""
-    found = []
+    """Bytes this process may still take, within a container's limit; None where that is unknown."""
+    limits = []
     with contextlib.suppress(OSError, ValueError):  # no such file, or "max"
-        found.append(int(Path("/sys/fs/cgroup/memory.max").read_text()))
+        limits.append(int(Path("/sys/fs/cgroup/memory.max").read_text()))
     try:
         lines = Path("/proc/meminfo").read_text().splitlines()
-        found += [1024 * int(line.split()[1]) for line in lines if line.startswith("MemAvailable")]
+        limits += [1024 * int(line.split()[1]) for line in lines if line.startswith("MemAvailable")]
     except OSError:  # not Linux: all of the memory is the best guess
         if {"SC_PHYS_PAGES", "SC_PAGE_SIZE"} <= set(os.sysconf_names):
-            found.append(os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE"))
-    return min(found, default=None)
+            limits.append(os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE"))
+    return min(limits, default=None)
 
 
 class HostReplay:
@@ -97,7 +97,7 @@ class HostReplay:
     def add(self, step: Step, action: Mapping[str, Any], latent: PackedLatent) -> None:
         """Append one row: what the environments said, and what was chosen and believed after it.
 
-        The action of a step that `is_last` is stored as zeros: nobody carried it out.
+        The action of a step that `is_last` is stored as zeros: it was never executed.
 
         Args:
           step: arrays with a leading axis of environments.
@@ -141,7 +141,7 @@ class HostReplay:
           key: a typed key; the same key and counters give the same sequences.
           batch: B.
           length: T.
-          online: False leaves the queue of fresh sequences alone, as a look at another length must:
+          online: False leaves the queue of fresh sequences alone, as sampling another length must:
             entries of the queue are counted in sequences of the training length.
 
         Returns:
@@ -198,7 +198,7 @@ class HostReplay:
         Latents stay in a file as they were when it was written, not as `refresh` leaves them later.
 
         Raises:
-          OSError: disk full or folder not writable; rows that are not on disk stay due.
+          OSError: disk full or folder not writable; rows that are not on disk are written by the next save.
         """
         folder = Path(folder)
         if folder != self._folder:

@@ -87,7 +87,7 @@ def _header(num_envs: int, columns: Mapping[str, Column]) -> dict[str, Any]:
 
 
 def _write_array(archive: zipfile.ZipFile, key: str, value: np.ndarray) -> None:
-    if value.dtype == ml_dtypes.bfloat16:  # an .npy file cannot name it: its bits travel
+    if value.dtype == ml_dtypes.bfloat16:  # an .npy file cannot name it: its bits are stored
         value = value.view(np.uint16)
     with archive.open(f"{key}.npy", "w", force_zip64=True) as file:
         np.lib.format.write_array(file, value, allow_pickle=False)
@@ -98,14 +98,14 @@ def _read_array(archive: zipfile.ZipFile, key: str) -> np.ndarray:
         return np.lib.format.read_array(file, allow_pickle=False)
 
 
-def _check_same(found: dict[str, Any], wanted: dict[str, Any], path: Path) -> None:
+def _check_same(stored: dict[str, Any], wanted: dict[str, Any], path: Path) -> None:
     """Refuse rows of another replay, naming the first difference."""
     for name in ("format", "num_envs"):
-        if found.get(name) != wanted[name]:
+        if stored.get(name) != wanted[name]:
             raise ReplayError(
-                f"{path} was written with {name} {found.get(name)!r}, this replay has {wanted[name]!r}"
+                f"{path} was written with {name} {stored.get(name)!r}, this replay has {wanted[name]!r}"
             )
-    for name in {**found["columns"], **wanted["columns"]}:
-        was, now = (header["columns"].get(name, "nothing") for header in (found, wanted))
+    for name in {**stored["columns"], **wanted["columns"]}:
+        was, now = (header["columns"].get(name, "nothing") for header in (stored, wanted))
         if was != now:
             raise ReplayError(f"{path} stores {name} as {was}, this replay as {now}")

@@ -159,7 +159,7 @@ class Workspace:
         if actor not in self._players:
             self._players[actor] = Player(self.agent, params, numbers, actor=actor)
         player = self._players[actor]
-        player.become(params, numbers, config=config, counters=counters)
+        player.set_params(params, numbers, config=config, counters=counters)
         return player
 
     def evaluation_world(self, episodes: int) -> VectorEnv:
