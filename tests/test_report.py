@@ -415,9 +415,7 @@ def test_report_command_population_compares_its_members(tmp_path, asked, capsys)
         ({}, ["--episodes", "3"], 2),
     ],
 )
-def test_report_command_outdated_card_is_measured_again(
-    tmp_path, asked, capsys, changed, words, measured
-):
+def test_report_command_outdated_card_is_measured_again(tmp_path, asked, capsys, changed, words, measured):
     for i in range(2):
         carded(tmp_path / f"run{i}", {"surprise": 99.0}, seed=i)
     card = tmp_path / "run0" / "card.json"
@@ -460,7 +458,9 @@ def place(tmp_path, monkeypatch) -> Path:
         ("run --episodes -1", "episodes must be a whole number of at least 0, but it is -1"),
     ],
 )
-def test_report_command_invalid_arguments_print_one_sentence_before_measuring(place, asked, capsys, words, sentence):
+def test_report_command_invalid_arguments_print_one_sentence_before_measuring(
+    place, asked, capsys, words, sentence
+):
     assert main(["report", *words.split()]) == 2
     out, err = capsys.readouterr()
     lines = [line for line in err.splitlines() if "asking the world model" not in line]
@@ -510,9 +510,7 @@ def test_train_without_report_episodes_writes_no_report(tmp_path, ended, asked, 
         (ZeroDivisionError("division by zero"), "(ZeroDivisionError: division by zero)", True),
     ],
 )
-def test_train_failing_report_keeps_the_result(
-    ended, capsys, monkeypatch, error, sentence, traceback
-):
+def test_train_failing_report_keeps_the_result(ended, capsys, monkeypatch, error, sentence, traceback):
     def fail(self, cfg):
         raise error
 
