@@ -80,7 +80,7 @@ def test_llm_policy_model_with_correct_actions_reaches_the_goal(endpoint, play):
     assert result == {"return": episode.return_}
 
 
-def test_transcript_finished_episode_has_one_line_per_step_and_no_last_call(endpoint, play):
+def test_transcript_finished_episode_has_a_line_per_step_and_no_last_call(endpoint, play):
     episode, (lines, _, _) = play(endpoint)
     assert [line["step"] for line in lines] == list(range(episode.length + 1))
     assert [line["is_last"] for line in lines] == [False] * episode.length + [True]
@@ -159,7 +159,7 @@ def test_llm_policy_invalid_reply_is_requeried_once_with_the_reason(first, flaw,
     assert roles == (["system", "user", "assistant", "user"] if first else ["system", "user"])
 
 
-def test_llm_policy_two_invalid_replies_uses_and_records_the_default_action(env, endpoint, play):
+def test_llm_policy_two_invalid_replies_give_the_recorded_default_action(env, endpoint, play):
     endpoint.answer = lambda messages: "I dance"
     _, (lines, _, _) = play(endpoint, max_steps=2)
     world = text_world(env)

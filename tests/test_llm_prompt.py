@@ -40,7 +40,7 @@ def test_system_any_protocol_contains_rules_actions_and_answer_format(world, pro
     assert ("<action>" in text) == protocol.thinks and ('{"action"' in text) != protocol.thinks
 
 
-def test_system_more_demonstrations_than_shots_contains_only_the_first_shots(world):
+def test_system_more_demonstrations_than_shots_contains_only_the_first(world):
     shown = [Demonstration(f"place {i}", "go forward") for i in range(5)]
     text = prompt.system(world, Protocol(mode="few-shot", shots=2), shown)
     assert f"place 0\n{answer('go forward')}" in text and "place 1" in text and "place 2" not in text
@@ -51,7 +51,7 @@ def test_system_with_lessons_lists_them(world):
     assert "- look left first" in prompt.system(world, Protocol(notes=1), lessons=["look left first"])
 
 
-def test_conversation_with_past_alternates_roles_and_ends_with_the_question():
+def test_conversation_with_past_alternates_roles_and_ends_with_a_question():
     messages = prompt.conversation("rules", past(3), "now")
     assert [m.role for m in messages] == ["system", *["user", "assistant"] * 3, "user"]
     assert messages[-1] == Message("user", "now")

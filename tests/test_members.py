@@ -209,7 +209,7 @@ def placed(devices, rows):
 
 
 @pytest.mark.parametrize("shared", SHARED)
-def test_advance_agents_added_and_removed_in_shared_arrays_equal_single_runs(shared):
+def test_advance_agents_joining_and_leaving_shared_arrays_equal_single_runs(shared):
     expected = staggered(CompiledLoop(Adding()), SINGLE)
     for (own, _), (loop, _) in zip(staggered(CompiledLoop(Adding()), placed(*shared)), expected, strict=True):
         assert same(own.full, loop.full) and own.progress == loop.progress
@@ -233,7 +233,7 @@ def test_members_rest_in_shared_arrays_leaves_the_others_unchanged(shared):
         assert same(member(ours.full, i), member(before if i in (1, 4, 5) else theirs.full, i))
 
 
-def test_advance_agents_added_and_removed_are_copied_individually(monkeypatch):
+def test_advance_agents_joining_and_leaving_are_copied_individually(monkeypatch):
     calls = []
     counted = lambda name, function: lambda *args: calls.append(name) or function(*args)
     monkeypatch.setattr(Stack, "of", counted("stack", Stack.of))

@@ -191,7 +191,7 @@ def test_minigrid_custom_world_unknown_words_are_reported_once(capsys):
     )
 
 
-def test_minigrid_custom_world_undeclared_missions_are_sampled_for_their_length():
+def test_minigrid_custom_world_undeclared_missions_are_sampled():
     env = envs.make(f"{MINE}:MySecretive-v0")
     assert env.obs_space["mission"].shape == (5,)
     missions = {tuple(env.reset([seed]).obs["mission"][0].tolist()) for seed in range(8)}

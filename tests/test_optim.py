@@ -91,7 +91,7 @@ def test_laprop_second_step_matches_hand_computation():
 
 
 @pytest.mark.parametrize("size", [1e-3, 1.0, 1e3])
-def test_clip_by_norm_ratio_any_gradient_size_bounds_norm_and_keeps_direction(size):
+def test_clip_by_norm_ratio_any_size_bounds_norm_and_keeps_direction(size):
     params, grads = parameters(), jax.tree.map(lambda g: size * g, gradients(0))
     clipped = optim.clip_by_norm_ratio(grads, params, jnp.float32(0.3))
 

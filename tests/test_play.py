@@ -120,12 +120,12 @@ def assert_is_world(session: Session, seed: int, actions) -> None:
 
 
 @pytest.mark.parametrize("actions", [[], [LEFT], [FORWARD, RIGHT, FORWARD], GOAL])
-def test_session_act_on_device_world_equals_the_environment_stepped_by_hand(room, actions):
+def test_session_act_on_device_world_equals_manual_environment_steps(room, actions):
     play(room, *actions)
     assert_is_world(room, 0, actions)
 
 
-def test_session_act_on_host_world_equals_the_environment_stepped_by_hand(pole):
+def test_session_act_on_host_world_equals_manual_environment_steps(pole):
     play(pole, 0, 1, 1, 0, 1)
     assert_is_world(pole, 0, [0, 1, 1, 0, 1])
 
@@ -174,7 +174,7 @@ def test_session_act_without_action_takes_the_displayed_choice(room):
     assert_is_world(room, 0, [room.state()["actions"].index(would)])
 
 
-def test_session_act_after_the_end_freezes_the_world_and_continues_the_dream(room):
+def test_session_act_after_the_end_freezes_world_and_continues_dream(room):
     ended = play(room, *GOAL)
     assert ended["world"]["over"] and ended["world"]["reward"] > 0
     later = play(room, LEFT, FORWARD)
@@ -354,7 +354,7 @@ def test_session_act_beyond_the_longest_line_is_refused(room, monkeypatch):
         room.act(LEFT)
 
 
-def test_session_act_environment_error_is_refused_and_the_world_is_restored(pole, monkeypatch):
+def test_session_act_environment_error_is_refused_and_world_restored(pole, monkeypatch):
     play(pole, 0, 0)
 
     def fail(action):

@@ -458,9 +458,7 @@ def place(tmp_path, monkeypatch) -> Path:
         ("run --episodes -1", "episodes must be a whole number of at least 0, but it is -1"),
     ],
 )
-def test_report_command_invalid_arguments_print_one_sentence_before_measuring(
-    place, asked, capsys, words, sentence
-):
+def test_report_command_invalid_arguments_are_refused_before_measuring(place, asked, capsys, words, sentence):
     assert main(["report", *words.split()]) == 2
     out, err = capsys.readouterr()
     lines = [line for line in err.splitlines() if "asking the world model" not in line]

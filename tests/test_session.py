@@ -84,7 +84,7 @@ def history(folder):
 
 
 @pytest.mark.parametrize("damage", ["empty", "missing", "deleted"])
-def test_open_folder_history_without_checkpoint_is_refused_suggesting_fresh(tmp_path, damage):
+def test_open_folder_log_without_checkpoint_is_refused_suggesting_fresh(tmp_path, damage):
     path = history(tmp_path)
     assert session.check_folder(tmp_path, CFG, ()) is True
     if damage == "empty":

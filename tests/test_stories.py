@@ -129,7 +129,7 @@ def test_episode_too_long_shows_its_end(inspector, known, card, monkeypatch):
         np.testing.assert_array_equal(frames_of(told[sheet]), frames_of(whole[sheet])[-5:])
 
 
-def test_episode_success_has_no_setback_and_failure_is_worth_zero_at_its_end(inspector, known, card):
+def test_episode_success_has_no_setback_and_failure_has_zero_final_value(inspector, known, card):
     """The critic promises 9 everywhere, even where nothing can follow: it is wrong at the end."""
     heads = card.readings.heads
     heads = heads._replace(value=np.full_like(heads.value, 9))

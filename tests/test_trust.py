@@ -70,7 +70,7 @@ def test_guard_packages_and_absent_modules_in_a_run_folder_are_refused():
     assert ran() == []
 
 
-def test_guard_module_in_a_sweep_or_beside_an_exported_file_is_not_executed():
+def test_guard_module_in_a_sweep_or_beside_an_export_is_not_executed():
     write("runs/gift/present.py")
     write("runs/sweep.toml", "")
     write("runs/storage.json", "{}")
