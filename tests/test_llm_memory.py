@@ -25,7 +25,7 @@ def endpoint():
         yield made
 
 
-def test_a_lesson_is_written_charged_and_shown_later(env, endpoint, tmp_path):
+def test_reflect_after_an_episode_stores_a_note_that_later_prompts_show(env, endpoint, tmp_path):
     protocol, world = Protocol(notes=1), text_world(env)
     lesson = "walk two steps,\nthen turn right"
     endpoint.answer = lambda m: lesson if "lesson" in m[-1]["content"] else walk(m)
@@ -42,7 +42,7 @@ def test_a_lesson_is_written_charged_and_shown_later(env, endpoint, tmp_path):
     assert note.lesson in endpoint.bodies[-1]["messages"][0]["content"]
 
 
-def test_no_words_are_no_note(env, endpoint, tmp_path):
+def test_reflect_reply_without_content_gives_no_note(env, endpoint, tmp_path):
     endpoint.answer = lambda m: None if "lesson" in m[-1]["content"] else walk(m)
     with LLMClient(endpoint.url, "tiny") as client, Transcript(tmp_path / "0") as transcript:
         rollout(LLMPolicy(client, text_world(env), Protocol(), transcript=transcript), env, [7])
@@ -50,7 +50,7 @@ def test_no_words_are_no_note(env, endpoint, tmp_path):
         assert notes(transcript.lines) == []
 
 
-def test_the_most_similar_notes_are_chosen_and_the_newest_of_equals():
+def test_similar_more_notes_than_asked_for_returns_closest_then_newest():
     found = [
         Note("a red door", "0"),
         Note("a blue ball", "1"),

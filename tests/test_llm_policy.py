@@ -72,7 +72,7 @@ def play(env, tmp_path):
     return played
 
 
-def test_a_model_that_knows_the_way_arrives(endpoint, play):
+def test_llm_policy_model_with_correct_actions_reaches_the_goal(endpoint, play):
     episode, (lines, result, _) = play(endpoint)
     assert episode.success and episode.length == len(WAY) == len(endpoint.bodies)
     assert [line["action"] for line in lines[:-1]] == list(WAY)
@@ -80,7 +80,7 @@ def test_a_model_that_knows_the_way_arrives(endpoint, play):
     assert result == {"return": episode.return_}
 
 
-def test_every_slot_is_a_line_and_the_last_asks_nobody(endpoint, play):
+def test_transcript_finished_episode_has_a_line_per_step_and_no_last_call(endpoint, play):
     episode, (lines, _, _) = play(endpoint)
     assert [line["step"] for line in lines] == list(range(episode.length + 1))
     assert [line["is_last"] for line in lines] == [False] * episode.length + [True]
@@ -88,7 +88,7 @@ def test_every_slot_is_a_line_and_the_last_asks_nobody(endpoint, play):
     assert "calls" not in lines[-1] and "system" in lines[0] and "system" not in lines[1]
 
 
-def test_sums_of_the_transcript_are_the_servers_counters(endpoint, play):
+def test_tally_after_endpoint_faults_equals_the_server_counters(endpoint, play):
     endpoint.fault = lambda index, body: {1: "429", 3: "empty", 4: "truncated json", 6: "null"}.get(index)
     _, (lines, _, _) = play(endpoint)
     told, served = tally(lines), endpoint.served
@@ -97,7 +97,7 @@ def test_sums_of_the_transcript_are_the_servers_counters(endpoint, play):
     assert sum(told.failures.values()) == 2 and told.empty == told.reasked == 2
 
 
-def test_the_prompt_can_be_put_together_again(endpoint, play):
+def test_transcript_lines_of_an_episode_reproduce_every_prompt(endpoint, play):
     _, (lines, _, _) = play(endpoint)
     asked = [body["messages"] for body in endpoint.bodies]
     assert asked[0] == [
@@ -108,14 +108,14 @@ def test_the_prompt_can_be_put_together_again(endpoint, play):
         assert messages[-1]["content"] == line["text"] and len(messages) == 2 + 2 * line["shown"]
 
 
-def test_prefixes_of_prompts_stay(endpoint, play):
+def test_llm_policy_next_prompt_keeps_the_prefix_of_the_last_one(endpoint, play):
     play(endpoint)
     for before, after in zip(endpoint.bodies, endpoint.bodies[1:], strict=False):
         # All but the newest observation, whose passing part goes.
         assert after["messages"][: len(before["messages"]) - 1] == before["messages"][:-1]
 
 
-def test_a_cap_asks_for_no_action_that_is_not_taken(endpoint, play):
+def test_rollout_max_steps_reached_requests_no_further_action(endpoint, play):
     episode, (lines, _, _) = play(endpoint, max_steps=3)
     assert episode.length == 3 == len(endpoint.bodies) and len(lines) == 4
 
@@ -124,13 +124,13 @@ def test_a_cap_asks_for_no_action_that_is_not_taken(endpoint, play):
     ("refuses", "rung"),
     [([], "schema"), (["response_format"], "grammar"), (["response_format", "grammar"], "json")],
 )
-def test_the_rung_is_what_gave_the_action(refuses, rung, endpoint, play):
+def test_llm_policy_refused_constraints_records_the_rung_used(refuses, rung, endpoint, play):
     endpoint.refuses = refuses
     _, (lines, _, _) = play(endpoint)
     assert {line["rung"] for line in lines[:-1]} == {rung}
 
 
-def test_without_structure_words_are_read(endpoint, play):
+def test_llm_policy_unstructured_protocol_parses_phrases(endpoint, play):
     endpoint.answer = lambda messages: f"I think {json.loads(walk(messages))['action'].upper()}!"
     episode, (lines, _, _) = play(endpoint, Protocol(structured=False))
     assert episode.success and {line["rung"] for line in lines[:-1]} == {"phrase"}
@@ -146,7 +146,7 @@ def test_without_structure_words_are_read(endpoint, play):
         (None, "empty", "was empty"),
     ],
 )
-def test_what_is_not_valid_is_asked_once_more_with_the_reason(first, flaw, reason, endpoint, play):
+def test_llm_policy_invalid_reply_is_requeried_once_with_the_reason(first, flaw, reason, endpoint, play):
     replies = iter([first, '{"action": "go forward"}'])
     endpoint.answer = lambda messages: next(replies)
     _, (lines, _, _) = play(endpoint, max_steps=1)
@@ -159,7 +159,7 @@ def test_what_is_not_valid_is_asked_once_more_with_the_reason(first, flaw, reaso
     assert roles == (["system", "user", "assistant", "user"] if first else ["system", "user"])
 
 
-def test_two_answers_that_are_not_valid_give_the_declared_action_and_never_in_silence(env, endpoint, play):
+def test_llm_policy_two_invalid_replies_give_the_recorded_default_action(env, endpoint, play):
     endpoint.answer = lambda messages: "I dance"
     _, (lines, _, _) = play(endpoint, max_steps=2)
     world = text_world(env)
@@ -170,7 +170,7 @@ def test_two_answers_that_are_not_valid_give_the_declared_action_and_never_in_si
     assert f"was not valid, so {world.default} was done" in endpoint.bodies[2]["messages"][-1]["content"]
 
 
-def test_a_reply_that_was_cut_short_is_counted(endpoint, play):
+def test_llm_policy_truncated_reply_is_counted_and_requeried(endpoint, play):
     endpoint.inject("long")
     _, (lines, _, _) = play(endpoint, max_steps=1)
     assert lines[0]["truncated"] and lines[0]["reasked"] and not lines[0]["invalid"]
@@ -178,7 +178,7 @@ def test_a_reply_that_was_cut_short_is_counted(endpoint, play):
 
 
 @pytest.mark.parametrize("content", ["", None, " \n"])
-def test_a_reply_that_was_cut_off_before_its_first_word_is_no_answer(content, endpoint, play, monkeypatch):
+def test_llm_policy_reply_truncated_before_any_content_counts_as_empty(content, endpoint, play, monkeypatch):
     def cut(self, handler, body, fault):
         reply = {"choices": [{"message": {"content": content}, "finish_reason": "length"}]}
         _send(handler, 200, json.dumps(reply).encode())
@@ -205,15 +205,15 @@ def test_a_reply_that_was_cut_off_before_its_first_word_is_no_answer(content, en
         ("", (None, "truncated")),
     ],
 )
-def test_of_a_reply_that_was_cut_short_only_an_explicit_answer_counts(content, judged):
+def test_judge_truncated_reply_accepts_only_an_explicit_answer(content, judged):
     assert policy.judge(Reply(content, finish_reason="length"), ("turn left", "go forward")) == judged
 
 
-def test_a_constraint_that_was_ignored_is_no_rung():
+def test_judge_ignored_constraint_gives_the_phrase_rung():
     assert policy.judge(Reply("turn left", constraint="schema"), ("turn left",)) == ("turn left", "phrase")
 
 
-def test_thoughts_are_written_down_and_only_the_newest_is_kept(endpoint, play):
+def test_llm_policy_chain_of_thought_records_all_and_sends_only_the_newest(endpoint, play):
     endpoint.answer = thoughtful
     episode, (lines, _, _) = play(endpoint, Protocol(mode="chain-of-thought"))
     assert episode.success and {line["rung"] for line in lines[:-1]} == {"tag"}
@@ -222,30 +222,30 @@ def test_thoughts_are_written_down_and_only_the_newest_is_kept(endpoint, play):
     assert lines[0]["calls"][0]["content"].startswith("I see a wall")
 
 
-def test_demonstrations_are_shown(endpoint, play):
+def test_llm_policy_few_shot_protocol_sends_the_demonstrations(endpoint, play):
     shown = [Demonstration("a goal far ahead", "go forward")]
     play(endpoint, Protocol(mode="few-shot", shots=1), demonstrations=shown)
     assert "a goal far ahead" in endpoint.bodies[0]["messages"][0]["content"]
 
 
-def test_too_few_demonstrations_are_one_sentence(env, endpoint, play):
+def test_llm_policy_too_few_demonstrations_raises_config_error(env, endpoint, play):
     with pytest.raises(ConfigError, match="2 shots need as many demonstrations, not 0"):
         play(endpoint, Protocol(mode="few-shot", shots=2))
 
 
-def test_a_short_history_is_kept(endpoint, play):
+def test_llm_policy_limited_history_trims_the_messages(endpoint, play):
     endpoint.answer = lambda messages: '{"action": "turn left"}'
     _, (lines, _, _) = play(endpoint, Protocol(history=4), max_steps=12)
     assert [line["shown"] for line in lines[:9]] == [0, 1, 2, 3, 4, 2, 3, 4, 2]
     assert max(len(body["messages"]) for body in endpoint.bodies) == 2 + 2 * 4
 
 
-def test_it_plays_one_episode_at_a_time(env, endpoint):
+def test_llm_policy_init_with_two_copies_raises_value_error(env, endpoint):
     with LLMClient(endpoint.url, "tiny") as client, pytest.raises(ValueError, match="not 2"):
         LLMPolicy(client, text_world(env), Protocol()).init(2)
 
 
-def test_an_endpoint_that_fails_for_good_ends_the_episode_unfinished(endpoint, play, tmp_path):
+def test_llm_policy_permanent_http_error_leaves_the_episode_unfinished(endpoint, play, tmp_path):
     endpoint.fault = lambda index, body: "401" if index >= 2 else None
     with pytest.raises(LLMError, match="HTTP 401"):
         play(endpoint)
@@ -253,7 +253,7 @@ def test_an_endpoint_that_fails_for_good_ends_the_episode_unfinished(endpoint, p
     assert [len(line["calls"]) for line in lines] == [1, 1, 0] and result is None
 
 
-def test_what_was_paid_for_in_a_step_that_came_to_nothing_counts(endpoint, play, tmp_path):
+def test_tally_failed_step_counts_the_tokens_already_paid(endpoint, play, tmp_path):
     endpoint.inject("null", "401")
     with pytest.raises(LLMError):
         play(endpoint)
@@ -261,7 +261,7 @@ def test_what_was_paid_for_in_a_step_that_came_to_nothing_counts(endpoint, play,
     assert tally(lines).input == endpoint.served.input > 0 and tally(lines).decisions == 0
 
 
-def test_an_episode_that_was_stopped_goes_on_without_paying_twice(endpoint, play, tmp_path):
+def test_llm_policy_resumed_episode_replays_cached_calls_without_paying(endpoint, play, tmp_path):
     whole, (lines, _, _) = play(endpoint, name="whole")
     paid = len(endpoint.bodies)
     with Cache(tmp_path / "cache") as cache:
@@ -281,14 +281,14 @@ def test_an_episode_that_was_stopped_goes_on_without_paying_twice(endpoint, play
     assert same(told) == same(before)
 
 
-def test_episodes_are_samples_of_their_own(env, endpoint, tmp_path):
+def test_cache_equal_sample_is_reused_and_another_is_requested(env, endpoint, tmp_path):
     with Cache(tmp_path / "c") as cache, LLMClient(endpoint.url, "tiny", cache=cache) as client:
         for sample in ("0", "1", "0"):
             rollout(LLMPolicy(client, text_world(env), Protocol(), sample=sample), env, [7])
     assert len(endpoint.bodies) == 2 * len(WAY)
 
 
-def test_threads_play_side_by_side(endpoint, tmp_path):
+def test_llm_client_shared_by_threads_plays_every_episode_correctly(endpoint, tmp_path):
     done = {}
 
     def episode(seed, client):
@@ -309,7 +309,7 @@ def test_threads_play_side_by_side(endpoint, tmp_path):
     assert tally(lines).input == endpoint.served.input
 
 
-def test_an_action_is_one_of_a_batch(env, endpoint):
+def test_llm_policy_act_on_one_observation_returns_a_batch_of_one(env, endpoint):
     with LLMClient(endpoint.url, "tiny") as client:
         player = LLMPolicy(client, text_world(env), Protocol())
         action, _ = player.act(player.init(1), env.reset([7]), key=0)

@@ -16,23 +16,23 @@ def own(tmp_path, text):
     return path
 
 
-def test_a_request_by_hand():
+def test_price_usd_all_token_kinds_matches_hand_computation():
     price = Price(input=2.0, output=10.0, cached=0.5, written=4.0)
     usage = Usage(input=1000, output=100, cached=600, written=300, reasoning=50)
     # 100 fresh * 2 + 600 cached * 0.5 + 300 written * 4 + 100 out * 10, per million
     assert price.usd(usage) == pytest.approx((200 + 300 + 1200 + 1000) / 1e6)
 
 
-def test_without_a_price_of_their_own_cached_tokens_cost_as_the_rest():
+def test_price_usd_without_cached_price_charges_the_input_price():
     assert Price(input=2.0, output=0.0).usd(Usage(1000, 5, cached=400)) == pytest.approx(2e-3)
 
 
-def test_above_its_size_a_price_is_unknown():
+def test_price_usd_above_the_size_limit_is_none():
     price = Price(input=1.0, output=1.0, up_to=100)
     assert price.usd(Usage(100, 1)) is not None and price.usd(Usage(101, 1)) is None
 
 
-def test_the_table_is_dated_and_every_model_has_a_host():
+def test_load_default_table_has_a_date_source_and_host_per_model():
     table = prices.load()
     assert table
     for price in table.values():
@@ -40,23 +40,23 @@ def test_the_table_is_dated_and_every_model_has_a_host():
         assert 0 < price.input < price.output and (price.cached or 0) < price.input
 
 
-def test_a_snapshot_costs_what_its_alias_costs():
+def test_price_dated_snapshot_equals_the_price_of_its_alias():
     table = prices.load()
     assert prices.price(table, "gpt-4o-mini-2024-07-18", OPENAI) == table["gpt-4o-mini"]
     assert prices.price(table, "claude-haiku-4-5-20251001", "api.anthropic.com") == table["claude-haiku-4-5"]
 
 
 @pytest.mark.parametrize("model", ["gpt-9", "gpt-4o-mini-turbo", "my-gpt-4o", ""])
-def test_a_model_nobody_knows_has_no_price(model):
+def test_price_unknown_model_is_none(model):
     assert prices.price(prices.load(), model, OPENAI) is None
 
 
 @pytest.mark.parametrize("host", ["127.0.0.1", "proxy.example.org"])
-def test_a_list_price_holds_at_its_own_host(host):
+def test_price_list_price_at_another_host_is_none(host):
     assert prices.price(prices.load(), "gpt-4o", host) is None
 
 
-def test_ones_own_prices_come_first(tmp_path):
+def test_load_user_price_file_overrides_the_default_table(tmp_path):
     models = '"gpt-4o" = { input = 1, output = 2 }\n"mine" = { input = 0, output = 0 }'
     text = f'date = "2030-01-02"\n[models]\n{models}'
     table = prices.load(own(tmp_path, text))
@@ -78,11 +78,11 @@ def test_ones_own_prices_come_first(tmp_path):
         ('date = "2030-01-02"\n[models]\nm = 3', "must be like"),
     ],
 )
-def test_a_wrong_file_is_one_sentence(tmp_path, text, wrong):
+def test_load_invalid_price_file_raises_config_error(tmp_path, text, wrong):
     with pytest.raises(ConfigError, match=wrong):
         prices.load(own(tmp_path, text))
 
 
-def test_a_missing_file_is_one_sentence(tmp_path):
+def test_load_missing_price_file_raises_config_error(tmp_path):
     with pytest.raises(ConfigError, match="cannot be read"):
         prices.load(tmp_path / "none.toml")

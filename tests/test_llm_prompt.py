@@ -23,7 +23,7 @@ def past(n):
 
 
 @pytest.mark.parametrize("thinks", [False, True])
-def test_what_is_asked_for_is_understood(world, thinks):
+def test_written_action_format_is_understood_by_parse(world, thinks):
     for action in world.actions:
         found = parse(prompt.written(action, thinks), world.actions)
         assert found == (action, "tag" if thinks else "json")
@@ -32,7 +32,7 @@ def test_what_is_asked_for_is_understood(world, thinks):
 @pytest.mark.parametrize(
     "protocol", [Protocol(), Protocol(mode="chain-of-thought"), Protocol(mode="few-shot", shots=1)]
 )
-def test_the_first_message_has_rules_every_action_and_the_format(world, protocol):
+def test_system_any_protocol_contains_rules_actions_and_answer_format(world, protocol):
     text = prompt.system(world, protocol, [Demonstration("a goal ahead", "go forward")])
     assert text.startswith(world.rules)
     end = text[text.rindex("The actions are") :]
@@ -40,30 +40,30 @@ def test_the_first_message_has_rules_every_action_and_the_format(world, protocol
     assert ("<action>" in text) == protocol.thinks and ('{"action"' in text) != protocol.thinks
 
 
-def test_only_so_many_demonstrations_are_shown(world):
+def test_system_more_demonstrations_than_shots_contains_only_the_first(world):
     shown = [Demonstration(f"place {i}", "go forward") for i in range(5)]
     text = prompt.system(world, Protocol(mode="few-shot", shots=2), shown)
     assert f"place 0\n{answer('go forward')}" in text and "place 1" in text and "place 2" not in text
     assert "place" not in prompt.system(world, Protocol(), shown)
 
 
-def test_lessons_are_told(world):
+def test_system_with_lessons_lists_them(world):
     assert "- look left first" in prompt.system(world, Protocol(notes=1), lessons=["look left first"])
 
 
-def test_a_conversation_alternates_and_ends_with_the_question():
+def test_conversation_with_past_alternates_roles_and_ends_with_a_question():
     messages = prompt.conversation("rules", past(3), "now")
     assert [m.role for m in messages] == ["system", *["user", "assistant"] * 3, "user"]
     assert messages[-1] == Message("user", "now")
 
 
-def test_of_the_thoughts_only_the_newest_is_kept():
+def test_conversation_with_thoughts_keeps_only_the_newest():
     said = [m.content for m in prompt.conversation("rules", past(3), "now") if m.role == "assistant"]
     assert said == ["did 0", "did 1", "thought and did 2"]
 
 
 @pytest.mark.parametrize("history", [0, 1, 2, 5, 16])
-def test_the_past_is_only_appended_to_until_its_older_half_goes_at_once(history):
+def test_trimmed_growing_past_is_appended_to_and_cut_by_half_at_the_limit(history):
     kept, cuts = (), 0
     for n, step in enumerate(past(60)):
         before, kept = kept, prompt.trimmed((*kept, step), history)
@@ -75,7 +75,7 @@ def test_the_past_is_only_appended_to_until_its_older_half_goes_at_once(history)
     assert cuts <= 60 / max(1, history // 2)
 
 
-def test_a_protocol_is_json_and_its_name_says_all_of_it():
+def test_protocol_different_fields_have_different_digests_and_survive_json():
     names = {
         protocol.digest
         for protocol in (
@@ -92,7 +92,7 @@ def test_a_protocol_is_json_and_its_name_says_all_of_it():
     assert Protocol(**json.loads(json.dumps(dataclasses.asdict(Protocol())))) == Protocol()
 
 
-def test_the_hash_is_of_everything_that_is_told(world):
+def test_prompt_hash_any_change_to_the_prompt_changes_the_hash(world):
     shown = [Demonstration("a", "go forward"), Demonstration("b", "go forward")]
     few = Protocol(mode="few-shot", shots=1)
     one = prompt.prompt_hash(world, few, shown)
@@ -112,11 +112,11 @@ def test_the_hash_is_of_everything_that_is_told(world):
         {"max_output_tokens": 0},
     ],
 )
-def test_a_protocol_that_cannot_be_is_one_sentence(wrong):
+def test_protocol_invalid_fields_raise_config_error(wrong):
     with pytest.raises(ConfigError):
         Protocol(**wrong)
 
 
-def test_room_to_think_and_a_grammar_exclude_each_other():
+def test_protocol_chain_of_thought_or_unstructured_is_not_constrained():
     assert Protocol().constrained and not Protocol(mode="chain-of-thought").constrained
     assert not Protocol(structured=False).constrained

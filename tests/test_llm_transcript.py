@@ -13,7 +13,7 @@ def line(*replies, rung="json", **flaws):
     return {"step": 0, "calls": [call(reply) for reply in replies], "rung": rung} | FINE | flaws
 
 
-def test_what_is_written_is_read(tmp_path):
+def test_read_written_transcript_returns_lines_and_result(tmp_path):
     path = tmp_path / "task" / "llm" / "7.jsonl"
     with Transcript(path) as transcript:
         transcript.write({"step": 0, "text": ODD})
@@ -24,17 +24,17 @@ def test_what_is_written_is_read(tmp_path):
     assert lines == ({"step": 0, "text": ODD},) and result == {"return": 1.0} and error is None
 
 
-def test_words_are_readable_in_the_file(tmp_path):
+def test_write_non_ascii_text_is_readable_in_the_file(tmp_path):
     with Transcript(tmp_path / "t") as transcript:
         transcript.write({"text": "eine Tür"})
     assert "eine Tür" in (tmp_path / "t").read_text(encoding="utf-8")
 
 
-def test_no_file_is_an_unfinished_episode(tmp_path):
+def test_read_missing_file_returns_an_unfinished_episode(tmp_path):
     assert read(tmp_path / "none") == ((), None, None)
 
 
-def test_a_line_that_was_cut_short_is_left_out(tmp_path):
+def test_read_truncated_file_omits_the_incomplete_line(tmp_path):
     path = tmp_path / "t"
     with Transcript(path) as transcript:
         transcript.write({"step": 0})
@@ -46,27 +46,27 @@ def test_a_line_that_was_cut_short_is_left_out(tmp_path):
         assert result is None or end == len(whole) - 1  # all but the newline
 
 
-def test_why_an_episode_is_not_finished_is_kept(tmp_path):
+def test_read_failed_episode_returns_the_error(tmp_path):
     with Transcript(tmp_path / "t") as transcript:
         transcript.write({"step": 0})
         transcript.fail("no connection")
     assert read(tmp_path / "t") == (({"step": 0},), None, "no connection")
 
 
-def test_starting_again_replaces_it(tmp_path):
+def test_transcript_reopened_path_replaces_the_old_lines(tmp_path):
     for text in ("old", "new"):
         with Transcript(tmp_path / "t") as transcript:
             transcript.write({"step": 0, "text": text})
     assert [one["text"] for one in read(tmp_path / "t").lines] == ["new"]
 
 
-def test_a_place_that_cannot_be_written_is_one_sentence(tmp_path):
+def test_transcript_unwritable_path_raises_config_error(tmp_path):
     (tmp_path / "file").write_text("")
     with pytest.raises(ConfigError, match="cannot be written"):
         Transcript(tmp_path / "file" / "t")
 
 
-def test_a_tally_by_hand():
+def test_tally_mixed_calls_matches_hand_computation():
     second = REPLY._replace(
         usage=Usage(20, 3, 6, None, 2), usd=0.5, replayed=True, failures=("timeout", "HTTP 500")
     )
@@ -86,21 +86,21 @@ def test_a_tally_by_hand():
     assert told.models == ("m-1",)
 
 
-def test_one_call_without_usage_makes_the_sums_unknown():
+def test_tally_one_call_without_usage_has_unknown_sums():
     told = tally([line(REPLY), line(REPLY._replace(usage=None, usd=None))])
     assert told.input is told.output is told.usd is None
     assert told.cached == 4 and told.reasoning == 1  # lower bounds
 
 
-def test_what_no_call_tells_is_unknown_and_not_0():
+def test_tally_field_reported_by_no_call_is_none_instead_of_zero():
     told = tally([line(REPLY._replace(usage=Usage(1, 1), usd=None))])
     assert (told.input, told.cached, told.reasoning, told.usd) == (1, None, None, None)
 
 
-def test_many_small_prices_add_up_exactly():
+def test_tally_many_small_prices_sums_exactly():
     assert tally([line(REPLY._replace(usd=0.1))] * 10).usd == 1.0
 
 
-def test_without_calls_nothing_was_used():
+def test_tally_without_calls_is_zero():
     told = tally([{"step": 0, "action": "x"}])
     assert (told.calls, told.input, told.usd, told.decisions) == (0, 0, 0.0, 0)

@@ -68,7 +68,7 @@ def whole(body, *headers):
     )
 
 
-def test_an_answer_is_what_was_sent(connections):
+def test_post_complete_response_returns_status_body_and_headers(connections):
     with Raw(whole(b'{"x": 1}', b"X-Request-Id: 7")) as server:
         answer = post(connections, server, Authorization="Bearer k")
     assert (answer.status, answer.text, answer.flaw) == (200, '{"x": 1}', None)
@@ -85,7 +85,7 @@ def test_an_answer_is_what_was_sent(connections):
     ],
     ids=["body", "headers", "chunks"],
 )
-def test_a_byte_now_and_then_does_not_hold_a_request(connections, pieces):
+def test_post_slowly_dripping_response_times_out(connections, pieces):
     with Raw(*pieces, pause=0.05) as server:
         began = time.monotonic()
         try:
@@ -95,7 +95,7 @@ def test_a_byte_now_and_then_does_not_hold_a_request(connections, pieces):
         assert time.monotonic() - began < 4
 
 
-def test_silence_ends_a_request_too():
+def test_post_silent_server_times_out():
     made = Connections(0.2, is_local=True, encrypted=False)
     with contextlib.closing(made), Raw(b"", pause=30) as server, pytest.raises(NoAnswer) as none:
         post(made, server, seconds=60)
@@ -103,7 +103,7 @@ def test_silence_ends_a_request_too():
     assert none.value.sent
 
 
-def test_who_is_not_there_was_sent_nothing(connections):
+def test_post_no_server_raises_no_answer_with_nothing_sent(connections):
     with Raw() as server:
         pass
     with pytest.raises(NoAnswer, match="no connection") as none:
@@ -111,7 +111,7 @@ def test_who_is_not_there_was_sent_nothing(connections):
     assert not none.value.sent
 
 
-def test_what_arrived_of_a_cut_reply_is_kept(connections):
+def test_post_truncated_response_keeps_the_received_part(connections):
     with Raw(whole(b"x" * 100)[:-50]) as server:
         answer = post(connections, server)
     assert answer.status == 200 and answer.text == "x" * 50 and answer.flaw.startswith("no connection")
@@ -127,38 +127,38 @@ def test_what_arrived_of_a_cut_reply_is_kept(connections):
     ],
     ids=["plain", "gzip", "bomb", "deflate"],
 )
-def test_a_reply_that_is_too_large_is_cut_off_and_said(connections, body, coding):
+def test_post_response_above_the_size_limit_is_cut_off_and_reported(connections, body, coding):
     with Raw(whole(body, b"Content-Encoding: " + coding)) as server:
         answer = post(connections, server, seconds=60)
     assert answer.flaw == "a reply above 8 MB, which was cut off"
     assert len(answer.text) <= LARGEST + 2**16
 
 
-def test_the_largest_reply_is_read_whole(connections):
+def test_post_response_of_the_size_limit_is_read_completely(connections):
     with Raw(whole(gzip.compress(b"x" * LARGEST), b"Content-Encoding: gzip")) as server:
         answer = post(connections, server, seconds=60)
     assert answer.flaw is None and len(answer.text) == LARGEST
 
 
-def test_junk_that_says_it_is_packed_is_a_flaw(connections):
+def test_post_invalid_gzip_body_is_reported_as_a_flaw(connections):
     with Raw(whole(b"not packed", b"Content-Encoding: gzip")) as server:
         assert "no connection" in post(connections, server).flaw
 
 
-def test_a_redirect_is_not_followed(connections):
+def test_post_redirect_is_not_followed(connections):
     moved = b"HTTP/1.1 307 Moved\r\nLocation: http://127.0.0.1:9/\r\nContent-Length: 0\r\n\r\n"
     with Raw(moved) as server:
         assert post(connections, server).status == 307
 
 
-def test_headers_are_not_written_down(connections, caplog):
+def test_post_at_debug_log_level_logs_no_headers(connections, caplog):
     caplog.set_level(logging.DEBUG)
     with Raw(whole(b"{}", b"X-Echo: sk-secret")) as server:
         post(connections, server, Authorization="sk-secret")
     assert "sk-secret" not in caplog.text
 
 
-def test_what_is_closed_twice_stays_closed():
+def test_connections_closed_twice_raises_nothing():
     made = Connections(1.0, is_local=True, encrypted=False)
     made.close()
     made.close()

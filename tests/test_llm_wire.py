@@ -25,7 +25,7 @@ def used(prompt, completion, **more):
     ).usage
 
 
-def test_a_chat_completion_has_the_messages_as_they_are():
+def test_openai_encode_request_keeps_the_messages():
     assert OPENAI.encode(REQUEST, "m", None, "max_tokens") == {
         "model": "m",
         "messages": [{"role": "system", "content": "rules"}, {"role": "user", "content": "you see a door"}],
@@ -35,18 +35,18 @@ def test_a_chat_completion_has_the_messages_as_they_are():
     }
 
 
-def test_what_is_not_set_is_not_sent():
+def test_openai_encode_unset_fields_are_omitted():
     body = OPENAI.encode(Request(MESSAGES, 8), "m", None, "max_completion_tokens")
     assert set(body) == {"model", "messages", "max_completion_tokens"}
 
 
-def test_a_schema_allows_the_actions_only():
+def test_openai_encode_with_schema_allows_only_the_actions():
     form = OPENAI.encode(REQUEST, "m", wire.SCHEMA, "max_tokens")["response_format"]
     assert form["json_schema"]["strict"] is True
     assert form["json_schema"]["schema"]["properties"]["action"]["enum"] == ["turn left", "go forward"]
 
 
-def test_the_grammar_says_the_same_answers():
+def test_openai_encode_with_grammar_allows_the_same_answers_as_the_schema():
     rules = OPENAI.encode(REQUEST, "m", wire.GRAMMAR, "max_tokens")["grammar"].removeprefix("root ::= ")
     # A GBNF string is escaped as a JSON string is.
     assert [json.loads(json.loads(rule)) for rule in rules.split(" | ")] == [
@@ -55,7 +55,7 @@ def test_the_grammar_says_the_same_answers():
     ]
 
 
-def test_a_completion_is_read():
+def test_openai_decode_completion_returns_every_field():
     reply = OPENAI.decode(
         completion(
             {"content": "go", "reasoning_content": "hm"}, id="r1", model="m-0101", system_fingerprint="f"
@@ -66,17 +66,17 @@ def test_a_completion_is_read():
 
 
 @pytest.mark.parametrize("content", [None, ""])
-def test_no_words_are_a_reply_too(content):
+def test_openai_decode_empty_content_is_a_reply(content):
     assert not OPENAI.decode(completion({"content": content})).content
 
 
-def test_thoughts_left_in_the_words_are_split_off():
+def test_openai_decode_think_tags_are_moved_to_reasoning():
     reply = OPENAI.decode(completion({"content": "<think>left or right\n</think>\ngo forward"}))
     assert (reply.content, reply.reasoning) == ("go forward", "left or right")
     assert OPENAI.decode(completion({"content": "<think>cut sh"})).content == ""
 
 
-def test_parts_of_a_message_are_joined():
+def test_openai_decode_content_parts_are_joined():
     parts = [
         {"type": "thinking", "thinking": []},
         {"type": "text", "text": "go "},
@@ -85,12 +85,12 @@ def test_parts_of_a_message_are_joined():
     assert OPENAI.decode(completion({"content": parts})).content == "go on"
 
 
-def test_halves_of_a_character_can_be_written_down():
+def test_openai_decode_lone_surrogate_is_replaced():
     reply = OPENAI.decode(completion(json.loads('{"content": "go \\ud800"}')))
     assert reply.content == "go ?"
 
 
-def test_usage_is_the_providers():
+def test_openai_decode_usage_returns_the_reported_tokens():
     usage = used(
         100,
         7,
@@ -100,7 +100,7 @@ def test_usage_is_the_providers():
     assert usage == Usage(input=100, output=7, cached=64, reasoning=5)
 
 
-def test_reasoning_outside_the_completion_counts_as_output():
+def test_openai_decode_uncounted_reasoning_tokens_count_as_output():
     assert used(100, 7, total_tokens=407).output == 307
     assert used(100, 7, total_tokens=107).output == 7
 
@@ -108,21 +108,21 @@ def test_reasoning_outside_the_completion_counts_as_output():
 @pytest.mark.parametrize(
     "told", [None, {}, {"prompt_tokens": 5}, {"prompt_tokens": -1, "completion_tokens": "x"}]
 )
-def test_usage_that_is_not_told_is_unknown(told):
+def test_openai_decode_missing_or_invalid_usage_is_none(told):
     assert OPENAI.decode(completion({"content": "x"}, usage=told)).usage is None
 
 
 @pytest.mark.parametrize(
     "body", [None, [], 3, {}, {"choices": []}, {"choices": [{}]}, {"choices": [{"message": 1}]}]
 )
-def test_what_is_no_reply_is_broken(body):
+def test_decode_body_without_a_reply_raises_broken(body):
     with pytest.raises(Broken, match="without"):
         OPENAI.decode(body)
     with pytest.raises(Broken):
         ANTHROPIC.decode(body)
 
 
-def test_an_error_with_status_200_is_told():
+def test_openai_decode_error_with_status_200_raises_broken():
     with pytest.raises(Broken, match="overloaded"):
         OPENAI.decode({"error": {"message": "overloaded"}})
 
@@ -141,7 +141,7 @@ JSON = st.recursive(
 
 
 @given(JSON, st.sampled_from([OPENAI, ANTHROPIC]))
-def test_no_body_is_more_than_broken(body, api):
+def test_decode_any_json_returns_a_reply_or_raises_broken(body, api):
     try:
         reply = api.decode(body)
     except Broken as error:
@@ -150,7 +150,7 @@ def test_no_body_is_more_than_broken(body, api):
         assert reply.content is None or isinstance(reply.content, str)
 
 
-def test_anthropic_keeps_the_system_message_apart():
+def test_anthropic_encode_system_message_is_a_separate_field():
     body = ANTHROPIC.encode(REQUEST, "c", None, "max_tokens")
     assert body == {
         "model": "c",
@@ -161,7 +161,7 @@ def test_anthropic_keeps_the_system_message_apart():
     }
 
 
-def test_anthropic_answers_as_the_input_of_a_tool():
+def test_anthropic_tool_use_input_becomes_the_content():
     body = ANTHROPIC.encode(REQUEST, "c", wire.SCHEMA, "max_tokens")
     assert body["tool_choice"]["name"] == body["tools"][0]["name"]
     used = {"type": "tool_use", "name": "act", "input": {"action": "go forward"}}
@@ -169,7 +169,7 @@ def test_anthropic_answers_as_the_input_of_a_tool():
     assert json.loads(reply.content) == {"action": "go forward"}
 
 
-def test_anthropic_counts_its_cache_apart():
+def test_anthropic_decode_cache_tokens_are_added_to_the_input():
     reply = ANTHROPIC.decode(
         {
             "id": "msg",
@@ -188,7 +188,7 @@ def test_anthropic_counts_its_cache_apart():
     assert (reply.content, reply.reasoning, reply.finish_reason) == ("go", "hm", "length")
 
 
-def test_keys_go_where_each_wants_them():
+def test_headers_api_key_is_sent_in_the_header_of_each_api():
     assert OPENAI.headers("k") == {"Authorization": "Bearer k"} and OPENAI.headers("") == {}
     assert ANTHROPIC.headers("k")["x-api-key"] == "k" and "x-api-key" not in ANTHROPIC.headers("")
 
@@ -220,21 +220,21 @@ def called(arguments, name="act"):
         {"content": "Maybe turn left.\n</think>\n" + ANSWER},
     ],
 )
-def test_an_answer_is_found_wherever_an_endpoint_puts_it(message):
+def test_openai_decode_tool_call_variants_give_the_answer(message):
     assert json.loads(OPENAI.decode(completion(message)).content) == {"action": "go forward"}
 
 
-def test_several_calls_are_no_single_answer():
+def test_openai_decode_several_tool_calls_are_all_kept():
     message = {"tool_calls": [called(ANSWER), called('{"action": "turn left"}')]}
     assert OPENAI.decode(completion(message)).content.count("action") == 2
 
 
-def test_words_beside_a_call_are_kept_as_a_thought():
+def test_openai_decode_text_beside_a_tool_call_becomes_reasoning():
     reply = OPENAI.decode(completion({"content": "not left", "tool_calls": [called(ANSWER)]}))
     assert reply.reasoning == "not left"
 
 
-def test_thoughts_without_a_beginning_are_split_off():
+def test_openai_decode_think_tag_without_start_is_moved_to_reasoning():
     reply = OPENAI.decode(completion({"content": "left or right\n</think>\n\ngo forward"}))
     assert (reply.content, reply.reasoning) == ("go forward", "left or right")
 
@@ -242,12 +242,12 @@ def test_thoughts_without_a_beginning_are_split_off():
 @pytest.mark.parametrize(
     "reason", ["length", "max_tokens", "MAX_TOKENS", "max_output_tokens", "model_length"]
 )
-def test_cut_short_has_one_name(reason):
+def test_openai_decode_truncation_reasons_become_length(reason):
     body = {"choices": [{"message": {"content": ""}, "finish_reason": reason}]}
     assert OPENAI.decode(body).finish_reason == "length"
 
 
-def test_the_form_of_responses_is_read():
+def test_openai_decode_responses_format_returns_every_field():
     reply = OPENAI.decode(
         {
             "id": "resp",
@@ -272,7 +272,7 @@ def test_the_form_of_responses_is_read():
     assert OPENAI.decode({"output": [call], "status": "completed"}).content == ANSWER
 
 
-def test_an_error_in_a_list_is_told():
+def test_error_in_list_body_returns_the_message():
     assert wire.error_in([{"error": {"message": "no quota"}}]) == "no quota"
 
 
@@ -288,5 +288,5 @@ def test_an_error_in_a_list_is_told():
         ("", None),
     ],
 )  # fmt: skip
-def test_tokens_of_a_broken_reply_count_where_they_are_told(text, usage):
+def test_usage_in_broken_json_returns_the_token_counts(text, usage):
     assert wire.usage_in(text) == usage

@@ -45,7 +45,7 @@ def left(folder, **changes):
     return path
 
 
-def test_a_second_process_is_refused_at_once_and_told_who_is_there(tmp_path, other):
+def test_held_by_another_process_is_refused_naming_the_holder(tmp_path, other):
     began = time.monotonic()
     with pytest.raises(ConfigError) as refused, lock.held(tmp_path, "comparison", "another --out"):
         pass
@@ -63,7 +63,7 @@ def test_a_second_process_is_refused_at_once_and_told_who_is_there(tmp_path, oth
 
 
 @pytest.mark.parametrize("reaped", [False, True])
-def test_what_a_killed_process_held_is_free_at_once(tmp_path, other, reaped, monkeypatch):
+def test_held_after_the_holder_was_killed_is_acquired_immediately(tmp_path, other, reaped, monkeypatch):
     monkeypatch.setattr(lock, "STALE", 1e9)  # no clock has a part in it
     other.send_signal(signal.SIGKILL)
     if reaped:
@@ -75,13 +75,13 @@ def test_what_a_killed_process_held_is_free_at_once(tmp_path, other, reaped, mon
     assert not list(tmp_path.iterdir())
 
 
-def test_a_later_process_with_the_same_number_is_another_one(tmp_path):
+def test_held_after_process_id_reuse_is_acquired(tmp_path):
     left(tmp_path, began="1")  # our own number, but of a process that began otherwise
     with lock.held(tmp_path, "comparison"):
         pass
 
 
-def test_two_of_one_process_are_two(tmp_path):
+def test_held_twice_by_one_process_is_refused(tmp_path):
     with (
         lock.held(tmp_path, "comparison"),
         pytest.raises(ConfigError, match="in use"),
@@ -92,7 +92,7 @@ def test_two_of_one_process_are_two(tmp_path):
         pass
 
 
-def test_the_dead_of_another_machine_are_known_by_their_silence(tmp_path):
+def test_held_by_a_silent_remote_machine_is_acquired_after_the_timeout(tmp_path):
     path = left(tmp_path, machine="elsewhere", host="node7", pid=os.getpid())
     with pytest.raises(ConfigError, match="node7"), lock.held(tmp_path, "comparison"):
         pass  # it may live
@@ -102,7 +102,7 @@ def test_the_dead_of_another_machine_are_known_by_their_silence(tmp_path):
 
 
 @pytest.mark.parametrize("skew", [-7200.0, 7200.0])
-def test_the_living_of_another_machine_are_known_whatever_the_clocks_say(tmp_path, skew):
+def test_held_by_an_active_remote_machine_with_clock_skew_is_refused(tmp_path, skew):
     path = left(tmp_path, machine="elsewhere", host="node7", pid=2**22 + 1)
     over = threading.Event()
 
@@ -124,14 +124,14 @@ def test_the_living_of_another_machine_are_known_whatever_the_clocks_say(tmp_pat
 
 
 @pytest.mark.parametrize("skew", [-7200.0, 7200.0])
-def test_the_dead_of_another_machine_hinder_nobody_whatever_the_clocks_say(tmp_path, skew):
+def test_held_by_a_dead_remote_machine_with_clock_skew_is_acquired(tmp_path, skew):
     path = left(tmp_path, machine="elsewhere")
     os.utime(path, (time.time() + skew,) * 2)
     with lock.held(tmp_path, "comparison"):
         pass
 
 
-def test_the_holder_gives_signs_of_life(tmp_path):
+def test_held_lock_file_is_touched_periodically(tmp_path):
     with lock.held(tmp_path, "comparison"):
         os.utime(tmp_path / lock.NAME, (1.0, 1.0))
         until = time.monotonic() + 10
@@ -140,7 +140,7 @@ def test_the_holder_gives_signs_of_life(tmp_path):
         assert (tmp_path / lock.NAME).stat().st_mtime > 1.0
 
 
-def test_of_many_who_find_a_dead_holder_one_goes_on(tmp_path, monkeypatch):
+def test_held_stale_lock_and_many_waiters_is_acquired_by_one(tmp_path, monkeypatch):
     monkeypatch.setattr(lock, "SETTLE", 0.5)
     left(tmp_path, pid=2**22 + 1)
     got, refused, start, end = [], [], threading.Barrier(8), threading.Event()
@@ -167,7 +167,7 @@ def test_of_many_who_find_a_dead_holder_one_goes_on(tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize("junk", ["", "{", "[]", '"x"', '{"pid": 1}', "\x00\x01"])
-def test_a_lock_that_nobody_can_read_hinders_nobody_for_long(tmp_path, junk):
+def test_held_unreadable_lock_file_is_refused_until_it_is_stale(tmp_path, junk):
     (tmp_path / lock.NAME).write_text(junk)
     with pytest.raises(ConfigError, match="cannot be read"), lock.held(tmp_path, "comparison"):
         pass
@@ -176,7 +176,7 @@ def test_a_lock_that_nobody_can_read_hinders_nobody_for_long(tmp_path, junk):
         pass
 
 
-def test_who_was_taken_for_dead_notices_and_takes_nothing_away(tmp_path):
+def test_held_lock_taken_over_reports_lost_and_leaves_the_new_file(tmp_path):
     with lock.held(tmp_path, "comparison") as mine:
         assert not mine.lost
         left(tmp_path, machine="elsewhere", host="node7")
@@ -184,7 +184,7 @@ def test_who_was_taken_for_dead_notices_and_takes_nothing_away(tmp_path):
     assert json.loads((tmp_path / lock.NAME).read_text())["host"] == "node7"
 
 
-def test_file_systems_without_links_have_locks_too(tmp_path, monkeypatch):
+def test_held_file_system_without_links_still_excludes_others(tmp_path, monkeypatch):
     def none(*_):
         raise PermissionError(1, "Operation not permitted")
 
@@ -198,14 +198,14 @@ def test_file_systems_without_links_have_locks_too(tmp_path, monkeypatch):
     assert not list(tmp_path.iterdir())
 
 
-def test_a_folder_that_cannot_be_written_is_one_sentence(tmp_path):
+def test_take_unwritable_folder_raises_config_error(tmp_path):
     (tmp_path / "file").write_text("")
     for folder in (tmp_path / "file", tmp_path / "nowhere"):
         with pytest.raises(ConfigError, match="cannot be written .*choose another --out"):
             lock.take(folder, "comparison", "another --out")
 
 
-def test_an_error_inside_frees_the_folder(tmp_path):
+def test_held_error_inside_the_block_releases_the_lock(tmp_path):
     with pytest.raises(ZeroDivisionError), lock.held(tmp_path, "comparison"):
         raise ZeroDivisionError
     assert not list(tmp_path.iterdir())

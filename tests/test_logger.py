@@ -38,7 +38,7 @@ def shown(log):
     return log._console.file.getvalue().splitlines()
 
 
-def test_rows_carry_their_clocks_and_only_json(tmp_path, clock):
+def test_logger_metrics_rows_are_json_with_step_update_and_second(tmp_path, clock):
     with quiet(tmp_path, clock, seconds=50.0) as log:
         log.metrics({"loss/dyn": np.float32(0.5)})
         clock.now += 2.5
@@ -53,7 +53,7 @@ def test_rows_carry_their_clocks_and_only_json(tmp_path, clock):
     ]
 
 
-def test_the_longest_training_episode_is_known_also_after_a_resume(tmp_path, clock):
+def test_logger_longest_episode_survives_rewind_after_a_restart(tmp_path, clock):
     with quiet(tmp_path, clock) as log:
         assert log.longest_episode == 0
         for steps, length, kind in ((10, 9, "train"), (20, 4, "train"), (30, 50, "eval"), (40, 12, "train")):
@@ -65,7 +65,7 @@ def test_the_longest_training_episode_is_known_also_after_a_resume(tmp_path, clo
         assert log.longest_episode == 9
 
 
-def test_an_episode_has_four_fields_and_what_else_is_known(tmp_path, clock):
+def test_logger_episode_row_has_the_required_and_extra_fields(tmp_path, clock):
     with quiet(tmp_path, clock) as log:
         log.tick(10, 2)
         log.episode({"return": np.float64(1.5), "length": np.int64(9)})
@@ -81,7 +81,7 @@ def test_an_episode_has_four_fields_and_what_else_is_known(tmp_path, clock):
     ]
 
 
-def test_what_is_not_a_number_is_named(tmp_path, clock):
+def test_logger_metrics_value_that_is_no_number_raises_naming_it(tmp_path, clock):
     with (
         quiet(tmp_path, clock) as log,
         pytest.raises(LoggerError, match="grad is not one number but ndarray"),
@@ -90,7 +90,7 @@ def test_what_is_not_a_number_is_named(tmp_path, clock):
     assert read_rows(tmp_path / "metrics.jsonl") == []
 
 
-def test_every_row_is_on_disk_when_the_call_returns(tmp_path, clock):
+def test_logger_metrics_row_is_on_disk_when_the_call_returns(tmp_path, clock):
     with quiet(tmp_path, clock) as log:
         for step in range(3):
             log.tick(step, 0)
@@ -98,7 +98,7 @@ def test_every_row_is_on_disk_when_the_call_returns(tmp_path, clock):
             assert len(read_rows(tmp_path / "metrics.jsonl")) == step + 1
 
 
-def test_rewind_drops_exactly_what_came_after(tmp_path, clock):
+def test_logger_rewind_by_env_steps_drops_exactly_the_later_rows(tmp_path, clock):
     with quiet(tmp_path, clock) as log:
         for step in range(0, 100, 10):
             log.tick(step, step)
@@ -118,7 +118,7 @@ def test_rewind_drops_exactly_what_came_after(tmp_path, clock):
     assert not list(tmp_path.glob(".*"))
 
 
-def test_rewind_drops_what_came_after_by_updates_where_env_steps_stand_still(tmp_path, clock):
+def test_logger_rewind_by_updates_at_equal_env_steps_drops_the_later_rows(tmp_path, clock):
     with quiet(tmp_path, clock) as log:
         for updates in range(5):
             log.tick(40, updates)
@@ -131,7 +131,7 @@ def test_rewind_drops_what_came_after_by_updates_where_env_steps_stand_still(tmp
         assert [row["updates"] for row in read_rows(tmp_path / f"{name}.jsonl")] == [0, 1, 2]
 
 
-def test_short_episodes_do_not_count_more_than_long_ones_that_began_before_them():
+def test_recent_episodes_of_different_length_are_weighted_by_start():
     """A success takes 10 steps, a failure 100, and every other episode that begins succeeds."""
     recent, now = Recent(), 0
     running: list[tuple[int, int, bool]] = []  # end, began, success
@@ -150,7 +150,7 @@ def test_short_episodes_do_not_count_more_than_long_ones_that_began_before_them(
     assert all(by_end[:5]), "what the first ones to end would say"
 
 
-def test_an_episode_that_never_ends_does_not_hold_back_the_others_for_ever():
+def test_recent_episode_that_never_ends_holds_back_a_bounded_number():
     recent = Recent()
     recent.settle(5)
     for i in range(150):
@@ -169,7 +169,7 @@ def test_an_episode_that_never_ends_does_not_hold_back_the_others_for_ever():
         "7",
     ],
 )
-def test_a_row_without_its_fields_stops_no_resume(tmp_path, clock, row):
+def test_logger_rewind_rows_with_missing_fields_are_ignored(tmp_path, clock, row):
     path = tmp_path / "episodes.jsonl"
     whole = '{"env_steps": 5, "return": 2.0, "length": 3, "success": null}'
     path.write_text(f"{row}\n{whole}\n" + whole.replace("5", "50", 1) + "\n")
@@ -181,7 +181,7 @@ def test_a_row_without_its_fields_stops_no_resume(tmp_path, clock, row):
     ]
 
 
-def test_a_torn_line_neither_swallows_the_next_nor_is_read(tmp_path, clock):
+def test_read_rows_truncated_line_is_skipped_and_the_next_row_is_kept(tmp_path, clock):
     path = tmp_path / "metrics.jsonl"
     path.write_bytes(b'{"env_steps": 1}\n{"env_steps": 2, "lo')
     assert read_rows(path) == [{"env_steps": 1}]
@@ -193,7 +193,7 @@ def test_a_torn_line_neither_swallows_the_next_nor_is_read(tmp_path, clock):
     assert read_rows(tmp_path / "absent.jsonl") == []
 
 
-def test_speeds_are_those_of_the_last_half_minute(tmp_path, clock):
+def test_logger_status_speeds_are_averages_of_the_last_30_seconds(tmp_path, clock):
     log = quiet(tmp_path, clock)
     for second in range(100):
         clock.now = 100.0 + second
@@ -206,7 +206,7 @@ def test_speeds_are_those_of_the_last_half_minute(tmp_path, clock):
     log.close()
 
 
-def test_without_a_terminal_there_is_a_plain_line_now_and_then(tmp_path, clock):
+def test_logger_without_a_terminal_prints_plain_lines_periodically(tmp_path, clock):
     with quiet(tmp_path, clock, total_steps=100, every=10.0) as log:
         for second in range(25):
             clock.now = 100.0 + second
@@ -224,7 +224,7 @@ def test_without_a_terminal_there_is_a_plain_line_now_and_then(tmp_path, clock):
     assert len(shown(log)) == 4
 
 
-def test_progress_leaves_standard_output_alone(tmp_path, capsys):
+def test_logger_progress_is_printed_to_stderr_only(tmp_path, capsys):
     with Logger(tmp_path, total_steps=10, tensorboard=False) as log:
         log.tick(5, 1)
         log.notice("hello")
@@ -232,7 +232,7 @@ def test_progress_leaves_standard_output_alone(tmp_path, capsys):
     assert out == "" and "hello\n" in err and "5/10 steps (50%)" in err
 
 
-def test_the_terminal_is_whole_after_an_exception(tmp_path, clock, monkeypatch):
+def test_logger_exception_in_a_terminal_restores_the_cursor(tmp_path, clock, monkeypatch):
     for name in ("CI", "NO_COLOR"):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("TERM", "xterm")
@@ -267,7 +267,7 @@ def tensorboard_scalars(folder):
     return found
 
 
-def test_tensorboard_events_can_be_read(tmp_path, clock):
+def test_logger_tensorboard_events_hold_every_scalar(tmp_path, clock):
     with quiet(tmp_path, clock, tensorboard=True) as log:
         assert not (tmp_path / "tensorboard").exists(), "nothing to say yet"
         log.tick(10, 1)
@@ -300,7 +300,7 @@ class Full:
         return self.file.write(data[:5])
 
 
-def test_a_row_for_which_there_is_no_room_names_its_file_and_leaves_it_whole(tmp_path, clock):
+def test_logger_full_disk_raises_naming_the_file_and_keeps_it_intact(tmp_path, clock):
     with quiet(tmp_path, clock) as log:
         log.metrics({"x": 1})
         log._metrics.close()
@@ -314,7 +314,7 @@ def test_a_row_for_which_there_is_no_room_names_its_file_and_leaves_it_whole(tmp
 
 
 @pytest.mark.parametrize("method", ["write", "flush", "close"])
-def test_tensorboard_that_fails_is_dropped_with_one_sentence(tmp_path, clock, monkeypatch, method):
+def test_logger_failing_tensorboard_is_disabled_with_one_message(tmp_path, clock, monkeypatch, method):
     from tensorboardX.record_writer import RecordWriter
 
     does = getattr(RecordWriter, method)
@@ -334,7 +334,7 @@ def test_tensorboard_that_fails_is_dropped_with_one_sentence(tmp_path, clock, mo
 
 
 @pytest.mark.parametrize("method", ["init", "define_metric", "log", "finish"])
-def test_wandb_that_fails_is_dropped_with_one_sentence(tmp_path, clock, monkeypatch, method):
+def test_logger_failing_wandb_is_disabled_with_one_message(tmp_path, clock, monkeypatch, method):
     def fail(*_, **__):
         raise RuntimeError("the network\nis gone")
 
@@ -349,7 +349,7 @@ def test_wandb_that_fails_is_dropped_with_one_sentence(tmp_path, clock, monkeypa
     assert " ".join(shown(log)).count(told) == 1
 
 
-def test_a_terminal_that_is_gone_ends_nothing(tmp_path, clock):
+def test_logger_closed_terminal_does_not_stop_logging(tmp_path, clock):
     class Gone(io.StringIO):
         def write(self, text):
             raise BrokenPipeError
@@ -360,13 +360,13 @@ def test_a_terminal_that_is_gone_ends_nothing(tmp_path, clock):
     assert len(read_rows(tmp_path / "metrics.jsonl")) == 1
 
 
-def test_a_missing_wandb_says_what_to_install(tmp_path, clock, monkeypatch):
+def test_logger_missing_wandb_raises_with_install_command(tmp_path, clock, monkeypatch):
     monkeypatch.setitem(sys.modules, "wandb", None)
     with pytest.raises(LoggerError, match=r"pip install 'dreamer-toolkit\[wandb\]'"):
         quiet(tmp_path, clock, wandb="project")
 
 
-def test_memory_is_that_of_this_process():
+def test_memory_used_allocated_block_is_counted():
     before = memory_used()
     block = mmap.mmap(-1, 50_000_000)  # not from what was freed before
     np.frombuffer(block, np.uint8)[:] = 1

@@ -45,7 +45,7 @@ def every(tmp_path) -> list[Loop]:
     return [host(tmp_path), device(tmp_path), members()]
 
 
-def test_loop_of_every_kind_has_all_that_the_protocol_names(tmp_path):
+def test_loop_every_kind_implements_the_protocol(tmp_path):
     assert {"progress", "outputs", "state", "checkpoint", "restore", "template"} <= set(MEMBERS)
     for loop in every(tmp_path):
         assert [name for name in MEMBERS if name not in dir(loop)] == []
@@ -57,7 +57,7 @@ def test_loop_of_every_kind_has_all_that_the_protocol_names(tmp_path):
 
 
 @pytest.mark.parametrize("name", ["host", "fused"])
-def test_loop_without_flush_is_found_by_the_type_checker(copied, name):
+def test_loop_without_flush_is_reported_by_the_type_checker(copied, name):
     path = copied / "dreamer" / "loops" / f"{name}.py"
     text = path.read_text()
     try:
@@ -68,7 +68,7 @@ def test_loop_without_flush_is_found_by_the_type_checker(copied, name):
     assert any(place.startswith("experiments/") for place in places)
 
 
-def test_loop_asked_for_a_misspelt_method_is_found_by_the_type_checker(copied):
+def test_loop_misspelt_method_call_is_reported_by_the_type_checker(copied):
     sources = {path: path.read_text() for path in (copied / "experiments").rglob("*.py")}
     path, text = next((path, text) for path, text in sources.items() if "self.loop.flush()" in text)
     try:
@@ -117,7 +117,7 @@ def test_loop_restored_from_its_checkpoint_continues_bitwise(tmp_path, build):
 
 
 @pytest.mark.parametrize("build", [host, device])
-def test_loop_set_params_starts_from_them_with_a_fresh_optimiser(tmp_path, build):
+def test_loop_set_params_starts_from_them_with_a_fresh_optimizer(tmp_path, build):
     loop = build(tmp_path)
     before = jax.tree.map(np.array, loop.state)
     value = jax.tree.map(lambda x: np.array(x) + 1, before.params["value"])
@@ -130,7 +130,7 @@ def test_loop_set_params_starts_from_them_with_a_fresh_optimiser(tmp_path, build
 
 
 @pytest.mark.parametrize("limit", [3, 5])
-def test_loop_of_the_device_ends_with_the_round_that_reaches_the_limit_of_updates(limit):
+def test_compiled_loop_update_limit_ends_with_the_round_that_reaches_it(limit):
     cfg = schema.replace_paths(test_fused.CFG, {"updates": limit, "train_ratio": 8.0})
     loop = test_fused.loop(cfg=cfg, steps=10_000)
     list(loop.outputs())

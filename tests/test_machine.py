@@ -20,7 +20,7 @@ def released(monkeypatch):
     return calls
 
 
-def test_what_compiling_a_large_program_leaves_is_handed_back(released, monkeypatch):
+def test_release_when_compiled_large_program_releases_memory(released, monkeypatch):
     jax.jit(lambda x: x + 1)(1.0)
     assert not released
     monkeypatch.setattr(machine, "LARGE", 0.0)
@@ -28,7 +28,7 @@ def test_what_compiling_a_large_program_leaves_is_handed_back(released, monkeypa
     assert len(released) == 1
 
 
-def test_it_is_handed_back_once_however_often_a_process_is_prepared(released, monkeypatch):
+def test_release_when_compiled_called_twice_releases_memory_once(released, monkeypatch):
     machine.release_when_compiled()
     monkeypatch.setattr(machine, "LARGE", 0.0)
     jax.jit(lambda x: x + 3)(1.0)
@@ -53,19 +53,19 @@ SHOW = (
 
 
 @LINUX
-def test_a_process_begins_anew_with_large_pages_and_the_same_words():
+def test_begin_process_restarts_with_large_pages_and_equal_arguments():
     assert tunables(SHOW) == "glibc.malloc.hugetlb=1 ['a word', '--and=more']\n"
 
 
 @LINUX
-def test_what_somebody_set_is_kept():
+def test_begin_existing_tunables_are_kept():
     other = "glibc.malloc.check=0"
     assert f"{other}:glibc.malloc.hugetlb=1 " in tunables(SHOW, other)
     assert "glibc.malloc.hugetlb=0 " in tunables(SHOW, "glibc.malloc.hugetlb=0")
 
 
 @LINUX
-def test_the_console_script_has_large_pages_and_keeps_its_process(tmp_path):
+def test_console_script_large_pages_are_set_within_the_same_process(tmp_path):
     script = tmp_path / "start.py"
     script.write_text(
         "import os, sys, experiments.cli as cli\n"
@@ -80,13 +80,13 @@ def test_the_console_script_has_large_pages_and_keeps_its_process(tmp_path):
     assert len(set(done.stderr.split())) == 1
 
 
-def test_a_call_from_python_does_not_begin_anew(monkeypatch):
+def test_main_called_from_python_does_not_restart_the_process(monkeypatch):
     monkeypatch.setattr(machine, "begin", lambda: pytest.fail("it did"))
     assert cli.main(["--help"]) == 0
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="only glibc can be asked to hand memory back")
-def test_handing_back_leaves_less_resident_and_all_else_as_it_was():
+def test_release_memory_freed_blocks_lowers_resident_memory():
     kept = bytearray(b"x" * 10_000_000)
     pieces = [bytearray(100_000) for _ in range(2_000)]
     before = resident()
@@ -103,7 +103,7 @@ def resident() -> int:
 
 
 @pytest.mark.parametrize(("code", "ends"), [(0, False), (1, False), (130, True), (143, True)])
-def test_a_process_that_a_signal_ended_takes_nothing_apart(monkeypatch, code, ends):
+def test_end_exit_code_of_a_signal_exits_without_teardown(monkeypatch, code, ends):
     ended = []
     monkeypatch.setattr(machine.os, "_exit", ended.append)
     assert machine.end(code) == code and ended == ([code] if ends else [])

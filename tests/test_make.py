@@ -22,12 +22,12 @@ from envs.adapters import MissingExtra, UnknownTask
         ("probe:chosen", "probe:chosen"),
     ],
 )
-def test_canonical_name(task, full):
+def test_canonical_task_name_is_the_full_name(task, full):
     assert envs.canonical(task) == full
     assert envs.canonical(full) == full
 
 
-def test_make_carries_the_full_name_and_the_number_of_copies():
+def test_make_short_name_has_the_full_name_and_num_envs():
     env = envs.make("minigrid:Empty-5x5", 3)
     assert (env.task, env.num_envs) == ("minigrid:MiniGrid-Empty-5x5-v0", 3)
     assert env.reset([0, 1, 2]).reward.shape == (3,)
@@ -53,28 +53,28 @@ def test_make_carries_the_full_name_and_the_number_of_copies():
         ("", "lacks its suite"),
     ],
 )
-def test_unknown_name_gets_one_sentence_with_a_hint(task, hint):
+def test_make_unknown_task_raises_with_a_suggestion(task, hint):
     with pytest.raises(UnknownTask) as error:
         envs.make(task)
     assert hint in str(error.value)
     assert "\n" not in str(error.value)
 
 
-def test_observation_that_the_suite_lacks():
+def test_make_unsupported_observation_raises_value_error():
     with pytest.raises(ValueError, match="allowed: 'symbolic', 'rgb', 'full'"):
         envs.make("minigrid:Empty-5x5", obs="pixels")
     with pytest.raises(ValueError, match="gymnasium has no observation 'rgb'"):
         envs.make("gymnasium:CartPole-v1", obs="rgb")
 
 
-def test_at_least_one_copy():
+def test_make_zero_copies_raises_value_error():
     with pytest.raises(ValueError, match="num_envs is 0"):
         envs.make("probe:chosen", 0)
 
 
 @pytest.mark.parametrize("make", [envs.make, envs.make_jax])
 @pytest.mark.parametrize("levels", [-1, 2**30 + 1])
-def test_as_many_levels_as_there_are_training_seeds(make, levels):
+def test_make_levels_out_of_range_raises_value_error(make, levels):
     with pytest.raises(ValueError, match=f"levels is {levels}; it takes 0 .any world. to {2**30}"):
         make("grid:Catch", levels=levels)
 
@@ -87,7 +87,7 @@ def test_as_many_levels_as_there_are_training_seeds(make, levels):
         ("gymnasium:LunarLander-v3", "Box2D", r"gymnasium\[box2d\]"),
     ],
 )
-def test_missing_package_names_what_to_install(monkeypatch, task, package, install):
+def test_make_missing_package_raises_with_install_command(monkeypatch, task, package, install):
     # None in sys.modules is how Python itself marks a module that must not be found.
     monkeypatch.setitem(sys.modules, package, None)
     monkeypatch.setattr("importlib.util.find_spec", _without(package))
@@ -101,12 +101,12 @@ def _without(package):
     return lambda name, *rest: None if name == package else find_spec(name, *rest)
 
 
-def test_environment_that_cannot_be_built():
+def test_make_failing_constructor_raises_env_error():
     with pytest.raises(envs.EnvError, match="CannotBeBuilt-v0 cannot be built.*no licence"):
         envs.make("gymnasium:faulty_env:CannotBeBuilt-v0")
 
 
-def test_suites_list_what_can_be_made():
+def test_suites_installed_packages_list_their_tasks():
     suites = {suite.name: suite for suite in envs.suites()}
     core = {name for name, suite in suites.items() if suite.install in ("minigrid", "gymnasium", "jax")}
     assert core == {"minigrid", "gymnasium", "grid", "jax", "probe"}
@@ -136,7 +136,7 @@ def test_suites_list_what_can_be_made():
         ("navix:Navix-DoorKey-5x5-v0", "MiniGrid"),
     ],
 )
-def test_a_task_that_is_not_what_its_name_says_has_a_note(task, other):
+def test_note_task_that_differs_from_its_namesake_says_so(task, other):
     text = envs.note(task)
     assert other in text and "do not compare" in text and text.endswith(".") and "\n" not in text
 
@@ -144,11 +144,11 @@ def test_a_task_that_is_not_what_its_name_says_has_a_note(task, other):
 @pytest.mark.parametrize(
     "task", ["craftax:Craftax", "brax:hopper", "minigrid:DoorKey-5x5", "grid:Catch", "nowhere:x", "x"]
 )
-def test_others_have_none(task):
+def test_note_other_task_is_empty(task):
     assert envs.note(task) == ""
 
 
-def test_suite_that_is_not_installed():
+def test_suite_not_installed_has_no_tasks_and_raises_missing_extra():
     from envs.make import Suite
 
     suite = Suite("x", "envs.probes", "no_such_package", "dreamer-toolkit[x]", ())
@@ -157,7 +157,7 @@ def test_suite_that_is_not_installed():
         suite.adapter()
 
 
-def test_importing_envs_imports_neither_jax_nor_an_environment():
+def test_import_envs_loads_neither_jax_nor_an_environment():
     code = "import envs, sys; print([m for m in ('jax', 'gymnasium', 'minigrid') if m in sys.modules])"
     out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert out.stdout.strip() == "[]"

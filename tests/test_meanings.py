@@ -5,7 +5,7 @@ import math
 from experiments.report.meanings import MEANINGS, grade
 
 
-def test_limits_belong_to_what_is_healthy():
+def test_grade_values_at_the_limits_follow_the_healthy_range():
     numbers = dict.fromkeys(MEANINGS) | {"reward_skill": 0.5, "value_skill": 0.49, "cont_error": 0.2501}
     graded = {g.name: g.ok for g in grade(numbers | {"surprise": 3.0})}
     assert list(graded) == list(MEANINGS)
@@ -15,7 +15,7 @@ def test_limits_belong_to_what_is_healthy():
     assert graded["dream_skill"] is None  # no number
 
 
-def test_every_meaning_can_be_read():
+def test_meanings_every_entry_has_title_sentence_and_limits_in_words():
     for name, meaning in MEANINGS.items():
         assert meaning.title and meaning.sentence.endswith(".") and meaning.healthy, name
         for limit in (meaning.low, meaning.high):

@@ -69,20 +69,20 @@ def alone(compiled):
     return [(loop, [e for turn in loop.outputs() for e in turn.episodes]) for loop in loops]
 
 
-def test_members_in_sequence_are_bitwise_the_single_runs(trained, alone):
+def test_members_in_sequence_equal_single_runs_bitwise(trained, alone):
     made, turns = trained
     for i, (loop, episodes) in enumerate(alone):
         assert [e for turn in turns for e in turn[i].episodes] == episodes
         assert same(member(made.full, i), loop.full)
 
 
-def test_members_that_differ_do_different_things(trained):
+def test_members_with_different_seeds_have_different_parameters(trained):
     params = trained[0].state.params["policy"]
     for leaf in jax.tree.leaves(params)[:1]:
         assert not np.array_equal(leaf[0], leaf[1]) and not np.array_equal(leaf[0], leaf[2])
 
 
-def test_members_vmapped_do_what_they_do_in_sequence(compiled):
+def test_members_vmapped_match_members_in_sequence(compiled):
     fused, state, seeds = compiled.fused, population(compiled, steps=40)[0].full, jnp.asarray(SEEDS)
     update = lambda _, state, hyper, seed: fused.update(state, hyper, seed)[0].learner.params
     act = lambda _, state, hyper, seed: fused.slot(state, hyper, seed)[0].acting.step.obs["board"]
@@ -96,7 +96,7 @@ def test_members_vmapped_do_what_they_do_in_sequence(compiled):
             np.testing.assert_allclose(a, np.stack(b), rtol=1e-3, atol=1e-5)
 
 
-def test_a_member_that_diverges_is_told_and_the_others_go_on(compiled, trained):
+def test_members_one_diverging_is_reported_and_the_others_continue(compiled, trained):
     mad, _ = population(compiled, (3e-3, 1e36, 1e-3))
     assert list(mad.failures) == [1] and "not finite" in mad.failures[1]
     assert all(np.isfinite(x).all() for x in jax.tree.leaves(mad.state))
@@ -105,7 +105,7 @@ def test_a_member_that_diverges_is_told_and_the_others_go_on(compiled, trained):
         assert same(member(mad.full, i), member(trained[0].full, i))
 
 
-def test_a_member_that_rests_stays_as_it_is_and_the_others_go_on(compiled, alone):
+def test_members_rest_one_member_stays_unchanged_and_the_others_continue(compiled, alone):
     made, _ = population(compiled, steps=80)
     before = member(made.full, 1)
     made.rest([1])
@@ -118,7 +118,7 @@ def test_a_member_that_rests_stays_as_it_is_and_the_others_go_on(compiled, alone
     assert same(before, member(made.full, 1)) and same(member(made.full, 2), alone[2][0].full)
 
 
-def test_a_member_stored_behind_the_others_goes_on_from_where_it_was(compiled, trained):
+def test_members_restored_with_one_behind_continues_from_its_own_step(compiled, trained):
     made, _ = population(compiled, steps=80)
     made.rest([1])
     for loop in made.loops:
@@ -152,12 +152,12 @@ def staggered(compiled, placement):
     return [(own, episodes[id(own)]) for own in everybody]
 
 
-def test_an_agent_that_joins_later_does_exactly_what_it_does_alone(compiled, alone):
+def test_advance_agent_added_later_equals_its_single_run(compiled, alone):
     for (own, episodes), (loop, expected) in zip(staggered(compiled, SINGLE), alone[::2], strict=True):
         assert episodes == expected and same(own.full, loop.full)
 
 
-def test_one_that_follows_another_does_what_that_would_have_done(compiled, alone):
+def test_fork_from_another_loop_continues_exactly_as_that_loop(compiled, alone):
     """With the numbers and the seed of the other one; those are its own."""
     leader, follower = single(compiled, 0), single(compiled, 0)
     follower.numbers = single(compiled, 2).numbers
@@ -209,14 +209,14 @@ def placed(devices, rows):
 
 
 @pytest.mark.parametrize("shared", SHARED)
-def test_agents_that_come_and_go_in_shared_arrays_do_what_they_do_alone(shared):
+def test_advance_agents_joining_and_leaving_shared_arrays_equal_single_runs(shared):
     expected = staggered(CompiledLoop(Adding()), SINGLE)
     for (own, _), (loop, _) in zip(staggered(CompiledLoop(Adding()), placed(*shared)), expected, strict=True):
         assert same(own.full, loop.full) and own.progress == loop.progress
 
 
 @pytest.mark.parametrize("shared", SHARED)
-def test_members_that_rest_leave_the_arrays_that_they_shared(shared):
+def test_members_rest_in_shared_arrays_leaves_the_others_unchanged(shared):
     rates, seeds = (1.0, 2.0, 3.0) * 4, np.arange(12, dtype=np.int32)
     ours, theirs = (
         Members(CompiledLoop(Adding()), placement, numbers(rates), seeds, STEPS, Progress())
@@ -233,7 +233,7 @@ def test_members_that_rest_leave_the_arrays_that_they_shared(shared):
         assert same(member(ours.full, i), member(before if i in (1, 4, 5) else theirs.full, i))
 
 
-def test_agents_that_come_and_go_are_copied_alone(monkeypatch):
+def test_advance_agents_joining_and_leaving_are_copied_individually(monkeypatch):
     calls = []
     counted = lambda name, function: lambda *args: calls.append(name) or function(*args)
     monkeypatch.setattr(Stack, "of", counted("stack", Stack.of))
@@ -254,14 +254,14 @@ def test_agents_that_come_and_go_are_copied_alone(monkeypatch):
     assert calls == ["stack", "write"]
 
 
-def test_a_population_in_one_call_is_stored_as_it_is():
+def test_members_population_in_one_call_is_stored_without_a_copy():
     made = Members(CompiledLoop(Adding()), placed(1, 3), numbers(), SEEDS, 100, Progress())
     made.advance()
     assert made.state.params is made.loops[0].kept.stack.state.learner.params
 
 
 @pytest.mark.slow  # a batch of three whole agents compiles for half a minute
-def test_as_a_batch_with_a_free_row_each_does_what_it_does_alone(compiled, alone):
+def test_advance_vmapped_batch_with_a_free_row_matches_single_runs(compiled, alone):
     with jax.debug_key_reuse(False):  # a vmapped loop carries its keys, which look as if used twice
         found = staggered(compiled, Placement.vmapped(jax.local_devices()[:1], 3))
     for (own, _), (theirs, _) in zip(found, alone[::2], strict=True):
@@ -318,7 +318,7 @@ print("same")
 
 
 @pytest.mark.slow  # a dozen compilations of the whole agent
-def test_eight_devices_give_what_one_gives():
+def test_placement_eight_devices_equal_one_device():
     """Members over two or three of them, environments and batches of one agent over four."""
     code = SPREAD.format(tests=str(Path(__file__).parent))
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)

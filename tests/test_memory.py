@@ -36,25 +36,25 @@ def sixteen(monkeypatch):
         ({"population.seeds": 2**53}, "agent"),
     ],
 )
-def test_what_does_not_fit_is_said_in_bytes(changes, field):
+def test_check_oversized_config_raises_with_bytes_and_field(changes, field):
     cfg = schema.replace_paths(CFG, changes)
     with pytest.raises(ConfigError, match=r"needs at least [\d,]{11,} bytes .* most of it for " + field):
         memory.check(cfg, on_device=False)
 
 
-def test_processes_take_more_than_copies():
+def test_check_copies_in_processes_need_more_memory():
     memory.check_copies(2000, False, "loop.num_envs")
     with pytest.raises(ConfigError, match="a run with 2,000 environments needs at least"):
         memory.check_copies(2000, True, "loop.num_envs")
 
 
 @pytest.mark.parametrize("name", presets.PRESETS)
-def test_every_preset_fits(name):
+def test_check_every_preset_passes(name):
     cfg = presets.build(name)
     memory.check(cfg, on_device=True)
 
 
-def test_it_is_less_than_the_parameters_are():
+def test_parameters_estimate_is_a_lower_bound_of_the_real_count():
     from dreamer.agent import Agent
     from envs.api import Space
 
@@ -68,6 +68,6 @@ def test_it_is_less_than_the_parameters_are():
             assert 0.5 * found < least <= found
 
 
-def test_members_are_counted_without_listing_them():
+def test_members_huge_population_is_counted_without_enumeration():
     assert memory.members(PopulationConfig(seeds=10**9, vary=("lr=1e-3,1e-4", "lam=0.9,1"))) == 4 * 10**9
     memory.check(Config(task="probe:chosen", steps=10), on_device=False)

@@ -49,7 +49,7 @@ def digest(tree) -> str:
     return found.hexdigest()
 
 
-def test_load_run_of_format_2_has_every_part_as_it_was(run):
+def test_load_run_of_format_2_restores_every_part(run):
     state = state_of(run)
     assert STATES[run.name] == {
         "params": digest(state.params),
@@ -60,7 +60,7 @@ def test_load_run_of_format_2_has_every_part_as_it_was(run):
     }
 
 
-def test_train_run_of_format_2_goes_on_and_is_written_anew(run):
+def test_train_run_of_format_2_continues_and_saves_the_current_format(run):
     longer = config.load_toml(run / "config.toml")
     train(config.from_dict({"steps": longer.steps + 100}, longer), run)
     store = CheckpointStore(run / "checkpoints")
@@ -78,10 +78,10 @@ def test_train_run_of_format_2_goes_on_and_is_written_anew(run):
         ("loop/returns", "loop/returns"),
     ],
 )
-def test_renamed_leaf_of_format_2_is_found_under_its_new_name(old, new):
+def test_renamed_leaf_of_format_2_returns_the_new_name(old, new):
     assert renamed(old, 2) == renamed(old, 1) == new
     assert renamed(new, 3) == new
 
 
-def test_migrations_are_of_older_formats():
+def test_migrations_all_entries_are_older_than_the_current_version():
     assert all(last < VERSION for last in MIGRATIONS)

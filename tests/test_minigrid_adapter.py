@@ -14,7 +14,7 @@ from envs.api import EnvError, Space
 LEFT, RIGHT, FORWARD = 0, 1, 2
 
 
-def test_symbolic_is_the_grid_of_minigrid():
+def test_minigrid_symbolic_observation_equals_the_minigrid_image():
     env = envs.make("minigrid:DoorKey-5x5")
     assert env.obs_space == {
         "object": Space((7, 7), "uint8", 11),
@@ -36,7 +36,7 @@ def test_symbolic_is_the_grid_of_minigrid():
 
 
 @pytest.mark.parametrize(("obs", "shape"), [("rgb", (56, 56, 3)), ("full", (40, 40, 3))])
-def test_images(obs, shape):
+def test_minigrid_image_observation_has_declared_shape_and_changes(obs, shape):
     env = envs.make("minigrid:Empty-5x5", obs=obs)
     assert set(env.obs_space) == {"image", "log/success"}
     assert env.obs_space["image"] == Space(shape, "uint8")
@@ -44,7 +44,7 @@ def test_images(obs, shape):
     assert first.any() and not np.array_equal(first, env.step({"action": np.array([1])}).obs["image"])
 
 
-def test_reaching_the_goal_is_success_and_the_limit_is_not():
+def test_minigrid_goal_is_success_and_time_limit_is_failure():
     env = envs.make("minigrid:Empty-5x5", 2)
     env.reset([0, 0])
     # The agent starts in a corner facing right, the goal is in the opposite one.
@@ -59,7 +59,7 @@ def test_reaching_the_goal_is_success_and_the_limit_is_not():
     assert step.obs["log/success"][1] == 0 and not step.is_terminal[1]
 
 
-def test_dying_is_not_success():
+def test_minigrid_death_is_failure():
     env = envs.make("minigrid:LavaGapS5")
     step = env.reset([0])
     rng = np.random.default_rng(0)
@@ -68,7 +68,7 @@ def test_dying_is_not_success():
     assert step.obs["log/success"][0] == 0
 
 
-def test_constant_missions_are_left_out():
+def test_minigrid_constant_mission_is_omitted():
     for task in ("DoorKey-5x5", "Empty-5x5", "LavaGapS5", "FourRooms", "MemoryS7"):
         assert "mission" not in envs.make(f"minigrid:{task}").obs_space
 
@@ -89,12 +89,12 @@ def test_constant_missions_are_left_out():
         ("BabyAI-BossLevel", 72),
     ],
 )
-def test_mission_has_the_length_of_the_longest(task, words):
+def test_minigrid_mission_length_is_that_of_the_longest_mission(task, words):
     env = envs.make(f"minigrid:{task}")
     assert env.obs_space["mission"] == Space((words,), "int32", len(adapter.VOCABULARY))
 
 
-def test_tokens_say_the_mission():
+def test_minigrid_mission_tokens_spell_the_mission():
     env = envs.make("minigrid:BabyAI-GoToLocal")
     raw = gymnasium.make("BabyAI-GoToLocal-v0")
     for seed in range(5):
@@ -103,7 +103,7 @@ def test_tokens_say_the_mission():
         assert " ".join(adapter.VOCABULARY[t] for t in tokens if t) == mission
 
 
-def test_tokenize():
+def test_tokenize_text_is_padded_marks_unknown_and_refuses_too_long():
     the, then = adapter.VOCABULARY.index("the"), adapter.VOCABULARY.index("then")
     assert adapter.tokenize("the, then", 4).tolist() == [the, then, 0, 0]
     assert adapter.tokenize("the wug", 3).tolist() == [the, adapter.UNKNOWN, 0]
@@ -111,14 +111,14 @@ def test_tokenize():
         adapter.tokenize("the the the", 2)
 
 
-def test_vocabulary_has_no_word_twice():
+def test_vocabulary_words_are_unique():
     assert len(set(adapter.VOCABULARY)) == len(adapter.VOCABULARY)
     assert adapter.VOCABULARY[adapter.PADDING] == "<pad>"
     assert adapter.VOCABULARY[adapter.UNKNOWN] == "<unk>"
 
 
 @pytest.mark.filterwarnings("ignore:.*out of date")
-def test_every_task_says_only_words_of_the_vocabulary():
+def test_minigrid_every_task_uses_only_vocabulary_words():
     spoken = 0
     for name in adapter.ids():
         if name.startswith("WFC"):  # these need another package
@@ -135,14 +135,14 @@ def test_every_task_says_only_words_of_the_vocabulary():
     assert spoken > 100
 
 
-def test_missing_package_of_some_tasks():
+def test_make_wfc_task_without_its_packages_raises_missing_extra():
     if importlib.util.find_spec("imageio") and importlib.util.find_spec("networkx"):
         pytest.skip("the packages of the WFC tasks are installed")
     with pytest.raises(MissingExtra, match=r"minigrid\[wfc\]"):
         envs.make("minigrid:WFC-MazeSimple")
 
 
-def test_nothing_is_printed(capsys):
+def test_minigrid_reset_prints_nothing(capsys):
     env = envs.make("minigrid:BabyAI-GoToLocal")
     for seed in range(20):  # some of these layouts are rejected, which BabyAI would print
         env.reset([seed])
@@ -155,7 +155,7 @@ MINE = "minigrid:my_minigrid"
 
 
 @pytest.mark.parametrize("name", ["MyMaze-v0", "MyMaze", "MyDoorKey-v0", "Mine", "MiniGrid-Mine-v0"])
-def test_a_world_of_ones_own_looks_like_those_of_minigrid(name):
+def test_minigrid_custom_world_has_the_spaces_of_a_builtin_one(name):
     env = envs.make(f"{MINE}:{name}")
     assert env.task.startswith(f"{MINE}:M") and env.task.endswith("-v0")
     theirs = envs.make("minigrid:Empty-5x5")
@@ -163,17 +163,17 @@ def test_a_world_of_ones_own_looks_like_those_of_minigrid(name):
     assert env.reset([0]).obs["object"].shape == (1, 7, 7)
 
 
-def test_a_world_of_ones_own_keeps_the_contract():
+def test_minigrid_custom_world_passes_the_check():
     assert not [f for f in envs.check(f"{MINE}:MyMaze-v0", 20) if f.status == "fail"]
 
 
 @pytest.mark.parametrize("obs", ["rgb", "full", "privileged"])
-def test_a_world_of_ones_own_has_every_observation(obs):
+def test_minigrid_custom_world_supports_every_observation(obs):
     env = envs.make(f"{MINE}:MyMaze-v0", obs=obs, kwargs={"size": 5})
     assert env.obs_space == envs.make("minigrid:Empty-5x5", obs=obs).obs_space
 
 
-def test_missions_that_a_world_of_ones_own_declares():
+def test_minigrid_custom_world_declared_missions_are_tokenized():
     env = envs.make(f"{MINE}:MyTold-v0")
     assert env.obs_space["mission"] == Space((5,), "int32", len(adapter.VOCABULARY))  # get the pale old oak
     known = [adapter.VOCABULARY.index(word) for word in ("get", "the")]
@@ -181,7 +181,7 @@ def test_missions_that_a_world_of_ones_own_declares():
         assert env.reset([seed]).obs["mission"][0, :2].tolist() == known
 
 
-def test_what_an_agent_does_not_understand_is_said_once(capsys):
+def test_minigrid_custom_world_unknown_words_are_reported_once(capsys):
     adapter._say.cache_clear()
     envs.make(f"{MINE}:MyTold-v0", 3)
     envs.make(f"{MINE}:MyMaze-v0")
@@ -191,14 +191,14 @@ def test_what_an_agent_does_not_understand_is_said_once(capsys):
     )
 
 
-def test_missions_that_a_world_of_ones_own_does_not_declare():
+def test_minigrid_custom_world_undeclared_missions_are_sampled():
     env = envs.make(f"{MINE}:MySecretive-v0")
     assert env.obs_space["mission"].shape == (5,)
     missions = {tuple(env.reset([seed]).obs["mission"][0].tolist()) for seed in range(8)}
     assert {len([t for t in mission if t]) for mission in missions} == {2, 5}
 
 
-def test_a_mission_longer_than_all_that_were_heard_is_cut(monkeypatch):
+def test_minigrid_mission_longer_than_any_sampled_is_truncated(monkeypatch):
     monkeypatch.setattr(adapter, "PROBED", 2)
     env = envs.make(f"{MINE}:MyRambling-v0")
     (longest,) = env.obs_space["mission"].shape
@@ -207,17 +207,17 @@ def test_a_mission_longer_than_all_that_were_heard_is_cut(monkeypatch):
     assert max(said) > longest == max(lengths)
 
 
-def test_a_level_of_ones_own():
+def test_minigrid_custom_babyai_level_has_a_mission():
     assert envs.make(f"{MINE}:MyLevel-v0").obs_space["mission"].shape == (5,)  # go to the red ball
 
 
-def test_listening_to_missions_leaves_the_chance_of_the_world_alone():
+def test_flat_mission_sampling_leaves_the_random_state_unchanged():
     raw = gymnasium.make("MySecretive-v0")
     envs.Flat(raw)
     assert raw.unwrapped._np_random is None
 
 
-def test_a_world_of_ones_own_in_a_loop_of_ones_own():
+def test_flat_custom_world_gives_the_observations_of_make():
     raw = gymnasium.make("MyMaze-v0")
     env, ours = envs.Flat(raw), envs.make(f"{MINE}:MyMaze-v0")
     obs, _ = env.reset(seed=3)
@@ -247,7 +247,7 @@ def test_a_world_of_ones_own_in_a_loop_of_ones_own():
         ("minigrid:my_minigrid:MyMaze-v1", "registers no task 'MyMaze-v1'; did you mean MyMaze-v0"),
     ],
 )
-def test_no_name_points_at_one_that_is_not_right(task, sentence):
+def test_make_wrong_name_of_a_custom_world_never_suggests_a_wrong_one(task, sentence):
     import my_minigrid  # noqa: F401
 
     with pytest.raises(envs.UnknownTask) as error:
@@ -255,7 +255,7 @@ def test_no_name_points_at_one_that_is_not_right(task, sentence):
     assert sentence in str(error.value)
 
 
-def test_one_that_shows_no_mission_is_an_environment_like_any_other():
+def test_make_world_without_mission_is_a_plain_environment():
     assert list(envs.make("gymnasium:my_minigrid:WrappedAway-v0").obs_space) == ["token", "log/success"]
     wrappers = ["minigrid.wrappers:ImgObsWrapper"]
     assert list(envs.make(f"{MINE}:MyMaze-v0", wrappers=wrappers).obs_space) == ["token", "log/success"]
@@ -263,7 +263,7 @@ def test_one_that_shows_no_mission_is_an_environment_like_any_other():
         envs.make(f"{MINE}:MyMaze-v0", wrappers=wrappers, obs="rgb")
 
 
-def test_a_wrapper_sees_the_world_before_it_is_read():
+def test_make_wrapper_is_applied_before_the_observation_is_encoded():
     env = envs.make("minigrid:Empty-5x5", wrappers=["minigrid.wrappers:FullyObsWrapper"])
     assert env.obs_space["object"].shape == (5, 5)
 
@@ -272,7 +272,7 @@ def test_a_wrapper_sees_the_world_before_it_is_read():
     "task", ["minigrid:GoToDoor-5x5", f"{MINE}:Mine", f"{MINE}:MyMaze-v0", "minigrid:GoToObj"]
 )
 @pytest.mark.parametrize("limit", [3, 70])
-def test_a_limit_is_a_truncation_also_beyond_the_own_one(task, limit):
+def test_make_max_episode_steps_truncates_even_beyond_the_own_limit(task, limit):
     env = envs.make(task, max_episode_steps=limit)
     step, turn = env.reset([1]), {"action": np.array([LEFT])}
     for length in range(1, limit + 1):
@@ -280,7 +280,7 @@ def test_a_limit_is_a_truncation_also_beyond_the_own_one(task, limit):
         assert bool(step.is_last[0]) == (length == limit) and not step.is_terminal[0]
 
 
-def test_arguments_of_minigrid_s_own_tasks():
+def test_make_kwargs_of_a_builtin_task_are_passed_and_checked():
     env = envs.make("minigrid:DoorKey-5x5", kwargs={"size": 6, "agent_view_size": 5})
     assert env.obs_space["object"].shape == (5, 5) and env.worlds()[0].unwrapped.width == 6
     with pytest.raises(envs.UnknownTask, match="takes no argument 'sise'; did you mean size"):

@@ -60,7 +60,7 @@ def write(folder, files):
 
 @pytest.mark.parametrize("ours", modules.OURS)
 @pytest.mark.parametrize("regular", [True, False])
-def test_a_folder_with_the_name_of_a_package_of_ours(folder, ours, regular):
+def test_import_module_user_folder_named_like_a_package_of_ours_is_found(folder, ours, regular):
     write(folder, {f"{ours}/world.py": WORLD, f"{ours}/deep/wrappers.py": "NUMBER = 7\n"})
     if regular:
         (folder / ours / "__init__.py").write_text("HERE = True\n")
@@ -83,30 +83,30 @@ def test_a_folder_with_the_name_of_a_package_of_ours(folder, ours, regular):
     assert sys.modules[ours].__file__ == os.path.join(modules.HERE, ours, "__init__.py")
 
 
-def test_a_module_that_we_have_too_is_theirs(folder):
+def test_import_module_user_module_named_like_one_of_ours_is_preferred(folder):
     write(folder, {"envs/wrappers.py": WORLD + registers("Mine-v0", "World"), "envs/make.py": "A = 1\n"})
     assert envs.make("gymnasium:envs.wrappers:Mine-v0").act_space["action"].classes == 2
     assert modules.import_module("envs.make").A == 1 and not hasattr(envs.make, "A")
 
 
-def test_a_module_that_only_we_have_is_ours(folder):
+def test_import_module_only_ours_exists_returns_ours(folder):
     write(folder, {"envs/mine.py": ""})
     assert modules.import_module("envs.catch").Catch().task == "grid:Catch"
 
 
 @pytest.mark.parametrize("place", ["World", "'envs:World'"])
 @pytest.mark.parametrize("file", ["envs.py", "envs/__init__.py"])
-def test_a_single_file_or_the_package_itself(folder, file, place):
+def test_make_world_in_a_single_file_or_package_root_is_found(folder, file, place):
     write(folder, {file: WORLD + registers("Mine-v0", place)})
     assert envs.make("gymnasium:envs:Mine-v0").num_envs == 1
 
 
-def test_a_folder_within_a_folder(folder):
+def test_make_world_in_a_nested_folder_is_found(folder):
     write(folder, {"sub/deep/mine.py": WORLD + registers("Mine-v0", "'sub.deep.mine:World'")})
     assert envs.make("gymnasium:sub.deep.mine:Mine-v0").num_envs == 1
 
 
-def test_an_installed_package_of_the_same_name_hides_nothing(folder, monkeypatch):
+def test_make_installed_package_of_the_same_name_does_not_hide_the_folder(folder, monkeypatch):
     write(folder, {"site/alone/__init__.py": "", "alone/mine.py": WORLD + registers("Mine-v0", "World")})
     monkeypatch.syspath_prepend(str(folder / "site"))
     assert envs.make("gymnasium:alone.mine:Mine-v0").num_envs == 1
@@ -128,7 +128,7 @@ def test_an_installed_package_of_the_same_name_hides_nothing(folder, monkeypatch
         ("late:Other-v0", envs.EnvError, "late:Other-v0 cannot be built: it raised AttributeError: module"),
     ],
 )
-def test_what_cannot_be_imported_is_one_sentence(folder, task, error, sentence):
+def test_make_module_that_cannot_be_imported_raises_one_sentence(folder, task, error, sentence):
     raises = "raise RuntimeError('no licence\\nhere')"
     late = registers("My-v0", "'absent:My'") + registers("Other-v0", "'late:Absent'")
     write(folder, {"raises.py": raises, "envs/raises.py": raises, "exits.py": "raise SystemExit(3)"})
@@ -146,7 +146,7 @@ def run(code, folder):
     return subprocess.run(command, cwd="/", env=surroundings, capture_output=True, text=True)
 
 
-def test_ours_are_found_whatever_stands_first_on_the_path_also_in_worker_processes(tmp_path):
+def test_find_shadowed_packages_still_imports_ours_in_worker_processes(tmp_path):
     write(tmp_path, {f"{name}/__init__.py": "raise ImportError('the wrong one')" for name in modules.OURS})
     write(
         tmp_path, {"envs/__init__.py": "", "envs/mine.py": WORLD + registers("Mine-v0", "'envs.mine:World'")}
@@ -160,7 +160,7 @@ def test_ours_are_found_whatever_stands_first_on_the_path_also_in_worker_process
     assert (done.stdout, done.stderr) == ("[ True]\n", "")
 
 
-def test_an_agent_says_whose_package_stands_in_its_way(tmp_path):
+def test_load_shadowed_envs_package_raises_naming_the_conflict(tmp_path):
     write(tmp_path, {"envs/__init__.py": ""})
     done = run("import envs, dreamer\ntry: dreamer.load\nexcept ImportError as error: print(error)", tmp_path)
     taken = f"needs its package 'envs' in {modules.HERE}, but {tmp_path}/envs/__init__.py was imported"

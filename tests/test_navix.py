@@ -31,11 +31,11 @@ def lenient():
         yield
 
 
-def test_the_tasks_are_those_of_the_package():
+def test_tasks_list_equals_the_package_registry():
     assert sorted(adapter.canonical(name) for name in adapter.TASKS) == sorted(navix.registry())
 
 
-def test_shapes_and_dtypes_stay_as_declared_in_every_task():
+def test_navix_every_task_keeps_declared_shapes_and_dtypes():
     # NAVIX compares arrays where it compares trees.
     shape = lambda tree: (
         jax.tree.structure(tree),
@@ -55,7 +55,7 @@ def test_shapes_and_dtypes_stay_as_declared_in_every_task():
 
 
 @pytest.mark.parametrize("task", ["DoorKey-5x5", "Dynamic-Obstacles-5x5", "PutNear-6x6-N2"])
-def test_it_keeps_the_contract(task):
+def test_navix_tasks_pass_the_check(task):
     findings = envs.check(f"navix:{task}", steps=120)
     assert not [f for f in findings if f.status == "fail"], findings
 
@@ -93,7 +93,7 @@ def play_both(task):
 
 
 @pytest.mark.parametrize("task", ["Empty-Random-5x5", "Dynamic-Obstacles-6x6", "LavaGapS5"])
-def test_it_is_the_world_of_the_package(task):
+def test_navix_played_beside_the_package_gives_the_same_steps(task):
     start, time, (step, times, _, _) = play_both(task)
     image = lambda obs: np.stack([obs[key] for key in adapter.CLASSES], -1)
     np.testing.assert_array_equal(image(start.obs), time.observation.swapaxes(1, 2))
@@ -125,7 +125,7 @@ def look(layer, position, direction, *, outside, own):
     return seen
 
 
-def test_a_view_is_minigrids():
+def test_navix_view_equals_the_minigrid_view():
     _, _, (step, _, whole, world) = play_both("DoorKey-6x6")
     player, wall, floor = world.entities["player"], (2, 5, 0), (1, 0, 0)
     for copy, t in np.ndindex(COPIES, LIMIT):
@@ -139,7 +139,7 @@ def test_a_view_is_minigrids():
 
 
 @pytest.mark.parametrize(("task", "named"), [("Fetch-5x5-N2", 1), ("GoToDoor-5x5", 1), ("PutNear-6x6-N2", 2)])
-def test_the_mission_is_told(task, named):
+def test_navix_mission_task_has_the_target_in_the_observation(task, named):
     start, time, (step, *_) = play_both(task)
     for copy in range(COPIES):
         things = {
@@ -176,7 +176,7 @@ def facing(env, kind, pocket=-1):
     [("DoorKey-5x5", "goal", 1), ("LavaGapS5", "lava", 0), ("Dynamic-Obstacles-5x5", "ball", 0)],
 )
 @pytest.mark.parametrize("pocket", [-1, 3])
-def test_a_drop_in_front_of_something_is_no_step_onto_it(task, kind, reward, pocket):
+def test_navix_drop_in_front_of_an_object_does_not_end_the_episode(task, kind, reward, pocket):
     env = envs.make_jax(f"navix:{task}")
     state = facing(env, kind, pocket)
     # Balls stand still here, so that nothing else can end the episode.
@@ -194,7 +194,7 @@ def test_a_drop_in_front_of_something_is_no_step_onto_it(task, kind, reward, poc
     assert ended.is_termination() and ended.reward == reward, "NAVIX does what ours need not mend any more"
 
 
-def test_what_is_held_can_be_put_down():
+def test_navix_held_key_can_be_dropped_where_it_was():
     env = envs.make_jax("navix:DoorKey-8x8")
     act = tiny.jit(lambda state, action: env.step(state, {"action": action}, key=jax.random.key(1))[0])
     before = facing(env, "key")
@@ -207,7 +207,7 @@ def test_what_is_held_can_be_put_down():
 WITHOUT_NAMESAKE = ("DoorKey-Random-", "Empty-Random-8x8", "Empty-Random-16x16", "FourRooms-")
 
 
-def test_time_limits_are_minigrids():
+def test_navix_time_limits_equal_those_of_minigrid():
     import gymnasium
     import minigrid  # noqa: F401
 
@@ -227,31 +227,31 @@ def test_time_limits_are_minigrids():
             assert (task in adapter.LIMITS) == (limit != own), task
 
 
-def test_copies_in_a_scan_compile_once():
+def test_navix_batched_scan_compiles_once():
     scanned.played(Batched(adapter.Navix("Navix-Dynamic-Obstacles-5x5-v0", max_steps=20), COPIES), 30)
 
 
-def test_a_playground_has_no_success_and_a_memory_no_target():
+def test_navix_playground_has_no_success_and_memory_has_no_target():
     assert set(envs.make_jax("navix:Playground").obs_space) == {*adapter.CLASSES, "direction"}
     memory = envs.make_jax("navix:MemoryS7").obs_space
     assert set(memory) == {*adapter.CLASSES, "direction", "log/success"}
 
 
-def test_names():
+def test_canonical_navix_names_are_completed_and_suggested():
     assert envs.canonical("navix:DoorKey-5x5") == "navix:Navix-DoorKey-5x5-v0"
     assert envs.canonical("navix:Navix-FourRooms-v0") == "navix:Navix-FourRooms-v0"
     with pytest.raises(envs.UnknownTask, match="did you mean DoorKey-5x5"):
         envs.make("navix:DoorKy-5x5")
 
 
-def test_a_state_has_no_key_no_picture_and_settled_dtypes():
+def test_navix_state_has_no_key_no_picture_and_no_weak_types():
     state, _ = envs.make_jax("navix:Empty-5x5").reset(key=jax.random.key(0))
     leaves = jax.tree.leaves(state)
     assert not any(x.weak_type for x in leaves) and sum(x.nbytes for x in leaves) < 500
     assert not any(jnp.issubdtype(x.dtype, jax.dtypes.prng_key) for x in leaves)
 
 
-def test_another_navix_says_what_to_install(monkeypatch):
+def test_navix_unsupported_version_raises_with_install_command(monkeypatch):
     assert next(suite.by_hand for suite in SUITES if suite.name == "navix") == adapter.INSTALL
     with monkeypatch.context() as patch:
         patch.setattr(importlib.metadata, "version", lambda name: "0.7.4")

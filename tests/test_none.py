@@ -35,11 +35,11 @@ def blind():
     return agent, tiny.jit(agent.init)(jax.random.key(0))
 
 
-def test_every_objective_can_be_chosen_and_no_other():
+def test_objectives_table_equals_the_config_choices():
     assert set(get_args(get_type_hints(AgentConfig)["objective"])) == set(OBJECTIVES)
 
 
-def test_it_has_no_parameters_and_no_losses_and_the_heads_shape_what_is_seen():
+def test_none_objective_has_no_parameters_and_heads_train_the_encoder():
     agent, sampler = tiny.agent(cfg=BLIND), tiny.state().params
     params = {**sampler, "objective": {}}
     state = tiny.jit(agent.init)(jax.random.key(0))
@@ -60,7 +60,7 @@ def test_it_has_no_parameters_and_no_losses_and_the_heads_shape_what_is_seen():
     assert all(np.abs(x).max() > 0 for x in jax.tree.leaves(gradient))
 
 
-def test_what_it_has_learned_is_stored_and_exported(blind, tmp_path):
+def test_none_objective_store_and_export_restore_all_parameters(blind, tmp_path):
     agent, state = blind
     folder = tiny.store(tmp_path / "run", state, agent, task=ROOM)
     assert main(["export", str(folder)]) == 0
@@ -70,7 +70,7 @@ def test_what_it_has_learned_is_stored_and_exported(blind, tmp_path):
         jax.tree.map(np.testing.assert_array_equal, loaded.everything, jax.device_get(state.params))
 
 
-def test_it_answers_everything_but_what_it_would_see(blind):
+def test_none_objective_inspector_decodes_heads_but_no_observation(blind):
     agent, state = blind
     inspector = Inspector(agent, state.params, tiny.NUMBERS)
     latent = agent.init_carry(2, SAMPLED).latent
@@ -79,7 +79,7 @@ def test_it_answers_everything_but_what_it_would_see(blind):
     assert shown.heads.value.shape == (2,)
 
 
-def test_its_report_says_what_it_cannot_show(blind, tmp_path):
+def test_none_objective_report_states_what_is_missing(blind, tmp_path):
     agent, state = blind
     changes = dict(task=ROOM, preset="quickstart", report__episodes=3, report__max_steps=12)
     folder = tiny.store(tmp_path / "run", state, agent, **changes)
@@ -89,7 +89,7 @@ def test_its_report_says_what_it_cannot_show(blind, tmp_path):
     assert '"seen"' in page and '"expected": {' not in page
 
 
-def test_its_dream_is_driven_without_pictures(blind):
+def test_none_objective_play_session_runs_without_dream_pictures(blind):
     agent, state = blind
     session = Session(envs.make(ROOM, 1), Player(agent, state.params, tiny.NUMBERS), 0)
     session.act(None)
@@ -98,7 +98,7 @@ def test_its_dream_is_driven_without_pictures(blind):
     assert shown["dream"]["values"] == {"this agent's objective predicts no observations": []}
 
 
-def test_a_comparison_has_nothing_that_it_expected(blind):
+def test_none_objective_expectation_is_none(blind):
     agent, state = blind
     seen = {k: np.zeros((1, *s.shape), s.dtype)[0] for k, s in agent.obs_space.items()}
     line = {"reward": 0.0, "is_terminal": False}

@@ -58,7 +58,7 @@ def test_init_slow_part_is_a_copy(trained):
     jax.tree.map(np.testing.assert_array_equal, state.slow["objective"]["encoder"], state.params["encoder"])
 
 
-def test_train_step_slow_part_follows_and_gets_no_gradient(trained):
+def test_train_step_slow_part_follows_without_gradient(trained):
     _, state, after, _ = trained
     expected = jax.tree.map(
         lambda new, old: 0.25 * new + 0.75 * old,
@@ -71,13 +71,13 @@ def test_train_step_slow_part_follows_and_gets_no_gradient(trained):
     assert max(jax.tree.leaves(moved)) > 0
 
 
-def test_train_step_loss_and_diagnostics_are_logged(trained):
+def test_train_step_objective_loss_and_diagnostics_are_logged(trained):
     metrics = trained[3]
     np.testing.assert_allclose(metrics["loss/rec/tokens"], metrics["objective/error"], rtol=1e-6)
     assert metrics["objective/error"] > 0
 
 
-def test_store_slow_part_comes_back(trained, tmp_path):
+def test_store_slow_part_is_restored(trained, tmp_path):
     _, _, after, _ = trained
     store = checkpoint.CheckpointStore(tmp_path)
     store.save(1, after, {})
@@ -85,7 +85,7 @@ def test_store_slow_part_comes_back(trained, tmp_path):
     jax.tree.map(np.testing.assert_array_equal, store.load(after)[1].slow, after.slow)
 
 
-def test_agent_rate_factor_of_no_module_is_refused():
+def test_agent_rate_factor_of_unknown_module_is_refused():
     with pytest.raises(ConfigError, match=r"agent.optim.factors names 'encodr'.*the modules are cont, "):
         Agent(tiny.OBS, tiny.ACT, tiny.config(optim__factors=("encodr=0.5",)))
 

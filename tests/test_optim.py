@@ -54,7 +54,7 @@ def assert_close(ours, theirs, **kwargs):
 
 @pytest.mark.parametrize("decay", [0.0, 0.5])
 @pytest.mark.parametrize("agc", [0.3, 0.0])
-def test_as_built_of_optax_pieces(agc, decay):
+def test_update_all_options_matches_the_optax_chain(agc, decay):
     """Optax clips per unit, which for a flat tensor is per tensor: so its chain gets flat tensors."""
     flat = lambda tree: jax.tree.map(jnp.ravel, tree)
     params, shapes = flat(parameters()), parameters()
@@ -76,7 +76,7 @@ def test_as_built_of_optax_pieces(agc, decay):
         assert_close(ours, theirs, rtol=2e-5, atol=1e-6)
 
 
-def test_a_second_step_by_hand():
+def test_laprop_second_step_matches_hand_computation():
     """LaProp: the momentum averages gradients that were already divided by their own RMS."""
     g1, g2, lr = 3.0, -4.0, 0.1
     params = {"x": jnp.zeros(1)}
@@ -91,7 +91,7 @@ def test_a_second_step_by_hand():
 
 
 @pytest.mark.parametrize("size", [1e-3, 1.0, 1e3])
-def test_clipping_bounds_each_tensor_and_keeps_directions(size):
+def test_clip_by_norm_ratio_any_size_bounds_norm_and_keeps_direction(size):
     params, grads = parameters(), jax.tree.map(lambda g: size * g, gradients(0))
     clipped = optim.clip_by_norm_ratio(grads, params, jnp.float32(0.3))
 
@@ -103,26 +103,26 @@ def test_clipping_bounds_each_tensor_and_keeps_directions(size):
     jax.tree.map(check, clipped, grads, params)
 
 
-def test_clipping_can_be_off():
+def test_clip_by_norm_ratio_of_zero_is_the_identity():
     grads = jax.tree.map(lambda g: 1e6 * g, gradients(0))
     assert_close(optim.clip_by_norm_ratio(grads, parameters(), jnp.float32(0)), grads, rtol=0)
 
 
-def test_the_first_update_of_a_warm_up_changes_nothing():
+def test_update_first_step_of_warmup_changes_nothing():
     (first, metrics), (second, _), *_ = run(settings(), steps=2)
     assert_close(first, parameters(), rtol=0)
     assert metrics["opt/lr"] == 0
     assert all((a != b).any() for a, b in zip(*map(jax.tree.leaves, (first, second)), strict=True))
 
 
-def test_without_warm_up_the_first_update_is_one_rate_long():
+def test_update_first_step_without_warmup_moves_by_the_learning_rate():
     """Debiased, the first step is the sign of the gradient, however large it was."""
     (first, _), *_ = run(settings(warmup=0), steps=1)
     expected = jax.tree.map(lambda p, g: p - 1e-2 * jnp.sign(g), parameters(), gradients(0))
     assert_close(first, expected, rtol=1e-4, atol=1e-6)
 
 
-def test_weight_decay_pulls_kernels_only():
+def test_update_weight_decay_changes_kernels_only():
     plain, decayed = (run(settings(warmup=0, weight_decay=d), steps=1)[0][0] for d in (0.0, 0.5))
     np.testing.assert_allclose(
         decayed["a"]["kernel"],
@@ -136,7 +136,7 @@ def test_weight_decay_pulls_kernels_only():
 
 @pytest.mark.parametrize("warmup", [0, 10])
 @pytest.mark.parametrize("schedule", ["const", "linear", "cosine"])
-def test_rates(schedule, warmup):
+def test_learning_rate_every_schedule_matches_optax(schedule, warmup):
     """As optax has them: a linear ramp, then nothing, a line or a half cosine down to a tenth."""
     count, lr, anneal = jnp.arange(60), 0.2, 50
     ours = optim.learning_rate(count, jnp.float32(lr), jnp.float32(warmup), jnp.float32(anneal), schedule)
@@ -153,14 +153,14 @@ def test_rates(schedule, warmup):
     np.testing.assert_allclose(ours[50:], lr if schedule == "const" else lr / 10, rtol=1e-5)
 
 
-def test_metrics_are_norms_over_everything():
+def test_update_metrics_are_global_norms():
     ((params, metrics),) = run(settings(warmup=0), steps=1)
     norm = lambda tree: np.sqrt(sum(float((x**2).sum()) for x in jax.tree.leaves(tree)))
     np.testing.assert_allclose(metrics["opt/grad_norm"], norm(gradients(0)), rtol=1e-5)
     np.testing.assert_allclose(metrics["opt/param_norm"], norm(params), rtol=1e-5)
 
 
-def test_moments_are_float32_whatever_the_parameters():
+def test_laprop_init_bfloat16_parameters_has_float32_moments():
     params = jax.tree.map(lambda p: p.astype(jnp.bfloat16), parameters())
     state = optim.laprop_init(params)
     assert {x.dtype for x in jax.tree.leaves((state.nu, state.mu))} == {jnp.dtype("float32")}

@@ -21,7 +21,7 @@ from dreamer.replay.host import HostReplay
 NAN, INF = float("nan"), float("inf")
 
 
-def test_losses_and_norms_are_vital():
+def test_vital_metric_names_selects_losses_and_norms():
     names = ["loss", "loss/rec/x", "opt/grad_norm", "opt/param_norm", "randomness/a", "return_range", "lossy"]
     assert vital(names) == names[:4]
 
@@ -33,7 +33,7 @@ def test_losses_and_norms_are_vital():
         ({"loss": NAN, "loss/reward": INF, "value": NAN}, "update 7 gave .* finite: loss, loss/reward$"),
     ],
 )
-def test_what_is_said_of_an_update(metrics, said):
+def test_diverged_non_finite_metrics_names_the_vital_ones(metrics, said):
     import re
 
     told = diverged(7, metrics)
@@ -54,7 +54,7 @@ def zeros(function, *arguments):
     return jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), jax.eval_shape(function, *arguments))
 
 
-def test_on_the_device_a_loss_that_is_not_finite_ends_learning_and_no_other_metric_does():
+def test_fused_non_finite_loss_stops_learning_and_other_metrics_do_not():
     whole = test_fused.functions()
     agent = Idle(whole.agent.obs_space, whole.agent.act_space, test_fused.AGENT)
     fused = Fused(agent, whole.env, whole.replay, test_fused.CFG)
@@ -67,7 +67,7 @@ def test_on_the_device_a_loss_that_is_not_finite_ends_learning_and_no_other_metr
     assert seen == [(0, 1), (0, 2), (0, 3), (0, 4), (5, 4), (5, 4)]
 
 
-def test_on_the_host_a_loss_that_is_not_finite_ends_a_run_and_no_other_metric_does():
+def test_host_loop_non_finite_loss_raises_and_other_metrics_do_not():
     env = envs.make("probe:chosen", 2)
     agent = Agent(env.obs_space, env.act_space, tiny.CFG)
     replay = HostReplay(40, 2, env.obs_space, env.act_space, agent.entries)

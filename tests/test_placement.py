@@ -8,7 +8,7 @@ import pytest
 from dreamer.loops.placement import SINGLE, Placement, fitting
 
 
-def test_fitting_devices_take_equal_shares():
+def test_fitting_more_members_than_devices_gives_equal_shares():
     assert [len(fitting(range(8), n)) for n in (1, 3, 6, 8, 12)] == [1, 3, 6, 8, 6]
 
 
@@ -22,14 +22,14 @@ def test_fitting_devices_take_equal_shares():
         (Placement.vmapped("ab", 6), 6),
     ],
 )
-def test_placement_size_is_the_agents_of_one_call(placement, size):
+def test_placement_size_is_the_number_of_agents_per_call(placement, size):
     assert placement.size == size
 
 
 @pytest.mark.parametrize(
     ("devices", "rows"), [(1, 4), (2, 2), (2, 1)], ids=["vmapped-1", "vmapped-2", "sequential-2"]
 )
-def test_placement_compiled_function_gives_every_agent_its_own_result(devices, rows):
+def test_placement_compiled_function_returns_one_result_per_agent(devices, rows):
     placement = Placement(tuple(jax.local_devices()[:devices]), rows)
     agents = [{"x": jnp.arange(3.0) + i, "n": jnp.asarray(i)} for i in range(placement.size)]
     function = placement.compile(lambda shared, own: {"x": shared * own["x"] + own["n"]}, jax.jit)
@@ -38,5 +38,5 @@ def test_placement_compiled_function_gives_every_agent_its_own_result(devices, r
         np.testing.assert_array_equal(placement.row(found, i)["x"], 2 * own["x"] + own["n"])
 
 
-def test_single_function_has_no_axis_of_agents():
+def test_single_compiled_function_has_no_agent_axis():
     assert SINGLE.compile(lambda shared, own: shared + own, jax.jit)(1, jnp.zeros(3)).shape == (3,)

@@ -120,17 +120,17 @@ def assert_is_world(session: Session, seed: int, actions) -> None:
 
 
 @pytest.mark.parametrize("actions", [[], [LEFT], [FORWARD, RIGHT, FORWARD], GOAL])
-def test_the_world_is_the_environment_stepped_by_hand(room, actions):
+def test_session_act_on_device_world_equals_manual_environment_steps(room, actions):
     play(room, *actions)
     assert_is_world(room, 0, actions)
 
 
-def test_a_world_of_the_host_is_it_too(pole):
+def test_session_act_on_host_world_equals_manual_environment_steps(pole):
     play(pole, 0, 1, 1, 0, 1)
     assert_is_world(pole, 0, [0, 1, 1, 0, 1])
 
 
-def test_a_world_that_goes_another_way_when_it_is_played_again_is_said_once(pole, monkeypatch):
+def test_session_replay_that_differs_is_reported_once(pole, monkeypatch):
     play(pole, 0, 1, 0, 1)
     pole.rewind(2)
     assert play(pole, 0)["note"] == ""
@@ -147,7 +147,7 @@ def test_a_world_that_goes_another_way_when_it_is_played_again_is_said_once(pole
     assert pole.state()["note"] == ""
 
 
-def test_a_world_that_ends_on_the_way_back_is_refused(pole, monkeypatch):
+def test_session_replay_that_ends_early_is_refused(pole, monkeypatch):
     play(pole, 0, 1, 0, 1)
     pole.rewind(3)
     step = pole._env.step
@@ -161,20 +161,20 @@ def test_a_world_that_ends_on_the_way_back_is_refused(pole, monkeypatch):
     assert play(pole, 0)["t"] == 4
 
 
-def test_a_new_episode_is_that_of_its_seed(pole):
+def test_session_new_with_seed_starts_that_episode(pole):
     pole.new(7)
     play(pole, 1)
     assert pole.state()["seed"] == 7
     assert_is_world(pole, 7, [1])
 
 
-def test_the_agent_does_what_it_said_it_would(room):
+def test_session_act_without_action_takes_the_displayed_choice(room):
     would = room.state()["choice"]
     assert play(room, None)["last"] == would
     assert_is_world(room, 0, [room.state()["actions"].index(would)])
 
 
-def test_after_the_end_the_world_stands_still_and_the_dream_goes_on(room):
+def test_session_act_after_the_end_freezes_world_and_continues_dream(room):
     ended = play(room, *GOAL)
     assert ended["world"]["over"] and ended["world"]["reward"] > 0
     later = play(room, LEFT, FORWARD)
@@ -182,7 +182,7 @@ def test_after_the_end_the_world_stands_still_and_the_dream_goes_on(room):
     assert later["dream"]["critic"] != ended["dream"]["critic"]
 
 
-def test_after_the_end_the_agent_acts_in_the_dream(room):
+def test_session_act_after_the_end_without_action_acts_in_the_dream(room):
     play(room, *GOAL)
     for _ in range(3):
         now = room._line[-1]
@@ -195,7 +195,7 @@ def test_after_the_end_the_agent_acts_in_the_dream(room):
 
 
 @pytest.mark.parametrize("t", [0, 2])
-def test_going_back_and_doing_the_same_again_leads_to_the_same(room, t):
+def test_session_rewind_and_equal_actions_give_equal_states(room, t):
     states = [at(room)]
     for action in (FORWARD, RIGHT, FORWARD, DROP):
         room.act(action)
@@ -207,7 +207,7 @@ def test_going_back_and_doing_the_same_again_leads_to_the_same(room, t):
         assert at(room) == states[t + 1 + i]
 
 
-def test_branching_keeps_the_old_line(pole):
+def test_session_rewind_and_another_action_keeps_the_old_line(pole):
     old = play(pole, 0, 0, 0, 0)
     pole.rewind(1)
     play(pole, 1, 1)
@@ -220,7 +220,7 @@ def test_branching_keeps_the_old_line(pole):
     assert_is_world(pole, 0, [0, 0, 0, 0, 1])
 
 
-def test_a_line_that_ended_does_not_end_the_others(room):
+def test_session_ended_line_does_not_end_the_others(room):
     play(room, *GOAL, LEFT)
     room.rewind(2)
     play(room, LEFT)
@@ -232,7 +232,7 @@ def test_a_line_that_ended_does_not_end_the_others(room):
     assert_is_world(room, 0, [*GOAL[:2], LEFT, RIGHT])
 
 
-def test_only_what_would_be_lost_is_kept(room):
+def test_session_rewind_keeps_only_lines_that_would_be_lost(room):
     play(room, LEFT, LEFT, LEFT)
     room.rewind(3)
     assert room.state()["lines"] == []
@@ -243,7 +243,7 @@ def test_only_what_would_be_lost_is_kept(room):
     assert room.state()["lines"] == [] and room.state()["t"] == 3
 
 
-def test_a_new_episode_forgets_the_lines(room):
+def test_session_new_clears_the_lines(room):
     play(room, LEFT, LEFT)
     room.rewind(0)
     room.new(1)
@@ -253,12 +253,12 @@ def test_a_new_episode_forgets_the_lines(room):
 # The dream.
 
 
-def test_the_dream_begins_with_what_the_agent_saw(room):
+def test_session_start_has_the_posterior_in_the_dream(room):
     told = room.state()
     assert told["dream"]["awake"] and told["dream"]["critic"] == told["world"]["critic"]
 
 
-def test_looking_sets_the_dream_to_what_the_agent_believes(room):
+def test_session_wake_sets_the_dream_to_the_posterior(room):
     told = play(room, FORWARD, RIGHT, FORWARD)
     assert not told["dream"]["awake"] and told["dream"]["critic"] != told["world"]["critic"]
     room.wake()
@@ -270,7 +270,7 @@ def test_looking_sets_the_dream_to_what_the_agent_believes(room):
     assert_is_world(room, 0, [FORWARD, RIGHT, FORWARD, LEFT])
 
 
-def test_the_dream_goes_on_from_where_it_looked(room):
+def test_session_act_after_wake_continues_the_dream_from_there(room):
     play(room, FORWARD, RIGHT, FORWARD)
     asleep = play(room, LEFT)["dream"]
     room.rewind(3)
@@ -279,7 +279,7 @@ def test_the_dream_goes_on_from_where_it_looked(room):
     assert awake["critic"] != asleep["critic"] and awake["frame"] != asleep["frame"]
 
 
-def test_what_was_dreamt_before_looking_is_not_lost_to_another_line(room):
+def test_session_wake_on_a_new_line_keeps_the_dream_of_the_old_one(room):
     asleep = play(room, FORWARD, RIGHT, FORWARD)["dream"]
     room.rewind(2)
     room.wake()
@@ -287,12 +287,12 @@ def test_what_was_dreamt_before_looking_is_not_lost_to_another_line(room):
     assert room.state()["dream"] == asleep
 
 
-def test_the_dream_adds_up_what_it_promises(room):
+def test_session_dream_return_is_the_sum_of_predicted_rewards(room):
     rewards = [play(room, action)["dream"]["reward"] for action in (LEFT, FORWARD, RIGHT)]
     assert room.state()["dream"]["return"] == pytest.approx(sum(rewards), abs=1e-3)
 
 
-def test_what_has_no_picture_is_shown_in_numbers():
+def test_lines_array_without_picture_is_formatted_and_limited():
     assert sessions._lines(np.arange(4).reshape(2, 2)) == ["0 1", "2 3"]
     assert sessions._lines(np.array([0.12345, -2])) == ["0.123", "-2"]
     assert len(sessions._lines(np.zeros((99, 99)))) == 12
@@ -324,7 +324,7 @@ def ask(session: Session, path: str, **told) -> dict:
         ("/new", {"seed": FIRST_TRAINING_SEED}, f"below {FIRST_TRAINING_SEED}, but it is {2**30}"),
     ],
 )
-def test_what_cannot_be_is_refused_and_changes_nothing(room, path, told, sentence):
+def test_game_invalid_request_is_refused_and_changes_nothing(room, path, told, sentence):
     before = play(room, LEFT)
     with pytest.raises(Refused) as refused:
         ask(room, path, **told)
@@ -332,7 +332,7 @@ def test_what_cannot_be_is_refused_and_changes_nothing(room, path, told, sentenc
     assert room.state() == before
 
 
-def test_every_path_tells_how_it_then_is(room):
+def test_game_every_path_returns_the_new_state(room):
     assert ask(room, "/act", action=LEFT) == room.state()
     assert ask(room, "/act")["t"] == 2
     assert ask(room, "/rewind", t=0)["t"] == 0
@@ -342,19 +342,19 @@ def test_every_path_tells_how_it_then_is(room):
     assert ask(room, "/new")["seed"] == 6
 
 
-def test_the_last_seed_is_followed_by_the_first(room):
+def test_game_new_after_the_last_evaluation_seed_starts_at_zero(room):
     room.new(FIRST_TRAINING_SEED - 1)
     assert ask(room, "/new")["seed"] == 0
 
 
-def test_a_line_has_an_end(room, monkeypatch):
+def test_session_act_beyond_the_longest_line_is_refused(room, monkeypatch):
     monkeypatch.setattr(sessions, "LONGEST", 2)
     play(room, LEFT)
     with pytest.raises(Refused, match="at most 2 moments; begin a new episode"):
         room.act(LEFT)
 
 
-def test_a_world_that_fails_says_so_and_is_brought_back(pole, monkeypatch):
+def test_session_act_environment_error_is_refused_and_world_restored(pole, monkeypatch):
     play(pole, 0, 0)
 
     def fail(action):
@@ -369,7 +369,7 @@ def test_a_world_that_fails_says_so_and_is_brought_back(pole, monkeypatch):
     assert_is_world(pole, 0, [0, 0, 1])
 
 
-def test_actions_that_are_numbers_are_left_to_the_agent():
+def test_session_continuous_actions_are_chosen_by_the_agent_only():
     session = begin("probe:continuous")
     assert session.state()["actions"] == []
     with pytest.raises(Refused, match="no single choice: let the agent act"):
@@ -380,7 +380,7 @@ def test_actions_that_are_numbers_are_left_to_the_agent():
 # The command.
 
 
-def test_the_page_and_its_paths_are_served(room):
+def test_game_server_serves_page_and_paths(room):
     game = Game(room)
     made = serve.server(0, {"/": game.page, "/state": game.state}, game.posts())
     thread = threading.Thread(target=made.serve_forever, kwargs={"poll_interval": 0.01})
@@ -421,14 +421,14 @@ def mistake(capsys, *words: str) -> str:
     return err
 
 
-def test_without_an_agent_there_is_one_sentence(tmp_path, capsys):
+def test_play_command_without_an_agent_prints_one_sentence(tmp_path, capsys):
     assert f"There is no run folder {tmp_path}/none" in mistake(capsys, f"{tmp_path}/none")
     assert f"no checkpoint folder {tmp_path}" in mistake(capsys, str(tmp_path))
     assert "needs the folder of a run" in mistake(capsys)
     assert "seed must be" in mistake(capsys, str(tmp_path), "--seed", str(FIRST_TRAINING_SEED))
 
 
-def test_a_port_in_use_is_one_sentence(run, capsys):
+def test_play_command_port_in_use_prints_one_sentence(run, capsys):
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
         taken.listen()
@@ -437,7 +437,7 @@ def test_a_port_in_use_is_one_sentence(run, capsys):
 
 
 @pytest.mark.parametrize("exported", [False, True])
-def test_a_run_or_an_exported_agent_is_played_until_somebody_ends_it(run, exported, capsys, monkeypatch):
+def test_play_command_run_or_exported_agent_serves_until_interrupted(run, exported, capsys, monkeypatch):
     def interrupt(self, poll_interval=0.5):
         raise KeyboardInterrupt
 

@@ -34,7 +34,7 @@ def episodes(num, length=3):
         yield Step(tiny.observation(rng, num), np.zeros(num, np.float32), flag, ~flag, ~flag)
 
 
-def test_one_observation_and_many_give_the_same_actions(greedy):
+def test_player_act_batched_and_single_observations_give_equal_actions(greedy):
     many = greedy.init(3)
     single = [greedy.init() for _ in range(3)]
     for step in episodes(3):
@@ -47,7 +47,7 @@ def test_one_observation_and_many_give_the_same_actions(greedy):
                 np.testing.assert_allclose(action[k], actions[k][i], rtol=1e-4, atol=1e-5)
 
 
-def test_a_fresh_memory_and_an_observation_are_enough(greedy):
+def test_player_act_observation_without_flags_equals_a_first_step(greedy):
     (step,) = episodes(3, length=1)
     with_flags, _ = greedy.act(greedy.init(3), step)
     without, _ = greedy.act(greedy.init(3), step.obs)
@@ -56,7 +56,7 @@ def test_a_fresh_memory_and_an_observation_are_enough(greedy):
     np.testing.assert_allclose(one["steer"], without["steer"][0], rtol=1e-4, atol=1e-5)
 
 
-def test_memory_matters_until_an_episode_starts(greedy):
+def test_player_act_carry_matters_until_is_first(greedy):
     first, later, _ = episodes(3)
     _, carry = greedy.act(greedy.init(3), first)
     starts = later._replace(is_first=np.ones(3, bool))
@@ -67,14 +67,14 @@ def test_memory_matters_until_an_episode_starts(greedy):
     np.testing.assert_array_equal(again.latent.deter, fresh.latent.deter)
 
 
-def test_a_sample_depends_on_its_key_only(sampling):
+def test_player_act_sampled_action_depends_on_the_key_only(sampling):
     (step,) = episodes(3, length=1)
     a, b, c = (sampling.act(sampling.init(3), step, key=key)[0]["steer"] for key in (0, 0, 1))
     np.testing.assert_array_equal(a, b)
     assert (a != c).all()
 
 
-def test_a_missing_key_is_named(greedy):
+def test_player_act_missing_observation_key_raises_naming_it(greedy):
     with pytest.raises(
         ValueError, match=r"^The observation lacks 'token'; this agent reads vector, token\.$"
     ):
@@ -84,14 +84,14 @@ def test_a_missing_key_is_named(greedy):
 @pytest.mark.parametrize(
     ("batch", "shape", "needed"), [(None, (2,), r"\(3,\)"), (None, (1, 3), r"\(3,\)"), (3, (3,), r"\(3, 3\)")]
 )
-def test_a_wrong_shape_is_named(greedy, batch, shape, needed):
+def test_player_act_wrong_observation_shape_raises_naming_it(greedy, batch, shape, needed):
     obs = tiny.observation(np.random.default_rng(0), *([batch] if batch else []))
     obs["vector"] = np.zeros(shape, np.float32)
     with pytest.raises(ValueError, match=rf"^Observation 'vector' has shape .*, but {needed} is needed\.$"):
         greedy.act(greedy.init(batch), obs)
 
 
-def test_what_it_knows_can_be_exchanged_for_what_another_knows(greedy):
+def test_player_parameters_replaced_acts_as_the_other_player(greedy):
     other = Player(tiny.agent(dists.GREEDY), tiny.state(1).params, tiny.NUMBERS)
     (step,) = episodes(3, length=1)
     before = greedy.act(greedy.init(3), step)[0]["steer"]
@@ -104,7 +104,7 @@ def test_what_it_knows_can_be_exchanged_for_what_another_knows(greedy):
     assert (exchanged != before).any()
 
 
-def test_load_greedy_is_an_older_way_to_name_an_actor(run):
+def test_load_greedy_argument_is_deprecated_and_names_an_actor(run):
     for greedy, name in ((True, "greedy"), (False, "sampled")):
         with pytest.warns(DeprecationWarning, match=rf"^load.greedy={greedy}. is now load.actor='{name}'.$"):
             loaded = load(run, greedy=greedy)
@@ -127,34 +127,34 @@ def run(tmp_path_factory):
     return folder
 
 
-def test_a_run_is_its_newest_checkpoint_with_every_module(run):
+def test_load_run_folder_returns_the_newest_checkpoint_with_every_module(run):
     loaded = load(run)
     assert same(loaded.everything, tiny.state(1).params)
     assert loaded.config.agent == tiny.CFG and loaded.config.task == "probe:chosen"
     assert loaded.counters == {"env_steps": 80, "updates": 20}
 
 
-def test_a_checkpoint_is_itself(run):
+def test_load_checkpoint_folder_returns_that_checkpoint(run):
     loaded = load(run / "checkpoints" / "step-000000000040")
     assert same(loaded.everything, tiny.state(0).params)
     assert loaded.counters == {"env_steps": 40, "updates": 10}
 
 
-def test_the_folder_may_be_the_one_we_are_in(run, monkeypatch):
+def test_load_current_folder_is_accepted(run, monkeypatch):
     monkeypatch.chdir(run / "checkpoints" / "step-000000000040")
     assert load(".").counters["env_steps"] == 40
     monkeypatch.chdir("..")
     assert load("step-000000000080").counters["env_steps"] == 80
 
 
-def test_two_checkpoints_of_one_step_are_told_apart(tmp_path):
+def test_load_two_checkpoints_of_one_step_returns_each(tmp_path):
     for i in range(2):
         tiny.store(tmp_path, tiny.state(i), tiny.agent(), 40)
     first, second = (load(tmp_path / "checkpoints" / f"step-000000000040{end}") for end in ("", "-1"))
     assert same(first.everything, tiny.state(0).params) and same(second.everything, tiny.state(1).params)
 
 
-def test_a_member_is_its_part_of_the_population(tmp_path):
+def test_load_member_folder_returns_its_part_of_the_population(tmp_path):
     both = jax.tree.map(lambda *x: jnp.stack(x), tiny.state(0), tiny.state(1))
     tiny.store(tmp_path, both, tiny.agent(), population__seeds=2)
     member = tmp_path / "members" / "001"
@@ -167,7 +167,7 @@ def test_a_member_is_its_part_of_the_population(tmp_path):
             load(whole)
 
 
-def test_a_folder_that_is_no_run(tmp_path, run):
+def test_load_folder_that_is_no_run_raises_checkpoint_error(tmp_path, run):
     with pytest.raises(CheckpointError, match="There is no run folder .*nothing and no exported file"):
         load(tmp_path / "nothing")
     with pytest.raises(CheckpointError):
@@ -176,6 +176,6 @@ def test_a_folder_that_is_no_run(tmp_path, run):
         load(run / "config.toml")
 
 
-def test_spaces_survive_being_written():
+def test_spaces_written_and_read_are_equal():
     spaces = tiny.OBS | tiny.ACT | {"image": Space((8, 8, 3), "uint8")}
     assert spaces_from(spaces_to(spaces)) == spaces

@@ -36,7 +36,7 @@ def heads(world, latent):
     return world.policy_head(latent.feat[0], world.numbers.behavior.unimix)
 
 
-def test_policy_greedy_takes_the_mode_whatever_the_key(world, latent):
+def test_policy_greedy_takes_the_mode_for_any_key(world, latent):
     (action, memory), (again, _) = (act(Policy(greedy=True), world, latent, seed) for seed in (0, 1))
     jax.tree.map(np.testing.assert_array_equal, action, again)
     expected = heads(world, latent)
@@ -55,12 +55,12 @@ def test_policy_sampled_has_the_distribution_of_the_policy(world, latent):
     assert abs(np.corrcoef(scores.T)[0, 1]) < 0.1
 
 
-def test_policy_sampled_takes_its_chance_from_the_world(latent):
+def test_policy_sampled_in_a_greedy_world_takes_the_mode(latent):
     world = tiny.agent(dists.GREEDY).world(tiny.state().params, tiny.NUMBERS)
     jax.tree.map(np.testing.assert_array_equal, act(SAMPLED, world, latent), act(Policy(True), world, latent))
 
 
-def test_policy_flags_of_other_shape_are_refused(world, latent):
+def test_policy_flags_of_wrong_shape_are_refused(world, latent):
     for first in (np.zeros(N - 1, bool), np.zeros((N, 1), bool)):
         with pytest.raises(AssertionError):
             SAMPLED.act(world, latent, (), first, key=jax.random.key(0))

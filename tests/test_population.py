@@ -27,7 +27,7 @@ from experiments.training.population import members
 pytestmark = pytest.mark.usefixtures("compilation_cache", "quick_compilation")
 
 
-def test_the_members_of_a_configuration():
+def test_members_config_expands_to_one_config_per_seed_and_value():
     cfg = Config("grid:Catch", 100, seed=5, population=PopulationConfig(2, ("lr=1e-4,3e-4", "warmup=10")))
     own = members(cfg)
     told = [(m.seed, m.agent.optim.lr, m.agent.optim.warmup) for m in own]
@@ -43,12 +43,12 @@ def test_the_members_of_a_configuration():
         ("lr=a", "entries like lr=1e-4,3e-4, but one is 'lr=a'"),
     ],
 )
-def test_what_cannot_vary_gets_one_sentence(entry, message):
+def test_population_config_invalid_vary_raises_one_sentence(entry, message):
     with pytest.raises(schema.ConfigError, match=message):
         PopulationConfig(vary=(entry,))
 
 
-def test_a_value_out_of_range_is_named_before_there_is_a_folder(tmp_path):
+def test_train_vary_value_out_of_range_raises_before_creating_the_folder(tmp_path):
     cfg = Config("grid:Catch", 100, population=PopulationConfig(vary=("lr=-1",)))
     with pytest.raises(schema.ConfigError, match=r"agent.optim.lr must be .* at least 0, but it is -1"):
         run.train(cfg, tmp_path / "run")
@@ -76,7 +76,7 @@ def trained_run(tmp_path_factory):
     return folder
 
 
-def test_every_member_has_a_run_folder(trained_run):
+def test_train_population_gives_every_member_a_run_folder(trained_run):
     folders = sorted((trained_run / "members").iterdir())
     assert [f.name for f in folders] == ["000", "001", "002", "003"]
     for folder, own in zip(folders, members(TASK), strict=True):
@@ -90,7 +90,7 @@ def test_every_member_has_a_run_folder(trained_run):
     assert told == {0, 1, 2, 3}
 
 
-def test_a_member_plays_like_any_run(trained_run):
+def test_load_member_acts_like_a_single_run(trained_run):
     player = dreamer.load(trained_run / "members" / "002")
     assert player.config.agent.optim.lr == 1e-3
     board = np.zeros((10, 5), np.uint8)
@@ -100,7 +100,7 @@ def test_a_member_plays_like_any_run(trained_run):
         dreamer.load(trained_run)
 
 
-def test_a_population_is_done_when_all_its_members_reached_the_goal(tmp_path):
+def test_train_population_until_goal_stops_when_every_member_reached_it(tmp_path):
     cfg = schema.replace_paths(TASK, {"until": "return=-2", "eval.until_every": 24, "eval.until_episodes": 4})
     assert run.train(cfg, tmp_path) == 0
     result = json.loads((tmp_path / "result.json").read_text())
@@ -109,7 +109,7 @@ def test_a_population_is_done_when_all_its_members_reached_the_goal(tmp_path):
         assert json.loads((folder / "result.json").read_text())["solved"]
 
 
-def test_a_population_that_is_resumed_goes_on_as_one(trained_run, tmp_path):
+def test_train_resumed_population_equals_an_uninterrupted_one(trained_run, tmp_path):
     folder = tmp_path / "run"
     first = dataclasses.replace(TASK, steps=56)
     assert run.train(first, folder) == 0
@@ -121,7 +121,7 @@ def test_a_population_that_is_resumed_goes_on_as_one(trained_run, tmp_path):
         assert rows[0] == rows[1]
 
 
-def test_a_task_of_the_host_has_no_population(tmp_path):
+def test_train_population_on_a_host_task_is_refused(tmp_path):
     cfg = dataclasses.replace(TASK, task="probe:chosen")
     with pytest.raises(schema.ConfigError, match=r"a population is one program, but probe:chosen runs on"):
         run.train(cfg, tmp_path / "run")

@@ -44,7 +44,7 @@ def flat(x: float) -> jax.Array:
 # --- Equations ------------------------------------------------------------------------------------
 
 
-def test_gae_by_hand():
+def test_gae_three_steps_match_hand_computation():
     gamma, lam = 0.5, 0.8
     deltas = [1 + gamma * 1 - 0.5, 0 + gamma * -1 - 1, 2 + gamma * 4 - -1]
     last = deltas[2]
@@ -52,16 +52,16 @@ def test_gae_by_hand():
     close(gae(REWARD, flat(gamma), VALUE, flat(lam)), [deltas[0] + gamma * lam * middle, middle, last])
 
 
-def test_gae_with_lambda_0_is_the_one_step_error():
+def test_gae_lambda_0_is_the_one_step_error():
     close(gae(REWARD, flat(0.5), VALUE, flat(0.0)), REWARD[1:] + 0.5 * VALUE[1:] - VALUE[:-1])
 
 
-def test_gae_with_lambda_1_is_the_discounted_return_less_the_value():
+def test_gae_lambda_1_is_the_discounted_return_minus_the_value():
     returns = [1 + 0.5 * (0 + 0.5 * (2 + 0.5 * 4)), 0 + 0.5 * (2 + 0.5 * 4), 2 + 0.5 * 4]
     close(gae(REWARD, flat(0.5), VALUE, flat(1.0)), jnp.array(returns) - VALUE[:-1])
 
 
-def test_gae_without_a_future_is_the_reward_less_the_value():
+def test_gae_discount_0_is_the_reward_minus_the_value():
     close(gae(REWARD, flat(0.0), VALUE, flat(0.9)), REWARD[1:] - VALUE[:-1])
 
 
@@ -76,7 +76,7 @@ def test_gae_without_a_future_is_the_reward_less_the_value():
         (1.5, -2.0, -3.0, True),
     ],
 )
-def test_the_clipped_objective_by_hand(ratio, advantage, expected, moves):
+def test_clipped_objective_ratios_match_hand_computation(ratio, advantage, expected, moves):
     value, slope = jax.value_and_grad(clipped_objective)(jnp.array(ratio), jnp.array(advantage), 0.2)
     close(value, expected)
     assert (slope != 0) == moves
@@ -115,7 +115,7 @@ def firsts(T: int, B: int) -> np.ndarray:
     return first
 
 
-def test_unrolling_equals_going_step_by_step(unroll, params):
+def test_unroll_sequence_equals_single_steps(unroll, params):
     T, B = 5, 2
     obs, first = observed(T, B), firsts(T, B)
     memory = start = jnp.asarray(np.random.default_rng(1).normal(size=(B, TINY.memory)), jnp.float32)
@@ -127,7 +127,7 @@ def test_unrolling_equals_going_step_by_step(unroll, params):
     close(memory, end)
 
 
-def test_a_new_episode_remembers_nothing_and_copies_do_not_meet(unroll, params):
+def test_unroll_first_step_resets_memory_and_copies_are_independent(unroll, params):
     obs, first = observed(5, 2), firsts(5, 2)
     at = lambda obs, memory: unroll(params, memory, obs, first)[2]
     before = at(obs, jnp.zeros((2, TINY.memory)))
@@ -139,14 +139,14 @@ def test_a_new_episode_remembers_nothing_and_copies_do_not_meet(unroll, params):
     assert before[1, 1] != after[1, 1]
 
 
-def test_what_is_missing_counts_as_nothing(agent, unroll, params):
+def test_unroll_missing_observation_counts_as_zero(agent, unroll, params):
     obs, first = observed(1, 2), np.ones((1, 2), bool)
     speed = np.zeros((1, 2, 2), np.float32)
     value = lambda speed: unroll(params, agent.memory(2), obs | {"speed": speed}, first)[2]
     close(value(np.full_like(speed, -np.inf)), value(speed))
 
 
-def test_actions_fit_their_spaces_and_come_with_their_probability(agent, unroll, params):
+def test_act_actions_fit_their_spaces_and_have_their_log_probability(agent, unroll, params):
     obs, first = observed(2), np.ones(2, bool)
     act = jax.jit(agent.act, static_argnames="greedy")
     choose = lambda seed, greedy: act(
@@ -199,7 +199,7 @@ def moved(agent, params, part) -> dict[str, set[str]]:
     ("loss", "still"),
     [("loss/policy", {"value"}), ("loss/entropy", {"value"}), ("loss/value", {"policy"})],
 )
-def test_which_loss_moves_which_parameters(params, moved, loss, still):
+def test_loss_each_term_has_gradients_in_its_own_modules(params, moved, loss, still):
     assert moved[loss] == set(params) - still
 
 
@@ -208,7 +208,7 @@ def losses(agent):
     return jax.jit(agent.losses)
 
 
-def test_slots_without_effect_do_not_count(losses, params, part):
+def test_loss_invalid_slots_are_ignored(losses, params, part):
     where = part.valid
     spoilt = part._replace(
         advantage=jnp.where(where, part.advantage, 1e6), target=jnp.where(where, part.target, 1e6)
@@ -216,7 +216,7 @@ def test_slots_without_effect_do_not_count(losses, params, part):
     jax.tree.map(close, losses(params, part), losses(params, spoilt))
 
 
-def test_the_loss_is_the_objective_of_the_paper(losses, unroll, params, part):
+def test_loss_minibatch_equals_the_objective_of_the_paper(losses, unroll, params, part):
     told, slots = losses(params, part), part.slots
     _, dists, value = unroll(params, part.memory, slots.obs, slots.is_first)
     ratio = jnp.exp(sum(dists[k].log_prob(slots.action[k]) for k in ACT) - slots.logp)
@@ -225,7 +225,7 @@ def test_the_loss_is_the_objective_of_the_paper(losses, unroll, params, part):
     close(told["loss/value"], 0.5 * jnp.square(value - part.target)[part.valid].mean())
 
 
-def test_a_time_limit_is_followed_by_its_value_and_an_end_by_nothing(agent):
+def test_prepare_time_limit_bootstraps_and_termination_does_not(agent):
     learner = agent.init(0)
     cfg = replace(TINY, lam=1.0, discount=0.5, num_envs=2, slots=3)
     agent = Agent(OBS, ACT, cfg)
@@ -243,7 +243,7 @@ def test_a_time_limit_is_followed_by_its_value_and_an_end_by_nothing(agent):
     assert not part.valid[2].any() and part.valid[:2].all()
 
 
-def test_episodes_are_summed_over_iterations():
+def test_ended_episodes_are_summed_over_iterations():
     last, first = np.zeros((3, 2), bool), np.zeros((3, 2), bool)
     last[1, 0] = first[2, 0] = True
     reward = np.array([[1.0, 1.0], [2.0, 1.0], [0.0, 1.0]])
@@ -280,7 +280,7 @@ def straight(tmp_path_factory, compilation_cache):
     return folder, train("grid:Catch", folder, TINY, say=quiet, steps=96)
 
 
-def test_a_run_leaves_its_files(straight):
+def test_train_finished_run_leaves_its_files(straight):
     folder, result = straight
     assert result.finished and result.env_steps == 96 and result.updates == 3 * 4
     found = {p.name for p in folder.iterdir()}
@@ -293,7 +293,7 @@ def test_a_run_leaves_its_files(straight):
     assert all(name.startswith("params.") for name in files.read(folder)[0])
 
 
-def test_an_interrupted_run_becomes_the_same(straight, tmp_path):
+def test_train_interrupted_run_resumes_to_the_same_result(straight, tmp_path):
     whole, _ = straight
     part = train("grid:Catch", tmp_path / "run", TINY, say=quiet, steps=96, stop=after(1))
     assert not part.finished and part.env_steps == 32
@@ -306,7 +306,7 @@ def test_an_interrupted_run_becomes_the_same(straight, tmp_path):
         assert rows(whole / name) == rows(tmp_path / "run" / name)
 
 
-def test_a_finished_run_returns_at_once(straight):
+def test_train_finished_run_returns_immediately(straight):
     folder, result = straight
     before = (folder / "agent.safetensors").stat().st_mtime_ns
     assert train("grid:Catch", folder, TINY, say=quiet, steps=96) == result
@@ -314,14 +314,14 @@ def test_a_finished_run_returns_at_once(straight):
 
 
 @pytest.mark.parametrize("change", [{"seed": 1}, {"steps": 128}, {"task": "grid:DoorKey-5x5"}])
-def test_another_run_is_refused(straight, change):
+def test_train_different_configuration_in_the_folder_is_refused(straight, change):
     folder, _ = straight
     asked = {"task": "grid:Catch", "steps": 96, "seed": 0} | change
     with pytest.raises(ConfigError, match=f"another PPO run: {next(iter(change))} was"):
         train(asked.pop("task"), folder, TINY, say=quiet, **asked)
 
 
-def test_a_folder_of_something_else_is_refused(tmp_path):
+def test_train_foreign_folder_is_refused(tmp_path):
     (tmp_path / "notes.txt").write_text("mine")
     with pytest.raises(ConfigError, match="no folder of a PPO run"):
         train("grid:Catch", tmp_path, TINY, say=quiet)
@@ -329,7 +329,7 @@ def test_a_folder_of_something_else_is_refused(tmp_path):
         load(tmp_path / "nowhere")
 
 
-def test_a_damaged_agent_is_refused(straight, tmp_path):
+def test_load_damaged_agent_raises_config_error(straight, tmp_path):
     folder, _ = straight
     (tmp_path / "ppo.json").write_bytes((folder / "ppo.json").read_bytes())
     with pytest.raises(ConfigError, match="not saved anything yet"):
@@ -339,14 +339,14 @@ def test_a_damaged_agent_is_refused(straight, tmp_path):
         load(tmp_path)
 
 
-def test_one_trainer_at_a_time(tmp_path):
+def test_train_second_trainer_in_the_folder_is_refused(tmp_path):
     with lock.held(tmp_path, what="PPO trainer"), pytest.raises(ConfigError, match="in use: a PPO trainer"):
         train("probe:remembered", tmp_path, LEARNS, say=quiet)
     train("probe:remembered", tmp_path, LEARNS, say=quiet, stop=after(1))
     assert sorted(p.name for p in tmp_path.iterdir() if p.name.startswith(lock.NAME)) == []
 
 
-def test_the_order_in_memory_is_not_that_of_the_numbers(tmp_path):
+def test_save_fortran_ordered_array_is_read_back_equal(tmp_path):
     """safetensors 0.8 writes an array as it lies in memory, and says nothing of its order."""
     kernel = np.arange(6, dtype=np.float32).reshape(2, 3)
     files.save(tmp_path, {"kernel": np.asfortranarray(kernel)}, (), {"finished": True})
@@ -357,7 +357,7 @@ def test_the_order_in_memory_is_not_that_of_the_numbers(tmp_path):
 # --- Playing --------------------------------------------------------------------------------------
 
 
-def test_a_loaded_agent_acts_as_the_trained_one(straight):
+def test_load_trained_agent_acts_like_the_trainer(straight):
     folder, result = straight
     player = load(folder, greedy=True)
     assert (player.env_steps, player.seconds, player.finished) == (96, result.seconds, True)
@@ -375,7 +375,7 @@ def test_a_loaded_agent_acts_as_the_trained_one(straight):
     env.close()
 
 
-def test_another_world_is_one_sentence(straight):
+def test_player_act_in_another_world_raises_one_sentence(straight):
     player = load(straight[0])
     flags = [np.ones(1, bool)] * 3
     with pytest.raises(
@@ -407,7 +407,7 @@ LEARNS = PPOConfig(
 )
 
 
-def test_it_learns_what_only_a_memory_can(tmp_path, compilation_cache):
+def test_train_remembered_probe_learns_what_needs_memory(tmp_path, compilation_cache):
     go = lambda **how: train("probe:remembered", tmp_path, LEARNS, say=quiet, **how)
     assert go(stop=after(10)).env_steps == 2400
     arrays, counters = files.read(tmp_path)
@@ -425,7 +425,7 @@ def test_it_learns_what_only_a_memory_can(tmp_path, compilation_cache):
     env.close()
 
 
-def test_it_places_a_continuous_action(tmp_path, compilation_cache):
+def test_train_continuous_probe_learns_the_action(tmp_path, compilation_cache):
     train("probe:continuous", tmp_path, replace(LEARNS, slots=16), say=quiet)
     env = envs.make("probe:continuous", 20)
     assert np.mean([e.return_ for e in rollout(load(tmp_path, greedy=True), env, range(100))]) > 0.9
@@ -436,18 +436,18 @@ def test_it_places_a_continuous_action(tmp_path, compilation_cache):
 
 
 @pytest.mark.parametrize("name", presets.PRESETS)
-def test_presets_can_be_had_by_name(name):
+def test_presets_named_every_preset_is_consistent(name):
     cfg = presets.named(name)
     assert cfg.num_envs % cfg.minibatches == 0 and cfg.iterations * cfg.slots * cfg.num_envs >= cfg.steps
 
 
-def test_a_wrong_preset_is_one_sentence():
+def test_presets_invalid_name_or_field_raises_one_sentence():
     with pytest.raises(ConfigError, match="no PPO preset 'gird'; did you mean grid"):
         presets.named("gird")
     with pytest.raises(ConfigError, match="minibatches must divide the 4 of num_envs, but it is 3"):
         replace(TINY, minibatches=3)
 
 
-def test_every_suite_has_a_preset():
+def test_presets_suited_task_of_each_suite_has_a_preset():
     assert presets.suited("minigrid:DoorKey-5x5") == "grid"
     assert presets.suited("gymnasium:CartPole-v1") == "classic"

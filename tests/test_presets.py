@@ -50,13 +50,13 @@ PUBLISHED = {  # Crafter (64x64x3, 17 actions) and Atari (96x96x1, 18 actions)
 
 
 @pytest.mark.parametrize("size", PUBLISHED)
-def test_sizes_have_the_published_number_of_parameters(size):
+def test_sizes_number_of_parameters_equals_the_published_one(size):
     crafter, atari = PUBLISHED[size]
     assert sum(parameters(size, image(64, 3), discrete(17)).values()) == crafter
     assert sum(parameters(size, image(96, 1), discrete(18)).values()) == atari
 
 
-def test_parameters_of_every_module():
+def test_agent_parameters_per_module_have_known_counts():
     assert parameters("1m", vector(24), Space((6,), "float32")) == {
         "encoder": 10_112,
         "rssm": 364_416,
@@ -77,26 +77,26 @@ def test_parameters_of_every_module():
     }
 
 
-def test_parameters_of_small_agents():
+def test_agent_parameters_of_small_observations_have_known_counts():
     assert sum(parameters("1m", vector(4), discrete(2)).values()) == 637_381
     assert sum(parameters("1m", image(64, 3), discrete(7)).values()) == 686_585
 
 
 @pytest.mark.parametrize("size", SIZES)
-def test_a_size_forgets_the_one_before(size):
+def test_sizes_applied_after_another_size_override_it(size):
     for other in SIZES.values():
         assert SIZES[size](other(AgentConfig())) == SIZES[size](AgentConfig())
 
 
 @pytest.mark.parametrize("name", presets.PRESETS)
-def test_presets_build_and_say_what_they_are(name):
+def test_build_every_preset_has_name_description_and_command(name):
     cfg = presets.build(name)
     assert cfg.preset == name
     assert presets.describe(name).endswith(".")
     assert f"dreamer train{'' if name == 'quickstart' else f' {name}'}" in presets.PRESETS[name].__doc__
 
 
-def test_the_paper_is_the_default():
+def test_build_dreamerv3_preset_has_the_values_of_the_paper():
     cfg = presets.build("dreamerv3")
     assert cfg.agent == AgentConfig() == SIZES["1m"](AgentConfig())
     behavior, optim, loop = cfg.agent.behavior, cfg.agent.optim, cfg.loop
@@ -121,7 +121,7 @@ def attributes_read() -> set[str]:
     return read | {"vary"}  # by `grid` next to it
 
 
-def test_every_field_is_read_by_something():
+def test_config_every_field_is_read_somewhere():
     read = attributes_read()
     assert "a_field_that_nobody_has" not in read
     unread = [path for path in schema.paths(Config) if path.rpartition(".")[2] not in read]

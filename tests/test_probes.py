@@ -27,7 +27,7 @@ class Scripted:
 
 
 @pytest.mark.parametrize("name", PROBES)
-def test_best_return(name):
+def test_probe_scripted_policy_gets_the_optimal_return(name):
     env = envs.make(f"probe:{name}", 8)
     episodes = envs.rollout(Scripted(name), env, range(400))
     returns = [e.return_ for e in episodes]
@@ -39,7 +39,7 @@ def test_best_return(name):
 
 
 @pytest.mark.parametrize("name", PROBES)
-def test_random_return(name):
+def test_probe_random_policy_gets_the_random_return(name):
     env = envs.make(f"probe:{name}", 8)
     episodes = envs.rollout(envs.Random(env.act_space), env, range(400))
     mean = np.mean([e.return_ for e in episodes])
@@ -48,7 +48,7 @@ def test_random_return(name):
 
 @pytest.mark.parametrize("discount", [0.0, 0.9, 1.0])
 @pytest.mark.parametrize("name", PROBES)
-def test_best_value_is_the_discounted_return(name, discount):
+def test_probe_optimal_value_equals_the_discounted_return(name, discount):
     env = envs.make(f"probe:{name}", 1)
     policy, total = Scripted(name), []
     for seed in range(200):
@@ -62,7 +62,7 @@ def test_best_value_is_the_discounted_return(name, discount):
     assert np.mean(total) == pytest.approx(PROBES[name].optimal_value(discount), abs=0.2)
 
 
-def test_observed_reward_is_seen_beforehand():
+def test_probe_observed_shows_the_reward_beforehand():
     env = envs.make("probe:observed", 16)
     step = env.reset(list(range(16)))
     shown = step.obs["vector"][:, 0]
@@ -70,7 +70,7 @@ def test_observed_reward_is_seen_beforehand():
     assert np.array_equal(env.step({"action": np.zeros(16, int)}).reward, shown)
 
 
-def test_remembered_bit_is_hidden_after_the_first_step():
+def test_probe_remembered_hides_the_bit_after_the_first_step():
     env = envs.make("probe:remembered", 16)
     step = env.reset(list(range(16)))
     assert set(step.obs["vector"][:, 0]) == {-1, 1}
@@ -81,5 +81,5 @@ def test_remembered_bit_is_hidden_after_the_first_step():
 
 
 @pytest.mark.parametrize("name", PROBES)
-def test_contract(name):
+def test_probe_every_probe_passes_the_check(name):
     assert [f for f in envs.check(f"probe:{name}", 30, elsewhere=False) if f.status == "fail"] == []

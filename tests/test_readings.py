@@ -43,7 +43,7 @@ def read(space, raw, **asked):
         (gym.Box(0, 200, (8, 8), U8), 201),
     ],
 )
-def test_few_whole_numbers_are_categories_and_that_is_said(space, classes):
+def test_flatten_few_integer_values_become_categories_with_a_notice(space, classes):
     spaces, _, (notice,) = flat(space)
     assert spaces == {"token": Space(space.shape, "uint8", classes)}
     assert f"is read as categories, {classes} an entry" in notice
@@ -63,7 +63,7 @@ def test_few_whole_numbers_are_categories_and_that_is_said(space, classes):
         (gym.Box(0, 1000, (3, 3), np.int16), "int32"),
     ],
 )
-def test_numbers_that_can_be_nothing_else_are_not_talked_about(space, numbers):
+def test_flatten_unambiguous_numbers_become_a_vector_without_a_notice(space, numbers):
     spaces, _, notices = flat(space)
     assert spaces == {"vector": Space(space.shape, numbers)} and notices == []
 
@@ -79,7 +79,7 @@ def test_numbers_that_can_be_nothing_else_are_not_talked_about(space, numbers):
         (gym.Box(0, 1, (64, 64)), "--env.pixels vector"),
     ],
 )
-def test_numbers_that_may_be_something_else_are_said(space, said):
+def test_flatten_ambiguous_numbers_become_a_vector_with_a_notice(space, said):
     spaces, _, (notice,) = flat(space)
     assert list(spaces) == ["vector"] and spaces["vector"].classes is None and said in notice
 
@@ -106,14 +106,14 @@ def test_numbers_that_may_be_something_else_are_said(space, said):
         (gym.Box(0, 255, (64, 64, 3), np.int64), (64, 64, 3)),
     ],
 )
-def test_pictures(space, shape):
+def test_flatten_picture_shapes_become_an_image(space, shape):
     assert flat(space)[0] == {"image": Space(shape, "uint8")}
     out = read(space, space.high)["image"]
     assert out.shape == shape and out.dtype == U8 and (out == 255).all()
     assert not read(space, space.low)["image"].any()
 
 
-def test_frames_of_a_stack_follow_each_other_in_the_channels():
+def test_flatten_frame_stack_is_moved_to_the_channels_in_order():
     frames = np.random.default_rng(0).integers(0, 256, (4, 20, 24, 3), dtype=U8)
     image = read(gym.Box(0, 255, frames.shape, U8), frames)["image"]
     for k in range(4):
@@ -122,12 +122,12 @@ def test_frames_of_a_stack_follow_each_other_in_the_channels():
     np.testing.assert_array_equal(first, image)
 
 
-def test_where_channels_may_be_first_or_last_the_axis_is_said():
+def test_flatten_ambiguous_channel_axis_is_reported():
     assert "a picture 64x48 with 20 channels" in flat(gym.Box(0, 255, (20, 64, 48), U8))[2][0]
     assert layout((64, 48, 20)) == (0, 1, 2) and layout((20, 64, 48)) == (1, 2, 0)
 
 
-def test_floats_become_the_nearest_shade():
+def test_flatten_float_picture_is_rounded_to_the_nearest_shade():
     space = gym.Box(0, 1, (16, 16, 1))
     image = np.linspace(0, 1, 256, dtype=np.float32).reshape(16, 16, 1)
     np.testing.assert_array_equal(read(space, image)["image"].reshape(-1), np.arange(256))
@@ -158,7 +158,7 @@ def test_floats_become_the_nearest_shade():
         (gym.Discrete(4), {"categories": ["token"]}, {"token": Space((), "int32", 4)}),
     ],
 )
-def test_what_somebody_asks_for_is_done_without_a_word(space, asked, expected):
+def test_flatten_requested_reading_is_applied_without_a_notice(space, asked, expected):
     spaces, _, notices = flat(space, **asked)
     assert spaces == expected and notices == []
     (key,) = expected
@@ -166,7 +166,7 @@ def test_what_somebody_asks_for_is_done_without_a_word(space, asked, expected):
     assert highest.max() == (expected[key].classes or 256) - 1
 
 
-def test_keys_of_a_dict_are_named_as_they_are():
+def test_flatten_dict_keys_keep_their_names():
     space = gym.Dict({"near": gym.Dict({"map": gym.Box(0, 9, (3,), np.int64)}), "far": gym.Discrete(3)})
     assert flat(space)[0]["near/map"] == Space((3,), "int32")
     assert flat(space, categories=["near/map"])[0]["near/map"] == Space((3,), "uint8", 10)
@@ -191,7 +191,7 @@ def test_keys_of_a_dict_are_named_as_they_are():
         (gym.Box(0, 1, (3,)), {"pixels": ["x"], "categories": ["x"]}, "both name 'x'"),
     ],
 )
-def test_what_cannot_be_is_one_sentence(space, asked, message):
+def test_flatten_impossible_reading_raises_one_sentence(space, asked, message):
     with pytest.raises(UnsupportedSpace, match=message):
         flatten_observation(space, **asked)
 
@@ -204,30 +204,30 @@ def test_what_cannot_be_is_one_sentence(space, asked, message):
         (gym.Box(5, 15, (4, 4), U8), np.full((4, 4), 6.0), "has the dtype float64"),
     ],
 )
-def test_categories_that_are_not_there_are_refused(space, raw, message):
+def test_flatten_category_out_of_range_raises_env_error(space, raw, message):
     with pytest.raises(EnvError, match=message):
         read(space, raw)
 
 
-def test_floats_that_should_be_categories_must_be_whole():
+def test_flatten_float_categories_must_be_whole_numbers():
     space = gym.Box(0, 4, (2,))
     assert read(space, np.array([0, 4.0]), categories=["vector"])["token"].tolist() == [0, 4]
     with pytest.raises(EnvError, match="contains 0.5, expected whole numbers"):
         read(space, np.array([0, 0.5]), categories=["vector"])
 
 
-def test_what_people_see_is_not_talked_about():
+def test_flatten_log_keys_give_no_notice():
     space = gym.Dict({"log/map": gym.Box(0, 9, (5, 5), U8), "seen": gym.Discrete(2)})
     assert flat(space)[2] == []
 
 
-def test_a_picture_is_never_smaller_than_it_is():
+def test_usual_picture_below_the_minimum_side_is_no_image():
     side = MIN_IMAGE_SIDE
     assert usual(gym.Box(0, 255, (side, side, 3), U8)) == "pixels"
     assert usual(gym.Box(0, 255, (side - 1, side, 3), U8)) != "pixels"
 
 
-def test_worlds_that_are_compiled_in_take_no_readings():
+def test_make_readings_of_a_device_task_are_refused():
     for name in ("pixels", "categories"):
         for make in (envs.make, envs.make_jax):
             with pytest.raises(UnsupportedSpace, match=f"env.{name} is for tasks of the host.*leave it out"):

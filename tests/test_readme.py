@@ -18,34 +18,34 @@ ROOT = Path(__file__).parent.parent
 README = ROOT / "README.md"
 
 
-def test_the_table_is_the_one_made_from_the_results():
+def test_readme_table_equals_the_one_made_from_the_results():
     assert results_table.with_tables(README.read_text()) == README.read_text()
 
 
-def test_every_command_it_names_exists():
+def test_readme_named_commands_exist():
     named = set(re.findall(r"\bdreamer (\w+)", README.read_text()))
     assert {"train", "eval", "envs", "doctor", "bench"} <= named
     assert named <= {name.split()[0] for name in cli.COMMANDS}
 
 
-def test_presets_it_names_exist():
+def test_readme_named_presets_exist():
     named = set(re.findall(r"dreamer train (\w[\w-]*)", README.read_text()))
     assert named and named <= set(PRESETS)
 
 
-def test_links_lead_somewhere():
+def test_documents_relative_links_exist():
     for document in ("README.md", "ARCHITECTURE.md", "CONTRIBUTING.md"):
         for target in re.findall(r"\]\(([^)#]+)\)", (ROOT / document).read_text()):
             assert target.startswith("http") or (ROOT / target).exists(), (document, target)
 
 
-def test_ci_runs_the_readmes_test_command():
+def test_ci_script_runs_the_test_command_of_the_readme():
     command = re.search(r"<!-- test command -->\n```sh\n(.+)\n", README.read_text())
     assert command and "pytest" in command[1]
     assert "<!-- test command -->" in (ROOT / ".ci" / "run").read_text()
 
 
-def test_its_python_runs_on_runs_like_those_it_names(tmp_path, monkeypatch):
+def test_readme_python_blocks_run_on_trained_agents(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setitem(PRESETS, "cartpole", lambda: replace(tiny.RUN, task="gymnasium:CartPole-v1"))
     for name, task in {"quickstart": "minigrid:DoorKey-5x5", "cartpole": "gymnasium:CartPole-v1"}.items():
@@ -61,6 +61,6 @@ def test_its_python_runs_on_runs_like_those_it_names(tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize("extra", ["test", "wandb", "gpu", "tpu"])
-def test_extras_are_declared(extra):
+def test_pyproject_extras_of_the_readme_are_declared(extra):
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
     assert project["optional-dependencies"][extra]

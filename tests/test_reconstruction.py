@@ -16,19 +16,19 @@ NUMBERS, IMAGE = Space((3,), "float32"), Space((2, 2, 1), "uint8")
 CELLS, TOKEN = Space((2,), "int32", 4), Space((), "uint8", 4)
 
 
-def test_numbers_are_compared_in_symlog_space_and_summed():
+def test_step_loss_numbers_is_the_summed_squared_symlog_error():
     target = jnp.array([[np.e - 1, 0.0, -(np.e - 1)]])
     pred = jnp.array([[0.0, 3.0, -1.0]])
     np.testing.assert_allclose(step_loss(pred, target, NUMBERS), [1 + 9 + 0], rtol=1e-6)
 
 
-def test_pixels_are_compared_between_0_and_1_and_summed():
+def test_step_loss_pixels_is_the_summed_squared_error_from_0_to_1():
     target = jnp.array([0, 51, 255, 102], jnp.uint8).reshape(1, 2, 2, 1)
     pred = jnp.array([0.0, 0.0, 0.0, 0.4]).reshape(1, 2, 2, 1)
     np.testing.assert_allclose(step_loss(pred, target, IMAGE), [0.2**2 + 1], rtol=1e-5)
 
 
-def test_categories_cost_their_cross_entropy_and_are_summed():
+def test_step_loss_categories_is_the_summed_cross_entropy():
     pred = jnp.log(jnp.array([[[0.5, 0.25, 0.125, 0.125], [0.7, 0.1, 0.1, 0.1]]]))
     loss = step_loss(pred, jnp.array([[1, 0]]), CELLS)
     np.testing.assert_allclose(loss, [-np.log(0.25) - np.log(0.7)], rtol=1e-5)
@@ -36,7 +36,7 @@ def test_categories_cost_their_cross_entropy_and_are_summed():
     np.testing.assert_allclose(loss, [np.log(2)], rtol=1e-5)
 
 
-def test_missing_entries_cost_nothing_and_pull_nowhere():
+def test_step_loss_missing_entries_have_no_cost_and_no_gradient():
     for pred, target, space in (
         (jnp.ones((1, 3)), jnp.array([[0.0, -jnp.inf, 0.0]]), NUMBERS),
         (jnp.zeros((1, 2, 4)), jnp.array([[2, -1]]), CELLS),
@@ -48,7 +48,7 @@ def test_missing_entries_cost_nothing_and_pull_nowhere():
 
 
 @pytest.mark.parametrize("space", [NUMBERS, IMAGE, CELLS, TOKEN])
-def test_a_perfect_prediction_is_the_observation_and_costs_nothing(space):
+def test_as_observation_perfect_prediction_is_the_target_at_no_cost(space):
     rng = np.random.default_rng(0)
     if space.is_discrete:
         target = rng.integers(0, 4, (5, *space.shape)).astype(space.dtype)
@@ -66,7 +66,7 @@ def test_a_perfect_prediction_is_the_observation_and_costs_nothing(space):
     np.testing.assert_allclose(seen, target, rtol=1e-4)
 
 
-def test_one_loss_per_key_and_step():
+def test_loss_several_keys_has_one_entry_per_key_and_step():
     spaces = {"numbers": NUMBERS, "cells": CELLS}
     cfg = DecoderConfig(layers=1, units=8)
     objective = Reconstruction(spaces, 16, 16, cfg, init=tiny.initializer())

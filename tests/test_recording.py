@@ -36,7 +36,7 @@ def alone(seed, max_steps):
 
 @pytest.mark.parametrize("max_steps", [None, 7])
 @pytest.mark.parametrize("num_envs", [1, 3, 16])
-def test_every_episode_is_what_a_loop_over_it_sees(num_envs, max_steps):
+def test_record_any_number_of_copies_equals_a_loop_per_episode(num_envs, max_steps):
     """More seeds than copies or fewer, whole or cut: the slots of another seed never get in."""
     seeds = [5, 3, 8, 13, 3, 21, 1]
     played, episodes = record(ByOffset(), envs.make(SOUND, num_envs), seeds, max_steps=max_steps)
@@ -56,7 +56,7 @@ def test_every_episode_is_what_a_loop_over_it_sees(num_envs, max_steps):
     np.testing.assert_array_equal(episodes.is_terminal.any(1), [e.discount == 0 for e in played])
 
 
-def test_an_episode_starts_without_a_reward_and_ends_at_most_once():
+def test_record_episode_starts_without_reward_and_terminates_at_most_once():
     _, episodes = record(ByOffset(), envs.make(SOUND, 2), range(8))
     last = np.arange(episodes.reward.shape[1]) == episodes.length[:, None] - 1
     assert (episodes.obs["count"][:, 0] == 0).all() and not episodes.reward[:, 0].any()
@@ -64,7 +64,7 @@ def test_an_episode_starts_without_a_reward_and_ends_at_most_once():
     assert not episodes.is_terminal[last].all()  # some ran out of time
 
 
-def test_what_is_not_filled_is_blank():
+def test_record_slots_after_the_end_are_zero():
     _, episodes = record(ByOffset(), envs.make(SOUND, 2), range(8))
     blank = ~episodes.valid
     assert blank.any()
@@ -72,7 +72,7 @@ def test_what_is_not_filled_is_blank():
         assert not v[blank].any()
 
 
-def test_types_stay_what_they_are():
+def test_record_arrays_keep_the_dtypes_of_the_spaces():
     env = envs.make("minigrid:Empty-5x5", 2)
     _, episodes = record(Random(env.act_space), env, range(3), max_steps=4)
     for k, space in env.obs_space.items():

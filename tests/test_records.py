@@ -13,7 +13,7 @@ def latent():
     return Latent(jnp.asarray(rng.normal(0, 1, (2, 3, 8)), jnp.float32), jax.nn.one_hot(index, 4))
 
 
-def test_features_are_h_then_z():
+def test_latent_feat_is_deter_followed_by_stoch():
     x = latent()
     assert x.feat.shape == (2, 3, 8 + 5 * 4)
     np.testing.assert_array_equal(x.feat[..., :8], x.deter)
@@ -21,7 +21,7 @@ def test_features_are_h_then_z():
     assert x._replace(deter=x.deter.astype(jnp.bfloat16)).feat.dtype == jnp.bfloat16
 
 
-def test_latent_state_is_all_that_a_core_carries():
+def test_latent_state_holds_deter_and_memory():
     x = latent()._replace(memory={"more": jnp.ones((2, 3, 7))})
     assert isinstance(x.state, State) and jax.tree.leaves(x.state) == [x.deter, x.memory["more"]]
     np.testing.assert_array_equal(x.feat, latent().feat)

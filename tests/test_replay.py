@@ -83,7 +83,7 @@ def same(a, b):
     jax.tree.map(np.testing.assert_array_equal, a, b)
 
 
-def test_a_ring_that_holds_one_sequence_gives_that_sequence(key):
+def test_sample_ring_with_one_sequence_returns_it(key):
     replay = fill(build(num_envs=1, capacity_per_env=4), 4)
     batch, (env, first) = replay.sample(key, 1, 3)
     assert (env.tolist(), first.tolist()) == ([0], [1])
@@ -98,7 +98,7 @@ def test_a_ring_that_holds_one_sequence_gives_that_sequence(key):
 
 @settings(deadline=None, max_examples=60)
 @given(sizes=SIZES, rows=st.integers(0, 40), seed=st.integers(0, 99))
-def test_every_sequence_is_a_run_of_rows_that_were_added_and_live(sizes, rows, seed):
+def test_sample_sequences_are_consecutive_stored_rows(sizes, rows, seed):
     num_envs, capacity_per_env, length = sizes
     replay = fill(build(num_envs, capacity_per_env), rows)
     valid = valid_starts(replay, length)
@@ -125,7 +125,7 @@ def test_every_sequence_is_a_run_of_rows_that_were_added_and_live(sizes, rows, s
 
 
 @pytest.mark.parametrize("rows", [5, 11, 12, 13, 29])
-def test_every_valid_start_is_reached_and_no_other(rows, key):
+def test_choose_many_samples_reach_exactly_the_valid_starts(rows, key):
     replay = fill(build(num_envs=2, capacity_per_env=12, online=False), rows)
     replay_starts = valid_starts(replay, 3)
     counters = {"inserted": rows, "online_taken": 0}
@@ -135,7 +135,7 @@ def test_every_valid_start_is_reached_and_no_other(rows, key):
     assert set(zip(env.tolist(), start.tolist(), strict=True)) == replay_starts
 
 
-def test_starts_are_uniform(key):
+def test_choose_starts_are_uniformly_distributed(key):
     env, start, _ = choose(
         key,
         inserted=33,
@@ -154,7 +154,7 @@ def test_starts_are_uniform(key):
 
 @settings(deadline=None, max_examples=60)
 @given(sizes=SIZES, plan=st.lists(st.integers(0, 9), min_size=1, max_size=12))
-def test_fresh_sequences_come_first_once_and_in_order(sizes, plan):
+def test_sample_online_sequences_come_first_once_and_in_order(sizes, plan):
     """`plan` alternates adding that many rows with one sample of 4 sequences."""
     num_envs, capacity_per_env, length = sizes
     replay = build(num_envs, capacity_per_env)
@@ -178,14 +178,14 @@ def test_fresh_sequences_come_first_once_and_in_order(sizes, plan):
         assert set(got) <= valid_starts(replay, length)
 
 
-def test_a_look_aside_leaves_the_queue_alone(key):
+def test_sample_without_online_leaves_the_queue_unchanged(key):
     replay = fill(build(), 8)
     replay.sample(key, 4, 2, online=False)
     _, (env, first) = replay.sample(jax.random.key(1), 4, 3)
     assert list(zip(env.tolist(), first.tolist(), strict=True)) == [(0, 1), (1, 1), (0, 5), (1, 5)]
 
 
-def test_the_same_key_and_counters_give_the_same_sequences():
+def test_sample_equal_key_and_counters_gives_equal_sequences():
     one, other = fill(build(), 30), fill(build(), 30)
     same(one.sample(jax.random.key(3), 4, 3), other.sample(jax.random.key(3), 4, 3))
     _, first = one.sample(jax.random.key(3), 4, 3)
@@ -193,7 +193,7 @@ def test_the_same_key_and_counters_give_the_same_sequences():
     assert not all(map(np.array_equal, first, second))
 
 
-def test_moving_counters_compile_nothing():
+def test_choose_changing_counters_does_not_recompile():
     replay = fill(build(), 10)
     replay.sample(jax.random.key(0), 4, 3)
     before = choose._cache_size()
@@ -202,7 +202,7 @@ def test_moving_counters_compile_nothing():
     assert choose._cache_size() == before
 
 
-def test_an_interrupted_stream_is_annotated_only_in_what_is_given_back(key):
+def test_sample_interrupted_stream_is_marked_in_the_returned_batch_only(key):
     replay = build(num_envs=1, capacity_per_env=6)
     for row in range(6):
         step, action, latent = record(row, 1, episode=100)
@@ -217,7 +217,7 @@ def test_an_interrupted_stream_is_annotated_only_in_what_is_given_back(key):
 
 @settings(deadline=None, max_examples=40)
 @given(sizes=SIZES, before=st.integers(6, 30), between=st.integers(0, 14), seed=st.integers(0, 9))
-def test_refresh_reaches_exactly_the_sampled_rows_that_live(sizes, before, between, seed):
+def test_refresh_after_more_rows_updates_exactly_the_sampled_live_rows(sizes, before, between, seed):
     num_envs, capacity_per_env, length = sizes
     replay = fill(build(num_envs, capacity_per_env), before)
     if not replay.can_sample(4, length):
@@ -237,7 +237,7 @@ def test_refresh_reaches_exactly_the_sampled_rows_that_live(sizes, before, betwe
 
 @settings(deadline=None, max_examples=25)
 @given(sizes=SIZES, plan=st.lists(st.integers(0, 17), min_size=1, max_size=6), seed=st.integers(0, 9))
-def test_what_was_saved_in_pieces_is_loaded_whole(tmp_path_factory, sizes, plan, seed):
+def test_load_incremental_saves_restores_the_whole_ring(tmp_path_factory, sizes, plan, seed):
     num_envs, capacity_per_env, length = sizes
     folder = tmp_path_factory.mktemp("replay")
     replay = build(num_envs, capacity_per_env)
@@ -263,7 +263,7 @@ def test_what_was_saved_in_pieces_is_loaded_whole(tmp_path_factory, sizes, plan,
         same(copy.sample(key, 4, length), replay.sample(key, 4, length))
 
 
-def test_large_saves_are_cut_and_small_rings_need_less(tmp_path, monkeypatch):
+def test_save_large_ring_is_split_and_a_smaller_ring_loads_a_part(tmp_path, monkeypatch):
     replay = fill(build(num_envs=2, capacity_per_env=12), 15)
     monkeypatch.setattr(host, "SEGMENT_BYTES", 5 * replay.nbytes // 12)
     names = replay.save(tmp_path)
@@ -276,7 +276,7 @@ def test_large_saves_are_cut_and_small_rings_need_less(tmp_path, monkeypatch):
         larger.load(tmp_path, names, replay.counters)
 
 
-def test_a_missing_or_damaged_or_foreign_file_is_refused(tmp_path):
+def test_load_missing_damaged_or_foreign_file_is_refused(tmp_path):
     replay = fill(build(), 4)
     replay.save(tmp_path)
     names = fill(replay, 4).save(tmp_path)
@@ -300,7 +300,7 @@ def test_a_missing_or_damaged_or_foreign_file_is_refused(tmp_path):
         build().load(tmp_path, names, replay.counters)
 
 
-def test_a_failed_save_loses_nothing(tmp_path):
+def test_save_after_a_failed_save_writes_everything(tmp_path):
     replay = fill(build(), 6)
     blocked = tmp_path / "file"
     blocked.write_text("not a folder")
@@ -328,7 +328,7 @@ def test_a_failed_save_loses_nothing(tmp_path):
         ("int64", None, "int64"),
     ],
 )
-def test_classes_take_the_smallest_dtype_that_holds_them(dtype, classes, expected):
+def test_compact_dtype_classes_get_the_smallest_dtype_that_holds_them(dtype, classes, expected):
     found = compact_dtype(Space((2,), dtype, classes))
     assert found == np.dtype(expected)
     if classes is not None and found.kind in "iu":
@@ -336,7 +336,7 @@ def test_classes_take_the_smallest_dtype_that_holds_them(dtype, classes, expecte
         assert found.kind == "u" or np.iinfo(found).min <= -1
 
 
-def test_memory_is_known_beforehand_and_refused_in_one_sentence(monkeypatch):
+def test_host_replay_larger_than_memory_is_refused_with_its_size(monkeypatch):
     row = 4 + 4 + 2 * 4 + 1 + 4 + 3 + 2 * D + S
     assert layout.bytes_needed(25, 2, OBS, ACT, ENTRIES) == 24 * row
     assert build().nbytes == sum(ring.nbytes for ring in build()._ring.values())
@@ -349,7 +349,7 @@ def test_memory_is_known_beforehand_and_refused_in_one_sentence(monkeypatch):
         HostReplay(7, 8, OBS, ACT, ENTRIES)
 
 
-def test_misuse_is_named(key):
+def test_host_replay_misuse_raises_naming_the_error(key):
     replay = fill(build(num_envs=2, capacity_per_env=6), 3)
     with pytest.raises(ReplayError, match="holds 6 steps, too few for 4 sequences of 4"):
         replay.sample(key, 4, 3)
@@ -366,7 +366,7 @@ def test_misuse_is_named(key):
 
 
 @pytest.mark.parametrize("kind", [HostReplay, DeviceReplay])
-def test_wrong_shapes_are_refused(kind, key):
+def test_replay_wrong_shapes_are_refused(kind, key):
     """By the ring of the device while it is traced."""
     replay, at = kind(12, 2, OBS, ACT, ENTRIES), ()
     if kind is DeviceReplay:
@@ -391,7 +391,7 @@ def test_wrong_shapes_are_refused(kind, key):
             replay.refresh(*at, where, wrong)
 
 
-def test_sampling_longer_than_the_device_ring_is_refused(key):
+def test_device_replay_sample_longer_than_the_ring_is_refused(key):
     replay = DeviceReplay(12, 2, OBS, ACT, ENTRIES)
     with pytest.raises(ReplayError, match="keeps 6 steps of each environment, but a sequence needs 7"):
         replay.sample(replay.init(), 4, 6, key=key)
@@ -411,7 +411,7 @@ def compiled(num_envs, capacity_per_env, length, online):
     plan=st.lists(st.integers(0, 9), min_size=1, max_size=8),
     online=st.booleans(),
 )
-def test_the_device_ring_is_the_host_ring(sizes, plan, online):
+def test_device_replay_same_operations_equal_the_host_ring(sizes, plan, online):
     """`plan` alternates adding that many rows with a sample of 4 sequences that is then refreshed."""
     num_envs, capacity_per_env, length = sizes
     host_ring = build(num_envs, capacity_per_env, online)
@@ -437,6 +437,6 @@ def test_the_device_ring_is_the_host_ring(sizes, plan, online):
     assert (int(ring.inserted), int(ring.online_taken)) == tuple(host_ring.counters.values())
 
 
-def test_a_device_ring_that_does_not_fit_is_refused():
+def test_device_replay_larger_than_memory_is_refused():
     with pytest.raises(ReplayError, match="set replay.capacity to at most 27"):
         DeviceReplay(1000, 2, OBS, ACT, ENTRIES, available=layout.bytes_needed(31, 2, OBS, ACT, ENTRIES))

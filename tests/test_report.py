@@ -128,7 +128,7 @@ def escaped(text: str) -> str:
 # The page of one run.
 
 
-def test_the_page_needs_nothing_but_itself(either):
+def test_report_page_loads_no_external_resource(either):
     text = re.sub(r'\sxmlns(:\w+)?="[^"]*"', "", either.page)
     assert not re.findall(r"https?:|@import|<link[^>]*stylesheet|<iframe", text)
     for found in re.findall(r"""\b(?:src|href)\s*=\s*["']?([^"'\s>]*)""", text):
@@ -136,7 +136,7 @@ def test_the_page_needs_nothing_but_itself(either):
     assert "<base" not in text and "srcset" not in text
 
 
-def test_the_card_has_every_number(either):
+def test_report_page_shows_every_number_of_the_card(either):
     assert re.findall(r'<tr data-name="(\w+)"', either.page) == list(MEANINGS)
     for name, meaning in MEANINGS.items():
         assert html.escape(meaning.title) in either.page
@@ -144,7 +144,7 @@ def test_the_card_has_every_number(either):
         assert f'<td class="n">{page.number(either.found.card.numbers[name])}</td>' in row
 
 
-def test_the_page_says_how_the_run_was_made(either):
+def test_report_page_shows_config_command_and_versions(either):
     config = re.search(r"<pre>(.*?)</pre>", either.page, re.DOTALL)
     assert config and html.unescape(config[1]) == (either.run / "config.toml").read_text()
     session = json.loads((either.run / "environment.json").read_text())["sessions"][-1]
@@ -154,7 +154,7 @@ def test_the_page_says_how_the_run_was_made(either):
     assert "<code>steps</code></td><td>{}</td><td>{}</td>".format(*steps) in either.page
 
 
-def test_the_numbers_stand_beside_the_page(either):
+def test_report_card_json_equals_the_page(either):
     card = json.loads((either.run / "card.json").read_text())
     assert card["episodes"] == 2 and card["env_steps"] in (128, 160)
     assert card["numbers"] == either.found.card.numbers and card["numbers"]["surprise"] > 0
@@ -162,18 +162,18 @@ def test_the_numbers_stand_beside_the_page(either):
     assert f"<b>{card['updates']}</b><span>updates" in either.page
 
 
-def test_the_command_prints_the_numbers(room):
+def test_report_command_prints_the_numbers(room):
     assert room.printed.keys() == {"report", "numbers"}
     assert room.printed["numbers"] == room.found.card.numbers
 
 
-def test_names_do_not_become_part_of_the_page(room, ended):
+def test_report_page_special_characters_are_escaped(room, ended):
     assert f"<title>{escaped(STRANGE)}</title>" in ended.page
     for text in (room.page, ended.page):
         assert STRANGE not in text and STRANGE in html.unescape(text)
 
 
-def test_episodes_are_there_to_be_played(either):
+def test_report_page_embeds_every_episode_and_clip(either):
     told = {
         name: json.loads(re.search(rf'<script id="{name}"[^>]*>(.*?)</script>', either.page, re.DOTALL)[1])
         for name in ("episodes", "clip-data")
@@ -187,7 +187,7 @@ def test_episodes_are_there_to_be_played(either):
     assert len(told["clip-data"]) == len(either.found.clips) > 0
 
 
-def test_data_cannot_end_its_script():
+def test_embedded_script_end_in_the_data_is_escaped():
     data = {"name": "</script><script>alert(1)</script>&amp;"}
     assert "<" not in page.embedded(data) and json.loads(page.embedded(data)) == data
 
@@ -195,18 +195,18 @@ def test_data_cannot_end_its_script():
 @pytest.mark.parametrize(
     ("value", "text"), [(None, "–"), (0.5, "0.5"), (0.12345, "0.123"), (12345.6, "12,346"), (-2000, "-2,000")]
 )
-def test_numbers_are_short(value, text):
+def test_number_values_are_formatted_briefly(value, text):
     assert page.number(value) == text
 
 
-def test_only_a_known_preset_has_changes():
+def test_preset_changes_unknown_preset_is_empty():
     cfg = presets.build("cartpole")
     assert page.preset_changes(cfg) == []
     assert page.preset_changes(dataclasses.replace(cfg, seed=3)) == [("seed", 0, 3)]
     assert page.preset_changes(dataclasses.replace(cfg, preset="mine")) == []
 
 
-def test_a_curve_is_a_running_mean():
+def test_smooth_points_give_a_running_mean_of_limited_length():
     points = [(10 * i, float(i)) for i in range(5)]
     assert report.smooth(points, window=2) == ([0, 10, 20, 30, 40], [0, 0.5, 1.5, 2.5, 3.5])
     assert report.smooth([]) == ([], [])
@@ -222,7 +222,7 @@ def result_of(folder: Path, env_steps: int) -> None:
 
 
 @pytest.mark.parametrize(("env_steps", "finished"), [(160, True), (80, False)])
-def test_a_result_is_told_until_the_run_goes_on(tmp_path, asked, env_steps, finished):
+def test_report_result_is_shown_only_for_the_newest_checkpoint(tmp_path, asked, env_steps, finished):
     result_of(untrained(tmp_path / "run"), env_steps)
     assert main(["report", f"{tmp_path}/run"]) == 0
     text = (tmp_path / "run" / "report.html").read_text()
@@ -230,7 +230,7 @@ def test_a_result_is_told_until_the_run_goes_on(tmp_path, asked, env_steps, fini
     assert ("This run has not finished" in text) != finished
 
 
-def test_training_is_told_where_there_was_some(tmp_path, asked):
+def test_report_training_section_needs_logged_episodes(tmp_path, asked):
     folder = untrained(tmp_path / "run")
     assert main(["report", str(folder)]) == 0
     assert "How training went" not in (folder / "report.html").read_text()
@@ -240,14 +240,14 @@ def test_training_is_told_where_there_was_some(tmp_path, asked):
     assert "How training went" in (folder / "report.html").read_text()
 
 
-def test_a_run_without_reports_gets_one_when_asked(tmp_path, asked):
+def test_report_command_run_without_report_episodes_uses_default_or_option(tmp_path, asked):
     folder = untrained(tmp_path / "run", report__episodes=0)
     assert main(["report", str(folder)]) == 0
     assert main(["report", str(folder), "--episodes", "5"]) == 0
     assert asked == [f"{ROOM} 32", f"{ROOM} 5"]
 
 
-def test_the_page_can_be_written_elsewhere(tmp_path, asked, capsys):
+def test_report_command_with_out_writes_there_only(tmp_path, asked, capsys):
     folder = untrained(tmp_path / "run")
     (folder / "report.html").write_text("as it was")
     assert main(["report", str(folder), "--out", f"{tmp_path}/other.html", "--json"]) == 0
@@ -256,13 +256,13 @@ def test_the_page_can_be_written_elsewhere(tmp_path, asked, capsys):
     assert "Report card" in (tmp_path / "other.html").read_text()
 
 
-def test_a_run_is_named_after_its_folder(tmp_path, asked, monkeypatch):
+def test_report_title_of_current_folder_is_its_name(tmp_path, asked, monkeypatch):
     monkeypatch.chdir(untrained(tmp_path / "here"))
     assert main(["report", "."]) == 0
     assert "<title>here</title>" in Path("report.html").read_text()
 
 
-def test_what_is_to_know_of_a_task_stands_on_every_page(tmp_path, asked, monkeypatch):
+def test_report_page_shows_the_note_of_the_task(tmp_path, asked, monkeypatch):
     folder = untrained(tmp_path / "run")
     monkeypatch.setattr(minigrid, "note", lambda name: f"{name} & others", raising=False)
     assert main(["report", str(folder)]) == 0
@@ -303,7 +303,7 @@ def compare(capsys, *words: str) -> dict[str, Any]:
     return json.loads(capsys.readouterr().out)
 
 
-def test_results_have_an_interval_where_there_are_several_seeds(tmp_path, asked, capsys):
+def test_write_many_success_of_several_seeds_has_an_interval(tmp_path, asked, capsys):
     for i, rate in enumerate((0.5, 1.0, 0.75)):
         folder = carded(tmp_path / f"run{i}", {}, seed=i, steps=1000 + i // 2)
         (folder / "result.json").write_text(json.dumps({"success_rate": rate}))
@@ -315,7 +315,7 @@ def test_results_have_an_interval_where_there_are_several_seeds(tmp_path, asked,
     ]
 
 
-def test_returns_have_an_interquartile_mean_with_its_interval(tmp_path, asked, capsys):
+def test_write_many_returns_show_interquartile_mean_with_interval(tmp_path, asked, capsys):
     returns = (0.0, 0.5, 0.75, 10.0)
     for i, value in enumerate(returns):
         folder = carded(tmp_path / f"run{i}", {}, seed=i)
@@ -329,7 +329,7 @@ def test_returns_have_an_interquartile_mean_with_its_interval(tmp_path, asked, c
     assert "Performance profile" not in text
 
 
-def test_runs_of_one_setting_on_several_tasks_have_one_profile(tmp_path, asked, capsys):
+def test_write_many_one_setting_on_several_tasks_has_one_profile(tmp_path, asked, capsys):
     rates = {"5x5": (0.5, 1.0), "6x6": (0.25,)}
     folders = []
     for name, own in rates.items():
@@ -346,7 +346,7 @@ def test_runs_of_one_setting_on_several_tasks_have_one_profile(tmp_path, asked, 
     assert path.read_text().count("Performance profile") == 1
 
 
-def test_seeds_of_one_configuration_are_one_group(tmp_path, asked, capsys, monkeypatch):
+def test_report_command_seeds_of_one_config_form_one_group(tmp_path, asked, capsys, monkeypatch):
     monkeypatch.chdir(tmp_path)
     for seed in range(2):
         carded(tmp_path / f"run{seed}", {"surprise": 1.0 + seed}, seed=seed)
@@ -360,7 +360,7 @@ def test_seeds_of_one_configuration_are_one_group(tmp_path, asked, capsys, monke
     assert asked == []
 
 
-def test_groups_are_named_by_what_sets_them_apart(tmp_path, asked, capsys):
+def test_report_command_groups_are_named_by_their_differing_fields(tmp_path, asked, capsys):
     for i, lr in enumerate((1e-2, 1e-2, 3e-4)):
         carded(tmp_path / f"run{i}", {"surprise": float(i)}, seed=i, agent__optim__lr=lr, preset=f"p{i}")
     compare(capsys, *(f"{tmp_path}/run{i}" for i in range(3)), "--out", f"{tmp_path}/all.html")
@@ -377,7 +377,7 @@ def names(*configurations: dict) -> list[str]:
     return report._names(plain, [k for k in cfg if len({repr(p[k]) for p in plain}) > 1])
 
 
-def test_names_are_short_and_say_which():
+def test_names_differing_fields_are_shortened_and_unambiguous():
     assert names({"agent__encoder__layers": 1}, {"agent__encoder__layers": 2}) == ["layers=1", "layers=2"]
     both = {"agent__encoder__layers": 7, "agent__decoder__layers": 8}
     assert names({}, both)[1] == "agent.encoder.layers=7, agent.decoder.layers=8"
@@ -386,7 +386,7 @@ def test_names_are_short_and_say_which():
     assert names({}, many, {**many, "agent__rssm__stoch": 3})[1] == "task=a:b, steps=5, deter=8, stoch=2"
 
 
-def test_the_members_of_a_population_are_compared(tmp_path, asked, capsys):
+def test_report_command_population_compares_its_members(tmp_path, asked, capsys):
     whole = untrained(tmp_path / "all", population__seeds=2)
     cfg = load_toml(whole / "config.toml")
     for i in range(2):
@@ -415,9 +415,7 @@ def test_the_members_of_a_population_are_compared(tmp_path, asked, capsys):
         ({}, ["--episodes", "3"], 2),
     ],
 )
-def test_a_card_is_measured_anew_where_it_is_not_the_one_asked_for(
-    tmp_path, asked, capsys, changed, words, measured
-):
+def test_report_command_outdated_card_is_measured_again(tmp_path, asked, capsys, changed, words, measured):
     for i in range(2):
         carded(tmp_path / f"run{i}", {"surprise": 99.0}, seed=i)
     card = tmp_path / "run0" / "card.json"
@@ -460,7 +458,7 @@ def place(tmp_path, monkeypatch) -> Path:
         ("run --episodes -1", "episodes must be a whole number of at least 0, but it is -1"),
     ],
 )
-def test_what_cannot_be_is_one_sentence_before_anything_is_measured(place, asked, capsys, words, sentence):
+def test_report_command_invalid_arguments_are_refused_before_measuring(place, asked, capsys, words, sentence):
     assert main(["report", *words.split()]) == 2
     out, err = capsys.readouterr()
     lines = [line for line in err.splitlines() if "asking the world model" not in line]
@@ -483,7 +481,7 @@ def trained(folder: Path, capsys, **changes) -> dict[str, Any]:
     return json.loads(out) | {"said": err}
 
 
-def test_a_run_is_reported_in_between_and_at_its_end(ended):
+def test_train_with_reports_logs_them_during_and_at_the_end(ended):
     rows = [row for row in read_rows(ended.run / "metrics.jsonl") if "report/surprise" in row]
     assert [row["env_steps"] for row in rows] == [64, 128]
     told = {f"report/{k}": v for k, v in ended.found.card.numbers.items() if v is not None}
@@ -492,7 +490,7 @@ def test_a_run_is_reported_in_between_and_at_its_end(ended):
     assert ended.printed["env_steps"] == 128 and "seconds" in ended.printed
 
 
-def test_without_episodes_there_is_no_report(tmp_path, ended, asked, capsys):
+def test_train_without_report_episodes_writes_no_report(tmp_path, ended, asked, capsys):
     folder = tmp_path / "run"
     shutil.copytree(ended.run, folder)
     for name in ("report.html", "card.json", "result.json"):
@@ -510,9 +508,7 @@ def test_without_episodes_there_is_no_report(tmp_path, ended, asked, capsys):
         (ZeroDivisionError("division by zero"), "(ZeroDivisionError: division by zero)", True),
     ],
 )
-def test_a_report_that_fails_does_not_take_the_result_with_it(
-    ended, capsys, monkeypatch, error, sentence, traceback
-):
+def test_train_failing_report_keeps_the_result(ended, capsys, monkeypatch, error, sentence, traceback):
     def fail(self, cfg):
         raise error
 

@@ -12,7 +12,7 @@ def episode(env_steps, success):
     return {"env_steps": env_steps, "return": 2.0 * success, "length": 5, "success": bool(success)}
 
 
-def test_a_curve_by_hand():
+def test_curve_episodes_match_hand_computation():
     episodes = [episode(15, 0), episode(20, 1), episode(40, 1)]
     assert results_table.curve(episodes, steps=40, points=4, window=2) == {
         "env_steps": [10, 20, 30, 40],
@@ -21,13 +21,13 @@ def test_a_curve_by_hand():
     }
 
 
-def test_many_seeds_are_told_by_their_mean_and_their_worst():
+def test_row_many_seeds_shows_mean_and_worst():
     run = {"task": "t", "env_steps": 10, "return_mean": 1.0, "seconds": 7.0}
     row = results_table._row("x", [{**run, "success_rate": rate} for rate in (1.0,) * 5 + (0.4,)])
     assert "| 90.0% on average, 40% the worst | 1 | 7 s |" in row
 
 
-def test_a_task_that_tells_no_success_has_none():
+def test_curve_without_success_is_none():
     rows = [{**episode(5, 0), "success": None}]
     assert results_table.curve(rows, 10, 1)["success"] == [None]
 
@@ -50,18 +50,18 @@ def population(tmp_path, monkeypatch):
     return sorted((run / "members").iterdir())
 
 
-def test_members_are_recorded_with_the_surroundings_of_their_population(population):
+def test_record_population_members_share_its_environment_record(population):
     rows = json.loads(results_table.record("x", population).read_text())["runs"]
     assert [row["commit"] for row in rows] == ["abc", "abc"]
     assert [len(row["curve"]["success"]) for row in rows] == [40, 40]
 
 
-def test_a_folder_that_is_no_run_is_named(tmp_path):
+def test_record_folder_that_is_no_run_raises_naming_it(tmp_path):
     with pytest.raises(SystemExit, match="nothing is not a finished run"):
         results_table.record("x", [tmp_path / "nothing"])
 
 
-def test_pictures_are_drawn(population, tmp_path):
+def test_figures_recorded_results_are_drawn_as_png(population, tmp_path):
     pytest.importorskip("matplotlib")
     figures.seeds(json.loads(results_table.record("x", population).read_text()), tmp_path / "seeds.png")
     row = {"size": "tiny", "batch": 2, "length": 4, "env_steps_per_s": 90.0, "updates_per_s": 3.0}
@@ -81,7 +81,7 @@ def test_pictures_are_drawn(population, tmp_path):
         assert (tmp_path / f"{name}.png").read_bytes().startswith(b"\x89PNG")
 
 
-def test_what_an_update_costs_stands_beside_the_reference_and_their_ratio(tmp_path, monkeypatch):
+def test_speed_row_shows_the_reference_and_the_ratio(tmp_path, monkeypatch):
     monkeypatch.setattr(results_table, "RESULTS", tmp_path)
     ours = {"size": "1m", "obs": "image", "cpu_s": 2.0, "update_ms": 1500.0, "peak_mb": 1000}
     theirs = {"size": "1m", "obs": "image", "cpu_s": 4.0, "update_ms": 2000.0, "peak_mb": 4000}

@@ -23,23 +23,23 @@ def constant(lam):
     return np.full(4, lam, np.float32)
 
 
-def test_by_hand():
+def test_lambda_return_three_steps_match_hand_computation():
     ours = lambda_return(REWARD, DISCOUNT, VALUE, constant(0.95))
     np.testing.assert_allclose(ours, [3.0673219, 1.97215, 3.994], rtol=1e-6)
 
 
-def test_lambda_0_looks_one_step_ahead():
+def test_lambda_return_lambda_0_is_the_one_step_target():
     ours = lambda_return(REWARD, DISCOUNT, VALUE, constant(0))
     np.testing.assert_allclose(ours, REWARD[1:] + DISCOUNT[1:] * VALUE[1:], rtol=1e-6)
 
 
-def test_lambda_1_sums_all_rewards_and_bootstraps_at_the_end():
+def test_lambda_return_lambda_1_is_the_discounted_sum_with_bootstrap():
     d1, d2, d3 = DISCOUNT[1:]
     expected = [1 + d1 * (0 + d2 * (2 + d3 * 2)), 0 + d2 * (2 + d3 * 2), 2 + d3 * 2]
     np.testing.assert_allclose(lambda_return(REWARD, DISCOUNT, VALUE, constant(1)), expected, rtol=1e-6)
 
 
-def test_definition_at_every_step():
+def test_lambda_return_random_arrays_satisfy_the_recursion():
     reward, discount, value, lam = arrays()
     ours = np.asarray(returns(reward, discount, value, lam))
     later = np.concatenate([ours[:, 1:], value[:, -1:]], 1)
@@ -48,7 +48,7 @@ def test_definition_at_every_step():
 
 
 @pytest.mark.parametrize("seed", range(5))
-def test_nothing_after_a_termination_matters(seed):
+def test_lambda_return_after_termination_has_no_influence(seed):
     reward, discount, value, lam = arrays()
     discount[:, 3] = 0
     before = returns(reward, discount, value, lam)[:, :3]
@@ -59,27 +59,27 @@ def test_nothing_after_a_termination_matters(seed):
     np.testing.assert_array_equal(returns(reward, discount, value, lam)[:, :3], before)
 
 
-def test_lambda_0_at_a_step_bootstraps_there():
+def test_lambda_return_lambda_0_at_one_step_bootstraps_there():
     reward, discount, value, lam = arrays()
     lam[:, 3] = 0
     before = returns(reward, discount, value, lam)[:, 2]
     np.testing.assert_allclose(before, reward[:, 3] + discount[:, 3] * value[:, 3], rtol=1e-6)
 
 
-def test_what_entry_0_holds_is_ignored():
+def test_lambda_return_entry_0_is_ignored():
     a, b = arrays(), arrays()
     for x in b:
         x[:, 0] = np.nan
     np.testing.assert_array_equal(returns(*a), returns(*b))
 
 
-def test_sequences_do_not_mix():
+def test_lambda_return_batched_sequences_are_independent():
     many = arrays()
     each = [lambda_return(*(x[i] for x in many)) for i in range(3)]
     np.testing.assert_allclose(returns(*many), jnp.stack(each), rtol=1e-5, atol=1e-6)
 
 
-def test_true_values_are_their_own_returns():
+def test_lambda_return_true_values_are_their_own_returns():
     """With a constant reward and the value that belongs to it, no lambda changes anything."""
     shape, gamma = (1, 6), 0.9
     full = lambda x: np.full(shape, x, np.float32)
@@ -89,7 +89,7 @@ def test_true_values_are_their_own_returns():
 
 
 @pytest.mark.filterwarnings("ignore")
-def test_as_rlax_computes_them():
+def test_lambda_return_random_arrays_equal_rlax():
     rlax = pytest.importorskip("rlax", exc_type=ImportError)
     reward, discount, value, lam = (x[0] for x in arrays())
     theirs = rlax.lambda_returns(reward[1:], discount[1:], value[1:], lam[1:])

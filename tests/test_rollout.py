@@ -25,7 +25,7 @@ def outcomes(episodes):
     return [(e.seed, e.return_, e.length, e.success) for e in episodes]
 
 
-def test_one_episode_by_hand():
+def test_rollout_one_episode_matches_hand_computation():
     env = envs.make("probe:delayed")
     (episode,) = rollout(Random(env.act_space), env, [11])
     assert (episode.seed, episode.return_, episode.length, episode.success) == (11, 1.0, 2, None)
@@ -49,7 +49,7 @@ class Always:
     ("action", "max_steps", "length", "discount"),
     [(1, None, 5, 0.0), (0, None, 12, 1.0), (1, 4, 4, 1.0), (1, 5, 5, 0.0), (0, 4, 4, 1.0)],
 )
-def test_discount_says_whether_anything_could_follow(action, max_steps, length, discount):
+def test_rollout_discount_is_0_only_after_termination(action, max_steps, length, discount):
     episodes = rollout(Always(action), envs.make(SOUND, 2), range(5), max_steps=max_steps)
     assert [(e.length, e.discount) for e in episodes] == [(length, discount)] * 5
 
@@ -58,13 +58,13 @@ def test_discount_says_whether_anything_could_follow(action, max_steps, length, 
     ("action", "max_steps", "cut"),
     [(1, None, False), (1, 5, False), (1, 4, True), (0, 12, False), (0, 11, True)],
 )
-def test_cut_is_what_had_not_ended_at_the_limit(action, max_steps, cut):
+def test_rollout_cut_is_true_for_episodes_stopped_at_max_steps(action, max_steps, cut):
     episodes = rollout(Always(action), envs.make(SOUND, 2), range(5), max_steps=max_steps)
     assert [e.cut for e in episodes] == [cut] * 5
 
 
 @pytest.mark.parametrize("num_envs", [1, 2, 5])
-def test_a_world_without_end_is_left_at_the_limit(num_envs):
+def test_rollout_endless_episode_is_cut_at_max_steps(num_envs):
     env = envs.make("gymnasium:faulty_env:Endless-v0", num_envs)
     episodes = rollout(Always(1), env, range(5), max_steps=20)
     assert [(e.seed, e.length, e.return_, e.cut, e.discount) for e in episodes] == [
@@ -73,7 +73,7 @@ def test_a_world_without_end_is_left_at_the_limit(num_envs):
 
 
 @pytest.mark.parametrize("num_envs", [2, 3, 8, 32])
-def test_result_does_not_depend_on_the_number_of_copies(num_envs):
+def test_rollout_number_of_copies_does_not_change_the_episodes(num_envs):
     seeds = [*range(20), 3, 3]
     one = rollout(ByOffset(), envs.make(SOUND, 1), seeds)
     many = rollout(ByOffset(), envs.make(SOUND, num_envs), seeds)
@@ -82,18 +82,18 @@ def test_result_does_not_depend_on_the_number_of_copies(num_envs):
     assert len({e.length for e in one}) > 3  # the episodes do differ
 
 
-def test_no_seed_is_no_episode():
+def test_rollout_without_seeds_is_empty():
     assert rollout(ByOffset(), envs.make(SOUND, 2), []) == []
 
 
-def test_success_is_what_the_task_said():
+def test_rollout_success_is_that_of_the_task():
     env = envs.make("minigrid:Empty-5x5", 4)
     episodes = rollout(Random(env.act_space), env, range(12))
     assert {e.success for e in episodes} == {True, False}
     assert all(e.success == (e.return_ > 0) for e in episodes)
 
 
-def test_random_is_reproducible_and_the_key_matters():
+def test_random_equal_key_gives_equal_episodes_and_another_key_others():
     def play(key):
         env = envs.make("minigrid:Empty-5x5", 2)
         return outcomes(rollout(Random(env.act_space), env, range(4), key=key))
@@ -101,7 +101,7 @@ def test_random_is_reproducible_and_the_key_matters():
     assert play(0) == play(0) != play(1)
 
 
-def test_random_covers_every_action():
+def test_random_many_copies_cover_the_action_space():
     env = envs.make("gymnasium:Pendulum-v1", 500)
     step = env.reset()
     action, _ = Random(env.act_space).act(None, step, key=0)
@@ -111,7 +111,7 @@ def test_random_covers_every_action():
     assert chosen["a"].shape == (500, 3) and set(chosen["a"].flat) == {0, 1, 2, 3}
 
 
-def test_on_step_sees_every_slot_with_the_episode_it_belongs_to():
+def test_rollout_on_step_receives_every_slot_with_its_episode_index():
     slots = []
     env = envs.make("probe:delayed", 2)
     rollout(
@@ -128,7 +128,7 @@ def test_on_step_sees_every_slot_with_the_episode_it_belongs_to():
 
 
 @pytest.mark.parametrize("num_envs", [1, 2, 5])
-def test_long_episodes_are_recorded_as_they_stand(num_envs):
+def test_rollout_max_steps_truncates_length_and_return(num_envs):
     seeds = range(7)
     full = rollout(ByOffset(), envs.make(SOUND, 1), seeds)
     cut = rollout(ByOffset(), envs.make(SOUND, num_envs), seeds, max_steps=8)
@@ -136,7 +136,7 @@ def test_long_episodes_are_recorded_as_they_stand(num_envs):
     assert [e.return_ for e in cut] == [e.return_ if e.length <= 8 else 0.0 for e in full]
 
 
-def test_every_slot_gets_a_key_of_its_own():
+def test_rollout_every_slot_has_its_own_key():
     keys = []
 
     class Listening(Random):

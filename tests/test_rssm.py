@@ -85,7 +85,7 @@ def by_hand(rssm, prev, tokens, action):
     return h, linear(rssm.post_out, x).reshape(B, 3, 4)
 
 
-def test_a_step_is_the_equation_of_the_paper(rssm, observe):
+def test_observe_one_step_equals_the_equation_of_the_paper(rssm, observe):
     tokens, action, is_first = recorded()
     latents, logits = observe(latent(), tokens, action, is_first)
     deter, expected = by_hand(rssm, latent(), tokens[:, 0], jax.tree.map(lambda x: x[:, 0], action))
@@ -94,7 +94,7 @@ def test_a_step_is_the_equation_of_the_paper(rssm, observe):
     np.testing.assert_array_equal(latents.stoch, jax.nn.one_hot(logits.argmax(-1), 4))
 
 
-def test_a_scan_equals_step_by_step(observe):
+def test_observe_sequence_equals_single_steps(observe):
     tokens, action, is_first = recorded(first=[2])
     whole, logits = observe(latent(), tokens, action, is_first)
     now = latent()
@@ -104,7 +104,7 @@ def test_a_scan_equals_step_by_step(observe):
         now = jax.tree.map(lambda x: x[:, 0], step)
 
 
-def test_a_reset_starts_a_sequence_of_its_own(observe):
+def test_observe_reset_starts_an_independent_sequence(observe):
     """What follows `is_first` is what a fresh model makes of the rest, whatever was before."""
     tokens, action, is_first = recorded(first=[2])
     whole = observe(latent(), tokens, action, is_first)
@@ -118,7 +118,7 @@ def test_a_reset_starts_a_sequence_of_its_own(observe):
     assert np.abs(whole[0].deter[:, 2:] - before[0].deter[:, 2:]).max() > 1e-3
 
 
-def test_at_a_reset_neither_state_nor_previous_action_is_read(observe):
+def test_observe_at_a_reset_ignores_state_and_previous_action(observe):
     tokens, action, is_first = recorded(first=[0])
     ours = observe(latent(), tokens, action, is_first)
     other = {k: v.at[:, 0].set(actions(B, T, seed=9)[k][:, 0] + 0) for k, v in action.items()}
@@ -129,7 +129,7 @@ def test_at_a_reset_neither_state_nor_previous_action_is_read(observe):
         jax.tree.map(np.testing.assert_array_equal, ours, theirs)
 
 
-def test_the_past_does_not_read_the_future_and_sequences_do_not_mix(observe):
+def test_observe_outputs_are_causal_and_batch_rows_independent(observe):
     tokens, action, is_first = recorded()
     before = observe(latent(), tokens, action, is_first)
     after = observe(latent(), tokens.at[1, 2].add(1.0), action, is_first)
@@ -138,7 +138,7 @@ def test_the_past_does_not_read_the_future_and_sequences_do_not_mix(observe):
     assert not changed[0].any() and not changed[2].any() and not changed[1, :2].any()
 
 
-def test_the_previous_action_leads_to_its_step(observe):
+def test_observe_changed_action_affects_its_step_and_later(observe):
     tokens, action, is_first = recorded()
     before, _ = observe(latent(), tokens, action, is_first)
     other = action | {"steer": action["steer"].at[0, 2].set(0.0)}
@@ -148,7 +148,7 @@ def test_the_previous_action_leads_to_its_step(observe):
 
 
 @pytest.mark.parametrize(("x", "expected"), [(0.5, 0.5), (-1.0, -1.0), (7.0, 1.0), (-3.0, -1.0)])
-def test_actions_beyond_the_bounds_are_scaled_back(rssm, x, expected):
+def test_embed_continuous_action_beyond_the_bounds_is_scaled_back(rssm, x, expected):
     action = {"move": jnp.array([2]), "steer": jnp.array([[x, 0.0]])}
     np.testing.assert_allclose(rssm.embed(action, 1, jnp.float32), [[0, 0, 1, expected, 0]])
     grad = jax.grad(lambda s: rssm.embed(action | {"steer": s}, 1, jnp.float32).sum())(action["steer"])
@@ -174,14 +174,14 @@ def dream(rssm):
     return imagine
 
 
-def test_a_dream_replayed_with_its_actions_is_the_same_dream(dream):
+def test_replay_actions_of_a_dream_reproduces_it(dream):
     imagined, again, _ = dream(latent(), 3)
     assert imagined.feat.shape == (4, B, 8 + 12) and imagined.action["steer"].shape == (3, B, 2)
     np.testing.assert_array_equal(imagined.feat[0], latent().feat)
     np.testing.assert_allclose(imagined.feat[1:], np.moveaxis(again.feat, 1, 0), **CLOSE)
 
 
-def test_a_dream_equals_step_by_step_and_acts_from_its_own_features(dream):
+def test_imagine_sequence_equals_single_steps(dream):
     whole, _, _ = dream(latent(), 3)
     now = latent()
     for t in range(3):
@@ -192,7 +192,7 @@ def test_a_dream_equals_step_by_step_and_acts_from_its_own_features(dream):
         now = jax.tree.map(lambda x: x[:, 0], after)
 
 
-def test_dream_and_observation_share_their_recurrence(rssm, observe, dream):
+def test_imagine_and_observe_share_the_deterministic_state(rssm, observe, dream):
     """The deterministic state does not depend on where the sample comes from."""
     _, dreamt, action = dream(latent(), 1)
     tokens, _, is_first = cut(recorded(), 0, 1)
@@ -202,14 +202,14 @@ def test_dream_and_observation_share_their_recurrence(rssm, observe, dream):
     np.testing.assert_array_equal(dreamt.stoch, expected)
 
 
-def test_the_first_latent_is_zero(rssm):
+def test_initial_latent_is_zero_in_the_requested_dtype(rssm):
     start = initial(rssm.cfg, 2, jnp.bfloat16)
     assert start.deter.dtype == start.stoch.dtype == jnp.bfloat16
     assert start.feat.shape == (2, 8 + 12) and not start.feat.any()
 
 
 @pytest.mark.parametrize("classes", [4, 256])
-def test_packing_keeps_the_sample_exactly_and_h_to_three_digits(classes):
+def test_pack_and_unpack_keep_stoch_exactly_and_deter_to_three_digits(classes):
     cfg = RSSMConfig(deter=8, stoch=5, classes=classes)
     rng = np.random.default_rng(0)
     index = rng.integers(0, classes, (2, 3, 5))
@@ -223,7 +223,7 @@ def test_packing_keeps_the_sample_exactly_and_h_to_three_digits(classes):
     jax.tree.map(np.testing.assert_array_equal, pack(cfg, back), packed)
 
 
-def test_packed_latent_has_the_entries_in_two_bytes_a_unit_and_one_a_group():
+def test_pack_latent_has_the_declared_entries_and_bytes():
     packed = pack(CFG, latent())
     assert {k: (v.shape[1:], str(v.dtype)) for k, v in packed.items()} == {
         k: (space.shape, space.dtype) for k, space in entries(CFG).items()
@@ -231,12 +231,12 @@ def test_packed_latent_has_the_entries_in_two_bytes_a_unit_and_one_a_group():
     assert sum(v.nbytes for v in packed.values()) == B * (2 * 8 + 3)
 
 
-def test_unpacking_in_the_compute_dtype():
+def test_unpack_compute_dtype_is_used():
     x = unpack(CFG, pack(CFG, latent()), jnp.bfloat16)
     assert x.deter.dtype == x.stoch.dtype == jnp.bfloat16
 
 
-def test_parameters_of_the_core_lie_beside_the_others(rssm):
+def test_rssm_parameters_of_the_core_are_not_nested_and_merge_again(rssm):
     params = flat(nnx.to_pure_dict(nnx.state(rssm)))
     assert {"gates", "embed_deter", "post", "prior_out"} <= params.keys() and "cell" not in params
     again = merge(nnx.graphdef(rssm), params)
@@ -262,12 +262,12 @@ def wrong_observe(rssm, **changes):
         ({"action": actions(B, T) | {"steer": jnp.zeros((B, T, 3))}}, "action 'steer'"),
     ],
 )
-def test_observe_a_wrong_shape_is_refused(rssm, changes, message):
+def test_observe_wrong_shape_is_refused(rssm, changes, message):
     with pytest.raises(AssertionError, match=f"(?s){message}"):
         wrong_observe(rssm, **changes)
 
 
-def test_imagine_a_wrong_shape_is_refused(rssm):
+def test_imagine_wrong_shape_is_refused(rssm):
     chance = dict(unimix=0.01, sampler=dists.GREEDY, key=jax.random.key(0))
     with pytest.raises(AssertionError, match="action 'steer'"):
         rssm.imagine(latent(), lambda feat, key: actions(B) | {"steer": jnp.zeros((B, 1))}, 2, **chance)
@@ -275,7 +275,7 @@ def test_imagine_a_wrong_shape_is_refused(rssm):
         rssm.imagine(latent()._replace(deter=jnp.zeros((B, 7))), lambda feat, key: actions(B), 2, **chance)
 
 
-def test_replay_actions_a_wrong_shape_is_refused(rssm):
+def test_replay_actions_wrong_shape_is_refused(rssm):
     chance = dict(unimix=0.01, sampler=dists.GREEDY, key=jax.random.key(0))
     with pytest.raises(AssertionError, match=r"deter.*\(2, 8\) != \(3, 8\)"):
         rssm.replay_actions(latent(batch=2), actions(B, 2), **chance)
@@ -283,6 +283,6 @@ def test_replay_actions_a_wrong_shape_is_refused(rssm):
         rssm.replay_actions(latent(), actions(B, 2) | {"steer": jnp.zeros((B, 3, 2))}, **chance)
 
 
-def test_prior_a_wrong_shape_is_refused(rssm):
+def test_prior_wrong_shape_is_refused(rssm):
     with pytest.raises(AssertionError, match="dimension equal to '8' on axis"):
         rssm.prior(jnp.zeros((B, 7)))

@@ -41,7 +41,7 @@ def finished(tmp_path_factory) -> Path:
     return folder
 
 
-def test_the_folder_has_what_every_tool_expects(finished):
+def test_train_finished_run_folder_has_every_expected_file(finished):
     names = {p.name for p in finished.iterdir()}
     assert names >= {
         "config.toml", "metrics.jsonl", "episodes.jsonl", "result.json", "environment.json", "checkpoints"
@@ -59,13 +59,13 @@ def test_the_folder_has_what_every_tool_expects(finished):
     assert (result["truncated_by_limit"], result["step_limit"]) == (0, 10_000)
 
 
-def test_load_gives_the_agent_of_the_newest_checkpoint(finished):
+def test_load_finished_run_acts_with_the_newest_checkpoint(finished):
     player = dreamer.load(finished)
     action, _ = player.act(player.init(), {"vector": np.zeros(player.agent.obs_space["vector"].shape, "f")})
     assert action["action"].shape == () and action["action"] in (0, 1)
 
 
-def test_resuming_continues_where_it_was(finished, tmp_path):
+def test_train_with_more_steps_resumes_and_keeps_the_old_rows(finished, tmp_path):
     folder = tmp_path / "run"
     assert run.train(CFG, folder) == 0
     before = read_rows(folder / "metrics.jsonl")
@@ -77,7 +77,7 @@ def test_resuming_continues_where_it_was(finished, tmp_path):
     assert len(sessions) == 2
 
 
-def test_the_learner_after_resume_is_bitwise_that_of_the_checkpoint(finished):
+def test_build_resumed_run_has_the_learner_of_the_checkpoint_bitwise(finished):
     with workspace.opened(CFG) as opened:
         resumed = run.build(CFG, finished, opened, True)
     _, stored, meta = resumed.folder.store.load(jax.eval_shape(opened.agent.init, jax.random.key(0)))
@@ -87,19 +87,19 @@ def test_the_learner_after_resume_is_bitwise_that_of_the_checkpoint(finished):
     assert resumed.loop.replay.counters == meta["replay"]
 
 
-def test_the_same_seed_does_the_same_thing(finished, tmp_path):
+def test_train_equal_seed_gives_equal_episodes(finished, tmp_path):
     assert run.train(CFG, tmp_path / "again") == 0
     rows = [read_rows(folder / "episodes.jsonl") for folder in (finished, tmp_path / "again")]
     assert rows[0] == rows[1]
 
 
-def test_a_finished_run_is_only_evaluated_again(finished):
+def test_train_finished_run_again_only_evaluates(finished):
     rows = read_rows(finished / "episodes.jsonl")
     assert run.train(CFG, finished) == 0
     assert read_rows(finished / "episodes.jsonl") == rows
 
 
-def test_a_run_that_reaches_its_goal_is_done_before_its_last_step(tmp_path, capfd):
+def test_train_until_goal_reached_stops_early_and_is_resumable(tmp_path, capfd):
     folder, easy = tmp_path / "run", dict(until="return=-1000", eval__until_every=64, eval__until_episodes=4)
     assert run.train(change(**easy), folder) == 0
     result = json.loads((folder / "result.json").read_text())
@@ -124,7 +124,7 @@ def test_a_run_that_reaches_its_goal_is_done_before_its_last_step(tmp_path, capf
     assert "not solved: no check reached return=1000 within 160 steps. First try" in capfd.readouterr().err
 
 
-def test_the_end_of_a_run_plays_greedy_and_sampled(finished):
+def test_train_final_evaluation_plays_greedy_and_sampled(finished):
     result = json.loads((finished / "result.json").read_text())
     assert result["sampled"].keys() == {k for k in result if k in result["sampled"]}
     assert result["sampled"]["episodes"] == result["episodes"] == 8
@@ -132,13 +132,13 @@ def test_the_end_of_a_run_plays_greedy_and_sampled(finished):
     assert {"eval/return_mean", "eval_sampled/return_mean"} <= logged
 
 
-def test_an_episode_is_logged_with_when_it_began(finished):
+def test_train_logged_episodes_have_their_start_step(finished):
     rows = read_rows(finished / "episodes.jsonl")
     assert rows and all(0 <= row["began"] < row["env_steps"] for row in rows)
 
 
 @pytest.mark.parametrize("task", ["probe:chosen", "grid:Catch"])
-def test_run_with_a_limit_of_updates_ends_there_and_a_higher_one_resumes_it(tmp_path, task):
+def test_train_update_limit_ends_the_run_and_a_higher_one_resumes_it(tmp_path, task):
     folder = tmp_path / "run"
     for limit in (4, 7):
         assert run.train(change(task=task, steps=4000, loop__updates=limit, eval__episodes=0), folder) == 0
@@ -146,7 +146,7 @@ def test_run_with_a_limit_of_updates_ends_there_and_a_higher_one_resumes_it(tmp_
         assert result["updates"] == limit and result["env_steps"] < 160
 
 
-def test_run_saves_again_at_the_same_env_steps_when_only_updates_went_on(finished, tmp_path):
+def test_save_again_at_equal_env_steps_keeps_the_newer_updates(finished, tmp_path):
     shutil.copytree(finished, tmp_path / "run")
     with workspace.opened(CFG) as opened:
         own = run.build(CFG, tmp_path / "run", opened, True)
@@ -160,12 +160,12 @@ def test_run_saves_again_at_the_same_env_steps_when_only_updates_went_on(finishe
     assert resumed.loop.progress.updates == own.loop.progress.updates == 31
 
 
-def test_a_changed_configuration_is_refused_with_the_difference(finished):
+def test_train_changed_config_is_refused_with_the_difference(finished):
     with pytest.raises(schema.ConfigError, match=r"agent.optim.lr was 0.01, now 0.5"):
         run.train(change(agent__optim__lr=0.5), finished)
 
 
-def test_what_is_refused_leaves_no_trace(finished, tmp_path):
+def test_train_refused_run_leaves_every_file_unchanged(finished, tmp_path):
     """A trainer that is there, one too many, a run too short and a folder that is new."""
     before = {path: path.read_bytes() for path in finished.rglob("*") if path.is_file()}
     with session.claimed(finished), pytest.raises(schema.ConfigError, match="in use: a trainer runs there"):
@@ -180,7 +180,7 @@ def test_what_is_refused_leaves_no_trace(finished, tmp_path):
     assert list(finished.parent.iterdir()) == [finished] and not list(tmp_path.iterdir())
 
 
-def test_a_run_that_cannot_be_saved_is_not_begun(tmp_path, monkeypatch):
+def test_train_first_checkpoint_not_writable_stops_before_any_metrics(tmp_path, monkeypatch):
     """A disk that is full before the first checkpoint; with space the same command begins anew."""
     folder, save = tmp_path / "run", CheckpointStore.save
 
@@ -196,7 +196,7 @@ def test_a_run_that_cannot_be_saved_is_not_begun(tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize("name", ["manifest.json", "_METADATA"])
-def test_without_a_whole_checkpoint_nothing_changes_at_any_attempt(finished, tmp_path, name):
+def test_train_without_a_valid_checkpoint_is_refused_and_changes_nothing(finished, tmp_path, name):
     folder = tmp_path / "run"
     shutil.copytree(finished, folder)
     for file in (folder / "checkpoints").rglob(name):
@@ -208,7 +208,7 @@ def test_without_a_whole_checkpoint_nothing_changes_at_any_attempt(finished, tmp
     assert {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()} == before
 
 
-def test_a_learner_goes_on_without_a_damaged_replay_if_asked(finished, tmp_path):
+def test_build_damaged_replay_is_refused_unless_without_replay(finished, tmp_path):
     folder = tmp_path / "run"
     shutil.copytree(finished, folder)
     for file in (folder / "checkpoints" / "replay").iterdir():
@@ -225,14 +225,14 @@ def test_a_learner_goes_on_without_a_damaged_replay_if_asked(finished, tmp_path)
 @pytest.mark.parametrize(
     ("fields", "anew"), [({}, None), ({"loop__train_ratio": 64}, -1), ({"loop__batch_size": 2}, -1)]
 )
-def test_a_changed_ratio_counts_from_the_resume_on(finished, tmp_path, fields, anew):
+def test_build_changed_train_ratio_counts_from_the_resume(finished, tmp_path, fields, anew):
     shutil.copytree(finished, tmp_path / "run")
     with workspace.opened(change(**fields)) as opened:
         resumed = run.build(change(**fields), tmp_path / "run", opened, True)
         assert resumed.loop.progress.counted_since == anew
 
 
-def test_numbers_that_are_not_finite_stop_the_run_and_keep_the_good_checkpoint(finished, tmp_path):
+def test_train_non_finite_loss_stops_and_keeps_the_last_good_checkpoint(finished, tmp_path):
     folder = tmp_path / "run"
     assert run.train(CFG, folder) == 0
     mad = change(steps=400, agent__optim__lr=1e36)
@@ -246,7 +246,7 @@ def test_numbers_that_are_not_finite_stop_the_run_and_keep_the_good_checkpoint(f
     assert dreamer.load(folder)
 
 
-def test_an_environment_that_raises_is_named_and_what_was_learned_is_saved(tmp_path):
+def test_train_environment_error_names_the_task_and_saves(tmp_path):
     faulty = change(task="gymnasium:faulty_env:Raises-v0")
     with pytest.raises(run.TrainingStopped, match=r"faulty_env:Raises-v0.*step.*saved at") as stopped:
         run.train(faulty, tmp_path / "run")
@@ -254,7 +254,7 @@ def test_an_environment_that_raises_is_named_and_what_was_learned_is_saved(tmp_p
     assert list((tmp_path / "run" / "checkpoints").glob("step-*"))
 
 
-def test_levels_are_for_training_in_both_loops():
+def test_workspace_levels_limit_the_training_worlds_in_both_loops():
     with workspace.opened(change(task="probe:continuous", env__levels=2)) as opened:
         shown = np.concatenate([opened.env.reset().obs["vector"] for _ in range(9)])
     assert len(np.unique(shown, axis=0)) == 2
@@ -279,7 +279,7 @@ def wait_for(condition: Callable[[], bool], process: subprocess.Popen, seconds: 
         time.sleep(0.02)
 
 
-def test_sigterm_saves_and_says_how_to_go_on(tmp_path):
+def test_train_sigterm_saves_and_prints_the_resume_command(tmp_path):
     folder = tmp_path / "run"
     process = start(folder, steps=20_000)
     wait_for(lambda: any(row["updates"] > 1 for row in read_rows(folder / "metrics.jsonl")), process)
@@ -312,17 +312,17 @@ def survive(folder: Path, kills: int) -> None:
     assert not (folder / "checkpoints" / "quarantine").exists()
 
 
-def test_kill_once_and_finish(tmp_path):
+def test_train_killed_once_finishes_after_a_restart(tmp_path):
     survive(tmp_path / "run", 1)
 
 
 @pytest.mark.slow
-def test_kill_ten_times_and_finish(tmp_path):
+def test_train_killed_ten_times_finishes_after_restarts(tmp_path):
     survive(tmp_path / "run", 10)
 
 
 @pytest.mark.slow
-def test_in_the_loop_of_the_device_a_killed_run_ends_bitwise_as_one_that_was_not(tmp_path):
+def test_train_on_device_killed_run_equals_an_uninterrupted_one_bitwise(tmp_path):
     fields = {"task": "grid:Catch", "steps": 20_000}
     end(start(tmp_path / "whole", **fields))
     folder, chance = tmp_path / "killed", random.Random(0)

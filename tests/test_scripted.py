@@ -83,27 +83,27 @@ def expansion(name):
 # The planner
 
 
-def test_the_way_by_hand():
+def test_shortest_straight_hall_matches_hand_computation():
     straight = world("#####", "#..G#", "#####", at=(1, 1))
     assert shortest(straight) == (FORWARD, FORWARD)
     assert shortest(straight._replace(direction=3)) == (RIGHT, FORWARD, FORWARD)
     assert shortest(straight._replace(direction=1)) == (LEFT, FORWARD, FORWARD)
 
 
-def test_a_locked_door_needs_its_key_first():
+def test_shortest_locked_door_takes_the_key_first():
     rooms = ("#######", "#.K.LG#", "#######")
     assert shortest(world(*rooms, at=(1, 1))) == (PICKUP, FORWARD, FORWARD, TOGGLE, FORWARD, FORWARD)
     without = tuple(row.replace("K", ".") for row in rooms)
     assert shortest(world(*without, at=(1, 1))) is None
 
 
-def test_the_wrong_end_is_walked_around():
+def test_shortest_wrong_end_is_avoided():
     hall = world("#####", "#...#", "#...#", "#####", at=(1, 1), right_end=(3, 1), wrong_end=(2, 1))
     assert shortest(hall) == (RIGHT, FORWARD, LEFT, FORWARD, FORWARD, LEFT, FORWARD)
 
 
 @pytest.mark.parametrize("name", ["Empty-5x5", "DoorKey-5x5", "DoorKey-8x8", "FourRooms", "MemoryS7"])
-def test_no_way_is_shorter(name):
+def test_shortest_grid_tasks_equal_brute_force_length(name):
     grid = gridworld.TASKS[name]()
     for seed in range(3):
         state, _ = jax.device_get(grid.reset(key=jax.random.key(seed)))
@@ -111,7 +111,7 @@ def test_no_way_is_shorter(name):
 
 
 @pytest.mark.parametrize("name", gridworld.TASKS)
-def test_both_suites_are_read_alike(name):
+def test_of_minigrid_and_of_grid_equal_states_give_equal_worlds(name):
     env = envs.make(f"minigrid:{name}")
     for seed in range(5):
         env.reset([seed])
@@ -121,7 +121,7 @@ def test_both_suites_are_read_alike(name):
 
 @pytest.mark.parametrize("suite", ["grid", "minigrid"])
 @pytest.mark.parametrize("name", gridworld.TASKS)
-def test_the_planner_always_arrives(suite, name):
+def test_planner_grid_tasks_always_succeed_with_the_expected_return(suite, name):
     limit = gridworld.TASKS[name]().max_steps
     for episode in play(f"{suite}:{name}", range(50)):
         assert episode.success and episode.discount == 0
@@ -135,22 +135,22 @@ def test_the_planner_always_arrives(suite, name):
         *("LockedRoom", "SimpleCrossingS9N3", "LavaCrossingS9N2", "LavaGapS7", "DistShift1"),
     ],
 )
-def test_the_other_ways_of_minigrid(name):
+def test_planner_other_minigrid_tasks_always_succeed(name):
     assert all(episode.success for episode in play(f"minigrid:{name}", range(10)))
 
 
-def test_the_planner_sees_worlds_that_the_agent_does_not():
+def test_scripted_grid_task_returns_a_privileged_planner():
     player = scripted(made("grid:MemoryS7"))
     assert isinstance(player, Planner) and player.privileged and player.sees == "the full state of the world"
 
 
-def test_the_number_of_copies_does_not_matter():
+def test_scripted_number_of_copies_does_not_change_the_results():
     for task in ("minigrid:MemoryS7", "minigrid:BabyAI-GoToLocal"):
         results = [[(e.return_, e.length) for e in play(task, range(7), n)] for n in (1, 3)]
         assert results[0] == results[1]
 
 
-def test_an_episode_without_a_way_is_given_up():
+def test_planner_unreachable_goal_raises_gave_up():
     env = envs.make("minigrid:Empty-5x5")
     player = scripted(env)
     step = env.reset([0])
@@ -163,12 +163,12 @@ def test_an_episode_without_a_way_is_given_up():
 # The catcher
 
 
-def test_every_ball_is_caught():
+def test_catcher_every_ball_is_caught():
     episodes = play("grid:Catch", range(50))
     assert {(e.success, e.return_, e.length) for e in episodes} == {(True, 1.0, 9)}
 
 
-def test_the_catcher_needs_the_board_alone():
+def test_catcher_board_alone_determines_the_action():
     board = np.zeros((2, 10, 5), np.uint8)
     board[0, 3, 0] = board[0, 9, 2] = board[1, 0, 4] = board[1, 9, 4] = 1
     no = np.zeros(2, bool)
@@ -181,17 +181,17 @@ def test_the_catcher_needs_the_board_alone():
 
 
 @pytest.mark.parametrize("name", BOT_SOLVES)
-def test_the_bot_solves(name):
+def test_bot_solvable_babyai_tasks_always_succeed(name):
     assert all(episode.success for episode in play(f"minigrid:BabyAI-{name}", range(20)))
 
 
-def test_the_bot_opens_wrong_doors_where_that_ends_the_episode():
+def test_bot_wrong_door_ending_the_episode_fails_sometimes():
     """What it cannot do is said, not hidden: it does not know that a wrong door ends these episodes."""
     episodes = play("minigrid:BabyAI-OpenDoorsOrderN2Debug", range(20))
     assert 0.1 < np.mean([e.success for e in episodes]) < 0.6
 
 
-def test_a_bot_that_goes_in_circles_gives_up_that_episode_alone():
+def test_bot_circular_plan_gives_up_that_episode_only():
     env = envs.make("minigrid:BabyAI-UnlockToUnlock")
     player = scripted(env)
     with pytest.raises(GaveUp, match=r"UnlockToUnlock-v0: .* at step 1: its plan goes in circles"):
@@ -200,7 +200,7 @@ def test_a_bot_that_goes_in_circles_gives_up_that_episode_alone():
     assert episode.success
 
 
-def test_a_bot_that_errs_says_so_in_one_sentence():
+def test_bot_internal_error_raises_gave_up_with_one_sentence():
     env = envs.make("minigrid:BabyAI-GoToLocal")
     player = scripted(env)
     step = env.reset([0])
@@ -220,13 +220,13 @@ def test_a_bot_that_errs_says_so_in_one_sentence():
         *("minigrid:BabyAI-KeyInBox", "minigrid:BabyAI-PutNextS5N2Carrying"),
     ],
 )
-def test_other_tasks_have_none_and_it_says_which_do(task):
+def test_scripted_unsupported_task_raises_listing_the_supported_ones(task):
     env = envs.make(task)
     with pytest.raises(ConfigError, match=f"no scripted player for {env.task}; there is one for grid:"):
         scripted(env)
 
 
-def test_copies_in_processes_cannot_be_looked_at():
+def test_scripted_copies_in_processes_raise_env_error():
     env = envs.make("minigrid:Empty-5x5", parallel=True)
     try:
         with pytest.raises(EnvError, match="leave out parallel"):
@@ -235,7 +235,7 @@ def test_copies_in_processes_cannot_be_looked_at():
         env.close()
 
 
-def test_the_worlds_of_copies_are_those_that_are_played():
+def test_env_worlds_after_a_step_are_the_current_ones():
     for task in ("grid:DoorKey-5x5", "minigrid:DoorKey-5x5"):
         env = made(task)
         look = of_grid if task.startswith("grid") else of_minigrid
@@ -251,7 +251,7 @@ def test_the_worlds_of_copies_are_those_that_are_played():
 
 
 @pytest.mark.parametrize("task", ["minigrid:BabyAI-GoToLocal", "grid:DoorKey-5x5", "grid:Catch"])
-def test_a_demonstration_replayed_succeeds(task):
+def test_demonstrations_replayed_actions_succeed(task):
     env = made(task)
     seeds = range(FIRST_TRAINING_SEED, FIRST_TRAINING_SEED + 5)
     shown = demonstrations(env, seeds, 2)
@@ -266,7 +266,7 @@ def test_a_demonstration_replayed_succeeds(task):
         assert step.is_last[0] and step.obs["log/success"][0] == 1
 
 
-def test_failures_are_not_shown():
+def test_demonstrations_failed_episodes_are_omitted():
     env = envs.make("minigrid:BabyAI-OpenDoorsOrderN2Debug")
     seeds = range(FIRST_TRAINING_SEED, FIRST_TRAINING_SEED + 20)
     won = [e.success for e in rollout(scripted(env), env, seeds)]
@@ -275,6 +275,6 @@ def test_failures_are_not_shown():
         demonstrations(env, seeds, sum(won) + 1)
 
 
-def test_nobody_is_shown_an_evaluation():
+def test_demonstrations_evaluation_seed_is_refused():
     with pytest.raises(ConfigError, match="seed 7 belongs to evaluation; training starts at 1073741824"):
         demonstrations(made("grid:Catch"), [7], 1)

@@ -54,22 +54,22 @@ def why(port: int, *request, **rest) -> tuple[int, str]:
     return status, told["error"]
 
 
-def test_a_path_answers_with_its_type(port):
+def test_server_get_path_returns_body_and_content_type(port):
     assert ask(port, "GET", "/?x=1") == (200, "text/html; charset=utf-8", "<p>å</p>".encode())
     assert ask(port, "GET", "/version") == (200, "text/plain; charset=utf-8", b"7")
 
 
-def test_a_path_gets_the_object_that_was_sent(port):
+def test_server_post_path_receives_the_json_object(port):
     assert ask(port, "POST", "/echo", b'{"a": [1]}') == (200, "application/json", b'{"a": [1]}')
     assert ask(port, "POST", "/echo") == (200, "application/json", b"{}")
 
 
 @pytest.mark.parametrize(("method", "path"), [("GET", "/echo"), ("GET", "/../serve.py"), ("POST", "/")])
-def test_there_is_nothing_elsewhere(port, method, path):
+def test_server_unknown_path_returns_404(port, method, path):
     assert why(port, method, path) == (404, f"there is nothing at {path}")
 
 
-def test_a_refusal_is_told(port):
+def test_server_refused_request_returns_400_with_the_reason(port):
     assert why(port, "POST", "/refuse", b"{}") == (400, "there is no such move")
 
 
@@ -83,18 +83,18 @@ def test_a_refusal_is_told(port):
         (b"null", "the request must be a JSON object"),
     ],
 )
-def test_only_objects_are_read(port, body, sentence):
+def test_server_body_that_is_no_json_object_returns_400(port, body, sentence):
     assert why(port, "POST", "/echo", body) == (400, sentence)
 
 
 @pytest.mark.parametrize("length", [str(LARGEST + 1), "-1", "many", "9" * 5000])
-def test_the_length_of_a_request_is_limited(port, length):
+def test_server_content_length_out_of_range_returns_400(port, length):
     refused = why(port, "POST", "/echo", headers={**JSON, "Content-Length": length})
     assert refused == (400, f"a request has at most {LARGEST} bytes, but this one has {length[:9]}")
 
 
 @pytest.mark.parametrize("kind", ["text/plain", "application/x-www-form-urlencoded", ""])
-def test_what_a_page_of_another_site_may_send_is_refused(port, kind):
+def test_server_other_content_type_returns_400(port, kind):
     refused = why(port, "POST", "/echo", b"{}", headers={"Content-Type": kind})
     assert refused == (400, "the request must be application/json")
 
@@ -113,7 +113,7 @@ def test_what_a_page_of_another_site_may_send_is_refused(port, kind):
         "[",
     ],
 )
-def test_a_name_that_somebody_leads_here_is_refused(port, method, host):
+def test_server_foreign_host_header_returns_400(port, method, host):
     path = "/" if method == "GET" else "/echo"
     refused = why(port, method, path, headers={**JSON, "Host": host})
     assert refused == (400, "this page is only at 127.0.0.1 or localhost")
@@ -123,23 +123,23 @@ def test_a_name_that_somebody_leads_here_is_refused(port, method, host):
     "host",
     ["localhost", "localhost:9000", "127.0.0.1", "127.0.0.1:80", "[::1]", "[::1]:9000", "LocalHost:1"],
 )
-def test_this_machine_goes_by_its_own_names(port, host):
+def test_server_local_host_header_is_accepted(port, host):
     assert ask(port, "GET", "/version", headers={"Host": host})[0] == 200
 
 
-def test_it_listens_on_this_machine_alone(port):
+def test_server_listens_on_localhost_only(port):
     made = serve.server(0, {})
     assert made.server_address[0] == "127.0.0.1"
     assert serve.address(made) == f"http://127.0.0.1:{made.server_address[1]}/"
     made.server_close()
 
 
-def test_a_port_in_use_is_a_mistake_of_the_user(port):
+def test_server_port_in_use_raises_config_error(port):
     with pytest.raises(ConfigError, match=rf"port {port} cannot be used .*choose another --port"):
         serve.server(port, {})
 
 
-def test_fifty_requests_at_once_are_all_answered(monkeypatch):
+def test_server_fifty_simultaneous_requests_are_all_answered(monkeypatch):
     """Also those that wait because the server has not yet taken their connection."""
     made = serve.server(0, {"/": lambda: Reply.text("x")})
     address = made.server_address
@@ -179,7 +179,7 @@ def impatient(monkeypatch):
         b"POST /echo HTTP/1.1\r\nHost: localhost\r\nContent-Length: 999\r\n\r\n",
     ],
 )
-def test_a_request_that_never_ends_holds_nobody(impatient, begun, slowly, capfd):
+def test_server_incomplete_request_times_out(impatient, begun, slowly, capfd):
     with socket.create_connection(impatient, timeout=20) as asked:
         asked.sendall(begun)
         began, over = time.monotonic(), threading.Event()

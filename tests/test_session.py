@@ -18,20 +18,20 @@ from experiments.training import session
 CFG = Config(task="probe:chosen", steps=2000)
 
 
-def test_a_new_folder_is_made_and_reopened(tmp_path):
+def test_open_folder_new_folder_is_created_then_reopened(tmp_path):
     folder = tmp_path / "a" / "run"
     assert session.open_folder(folder, CFG, ()) is False
     assert session.open_folder(folder, CFG, ()) is True
 
 
-def test_a_folder_of_something_else_is_refused(tmp_path):
+def test_open_folder_foreign_folder_is_refused(tmp_path):
     (tmp_path / "thesis.tex").write_text("")
     with pytest.raises(ConfigError, match=r"exists but is not a run"):
         session.open_folder(tmp_path, CFG, ())
     assert [p.name for p in tmp_path.iterdir()] == ["thesis.tex"]
 
 
-def test_what_the_learner_depends_on_must_not_change_unless_forced(tmp_path):
+def test_open_folder_changed_learner_field_is_refused_unless_forced(tmp_path):
     session.open_folder(tmp_path, CFG, ())
     other = dataclasses.replace(CFG, seed=1)
     with pytest.raises(ConfigError, match=r"seed was 0, now 1.*--force seed"):
@@ -39,7 +39,7 @@ def test_what_the_learner_depends_on_must_not_change_unless_forced(tmp_path):
     assert session.open_folder(tmp_path, other, ("seed",)) is True
 
 
-def test_a_field_that_does_not_exist_cannot_be_forced(tmp_path):
+def test_check_folder_unknown_forced_field_raises_with_a_suggestion(tmp_path):
     session.open_folder(tmp_path, CFG, ())
     with pytest.raises(ConfigError, match=r"--force names loop.ratio, which is no field.*loop.train_ratio"):
         session.check_folder(tmp_path, CFG, ("loop.ratio",))
@@ -64,7 +64,7 @@ def checkpoint(folder):
         {"agent.policy.units": 32},
     ],
 )
-def test_what_cannot_be_in_place_is_refused_even_if_forced_and_nothing_is_written(tmp_path, changes):
+def test_open_folder_unforceable_change_is_refused_and_nothing_is_written(tmp_path, changes):
     session.open_folder(tmp_path, CFG, ())
     checkpoint(tmp_path)
     before = (tmp_path / "config.toml").read_bytes()
@@ -84,7 +84,7 @@ def history(folder):
 
 
 @pytest.mark.parametrize("damage", ["empty", "missing", "deleted"])
-def test_a_history_without_a_checkpoint_is_refused_each_time_with_what_can_be_done(tmp_path, damage):
+def test_open_folder_log_without_checkpoint_is_refused_suggesting_fresh(tmp_path, damage):
     path = history(tmp_path)
     assert session.check_folder(tmp_path, CFG, ()) is True
     if damage == "empty":
@@ -102,7 +102,7 @@ def test_a_history_without_a_checkpoint_is_refused_each_time_with_what_can_be_do
 
 
 @pytest.mark.parametrize("logs", [{}, {"metrics.jsonl": "", "episodes.jsonl": '{"env_steps": 9}\n'}])
-def test_a_run_that_ended_before_its_first_update_simply_starts(tmp_path, logs):
+def test_check_folder_run_ended_before_its_first_update_can_start(tmp_path, logs):
     session.open_folder(tmp_path, CFG, ())
     for name, text in logs.items():
         (tmp_path / name).write_text(text)
@@ -110,12 +110,12 @@ def test_a_run_that_ended_before_its_first_update_simply_starts(tmp_path, logs):
     assert session.check_folder(tmp_path, CFG, ()) is True
 
 
-def test_a_lock_alone_is_no_run(tmp_path):
+def test_check_folder_lock_file_alone_is_no_run(tmp_path):
     (tmp_path / lock.NAME).write_text("of a process that was killed")
     assert session.check_folder(tmp_path, CFG, ()) is False
 
 
-def test_a_fresh_start_keeps_the_old_run_beside_it(tmp_path, capsys):
+def test_set_aside_old_run_is_moved_beside_the_folder(tmp_path, capsys):
     folder = tmp_path / "run"
     history(folder)
     before = {path.relative_to(folder) for path in folder.rglob("*")}
@@ -135,26 +135,26 @@ def test_a_fresh_start_keeps_the_old_run_beside_it(tmp_path, capsys):
         ({"loop.prefill": 2001}, r"loop.prefill must be at most the steps of the run \(2000\)"),
     ],
 )
-def test_a_run_too_short_to_learn_from_is_refused_before_there_is_a_folder(tmp_path, changes, words):
+def test_open_folder_too_short_run_is_refused_before_creating_it(tmp_path, changes, words):
     cfg = schema.replace_paths(CFG, changes)
     with pytest.raises(ConfigError, match=words):
         session.open_folder(tmp_path / "run", cfg, ())
     assert not list(tmp_path.iterdir())
 
 
-def test_a_name_that_holds_no_checkpoint_is_refused_before_there_is_a_folder(tmp_path):
+def test_open_folder_name_with_brackets_is_refused_before_creating_it(tmp_path):
     with pytest.raises(CheckpointError, match="brackets"):
         session.open_folder(tmp_path / "run[1]", CFG, ())
     assert not list(tmp_path.iterdir())
 
 
-def test_one_trainer_at_a_time(tmp_path):
+def test_claimed_second_trainer_is_refused(tmp_path):
     refused = pytest.raises(ConfigError, match=f"a trainer .* process {os.getpid()};")
     with session.claimed(tmp_path), refused, session.claimed(tmp_path):
         pass
 
 
-def test_steps_evaluation_logs_and_checkpoints_may_change(tmp_path):
+def test_open_folder_changed_steps_eval_log_and_checkpoint_are_accepted(tmp_path):
     session.open_folder(tmp_path, CFG, ())
     free = dataclasses.replace(
         CFG,
@@ -166,7 +166,7 @@ def test_steps_evaluation_logs_and_checkpoints_may_change(tmp_path):
     assert session.open_folder(tmp_path, free, ()) is True
 
 
-def test_a_file_that_cannot_be_written_is_named_and_the_folder_is_empty(tmp_path, monkeypatch):
+def test_open_folder_full_disk_raises_naming_the_file_and_leaves_no_file(tmp_path, monkeypatch):
     def full(descriptor):
         raise OSError(errno.ENOSPC, "No space left on device")
 

@@ -7,7 +7,7 @@ from experiments import sidecar
 DAMAGED = [b"", b'{"run": ', b"\xff\xfe\x00", b"[1]", b"[" * 100_000]
 
 
-def test_what_is_whole_is_read(tmp_path, capsys):
+def test_read_valid_file_returns_its_content(tmp_path, capsys):
     path = tmp_path / "result.json"
     assert sidecar.read(path) == {}
     path.write_bytes(b'\xef\xbb\xbf{"updates": 3}')
@@ -17,7 +17,7 @@ def test_what_is_whole_is_read(tmp_path, capsys):
 
 
 @pytest.mark.parametrize("content", DAMAGED)
-def test_what_is_damaged_is_said_and_left_to_readers(tmp_path, content, capsys):
+def test_read_damaged_file_warns_and_leaves_it(tmp_path, content, capsys):
     path = tmp_path / "result.json"
     path.write_bytes(content)
     assert sidecar.read(path) == {}
@@ -25,7 +25,7 @@ def test_what_is_damaged_is_said_and_left_to_readers(tmp_path, content, capsys):
     assert path.read_bytes() == content
 
 
-def test_whoever_writes_keeps_every_damaged_one(tmp_path, capsys):
+def test_keep_damaged_several_files_are_all_renamed(tmp_path, capsys):
     path = tmp_path / "result.json"
     for content in DAMAGED[:3]:
         path.write_bytes(content)
@@ -36,7 +36,7 @@ def test_whoever_writes_keeps_every_damaged_one(tmp_path, capsys):
 
 
 @pytest.mark.parametrize("content", [b"", b"[1]", b"{}", b'[{"trial": 1}]'])
-def test_of_a_damaged_list_what_is_whole_is_read(tmp_path, content, capsys):
+def test_read_rows_damaged_list_returns_the_valid_rows(tmp_path, content, capsys):
     path = tmp_path / "fresh.json"
     assert sidecar.read_rows(path, "trial", "score") == []
     path.write_bytes(content)

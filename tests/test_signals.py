@@ -12,7 +12,7 @@ from envs.watchdog import Interrupted, Watchdog
 from experiments import signals
 
 
-def test_the_first_signal_only_asks_and_handlers_come_back():
+def test_gentle_signals_first_signal_sets_stop_and_handlers_are_restored():
     before = signal.getsignal(signal.SIGTERM)
     with signals.gentle_signals() as stop:
         assert not stop
@@ -22,7 +22,7 @@ def test_the_first_signal_only_asks_and_handlers_come_back():
     assert signal.getsignal(signal.SIGTERM) is before
 
 
-def test_a_signal_raises_where_nothing_is_lost_by_it_and_only_asks_elsewhere():
+def test_stop_at_once_signal_raises_unless_held():
     with signals.gentle_signals(signals.stop_at_once()) as stop:
         with stop.held():
             os.kill(os.getpid(), signal.SIGTERM)
@@ -45,7 +45,7 @@ def left(monkeypatch):
     return codes
 
 
-def test_who_does_not_stop_is_ended_unless_it_saves(left):
+def test_stop_at_once_held_too_long_exits_unless_unhurried(left):
     with signals.gentle_signals(signals.stop_at_once()) as stop, stop.held():
         os.kill(os.getpid(), signal.SIGTERM)
         with stop.unhurried():
@@ -55,7 +55,7 @@ def test_who_does_not_stop_is_ended_unless_it_saves(left):
     assert left[0] == 128 + signal.SIGTERM
 
 
-def test_who_waits_for_an_environment_is_interrupted_although_something_is_not_saved(left):
+def test_stop_at_once_signal_during_environment_wait_raises_although_held(left):
     dog = Watchdog("probe:x")
     with signals.gentle_signals(signals.stop_at_once()) as stop, stop.held(), pytest.raises(Interrupted), dog:
         os.kill(os.getpid(), signal.SIGTERM)
@@ -64,7 +64,7 @@ def test_who_waits_for_an_environment_is_interrupted_although_something_is_not_s
     assert stop and not left
 
 
-def test_an_interruption_that_is_lost_in_a_callback_says_nothing_and_comes_again(left, capfd):
+def test_stop_at_once_exception_lost_in_a_callback_is_raised_again(left, capfd):
     """As in a callback of the garbage collector, where an exception ends nothing."""
 
     class Collected:
@@ -90,7 +90,7 @@ with signals.gentle_signals() as stop:
 
 
 @pytest.mark.parametrize("numbers", [[signal.SIGTERM, signal.SIGTERM], [signal.SIGINT, signal.SIGTERM]])
-def test_a_second_signal_ends_the_process_at_once(numbers):
+def test_gentle_signals_second_signal_ends_the_process_immediately(numbers):
     process = subprocess.Popen([sys.executable, "-c", STUBBORN], stdout=subprocess.PIPE, text=True)
     assert process.stdout is not None
     with process.stdout:

@@ -107,7 +107,7 @@ def wait_for(condition):
     raise AssertionError("it did not come")
 
 
-def test_runs_go_on_side_by_side_until_each_is_done(worker, tmp_path):
+def test_slot_worker_several_runs_proceed_until_each_is_done(worker, tmp_path):
     for name, turns in (("long", 6), ("short", 2)):
         begin(worker, tmp_path / name, turns)
     assert ended(worker, 1) == {"short": None}
@@ -116,7 +116,7 @@ def test_runs_go_on_side_by_side_until_each_is_done(worker, tmp_path):
     assert {slot.folder.name: slot.turns for slot in Counting.made} == {"long": 6, "short": 2, "next": 1}
 
 
-def test_what_goes_wrong_in_a_run_ends_that_one_alone(worker, tmp_path):
+def test_slot_worker_failing_run_does_not_affect_the_others(worker, tmp_path):
     for name in ("mad", "wrong", "well"):
         begin(worker, tmp_path / name)
     told = ended(worker, 3)
@@ -128,7 +128,7 @@ def test_what_goes_wrong_in_a_run_ends_that_one_alone(worker, tmp_path):
     )  # the trace of a fault of the program, for its mender
 
 
-def test_the_folder_of_a_trial_is_made_with_its_first_run(worker, tmp_path):
+def test_slot_worker_missing_trial_folder_is_created(worker, tmp_path):
     """The best trials are trained anew in folders that nobody has made."""
     with (tmp_path / "lock").open("w") as lock:
         worker.executor.start(
@@ -138,7 +138,7 @@ def test_the_folder_of_a_trial_is_made_with_its_first_run(worker, tmp_path):
     assert (tmp_path / "fresh" / "0001" / "well.toml").is_file()
 
 
-def test_one_that_should_end_is_saved_and_leaves(worker, tmp_path):
+def test_slot_worker_end_saves_and_closes_the_run(worker, tmp_path):
     part = begin(worker, tmp_path / "endless", 10**6)
     worker.executor.end(part)
     worker.executor.end(part)
@@ -147,7 +147,7 @@ def test_one_that_should_end_is_saved_and_leaves(worker, tmp_path):
     assert slot.saved and slot.is_closed
 
 
-def test_a_run_follows_one_that_is_as_far_as_it_is(worker, tmp_path):
+def test_slot_worker_copy_forks_from_the_leader_at_equal_progress(worker, tmp_path):
     follower = begin(worker, tmp_path / "follower", 10**6)
     wait_for(lambda: Counting.made and Counting.made[0].turns >= 5)
     leader = begin(worker, tmp_path / "leader", 60)
@@ -158,7 +158,7 @@ def test_a_run_follows_one_that_is_as_far_as_it_is(worker, tmp_path):
     assert (name, seed) == ("leader", 50) and 5 <= slots <= one.turns == 50
 
 
-def test_who_is_asked_to_stop_saves_everybody(worker, tmp_path):
+def test_slot_worker_stop_saves_every_run(worker, tmp_path):
     begin(worker, tmp_path / "a", 10**6)
     begin(worker, tmp_path / "b", 10**6)
     wait_for(lambda: len(Counting.made) == 2)
@@ -168,7 +168,7 @@ def test_who_is_asked_to_stop_saves_everybody(worker, tmp_path):
     assert ended(worker, 2) == {"a": None, "b": None}
 
 
-def test_runs_whose_process_is_gone_have_died(worker, tmp_path):
+def test_slot_worker_gone_process_reports_run_died(worker, tmp_path):
     worker.stop.append(9)
     begin(worker, tmp_path / "first", 10**6)
     worker.thread.join(10)
@@ -177,7 +177,7 @@ def test_runs_whose_process_is_gone_have_died(worker, tmp_path):
     assert isinstance(told["second"], executor.RunDied) and "is gone" in str(told["second"])
 
 
-def test_a_configuration_that_cannot_be_fails_and_lets_go_of_its_lock(worker, tmp_path, monkeypatch):
+def test_slot_worker_invalid_config_fails_and_releases_its_lock(worker, tmp_path, monkeypatch):
     def impossible(self, cfg):
         raise ConfigError("the replay does not fit")
 

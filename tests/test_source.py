@@ -97,7 +97,7 @@ def recorded_loop(folder: Path, *, counted: bool = False, rows: int = ROWS, stat
     return HostLoop(agent, source, replay, cfg, tiny.NUMBERS, state, Progress(), seed=0)
 
 
-def test_source_of_records_lets_the_loop_learn_while_env_steps_stand_still(tmp_path):
+def test_source_of_records_trains_while_env_steps_stay_zero(tmp_path):
     loop = recorded_loop(tmp_path, updates=7)
     before = jax.tree.map(np.array, loop.state.params)
     outputs = list(loop.outputs())
@@ -108,7 +108,7 @@ def test_source_of_records_lets_the_loop_learn_while_env_steps_stand_still(tmp_p
     assert not test_fused.same(before, loop.state.params)
 
 
-def test_source_of_records_whose_steps_count_learns_at_the_train_ratio_and_then_every_turn(tmp_path):
+def test_source_of_counted_records_trains_at_the_ratio_then_every_turn(tmp_path):
     loop = recorded_loop(tmp_path, counted=True, updates=40)
     at_the_end_of_data = None
     for _ in loop.outputs():
@@ -119,13 +119,13 @@ def test_source_of_records_whose_steps_count_learns_at_the_train_ratio_and_then_
     assert loop.progress.updates == 40 and loop.progress.env_steps <= ROWS * ENVS
 
 
-def test_source_that_ends_before_the_replay_holds_a_batch_says_so(tmp_path):
+def test_source_ending_before_a_full_batch_raises_replay_error(tmp_path):
     loop = recorded_loop(tmp_path, rows=3, updates=7)
     with pytest.raises(ReplayError, match="too few for 4 sequences"):
         list(loop.outputs())
 
 
-def test_collector_counts_episodes_in_the_checkpoint_and_goes_on_with_their_seeds(tmp_path):
+def test_collector_restored_episode_counts_continue_the_seeds(tmp_path):
     agent, env = agent_and_env()
     source = Collector(agent, env, empty_replay(agent), tiny.NUMBERS, seed=0)
     source.restore({"episodes": [5, 9]})

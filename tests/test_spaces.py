@@ -35,7 +35,7 @@ def act(space, *units):
         (0, 1, np.bool_),
     ],
 )
-def test_whole_actions_reach_both_ends_of_their_bounds(low, high, dtype):
+def test_flatten_action_integer_box_reaches_both_bounds(low, high, dtype):
     space = gym.Box(np.array([low], dtype), np.array([high], dtype), dtype=dtype)
     first, middle, last = act(space, -1, 0, 1)
     assert (first.item(), last.item()) == (low, high)
@@ -45,12 +45,12 @@ def test_whole_actions_reach_both_ends_of_their_bounds(low, high, dtype):
         assert space.contains(beyond)
 
 
-def test_a_whole_action_may_be_a_single_number():
+def test_flatten_action_scalar_integer_box_reaches_both_bounds():
     first, last = act(gym.Box(LOW, HIGH, (), np.int64), -1, 1)
     assert (first.item(), last.item()) == (LOW, HIGH) and first.shape == ()
 
 
-def test_whole_bounds_may_differ_by_entry():
+def test_flatten_action_bounds_per_entry_are_each_reached():
     space = gym.Box(np.array([LOW, -5, 0]), np.array([HIGH, 5, HIGH]), dtype=np.int64)
     first, last = act(space, -1, 1)
     assert first.tolist() == [LOW, -5, 0] and last.tolist() == [HIGH, 5, HIGH]
@@ -70,7 +70,7 @@ def read(space, raw):
     ("start", "dtype"),
     [(HIGH - 2, np.int64), (LOW, np.int64), (2**40, np.int64), (-1, np.int64), (UNSIGNED - 2, np.uint64)],
 )
-def test_classes_count_from_any_start(start, dtype):
+def test_flatten_discrete_with_start_is_shifted_to_zero(start, dtype):
     space = gym.Discrete(3, start=start, dtype=dtype)
     spaces, build = flatten_action(space)
     assert spaces == {"action": Space((), "int32", 3)}
@@ -83,7 +83,7 @@ def test_classes_count_from_any_start(start, dtype):
                 read(space, dtype(wrong))
 
 
-def test_several_classes_count_from_any_start():
+def test_flatten_multi_discrete_with_start_is_shifted_to_zero():
     space = gym.MultiDiscrete([3, 3], start=[HIGH - 2, LOW])
     assert read(space, np.array([HIGH, LOW + 1])) == {"token": [2, 1]}
     built = flatten_action(space)[1]({"action": np.array([2, 1], np.int32)})
@@ -94,7 +94,7 @@ def test_several_classes_count_from_any_start():
     assert flatten_action(space)[1](flat).tolist() == [HIGH, LOW + 1]
 
 
-def test_numbers_of_which_only_the_range_fits_count_from_the_lowest():
+def test_flatten_observation_large_integers_of_small_range_are_shifted():
     space = gym.Box(np.array([HIGH - 9, LOW]), np.array([HIGH, LOW + 9]), dtype=np.int64)
     assert flatten_observation(space)[0] == {"vector": Space((2,), "int32")}
     assert read(space, np.array([HIGH, LOW])) == {"vector": [9, 0]}
@@ -103,7 +103,7 @@ def test_numbers_of_which_only_the_range_fits_count_from_the_lowest():
 
 
 @pytest.mark.parametrize(("low", "high", "dtype"), [(LOW, HIGH, np.int64), (0, UNSIGNED, np.uint64)])
-def test_numbers_of_any_size_keep_their_sign_and_size(low, high, dtype):
+def test_flatten_observation_integers_of_any_size_become_floats(low, high, dtype):
     space = gym.Box(low, high, (2,), dtype)
     assert read(space, np.array([low, high], dtype)) == {
         "vector": [float(np.float32(x)) for x in (low, high)]
@@ -133,7 +133,7 @@ def test_numbers_of_any_size_keep_their_sign_and_size(low, high, dtype):
         (gym.MultiBinary(10**6), {"vector": Space((10**6,), "int32")}, ["1,000,000 entries of 2 classes"]),
     ],
 )
-def test_more_classes_than_memory_are_numbers_and_that_is_said(space, flat, said):
+def test_flatten_observation_too_many_classes_become_numbers_with_a_notice(space, flat, said):
     import re
 
     notices = []
@@ -144,18 +144,18 @@ def test_more_classes_than_memory_are_numbers_and_that_is_said(space, flat, said
     read(space, space.sample())
 
 
-def test_large_numbers_of_classes_are_told_apart():
+def test_flatten_observation_many_classes_stay_distinct():
     assert read(gym.Discrete(10**7, start=5), np.int64(10**7 + 4)) == {"vector": 10**7 - 1}
     assert read(gym.MultiDiscrete([2, 2**40]), np.array([1, 2**39])) == {"token/0": 1, "token/1": 2.0**39}
 
 
 @pytest.mark.parametrize("space", [gym.Discrete(10**7), gym.MultiDiscrete([3, 10**7])])
-def test_actions_with_more_classes_than_memory_are_refused(space):
+def test_flatten_action_too_many_classes_raises_unsupported_space(space):
     with pytest.raises(UnsupportedSpace, match="the action 'action.* has 10,000,000 classes, .* 40 MB"):
         flatten_action(space)
 
 
-def test_a_dict_of_which_nobody_sees_anything_is_refused():
+def test_flatten_observation_only_log_keys_raises_unsupported_space():
     space = gym.Dict({"log/score": gym.Box(0, 1), "log": gym.Dict({"map": gym.Discrete(3)})})
     with pytest.raises(UnsupportedSpace, match="only keys that are for people .*log/map, log/score"):
         flatten_observation(space)

@@ -6,18 +6,18 @@ import pytest
 from experiments import statistics
 
 
-def test_wilson_by_hand():
+def test_wilson_eight_of_ten_matches_hand_computation():
     low, high = statistics.wilson(8, 10)
     assert (low, high) == (pytest.approx(0.49016, abs=1e-4), pytest.approx(0.94331, abs=1e-4))
 
 
 @pytest.mark.parametrize(("successes", "low", "high"), [(0, 0.0, 0.0370), (100, 0.9630, 1.0)])
-def test_wilson_never_claims_certainty(successes, low, high):
+def test_wilson_all_or_none_keeps_a_positive_width(successes, low, high):
     told = statistics.wilson(successes, 100)
     assert told == (pytest.approx(low, abs=1e-4), pytest.approx(high, abs=1e-4))
 
 
-def test_bootstrap_holds_the_mean_and_shrinks_with_more_episodes():
+def test_bootstrap_more_values_give_a_narrower_interval():
     few, many = ([float(i % 2) for i in range(n)] for n in (20, 2000))
     width = lambda interval: interval[1] - interval[0]
     for values in (few, many):
@@ -27,11 +27,11 @@ def test_bootstrap_holds_the_mean_and_shrinks_with_more_episodes():
 
 
 @pytest.mark.parametrize("values", [[2.0], [2.0, 2.0, 2.0]])
-def test_bootstrap_of_one_value_has_no_width(values):
+def test_bootstrap_constant_values_have_zero_width(values):
     assert statistics.bootstrap(values) == (2.0, 2.0)
 
 
-def test_bootstrap_is_that_of_scipy():
+def test_bootstrap_random_values_equal_scipy():
     from scipy.stats import bootstrap
 
     values = np.random.default_rng(3).normal(size=50)
@@ -52,23 +52,23 @@ def test_bootstrap_is_that_of_scipy():
         ([4], 4.0),
     ],
 )
-def test_iqm_by_hand(values, mean):
+def test_iqm_values_match_hand_computation(values, mean):
     assert statistics.iqm(values) == mean
 
 
-def test_iqm_of_few_outliers_stays_with_the_others():
+def test_iqm_few_outliers_are_ignored():
     assert statistics.iqm([1.0] * 9 + [1e9, -1e9, 1e9]) == 1.0
 
 
 @pytest.mark.parametrize("scores", [[[3.0]], [[2.0, 2.0], [2.0]], [[0.5] * 4, [0.5] * 9, [0.5]]])
-def test_runs_that_are_all_alike_leave_no_doubt(scores):
+def test_iqm_interval_and_profile_constant_scores_have_zero_width(scores):
     value = scores[0][0]
     assert statistics.iqm_interval(scores) == (value, value)
     share, low, high = statistics.performance_profile(scores, [value - 1, value])
     assert share.tolist() == low.tolist() == high.tolist() == [1.0, 0.0]
 
 
-def test_seeds_are_drawn_within_their_task():
+def test_iqm_interval_and_profile_resample_seeds_within_each_task():
     """Each task alone leaves no doubt, however far apart the tasks are and however many seeds they have."""
     scores = [[0.0] * 3, [1.0] * 5]
     assert statistics.iqm_interval(scores) == (0.75, 0.75)  # of 0 1 1 1 after the outer quarters of the eight
@@ -81,14 +81,14 @@ def test_seeds_are_drawn_within_their_task():
 # Profiles.
 
 
-def test_profile_by_hand():
+def test_performance_profile_scores_match_hand_computation():
     profile = statistics.performance_profile([[0.1, 0.5], [0.9]], [0.0, 0.5, 0.9])
     assert profile.share.tolist() == [1.0, pytest.approx(1 / 3), 0.0]
     assert profile.low.tolist()[0] == profile.high.tolist()[0] == 1.0
     assert (profile.low <= profile.share).all() and (profile.share <= profile.high).all()
 
 
-def test_a_profile_only_falls():
+def test_performance_profile_rising_thresholds_never_increase_it():
     scores = np.random.default_rng(0).random((3, 8)).tolist()
     for row in statistics.performance_profile(scores, np.linspace(0, 1, 11).tolist()):
         assert (np.diff(row) <= 0).all()
@@ -97,13 +97,13 @@ def test_a_profile_only_falls():
 # Differences.
 
 
-def test_pairs_by_hand():
+def test_paired_difference_pairs_match_hand_computation():
     told = statistics.paired_difference([3.0, 4.0, 8.0], [1.0, 2.0, 6.0])
     assert told == (2.0, 2.0, 2.0)
     assert statistics.paired_difference([5.0], [7.5]) == (-2.5, -2.5, -2.5)
 
 
-def test_pairing_takes_out_what_the_seeds_share():
+def test_paired_difference_shared_noise_gives_a_narrower_interval():
     rng = np.random.default_rng(0)
     shared = rng.normal(0, 10, 50)
     ours, theirs = (shared + 1 + rng.normal(0, 0.1, 50)).tolist(), shared.tolist()
@@ -113,25 +113,25 @@ def test_pairing_takes_out_what_the_seeds_share():
     assert paired.low < 1 < paired.high and width(paired) < width(alone) / 10
 
 
-def test_pairs_need_as_many_of_both():
+def test_paired_difference_unequal_lengths_raise_value_error():
     with pytest.raises(ValueError, match="as many scores of both, but there are 2 and 1"):
         statistics.paired_difference([1.0, 2.0], [1.0])
 
 
-def test_difference_by_hand():
+def test_difference_samples_match_hand_computation():
     assert statistics.difference([1.0, 1.0], [0.25]) == (0.75, 0.75, 0.75)
     mean, low, high = statistics.difference([1.0, 0.0] * 50, [0.0] * 7)
     assert (mean, low, high) == (0.5, *statistics.bootstrap([1.0, 0.0] * 50))
 
 
-def test_samples_of_a_difference_are_drawn_independently():
+def test_difference_equal_samples_are_resampled_independently():
     values = np.random.default_rng(1).normal(size=40).tolist()
     mean, low, high = statistics.difference(values, values)
     assert mean == 0 and low < -0.1 and high > 0.1
 
 
 @pytest.mark.parametrize("scores", [[], [[]], [[1.0], []]])
-def test_nothing_cannot_be_resampled(scores):
+def test_iqm_interval_empty_sample_raises_value_error(scores):
     with pytest.raises(ValueError, match="every sample needs at least one value"):
         statistics.iqm_interval(scores)
 
@@ -145,29 +145,29 @@ def coverage(interval, sample, truth, repetitions=300):
     return np.mean([low <= truth <= high for low, high in intervals])
 
 
-def test_intervals_of_a_mean_hold_the_truth():
+def test_bootstrap_interval_covers_the_true_mean():
     sample = lambda rng: rng.normal(2, 3, 30).tolist()
     assert 0.90 < coverage(statistics.bootstrap, sample, 2.0) < 0.98
 
 
-def test_intervals_of_the_interquartile_mean_hold_the_truth():
+def test_iqm_interval_covers_the_true_value():
     sample = lambda rng: [rng.normal(0, 1, 15).tolist(), rng.normal(0, 3, 15).tolist()]
     assert 0.90 < coverage(statistics.iqm_interval, sample, 0.0) < 0.98
 
 
-def test_intervals_of_differences_hold_the_truth():
+def test_difference_intervals_cover_the_true_value():
     pair = lambda rng: (rng.normal(3, 1, 40).tolist(), rng.normal(1, 2, 40).tolist())
     for difference in (statistics.paired_difference, statistics.difference):
         assert 0.90 < coverage(lambda ab, f=difference: f(*ab)[1:], pair, 2.0) < 0.98
 
 
-def test_intervals_of_a_profile_hold_the_truth():
+def test_performance_profile_interval_covers_the_true_value():
     interval = lambda scores: [row.item() for row in statistics.performance_profile(scores, [0.0])[1:]]
     sample = lambda rng: rng.normal(0, 1, (4, 10)).tolist()
     assert 0.90 < coverage(interval, sample, 0.5) < 0.98
 
 
-def test_a_difference_of_rates_by_hand():
+def test_rate_difference_newcombe_example_matches_the_paper():
     """Newcombe (1998), table II, example (a): 56/70 against 48/80."""
     mean, low, high = statistics.rate_difference((56, 70), (48, 80))
     assert mean == pytest.approx(0.2)
@@ -175,6 +175,6 @@ def test_a_difference_of_rates_by_hand():
 
 
 @pytest.mark.parametrize("rate", [0, 1])
-def test_few_episodes_are_never_certain_even_if_all_are_alike(rate):
+def test_rate_difference_few_identical_episodes_have_a_wide_interval(rate):
     _, low, high = statistics.rate_difference((2 * rate, 2), (2 * rate, 2))
     assert low < -0.5 and high > 0.5

@@ -25,7 +25,7 @@ STATUS = Status(
 )
 
 
-def test_a_sparkline_by_hand():
+def test_sparkline_and_history_values_match_hand_computation():
     assert sparkline([0, None, 0.5, 1], 0, 1) == "▁ ▅█"
     assert sparkline([2, 2], 2, 2) == "▁▁"
     history = History(total_steps=COLUMNS * 10)
@@ -42,7 +42,7 @@ def render(status, width):
 
 
 @pytest.mark.parametrize("width", [80, 100])
-def test_the_panel_fits_without_wrapping(width):
+def test_status_panel_terminal_widths_fit_without_wrapping(width):
     lines = render(STATUS, width)
     assert all(len(line) == width for line in lines)
     text = "\n".join(lines)
@@ -53,12 +53,12 @@ def test_the_panel_fits_without_wrapping(width):
         assert part in text
 
 
-def test_a_panel_before_anything_happened_and_a_narrow_one():
+def test_status_panel_without_data_or_narrow_is_complete():
     start = Status(0, 100, 0, 0.0, 0.0, 0.0, (), (), (), (), (), 0, None)
     assert len(render(start, 80)) == 5 and "none yet" in "".join(render(start, 80))
     assert all(len(line) == 40 for line in render(STATUS, 40))
     assert status_line(start).endswith("| ? left")
 
 
-def test_spans_are_clocks():
+def test_span_seconds_are_formatted_as_a_clock():
     assert [span(seconds) for seconds in (None, 6.6, 750, 11_100)] == ["?", "0:07", "12:30", "3:05:00"]

@@ -36,7 +36,7 @@ def frames_of(sheet):
 
 @pytest.mark.parametrize("count", [1, 2, 20, 21, 47])
 @pytest.mark.parametrize("colours", [1, 12, 255, 100_000])
-def test_frames_come_back_in_order(count, colours):
+def test_sprites_frames_are_recovered_in_order(count, colours):
     """With few colours from a palette, which holds every one of them; with many as they are."""
     rng = np.random.default_rng(0)
     palette = rng.integers(0, 256, (colours, 3), dtype=np.uint8)
@@ -65,11 +65,11 @@ def played(*outcomes, returns=None):
         ([], [], []),
     ],
 )
-def test_successes_and_failures_are_shown_or_the_best_and_the_worst(outcomes, returns, shown):
+def test_chosen_episodes_are_successes_and_failures_or_best_and_worst(outcomes, returns, shown):
     assert chosen(played(*outcomes, returns=returns)) == shown
 
 
-def test_bad_news_is_less_than_was_promised():
+def test_setback_is_the_slot_with_the_largest_drop_of_the_promise():
     """Promised 5, then 4 with a reward of 1; promised 4, then 1 for nothing: slot 2 brought it."""
     reward, value = np.array([0, 1, 0, 2.0]), np.array([5, 4, 1, 1.0])
     assert setback(reward, value, gamma=1.0) == 2
@@ -102,7 +102,7 @@ def told_of(inspector, known, card, n, success=None, names=None, spaces=oracle.O
 
 
 @pytest.mark.parametrize("n", range(4))
-def test_an_episode_is_equally_long_everywhere(inspector, known, card, n):
+def test_episode_every_series_has_the_episode_length(inspector, known, card, n):
     told = json.loads(json.dumps(told_of(inspector, known, card, n)))
     length = known.length[n]
     assert [len(v) for v in (told["actions"], *told["series"].values())] == [length] * 5
@@ -110,7 +110,7 @@ def test_an_episode_is_equally_long_everywhere(inspector, known, card, n):
     assert told["first"] == 0
 
 
-def test_what_an_oracle_expects_is_what_was_seen(inspector, known, card):
+def test_episode_oracle_expectation_equals_the_observation(inspector, known, card):
     told = told_of(inspector, known, card, 2)
     enlarged = known.obs["image"][2].repeat(12, 1).repeat(12, 2)
     np.testing.assert_array_equal(frames_of(told["seen"]), enlarged)
@@ -119,7 +119,7 @@ def test_what_an_oracle_expects_is_what_was_seen(inspector, known, card):
     np.testing.assert_allclose(told["series"]["goes on"], [1] * 13 + [0])
 
 
-def test_of_a_long_episode_the_end_is_shown(inspector, known, card, monkeypatch):
+def test_episode_too_long_shows_its_end(inspector, known, card, monkeypatch):
     whole = told_of(inspector, known, card, 2)
     monkeypatch.setattr(stories, "MOST_FRAMES", 5)
     told = told_of(inspector, known, card, 2)
@@ -129,7 +129,7 @@ def test_of_a_long_episode_the_end_is_shown(inspector, known, card, monkeypatch)
         np.testing.assert_array_equal(frames_of(told[sheet]), frames_of(whole[sheet])[-5:])
 
 
-def test_a_success_has_no_setback_and_the_end_of_a_failure_is_worth_nothing(inspector, known, card):
+def test_episode_success_has_no_setback_and_failure_has_zero_final_value(inspector, known, card):
     """The critic promises 9 everywhere, even where nothing can follow: it is wrong at the end."""
     heads = card.readings.heads
     heads = heads._replace(value=np.full_like(heads.value, 9))
@@ -140,7 +140,7 @@ def test_a_success_has_no_setback_and_the_end_of_a_failure_is_worth_nothing(insp
     assert told_of(inspector, known, card, 3, success=False)["wrong"] == 1  # cut: all news are alike
 
 
-def test_actions_are_told_by_name_or_number(inspector, known, card):
+def test_episode_actions_are_shown_by_name_or_number(inspector, known, card):
     moves = known.action["move"][0, :9]
     told = told_of(inspector, known, card, 0, names=["left", "stay", "right"])
     assert told["actions"] == [["left", "stay", "right"][i] for i in moves]
@@ -149,7 +149,7 @@ def test_actions_are_told_by_name_or_number(inspector, known, card):
     assert told_of(inspector, steered, card, 0)["actions"][0] == f"[0.25 0.25], {moves[0]}"
 
 
-def test_numbers_have_no_pictures():
+def test_episode_and_clip_without_images_show_numbers():
     known = oracle.episodes((5, 3), NUMBERS)
     inspector = Oracle(known, NUMBERS)
     card = cards.measure(inspector, known, context=CONTEXT, horizon=H, gamma=GAMMA)
@@ -171,7 +171,7 @@ def test_numbers_have_no_pictures():
 # Without looking.
 
 
-def test_a_clip_is_the_context_and_what_was_predicted(inspector, known, card):
+def test_clip_oracle_prediction_equals_the_truth(inspector, known, card):
     """In every window; what an oracle predicts differs nowhere."""
     windows = cards.cut(known.length, CONTEXT, H)
     for w, (n, slot, steps) in enumerate(zip(*windows, strict=True)):
@@ -187,7 +187,7 @@ def test_a_clip_is_the_context_and_what_was_predicted(inspector, known, card):
         assert told["model"] == told["truth"] and not frames_of(told["difference"]).any()
 
 
-def test_differences_are_shown(inspector, known, card):
+def test_clip_static_model_shows_differences_after_the_context(inspector, known, card):
     """A model that stands still is right as long as it looks."""
     windows = cards.cut(known.length, CONTEXT, H)
     told = clip(oracle.Still(known), oracle.OBS, known, card, windows, 0, CONTEXT)
@@ -208,18 +208,18 @@ def by_value(value, action, names=("a", "b")):
     return actions_by_value(known, SimpleNamespace(readings=SimpleNamespace(heads=heads)), names)
 
 
-def test_actions_by_quarters_of_the_value_by_hand():
+def test_actions_by_value_quartiles_match_hand_computation():
     shares = by_value([4, 3, 2, 1, 8, 7, 6, 5], [0, 0, 0, 1, 1, 1, 0, 1])
     np.testing.assert_allclose(shares, [[0.5, 1, 0.5, 0], [0.5, 0, 0.5, 1]])
 
 
-def test_shares_of_actions_sum_to_one():
+def test_actions_by_value_shares_sum_to_one():
     rng = np.random.default_rng(0)
     shares = by_value(rng.normal(size=103), rng.integers(0, 6, 103), "abcdef")
     assert shares.shape == (6, 4)
     np.testing.assert_allclose(shares.sum(0), 1)
 
 
-def test_where_all_is_worth_the_same_there_is_one_column():
+def test_actions_by_value_constant_values_fill_one_column():
     shares = by_value([2.0] * 4, [0, 0, 0, 1])
     np.testing.assert_allclose(shares, [[0.75, 0, 0, 0], [0.25, 0, 0, 0]])

@@ -19,7 +19,7 @@ def here(monkeypatch):
     return found
 
 
-def test_a_session_records_what_its_world_is_made_of(tmp_path, here):
+def test_record_session_contains_the_package_versions(tmp_path, here):
     here["brax backend"] = "spring"
     surroundings.record(tmp_path, CFG)
     surroundings.record(tmp_path, CFG)
@@ -28,18 +28,18 @@ def test_a_session_records_what_its_world_is_made_of(tmp_path, here):
     assert {"jax", "numpy"} <= sessions[-1]["versions"].keys()
 
 
-def test_the_arguments_of_the_task_are_asked_about(monkeypatch):
+def test_world_versions_task_arguments_are_passed_on(monkeypatch):
     monkeypatch.setattr(envs, "made_of", lambda task, kwargs: {"backend": kwargs["backend"]})
     cfg = Config("brax:ant", 100, env=EnvConfig(kwargs='{"backend": "spring"}'))
     assert surroundings.world_versions(cfg) == {"backend": "spring"}
 
 
-def test_a_task_that_is_not_there_any_more_is_made_of_nothing():
+def test_world_versions_missing_task_is_empty():
     assert surroundings.world_versions(Config("gymnasium:absent:My-v0", 100)) == {}
 
 
 @pytest.mark.parametrize("place", ["", "members/003", "checkpoints/step-000000000100", "agent.safetensors"])
-def test_other_packages_are_said_in_one_sentence(tmp_path, here, capsys, place):
+def test_notice_changed_package_versions_print_one_sentence(tmp_path, here, capsys, place):
     surroundings.record(tmp_path, CFG)
     surroundings.notice(tmp_path / place, CFG)
     assert capsys.readouterr().err == ""
@@ -67,7 +67,7 @@ def test_other_packages_are_said_in_one_sentence(tmp_path, here, capsys, place):
         *(b'{"sessions": [{}]}', b'{"sessions": [{"versions": 3}]}', b'{"sessions": [{"versions": [1]}]}'),
     ],
 )
-def test_a_damaged_file_is_no_error(tmp_path, here, content):
+def test_changed_damaged_record_is_ignored(tmp_path, here, content):
     path = tmp_path / surroundings.FILE
     path.write_bytes(content)
     assert surroundings.changed(tmp_path, CFG) == ""
@@ -75,12 +75,12 @@ def test_a_damaged_file_is_no_error(tmp_path, here, content):
     assert json.loads(path.read_text())["sessions"][-1]["versions"]["minigrid"] == "3.2.0"
 
 
-def test_no_file_is_no_error(tmp_path, here):
+def test_changed_missing_record_is_ignored(tmp_path, here):
     assert surroundings.changed(tmp_path / "nowhere", CFG) == ""
 
 
 @pytest.mark.parametrize("content", [b"", b"{", b"\xff\xfe\x00", b"[]"])
-def test_a_damaged_record_of_surroundings_is_begun_anew_and_kept(tmp_path, content, capsys):
+def test_record_damaged_file_is_kept_aside_and_started_again(tmp_path, content, capsys):
     (tmp_path / "environment.json").write_bytes(content)
     surroundings.record(tmp_path, CFG)
     assert len(json.loads((tmp_path / "environment.json").read_text())["sessions"]) == 1

@@ -92,7 +92,7 @@ def trials_of(folder: Path) -> list[dict[str, str]]:
 # One process
 
 
-def test_every_trial_is_made_once_and_is_a_folder_of_runs(tmp_path, capsys):
+def test_sweep_run_makes_every_trial_once_with_a_folder_per_seed(tmp_path, capsys):
     out = tmp_path / "sweep"
     assert run(write(tmp_path, trials=5, seeds=2), out, json=True) == 0
     rows = trials_of(out)
@@ -105,7 +105,7 @@ def test_every_trial_is_made_once_and_is_a_folder_of_runs(tmp_path, capsys):
     assert load_toml(out / "best.toml").agent.optim.lr == float(best[LR])
 
 
-def test_the_best_file_is_an_ordinary_run_with_its_report(tmp_path):
+def test_sweep_best_file_is_a_single_run_config_with_a_report(tmp_path):
     out = tmp_path / "sweep"
     run(write(tmp_path, seeds=2), out)
     cfg = load_toml(out / "best.toml")
@@ -113,7 +113,7 @@ def test_the_best_file_is_an_ordinary_run_with_its_report(tmp_path):
     assert cfg.task == "grid:DoorKey-5x5"
 
 
-def test_raising_the_number_adds_trials_and_keeps_the_others(tmp_path):
+def test_sweep_raised_number_of_trials_keeps_the_earlier_ones(tmp_path):
     out = tmp_path / "sweep"
     run(write(tmp_path, trials=2), out)
     before = trials_of(out)
@@ -125,7 +125,7 @@ def test_raising_the_number_adds_trials_and_keeps_the_others(tmp_path):
     assert trials_of(again) == after
 
 
-def test_another_sweep_is_refused_in_the_same_folder(tmp_path):
+def test_sweep_different_spec_or_foreign_folder_is_refused(tmp_path):
     out = tmp_path / "sweep"
     run(write(tmp_path), out)
     with pytest.raises(ConfigError, match="another sweep, which differs in sampler"):
@@ -139,7 +139,7 @@ def test_another_sweep_is_refused_in_the_same_folder(tmp_path):
 
 
 @pytest.mark.parametrize("sampler", ["tpe", "cmaes", "qmc"])
-def test_samplers_give_as_many_trials_as_asked_for(tmp_path, sampler):
+def test_sweep_every_sampler_gives_the_requested_number_of_trials(tmp_path, sampler):
     if sampler == "cmaes":
         pytest.importorskip("cmaes")
     out = tmp_path / "sweep"
@@ -151,14 +151,14 @@ def test_samplers_give_as_many_trials_as_asked_for(tmp_path, sampler):
     assert len({row[LR] for row in trials_of(out)}) == 14
 
 
-def test_storages_hold_the_same_trials(tmp_path):
+def test_sweep_every_storage_holds_the_same_trials(tmp_path):
     run(write(tmp_path, trials=4), tmp_path / "journal")
     run(write(tmp_path, trials=4), tmp_path / "default", storage="")
     assert (tmp_path / "default" / "sweep.db").is_file()
     assert trials_of(tmp_path / "journal") == trials_of(tmp_path / "default")
 
 
-def test_a_failed_trial_ends_without_a_score(tmp_path):
+def test_sweep_failed_trial_has_no_score_and_a_reason(tmp_path):
     def fails(part, ended, lock):
         (part.folder.parent / executor.LOG).write_text("one\ntwo\n")
         if part.folder.parent.name == "0001":
@@ -174,7 +174,7 @@ def test_a_failed_trial_ends_without_a_score(tmp_path):
     assert told["reason"] == "loss/total is nan" and told["log"] == "one\ntwo"
 
 
-def test_a_sweep_in_which_everything_fails_says_why(tmp_path):
+def test_sweep_all_trials_failed_raises_with_the_first_reason(tmp_path):
     def fails(part, ended, lock):
         raise TrialFailed("loss/total is nan")
 
@@ -184,7 +184,7 @@ def test_a_sweep_in_which_everything_fails_says_why(tmp_path):
         run(write(tmp_path, trials=2), tmp_path / "sweep", fails)
 
 
-def test_values_that_cannot_be_together_fail_their_trial_alone(tmp_path):
+def test_sweep_incompatible_values_fail_their_trial_only(tmp_path):
     path = write(tmp_path, trials=6, sampler="tpe")
     path.write_text(
         path.read_text().replace("[64, 128]", "[64, 128]") + '"replay.capacity" = {choice = [300, 99999]}\n'
@@ -194,7 +194,7 @@ def test_values_that_cannot_be_together_fail_their_trial_alone(tmp_path):
     assert states == {"300": FAILED, "99999": FINISHED}
 
 
-def test_no_trial_starts_after_the_hours_are_spent(tmp_path):
+def test_sweep_hours_spent_starts_no_more_trials(tmp_path):
     def slow(part, ended, lock):
         time.sleep(0.2)
         instant(part, ended, lock)
@@ -207,7 +207,7 @@ def test_no_trial_starts_after_the_hours_are_spent(tmp_path):
 # Claims
 
 
-def test_a_trial_belongs_to_one_until_it_lets_go(made):
+def test_claim_trial_is_exclusive_until_its_lock_is_released(made):
     one, other = made(trials=2), made(trials=2)
     a, b = one.claim(), other.claim()
     assert a is not None and b is not None and {a.row.number, b.row.number} == {0, 1}
@@ -221,7 +221,7 @@ def test_a_trial_belongs_to_one_until_it_lets_go(made):
         claim.lock.release()
 
 
-def test_a_trial_whose_maker_was_killed_halfway_gets_the_rest_of_its_values(made):
+def test_claim_trial_with_partial_values_is_completed(made):
     one = made(trials=2)
     whole = one.claim()
     assert whole is not None
@@ -234,7 +234,7 @@ def test_a_trial_whose_maker_was_killed_halfway_gets_the_rest_of_its_values(made
         taken.lock.release()
 
 
-def test_a_trial_that_waits_because_its_maker_was_killed_is_not_made_twice(made):
+def test_claim_waiting_trial_is_not_created_twice(made):
     one = made(trials=1)
     one._study.enqueue_trial(one._encoded(one.spec.point(0)))
     claim = one.claim()
@@ -243,7 +243,7 @@ def test_a_trial_that_waits_because_its_maker_was_killed_is_not_made_twice(made)
     claim.lock.release()
 
 
-def test_a_trial_ends_once(made):
+def test_finish_ended_trial_cannot_be_failed_later(made):
     one, other = made(trials=1), made(trials=1)
     claim = one.claim()
     assert claim is not None
@@ -255,7 +255,7 @@ def test_a_trial_ends_once(made):
     claim.lock.release()
 
 
-def test_a_trial_that_ends_while_another_worker_looks_is_not_taken(made, monkeypatch):
+def test_claim_trial_finished_meanwhile_is_not_taken(made, monkeypatch):
     """The other one has read that it runs, and then finds it unlocked."""
     one, other = made(trials=1), made(trials=1)
     claim = one.claim()
@@ -272,7 +272,7 @@ def test_a_trial_that_ends_while_another_worker_looks_is_not_taken(made, monkeyp
     assert [row.state for row in other.rows()] == [FINISHED] and other.counts() == (1, 0, 0)
 
 
-def test_a_trial_that_takes_its_worker_with_it_is_failed_in_the_end(made):
+def test_claim_trial_killing_its_workers_fails_at_the_limit(made):
     one = made(trials=1)
     for _ in range(study.DEATHS):
         claim = one.claim()
@@ -283,7 +283,7 @@ def test_a_trial_that_takes_its_worker_with_it_is_failed_in_the_end(made):
     assert row.state == FAILED and "died 10 times" in row.reason
 
 
-def test_a_worker_that_is_asked_to_stop_is_no_death(made):
+def test_release_requested_stop_does_not_count_as_a_death(made):
     one = made(trials=1)
     for _ in range(study.DEATHS + 2):
         claim = one.claim()
@@ -293,7 +293,7 @@ def test_a_worker_that_is_asked_to_stop_is_no_death(made):
     assert row.state == RUNNING and row.seconds == study.DEATHS + 2
 
 
-def test_a_lock_ends_with_its_holder(tmp_path):
+def test_lock_of_a_killed_holder_is_released(tmp_path):
     code = "import time; from pathlib import Path; from experiments.sweep import lock; "
     code += f"x = lock.take(Path({str(tmp_path / 'lock')!r})); print('has it', flush=True); time.sleep(60)"
     with subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE) as process:
@@ -306,7 +306,7 @@ def test_a_lock_ends_with_its_holder(tmp_path):
     mine.release()
 
 
-def test_a_run_that_outlives_its_worker_keeps_the_lock(tmp_path):
+def test_lock_inherited_by_a_surviving_run_stays_held(tmp_path):
     """Or the next worker would start a second process in the same folder."""
     mine = lock.take(tmp_path / "lock")
     assert mine is not None
@@ -320,7 +320,7 @@ def test_a_run_that_outlives_its_worker_keeps_the_lock(tmp_path):
     again.release()
 
 
-def test_a_run_is_asked_to_stop_when_its_worker_is_killed(tmp_path):
+def test_end_with_parent_killed_worker_ends_its_run(tmp_path):
     """The parent starts a child that waits for ever, and is killed."""
     wait = "import os, time; from experiments import machine; machine.end_with_parent(os.getppid()); "
     wait += "print(os.getpid(), flush=True); time.sleep(600)"
@@ -336,7 +336,7 @@ def test_a_run_is_asked_to_stop_when_its_worker_is_killed(tmp_path):
         )
 
 
-def test_addresses_are_whole_and_without_passwords(monkeypatch, tmp_path):
+def test_storage_addresses_are_absolute_and_without_password(monkeypatch, tmp_path):
     monkeypatch.chdir(tmp_path)
     assert study.absolute("sqlite:///a.db") == f"sqlite:///{tmp_path}/a.db"
     assert study.absolute("journal:////b") == "journal:////b"
@@ -349,7 +349,7 @@ def test_addresses_are_whole_and_without_passwords(monkeypatch, tmp_path):
 # Trials
 
 
-def test_every_seed_is_a_run_of_its_own(tmp_path):
+def test_parts_every_seed_is_a_separate_run(tmp_path):
     parts = trial.parts(spec.load(write(tmp_path, seeds=2)), {}, tmp_path)
     assert [(p.folder.name, p.cfg.seed) for p in parts] == [("seed0", 0), ("seed1", 1)]
     assert all(part.cfg.population.is_one for part in parts)
@@ -361,7 +361,7 @@ def result(part: Part, **numbers) -> Part:
     return part
 
 
-def test_the_score_is_the_mean_over_seeds_of_the_mean_over_tasks(tmp_path):
+def test_score_is_the_mean_over_seeds_of_the_mean_over_tasks(tmp_path):
     path = write(tmp_path, seeds=2)
     tasks = '["minigrid:Empty-5x5", "minigrid:DoorKey-5x5"]'
     path.write_text(path.read_text().replace('"grid:DoorKey-5x5"', tasks))
@@ -376,7 +376,7 @@ def test_the_score_is_the_mean_over_seeds_of_the_mean_over_tasks(tmp_path):
     assert told.interval == statistics.bootstrap(told.scores)
 
 
-def test_a_task_that_does_not_tell_success_is_scored_by_its_return(tmp_path):
+def test_score_task_without_success_uses_the_return(tmp_path):
     found = spec.load(write(tmp_path))
     parts = trial.parts(found, {}, tmp_path)
     result(parts[0], success_rate=None, return_mean=3.0, return_interval=[2.0, 4.0])
@@ -384,7 +384,7 @@ def test_a_task_that_does_not_tell_success_is_scored_by_its_return(tmp_path):
 
 
 @pytest.mark.parametrize("value", [float("nan"), float("inf"), None])
-def test_what_is_no_number_is_no_score(tmp_path, value):
+def test_score_non_finite_value_raises_trial_failed(tmp_path, value):
     found = spec.load(write(tmp_path, more='metric = "return_mean"'))
     parts = trial.parts(found, {}, tmp_path)
     result(parts[0], success_rate=1.0, return_mean=value)
@@ -392,7 +392,7 @@ def test_what_is_no_number_is_no_score(tmp_path, value):
         trial.score(found, parts)
 
 
-def test_a_run_that_is_done_is_not_trained_again(tmp_path, made):
+def test_work_finished_run_is_not_trained_again(tmp_path, made):
     one = made(trials=1)
     claim = one.claim()
     assert claim is not None
@@ -407,7 +407,7 @@ def test_a_run_that_is_done_is_not_trained_again(tmp_path, made):
     assert [row.state for row in one.rows()] == [FINISHED]
 
 
-def test_trials_that_fall_behind_are_pruned(tmp_path, monkeypatch):
+def test_sweep_pruner_prunes_trials_that_fall_behind(tmp_path, monkeypatch):
     """Scores are known from the start; the second half of the trials is worse than the first."""
     monkeypatch.setattr(worker, "LOOK", 0.0)
     monkeypatch.setattr(worker, "TICK", 0.005)
@@ -437,7 +437,7 @@ def test_trials_that_fall_behind_are_pruned(tmp_path, monkeypatch):
     assert pruned["reason"] == "fell behind after 100 steps" and pruned["score"] is None
 
 
-def test_trials_that_fall_behind_follow_those_that_lead(tmp_path, monkeypatch):
+def test_sweep_lagging_trials_copy_from_leading_ones(tmp_path, monkeypatch):
     """Eight runs that begin at the same time and stay together."""
     copies: list[tuple[Part, Part]] = []
     together = threading.Barrier(8)
@@ -483,7 +483,7 @@ def test_trials_that_fall_behind_follow_those_that_lead(tmp_path, monkeypatch):
 @pytest.mark.parametrize(
     ("task", "whole"), [("grid:Catch", 10.0 + 4 * 10.0), ("minigrid:Empty-5x5", 4 * 20.0)]
 )
-def test_the_cost_is_that_of_a_short_run_times_all_runs(tmp_path, monkeypatch, task, whole):
+def test_measure_cost_is_that_of_a_short_run_times_all_runs(tmp_path, monkeypatch, task, whole):
     """A run begins for 10 s and learns for 10 s; two workers have four each. One program begins once."""
     path = write(tmp_path, trials=4, seeds=2, more="steps = 11_000")
     path.write_text(path.read_text().replace("grid:DoorKey-5x5", task))
@@ -501,7 +501,7 @@ def test_the_cost_is_that_of_a_short_run_times_all_runs(tmp_path, monkeypatch, t
 
 
 @pytest.mark.parametrize("json_", [False, True])
-def test_a_run_that_cannot_begin_has_no_cost_and_says_why(tmp_path, monkeypatch, capsys, json_):
+def test_dry_run_failing_run_reports_the_reason_without_a_cost(tmp_path, monkeypatch, capsys, json_):
     def refused(part, ended, lock):
         raise TrialFailed("loop.prefill must be at most the steps of the run")
 
@@ -536,7 +536,7 @@ agent.optim.lr = {choice = [1e-3, 1e25]}
 
 @pytest.mark.slow
 @pytest.mark.usefixtures("compilation_cache")
-def test_trials_are_ordinary_runs_and_one_that_diverges_fails_with_its_reason(tmp_path, monkeypatch):
+def test_sweep_trained_trials_are_normal_runs_and_divergence_fails(tmp_path, monkeypatch):
     monkeypatch.setenv("PYTHONPATH", SOURCE["PYTHONPATH"])
     path = tmp_path / "spec.toml"
     path.write_text('[sweep]\ntask = "probe:chosen"\nsteps = 80\nsampler = "grid"\n' + TINY)
@@ -570,7 +570,7 @@ def in_one_process(tmp_path, monkeypatch):
 
 @pytest.mark.slow
 @pytest.mark.usefixtures("compilation_cache")
-def test_runs_in_one_program_are_the_runs_that_processes_of_their_own_make(tmp_path, in_one_process):
+def test_sweep_runs_in_one_program_equal_runs_in_processes(tmp_path, in_one_process):
     together, apart = tmp_path / "together", tmp_path / "apart"
     assert run(in_one_process, together, None) == 0
     assert run(in_one_process, apart, executor.train_in_process) == 0
@@ -586,7 +586,7 @@ def test_runs_in_one_program_are_the_runs_that_processes_of_their_own_make(tmp_p
 
 @pytest.mark.slow
 @pytest.mark.usefixtures("compilation_cache")
-def test_runs_whose_process_is_killed_are_taken_up_again(tmp_path, in_one_process, monkeypatch):
+def test_sweep_killed_batched_process_is_resumed(tmp_path, in_one_process, monkeypatch):
     in_one_process.write_text(in_one_process.read_text().replace("1e-3, 1e25", "1e-3").replace("80", "2000"))
     started = executor.BatchedExecutor.start
     lives = iter((1, 1))
@@ -616,7 +616,7 @@ def row(number, state=FINISHED, score=None, seconds=10.0, **more) -> Row:
     )
 
 
-def test_the_time_that_is_left_counts_what_runs_and_who_works(tmp_path):
+def test_seconds_left_counts_running_trials_and_workers(tmp_path):
     found = spec.load(write(tmp_path, trials=10))
     rows = [row(0, score=1.0), row(1, FAILED), row(2, RUNNING, seconds=0.0)]
     assert table.seconds_left(found, rows, {2: 0.5}, 1) == pytest.approx(75)
@@ -624,7 +624,7 @@ def test_the_time_that_is_left_counts_what_runs_and_who_works(tmp_path):
     assert table.seconds_left(found, [row(2, RUNNING, seconds=0.0)], {}, 1) is None
 
 
-def test_the_table_shows_the_best_the_latest_and_what_runs(tmp_path):
+def test_table_shows_best_latest_and_running_trials(tmp_path):
     from rich.console import Console
 
     found = spec.load(write(tmp_path, trials=40))
@@ -642,7 +642,7 @@ def test_the_table_shows_the_best_the_latest_and_what_runs(tmp_path):
     )
 
 
-def test_the_best_of_equals_is_the_first(tmp_path):
+def test_ranked_equal_scores_keep_trial_order(tmp_path):
     found = spec.load(write(tmp_path))
     rows = [row(0, score=0.5), row(1, score=0.9), row(2, score=0.9), row(3, FAILED), row(4, PRUNED)]
     assert [r.number for r in answer.ranked(found, rows)] == [1, 2, 0]
@@ -653,7 +653,7 @@ def test_the_best_of_equals_is_the_first(tmp_path):
 # The page and the fresh seeds
 
 
-def test_the_page_shows_what_was_found_and_trains_the_best_anew(tmp_path, capsys):
+def test_sweep_report_shows_results_and_retrains_the_best(tmp_path, capsys):
     def learns(part, ended, lock):
         instant(part, ended, lock)
         (part.folder / "config.toml").write_text(schema.dump_toml(part.cfg))
@@ -679,7 +679,7 @@ def test_the_page_shows_what_was_found_and_trains_the_best_anew(tmp_path, capsys
     assert "when chosen" in (out / "report.html").read_text()
 
 
-def test_a_report_needs_a_sweep_that_has_begun(tmp_path, made):
+def test_sweep_report_without_ended_trials_is_refused(tmp_path, made):
     with pytest.raises(ConfigError, match="holds no sweep"):
         sweep.report(tmp_path, SweepReportOptions())
     folder = made().folder
@@ -688,7 +688,7 @@ def test_a_report_needs_a_sweep_that_has_begun(tmp_path, made):
 
 
 @pytest.mark.parametrize("kind", ["sqlite", "journal"])
-def test_a_sweep_that_was_moved_is_still_its_own(kind, tmp_path):
+def test_sweep_moved_folder_is_read_and_continued(kind, tmp_path):
     shared = kind == "journal"
     one = study.prepare(write(tmp_path), tmp_path / "here", "", shared=shared)
     claim = one.claim()
@@ -705,7 +705,7 @@ def test_a_sweep_that_was_moved_is_still_its_own(kind, tmp_path):
     again.close()
 
 
-def test_a_report_writes_into_no_database_that_a_folder_names(tmp_path, made):
+def test_sweep_report_foreign_database_is_not_written(tmp_path, made):
     folder = made().folder
     for name, store in (("theirs.db", "sqlite"), ("theirs.journal", "journal")):
         theirs = tmp_path / name
@@ -763,14 +763,14 @@ def alone(tmp_path_factory):
 
 
 @pytest.mark.parametrize("launcher", ["processes", "submitit"])
-def test_every_launcher_gives_the_same_trials(alone, launcher):
+def test_sweep_every_launcher_gives_the_same_trials(alone, launcher):
     if launcher != "processes":
         pytest.importorskip(launcher)
     finish(start(alone / "spec.toml", alone / launcher, launcher, 2))
     check_whole(alone / launcher, 6, alone / "alone")
 
 
-def test_two_nodes_of_ray_give_the_same_trials(alone, monkeypatch):
+def test_sweep_two_ray_nodes_give_the_same_trials(alone, monkeypatch):
     pytest.importorskip("ray")
     with ray_nodes(2) as address:
         monkeypatch.setenv("RAY_ADDRESS", address)
@@ -778,7 +778,7 @@ def test_two_nodes_of_ray_give_the_same_trials(alone, monkeypatch):
     check_whole(alone / "ray", 6, alone / "alone")
 
 
-def test_workers_on_postgresql_give_the_same_trials(alone, tmp_path):
+def test_sweep_postgresql_workers_give_the_same_trials(alone, tmp_path):
     pytest.importorskip("psycopg2")
     if not shutil.which("initdb") or not shutil.which("pg_ctl"):
         pytest.skip("PostgreSQL is not installed")
@@ -787,7 +787,7 @@ def test_workers_on_postgresql_give_the_same_trials(alone, tmp_path):
         check_whole(alone / "postgresql", 6, alone / "alone")
 
 
-def test_a_sweep_that_is_asked_to_stop_goes_on_later(alone):
+def test_sweep_interrupted_by_sigterm_is_continued_later(alone):
     out = alone / "stopped"
     with start(alone / "spec.toml", out, "processes", 2) as process:
         wait_until(lambda: ticks_of(out) or process.poll() is not None)
@@ -800,7 +800,7 @@ def test_a_sweep_that_is_asked_to_stop_goes_on_later(alone):
 
 
 @pytest.mark.slow
-def test_ten_kills_of_workers_and_coordinator_lose_and_double_nothing(tmp_path):
+def test_sweep_ten_random_kills_neither_lose_nor_duplicate_trials(tmp_path):
     """Whoever is killed at random moments: exactly the trials that were asked for, each ended once."""
     path = write(tmp_path, trials=24)
     assert run(path, tmp_path / "alone", pretend) == 0

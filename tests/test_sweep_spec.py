@@ -45,7 +45,7 @@ def read(**changes) -> spec.Spec:
     return spec.read(content)
 
 
-def test_every_part_of_the_file_arrives():
+def test_load_spec_file_returns_every_part():
     found = read()
     assert found.base.task == "grid:DoorKey-5x5" and found.base.steps == 5000
     assert found.base.loop.train_ratio == 64 and found.base.eval.episodes == 10
@@ -55,7 +55,7 @@ def test_every_part_of_the_file_arrives():
     assert found.tasks == ("grid:DoorKey-5x5",) and found.sweep.direction == "maximize"
 
 
-def test_a_trial_is_the_base_with_its_values():
+def test_config_of_a_point_differs_from_the_base_only_in_its_values():
     found = read()
     point = found.point(5)
     assert point is not None
@@ -63,14 +63,14 @@ def test_a_trial_is_the_base_with_its_values():
     assert changed == {path: tuple(v) if isinstance(v, list) else v for path, v in point.items()}
 
 
-def test_what_is_enqueued_comes_first_and_the_rest_of_it_is_drawn():
+def test_point_enqueued_values_come_first_and_the_rest_is_sampled():
     found, without = read(), read(sweep__enqueue=[])
     assert found.point(0) == {**(without.point(0) or {}), LR: 1e-3}
     assert [found.point(i + 1) for i in range(4)] == [without.point(i) for i in range(4)]
 
 
 @pytest.mark.parametrize("sampler", ["random", "qmc"])
-def test_a_point_depends_on_seed_and_number_alone(sampler):
+def test_point_depends_only_on_seed_and_number(sampler):
     one, again = (read(sweep__sampler=sampler) for _ in range(2))
     other = read(sweep__sampler=sampler, sweep__seed=1)
     assert [one.point(i) for i in range(7, 0, -1)] == [again.point(i) for i in range(1, 8)][::-1]
@@ -79,12 +79,12 @@ def test_a_point_depends_on_seed_and_number_alone(sampler):
 
 
 @pytest.mark.parametrize("sampler", ["tpe", "cmaes"])
-def test_a_sampler_that_learns_knows_nothing_beforehand_but_what_is_enqueued(sampler):
+def test_point_adaptive_sampler_knows_only_enqueued_points(sampler):
     found = read(sweep__sampler=sampler)
     assert found.point(0) == {LR: 1e-3} and found.point(1) is None
 
 
-def test_a_grid_has_every_combination_once():
+def test_point_grid_sampler_has_every_combination_once():
     space = {LR: {"choice": [1e-3, 1e-4]}, "agent.behavior.imag_length": {"int": [3, 5]}}
     found = read(sweep__sampler="grid", sweep__trials=0, sweep__enqueue=[], space=space)
     assert found.sweep.trials == 6
@@ -92,7 +92,7 @@ def test_a_grid_has_every_combination_once():
     assert points == [(1e-3, 3), (1e-3, 4), (1e-3, 5), (1e-4, 3), (1e-4, 4), (1e-4, 5)]
 
 
-def test_a_dimension_covers_its_range():
+def test_dimension_at_covers_its_range():
     log = Dimension("log", 1e-4, 1e-2)
     assert math.isclose(log.at(0.0), 1e-4) and math.isclose(log.at(0.5), 1e-3)
     whole = Dimension("int", 3, 5)
@@ -100,7 +100,7 @@ def test_a_dimension_covers_its_range():
     assert Dimension("uniform", -1, 1).at(0.75) == 0.5
 
 
-def test_sobol_points_are_spread_evenly():
+def test_even_point_sobol_points_are_evenly_spread():
     space = {"a": Dimension("uniform", 0, 1), "b": Dimension("uniform", 0, 1)}
     points = [spaces.even_point(space, 0, i) for i in range(16)]
     for name in space:  # one in each sixteenth of every axis
@@ -108,7 +108,7 @@ def test_sobol_points_are_spread_evenly():
 
 
 @pytest.mark.parametrize("sampler", ["grid", "random", "qmc"])
-def test_a_wide_range_is_not_listed(sampler):
+def test_dimension_wide_range_is_not_enumerated(sampler):
     wide = {"int": [1_100, 1_000_000_000]}
     space = {"replay.capacity": wide, "agent.behavior.imag_length": {"int": [1, 10**9]}}
     tracemalloc.start()
@@ -126,14 +126,14 @@ def test_a_wide_range_is_not_listed(sampler):
 
 
 @pytest.mark.parametrize("values", ["[1, 1e400]", "[1, " + "9" * 400 + "]", "[nan, 3]", "[-1e17, 1e17]"])
-def test_ends_that_cannot_be_are_one_sentence(values):
+def test_dimension_invalid_bounds_raise_one_sentence(values):
     table = tomllib.loads(f"int = {values}")
     with pytest.raises(ConfigError, match="space.x: int (must be|needs)"):
         dimension("x", table)
 
 
 @pytest.mark.parametrize("choices", [[1e-3, 1e-4], ["linear", "const"], [True, False], [[2, 3], [2, 4]]])
-def test_choices_survive_the_storage(choices):
+def test_dimension_choices_survive_encoding(choices):
     made = dimension("x", {"choice": choices})
     assert [made.decoded(made.encoded(x)) for x in choices] == choices
     assert all(made.holds(x) for x in choices)
@@ -189,7 +189,7 @@ def test_choices_survive_the_storage(choices):
         ({"sweep__enqueue": [{LR: 1.0}]}, "must be 0.0001 to 0.01, logarithmic, but it is 1.0"),
     ],
 )
-def test_mistakes_are_one_sentence(changes, told):
+def test_load_invalid_spec_raises_one_sentence(changes, told):
     if "space" in changes:
         changes = {"sweep__enqueue": [], **changes}
     with pytest.raises(ConfigError, match=told) as error:
@@ -197,33 +197,33 @@ def test_mistakes_are_one_sentence(changes, told):
     assert "\n" not in str(error.value)
 
 
-def test_a_grid_is_not_asked_for_more_than_it_has():
+def test_load_grid_smaller_than_trials_is_refused():
     space = {LR: {"choice": [1e-3, 1e-4]}}
     with pytest.raises(ConfigError, match="only 2 points"):
         read(sweep__sampler="grid", sweep__trials=3, sweep__enqueue=[], space=space)
 
 
-def test_values_that_cannot_be_together_are_told_beforehand():
+def test_load_incompatible_grid_values_are_refused():
     space = {"replay.capacity": {"choice": [300, 100_000]}}
     with pytest.raises(ConfigError, match="trial 0 cannot be: replay.capacity must hold"):
         read(sweep__sampler="grid", sweep__trials=0, sweep__enqueue=[], space=space)
 
 
-def test_a_pruner_needs_evaluations_during_training():
+def test_load_with_pruner_evaluates_during_training():
     assert read().base.eval.every == 0
     assert read(sweep__pruner="halving").base.eval.every == 556  # a ninth of 5000
     fixed = {"eval.every": 100}
     assert read(sweep__pruner="halving", fixed=fixed).base.eval.every == 100
 
 
-def test_only_the_amount_may_change(tmp_path):
+def test_check_same_accepts_only_changed_amounts(tmp_path):
     spec.check_same(read(), read(sweep__trials=99, sweep__hours=2, sweep__concurrency=4), tmp_path)
     with pytest.raises(ConfigError, match="differs in sampler, space"):
         other = {LR: {"log": [1e-4, 1e-1]}}
         spec.check_same(read(), read(sweep__sampler="qmc", space=other), tmp_path)
 
 
-def test_a_file_that_is_no_toml_is_named(tmp_path):
+def test_load_file_that_is_no_toml_raises_naming_it(tmp_path):
     path = tmp_path / "spec.toml"
     path.write_text("[sweep")
     with pytest.raises(ConfigError, match="spec.toml is not valid TOML"):

@@ -116,12 +116,12 @@ def everything(told, size):
     }
 
 
-def test_every_cell_has_words_of_its_own():
+def test_named_every_cell_has_unique_words():
     assert len(CELLS) == 11 * 6 * 3
     assert named((4, 4, 2)) == "locked yellow door" and named((8, 1, 0)) == "green goal"
 
 
-def test_words_are_those_of_minigrid():
+def test_words_colors_states_and_objects_are_those_of_minigrid():
     assert {v: k for k, v in enumerate(COLORS)} == adapter.COLOR_TO_IDX
     assert {v: k for k, v in enumerate(STATES)} == adapter.STATE_TO_IDX
     ours = dict(zip(range(11), OBJECTS, strict=True))
@@ -130,7 +130,7 @@ def test_words_are_those_of_minigrid():
 
 
 @pytest.mark.parametrize("task", GRIDS)
-def test_a_grid_is_told_exactly(task):
+def test_tell_grid_observation_can_be_reconstructed(task):
     env = envs.make(task)
     world = text_world(env)
     lengths = []
@@ -143,7 +143,7 @@ def test_a_grid_is_told_exactly(task):
     assert np.mean(lengths) < 550 and max(lengths) < 1000
 
 
-def test_a_grid_of_the_device_is_told_exactly_and_whole():
+def test_tell_device_grid_view_and_whole_can_be_reconstructed():
     env = envs.make("grid:DoorKey-6x6", obs="privileged")
     seen, whole = text_world(env), text_world(env, privileged=True)
     for obs in play(env, 80, choices=(0, 1, 2, 3, 5)):
@@ -168,7 +168,7 @@ def any_view(rng, length):
     return obs | {"direction": rng.integers(4), "mission": mission}
 
 
-def test_a_view_of_anything_at_all_is_told_exactly():
+def test_tell_random_view_can_be_reconstructed():
     rng = np.random.default_rng(0)
     env = envs.make("minigrid:BabyAI-GoToSeq")
     world = text_world(env)
@@ -179,7 +179,7 @@ def test_a_view_of_anything_at_all_is_told_exactly():
 
 
 @pytest.mark.parametrize("task", ["minigrid:KeyCorridorS3R3", "minigrid:Playground"])
-def test_a_privileged_text_tells_the_whole_world(task):
+def test_tell_privileged_text_reconstructs_the_whole_world(task):
     env = envs.make(task, obs="privileged")
     world = text_world(env, privileged=True)
     assert world.privileged and world.version == "minigrid-1-privileged" and "whole" in world.sees
@@ -190,7 +190,7 @@ def test_a_privileged_text_tells_the_whole_world(task):
         assert ahead_in_both(obs)
 
 
-def test_what_an_agent_sees_is_the_same_beside_the_whole_world():
+def test_tell_with_privileged_observation_keeps_the_agent_view():
     ours, theirs = envs.make("minigrid:DoorKey-5x5", obs="privileged"), envs.make("minigrid:DoorKey-5x5")
     for a, b in zip(play(ours, 20), play(theirs, 20), strict=True):
         assert all(np.array_equal(a[key], b[key], equal_nan=True) for key in b)
@@ -201,7 +201,7 @@ def test_what_an_agent_sees_is_the_same_beside_the_whole_world():
 # What a person reads
 
 
-def test_a_view_in_words():
+def test_tell_view_is_described_in_known_words():
     env = envs.make("minigrid:DoorKey-5x5")
     kind, color, state = (np.zeros((7, 7), np.uint8) for _ in range(3))
     kind[2:6, 5:] = kind[3, 3:5] = 1  # floor: two rows, and two cells further ahead
@@ -223,13 +223,13 @@ def test_a_view_in_words():
     )
 
 
-def test_layout_groups_equal_rows_and_leaves_out_what_is_hidden():
+def test_layout_equal_rows_are_grouped_and_hidden_cells_omitted():
     span = lambda a, b: f"{a}-{b}"
     assert runs(["", "a", "a", "b"], span) == "a 1-2, b 3-3"
     assert rows([["a"], ["a"], [""], ["b"]], span, span) == "0-1: a 0-0.\n3-3: b 0-0."
 
 
-def test_a_mission_that_never_changes_is_told_by_the_rules():
+def test_rules_constant_mission_is_stated():
     newest = [n for n in adapter._registered() if "WFC" not in n and n[:-1] + "1" not in gymnasium.registry]
     newest += [n for n in adapter._registered() if n.endswith("-v1")]
     points = {gymnasium.registry[n].entry_point: n for n in newest}
@@ -247,7 +247,7 @@ def test_a_mission_that_never_changes_is_told_by_the_rules():
     assert told == {mission for start, mission in MISSIONS if start != "WFC"} | {""}
 
 
-def test_a_mission_that_changes_is_told_with_the_observation():
+def test_tell_changing_mission_is_in_the_observation():
     env = envs.make("minigrid:BabyAI-GoToRedBall")
     world = text_world(env)
     obs = {key: value[0] for key, value in env.reset([0]).obs.items()}
@@ -255,7 +255,7 @@ def test_a_mission_that_changes_is_told_with_the_observation():
     assert "red ball" not in world.rules and "told with every observation" in world.rules
 
 
-def test_actions_are_named_in_the_order_of_their_space():
+def test_act_actions_are_named_in_the_order_of_their_space():
     env = envs.make("minigrid:DoorKey-5x5")
     world = text_world(env)
     assert world.actions == ("turn left", "turn right", "go forward", "pick up", "drop", "toggle")
@@ -266,17 +266,17 @@ def test_actions_are_named_in_the_order_of_their_space():
         world.act("fly")
 
 
-def test_done_is_offered_where_the_task_needs_it():
+def test_text_world_task_that_needs_done_offers_it():
     world = text_world(envs.make("minigrid:GoToDoor-5x5"))
     assert world.actions[-1] == "done" and world.default == "drop" and "say done" in world.rules
 
 
-def test_only_actions_that_the_task_has_are_offered():
+def test_text_world_offers_only_actions_of_the_task():
     world = text_world(envs.make("minigrid:Dynamic-Obstacles-5x5"))
     assert world.actions == ("turn left", "turn right", "go forward") and world.default in world.actions
 
 
-def test_the_default_of_a_grid_changes_nothing():
+def test_text_world_default_action_of_a_grid_changes_nothing():
     env = envs.make("minigrid:DoorKey-5x5")
     world = text_world(env)
     before = env.reset([0])
@@ -288,7 +288,7 @@ def test_the_default_of_a_grid_changes_nothing():
 
 
 @pytest.mark.parametrize("task", ["CartPole-v1", "MountainCar-v0", "Acrobot-v1"])
-def test_numbers_are_told_exactly(task):
+def test_tell_classic_control_numbers_can_be_reconstructed(task):
     env = envs.make(f"gymnasium:{task}")
     world = text_world(env)
     for obs in play(env, 100):
@@ -299,7 +299,7 @@ def test_numbers_are_told_exactly(task):
     assert [int(world.act(name)["action"]) for name in world.actions] == list(range(len(world.actions)))
 
 
-def test_a_pole_in_words():
+def test_tell_cartpole_observation_is_described_in_known_words():
     world = text_world(envs.make("gymnasium:CartPole-v1"))
     told = world.tell({"vector": np.array([0.1, -1.5, 0, 1e-7], np.float32)})
     assert told.lasting == (
@@ -307,14 +307,14 @@ def test_a_pole_in_words():
     )
 
 
-def test_numbers_and_actions_without_names_are_counted():
+def test_text_world_unnamed_values_and_actions_are_numbered():
     world = text_world(envs.make("probe:chosen"))
     told = world.tell({"vector": np.array([0.25, -1], np.float32)})
     assert told.lasting == "value 0: 0.25, value 1: -1.0"
     assert world.actions == ("action 0", "action 1") and world.default == "action 0"
 
 
-def test_catch_is_told_exactly():
+def test_tell_catch_board_can_be_reconstructed():
     env = envs.make("grid:Catch")
     world = text_world(env)
     for obs in play(env, 40):
@@ -363,7 +363,7 @@ def shown(task):
         ("grid:Catch", "catch-1", "c6ee44708343"),
     ],
 )
-def test_a_change_of_the_text_needs_a_new_version(task, version, digest):
+def test_text_world_changed_text_requires_a_new_version(task, version, digest):
     world, seen = shown(task)
     text = "\n".join([world.rules, *(part for obs in seen for part in world.tell(obs))])
     assert (world.version, hashlib.sha256(text.encode()).hexdigest()[:12]) == (version, digest)
@@ -383,17 +383,17 @@ def test_a_change_of_the_text_needs_a_new_version(task, version, digest):
         (Shows("minigrid:Z", {"image": Space((56, 56, 3), "uint8")}), "make it with obs='symbolic'"),
     ],
 )
-def test_what_has_no_words_is_refused_with_a_reason(env, sentence):
+def test_text_world_unsupported_space_is_refused_with_a_reason(env, sentence):
     with pytest.raises(UnsupportedSpace, match=sentence):
         text_world(env)
 
 
-def test_pendulum_has_no_actions_in_words():
+def test_text_world_pendulum_is_refused():
     with pytest.raises(UnsupportedSpace, match="gymnasium:Pendulum-v1 cannot be played in words"):
         text_world(envs.make("gymnasium:Pendulum-v1"))
 
 
-def test_a_privileged_text_must_be_possible():
+def test_text_world_privileged_without_support_is_refused():
     with pytest.raises(UnsupportedSpace, match="make it with obs='privileged'"):
         text_world(envs.make("minigrid:Empty-5x5"), privileged=True)
     with pytest.raises(UnsupportedSpace, match="gymnasium:CartPole-v1 has no privileged text"):

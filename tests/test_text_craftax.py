@@ -116,7 +116,7 @@ def any_vector(game, rng):
 
 
 @pytest.mark.parametrize("task", TASKS)
-def test_any_vector_is_told_exactly(task):
+def test_tell_random_vector_can_be_reconstructed(task):
     game, world, rng = GAMES[task], world_of(task), np.random.default_rng(0)
     for _ in range(30):
         vector = any_vector(game, rng)
@@ -127,14 +127,14 @@ def test_any_vector_is_told_exactly(task):
 @pytest.mark.parametrize(
     ("task", "digest"), [("Craftax-Classic", "0f93a9722ce5"), ("Craftax", "e430c2c9c195")]
 )
-def test_a_change_of_the_text_needs_a_new_version(task, digest):
+def test_text_world_changed_text_requires_a_new_version(task, digest):
     world = world_of(task)
     told = world.tell({"vector": any_vector(GAMES[task], np.random.default_rng(3))})
     text = "\n".join([world.rules, *told])
     assert (world.version, hashlib.sha256(text.encode()).hexdigest()[:12]) == ("craftax-1", digest)
 
 
-def test_a_view_in_words():
+def test_tell_view_is_described_in_known_words():
     game = CLASSIC
     cells = np.zeros((*game.view, game.depth), np.float32)
     cells[..., game.blocks.index("grass")] = 1
@@ -160,14 +160,14 @@ def test_a_view_in_words():
 
 
 @pytest.mark.parametrize("task", TASKS)
-def test_every_action_is_in_the_rules(task):
+def test_rules_contain_every_action(task):
     world = world_of(task)
     assert [int(world.act(name)["a"]) for name in world.actions] == list(range(len(world.actions)))
     assert all(f"- {name}: " in world.rules for name in world.actions)
     assert world.default == "noop" and not world.privileged
 
 
-def test_pixels_are_refused():
+def test_text_world_pixels_are_refused():
     with pytest.raises(UnsupportedSpace, match="make it with obs='symbolic'"):
         world_of("Craftax", "image")
 
@@ -180,7 +180,7 @@ def plain(names):
     return [words.get(n, n.lower().replace("_", " ")) for n in names]
 
 
-def test_names_are_those_of_the_package():
+def test_words_blocks_and_actions_are_those_of_the_package():
     pytest.importorskip("craftax")
     from craftax.craftax import constants as deep
     from craftax.craftax_classic import constants as classic
@@ -223,7 +223,7 @@ def mobs(rng, kinds, count, levels, center):
     return Mobs(one(spread), one(kind), one(mask))
 
 
-def test_the_classic_vector_of_the_package_is_told_exactly():
+def test_tell_vector_of_craftax_classic_can_be_reconstructed():
     pytest.importorskip("craftax")
     import jax
     import jax.numpy as jnp
@@ -258,7 +258,7 @@ def test_the_classic_vector_of_the_package_is_told_exactly():
     assert all(f"{value} {name.removeprefix('player_')}" in told.passing for name, value in vitals.items())
 
 
-def test_the_vector_of_the_package_is_told_exactly():
+def test_tell_vector_of_craftax_can_be_reconstructed():
     pytest.importorskip("craftax")
     import jax
     import jax.numpy as jnp

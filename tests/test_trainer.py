@@ -82,7 +82,7 @@ def trainer_of(own: RunRecord, *, is_resumed: bool = True) -> Trainer:
         ("nowhere", ["turn", "save", "look", "last turn", "end", "finish"]),
     ],
 )
-def test_train_with_a_signal_in_any_phase_saves_what_was_trained(where, told):
+def test_train_signal_in_any_phase_saves_the_progress(where, told):
     own, result = RunRecord(where), None
     with signals.gentle_signals(signals.stop_at_once()) as stop, contextlib.suppress(Interrupted):
         result = trainer_of(own).train(stop)
@@ -91,7 +91,7 @@ def test_train_with_a_signal_in_any_phase_saves_what_was_trained(where, told):
     assert result == (None if stop else {})
 
 
-def test_between_saves_first_only_where_the_last_look_took_long():
+def test_between_saves_first_only_after_a_slow_look():
     own = RunRecord()
     of_own = trainer_of(own)
     for steps in (10, 20):
@@ -100,7 +100,7 @@ def test_between_saves_first_only_where_the_last_look_took_long():
     assert own.told == ["save", "look", "look"] and of_own._aside_seconds < trainer.LONG
 
 
-def test_take_before_the_first_row_about_an_update_has_a_whole_checkpoint():
+def test_take_before_the_first_logged_update_saves_a_checkpoint():
     """What a kill at any moment leaves can be told from a run whose checkpoints are gone."""
     for is_resumed, told in ((False, ["turn", "save and wait", "turn", "turn"]), (True, ["turn"] * 3)):
         own = RunRecord()
@@ -111,7 +111,7 @@ def test_take_before_the_first_row_about_an_update_has_a_whole_checkpoint():
         assert own.told == told
 
 
-def test_take_where_everybody_failed_saves_and_stops():
+def test_take_every_member_failed_saves_and_stops():
     own = RunRecord()
     own.failure = "every member diverged"
     with pytest.raises(TrainingStopped, match="every member diverged"):
@@ -119,7 +119,7 @@ def test_take_where_everybody_failed_saves_and_stops():
     assert own.told == ["turn", "save and wait"]
 
 
-def test_guarded_a_row_that_cannot_be_logged_ends_the_run_with_its_file(tmp_path):
+def test_guarded_unwritable_log_ends_the_run_naming_the_file(tmp_path):
     own = RunRecord(path=tmp_path)
     sentence = r"metrics.jsonl cannot be written .*saved at 0 steps in .*the same command goes on"
     with pytest.raises(TrainingStopped, match=sentence), trainer_of(own).guarded():

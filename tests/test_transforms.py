@@ -13,18 +13,18 @@ numbers = st.floats(-1e6, 1e6, width=32)
 
 
 @pytest.mark.parametrize(("x", "y"), [(0.0, 0.0), (np.e - 1, 1.0), (-(np.e**2 - 1), -2.0)])
-def test_by_hand(x, y):
+def test_symlog_and_symexp_values_match_hand_computation(x, y):
     np.testing.assert_allclose(symlog(jnp.float32(x)), y, rtol=1e-6)
     np.testing.assert_allclose(symexp(jnp.float32(y)), x, rtol=1e-6)
 
 
 @given(numbers)
-def test_one_undoes_the_other(x):
+def test_symexp_of_symlog_is_the_identity(x):
     np.testing.assert_allclose(symexp(symlog(jnp.float32(x))), x, rtol=1e-5, atol=1e-30)
 
 
 @given(numbers, numbers)
-def test_odd_and_in_order(x, y):
+def test_symlog_is_odd_and_monotonic(x, y):
     low, high = sorted((x, y))
     assert symlog(jnp.float32(low)) <= symlog(jnp.float32(high))
     assert symlog(jnp.float32(-x)) == -symlog(jnp.float32(x))
@@ -32,16 +32,16 @@ def test_odd_and_in_order(x, y):
 
 
 @given(st.floats(-(2**-13), 2**-13, width=32, allow_subnormal=False))
-def test_small_numbers_stay_as_they_are(x):
+def test_symlog_small_numbers_are_unchanged(x):
     np.testing.assert_allclose(symlog(jnp.float32(x)), x, rtol=1e-4)
 
 
 @pytest.mark.parametrize("x", [1e-3, 1.0, 1e4])
-def test_slope(x):
+def test_symlog_gradient_is_the_reciprocal_of_one_plus_x(x):
     np.testing.assert_allclose(jax.grad(symlog)(x), 1 / (1 + x), rtol=1e-5)
 
 
-def test_lead_gives_the_axes_that_broadcasting_needs():
+def test_lead_adds_the_axes_needed_for_broadcasting():
     x = jnp.ones((2, 3, 4))
     assert lead(jnp.ones(4), x).shape == (1, 1, 4)
     assert lead(jnp.ones((3, 4)), x).shape == (1, 3, 4)

@@ -52,14 +52,14 @@ def ran() -> list[str]:
 @pytest.mark.parametrize(
     "words", [["runs/gift"], ["--run", "runs/gift"], ["--run=runs/gift"], ["--agents", "run:runs/gift"], []]
 )
-def test_a_module_in_the_folder_of_a_run_does_not_run(words):
+def test_guard_module_in_a_run_folder_is_not_executed(words):
     file = gift()
     with guarding(words, trusted=False), pytest.raises(Untrusted, match="--trust") as error:
         envs.canonical("gymnasium:runs.gift.present:Gift-v0")
     assert str(file.absolute()) in str(error.value) and ran() == []
 
 
-def test_neither_do_packages_around_it_nor_one_that_lacks_it():
+def test_guard_packages_and_absent_modules_in_a_run_folder_are_refused():
     gift()
     write("runs/gift/__init__.py", RUNS)
     write("runs/gift/deep/__init__.py", RUNS)
@@ -70,7 +70,7 @@ def test_neither_do_packages_around_it_nor_one_that_lacks_it():
     assert ran() == []
 
 
-def test_a_module_in_a_sweep_or_beside_an_exported_file_does_not_run():
+def test_guard_module_in_a_sweep_or_beside_an_export_is_not_executed():
     write("runs/gift/present.py")
     write("runs/sweep.toml", "")
     write("runs/storage.json", "{}")
@@ -83,7 +83,7 @@ def test_a_module_in_a_sweep_or_beside_an_exported_file_does_not_run():
     assert ran() == []
 
 
-def test_the_folder_of_the_command_may_be_the_run(monkeypatch):
+def test_guard_current_folder_is_the_run_is_not_importable(monkeypatch):
     gift("runs/gift", "gymnasium:present:Gift-v0")
     monkeypatch.chdir("runs/gift")
     with guarding(["."], trusted=False):
@@ -94,7 +94,7 @@ def test_the_folder_of_the_command_may_be_the_run(monkeypatch):
     assert ran() == []
 
 
-def test_links_lead_neither_around_it_nor_away_from_it():
+def test_guard_symbolic_links_do_not_bypass_it():
     gift("elsewhere/gift")
     Path("runs").mkdir()
     Path("runs/gift").symlink_to(Path("elsewhere/gift").absolute())
@@ -104,21 +104,21 @@ def test_links_lead_neither_around_it_nor_away_from_it():
         modules.import_module("elsewhere.gift.present")
 
 
-def test_a_wrapper_is_a_module_too():
+def test_guard_wrapper_module_in_a_run_folder_is_refused():
     gift()
     with guarding(["runs/gift"], trusted=False), pytest.raises(Untrusted):
         envs.make("gymnasium:CartPole-v1", wrappers=["runs.gift.present:wrap"])
     assert ran() == []
 
 
-def test_who_trusts_it_runs_it_and_is_told():
+def test_guard_trusted_run_is_executed():
     gift()
     with guarding(["runs/gift"], trusted=True):
         assert envs.canonical("gymnasium:runs.gift.present:Gift-v0")
     assert ran() == ["runs/gift/present.ran"]
 
 
-def test_a_module_that_a_file_names_is_mentioned_once_with_its_file(capsys):
+def test_guard_module_named_by_a_file_is_reported_once(capsys):
     file = write("own.py", RUNS)
     with guarding([], trusted=False):
         modules.import_module("own")
@@ -127,14 +127,14 @@ def test_a_module_that_a_file_names_is_mentioned_once_with_its_file(capsys):
     assert capsys.readouterr().err == f"importing the module 'own', which a file names: {file.absolute()}\n"
 
 
-def test_a_module_that_the_user_names_is_not(capsys):
+def test_guard_module_named_by_the_user_is_not_reported(capsys):
     write("own.py", RUNS)
     with guarding(["--task", "gymnasium:own:My-v0", "--run", "new"], trusted=False):
         modules.import_module("own")
     assert capsys.readouterr().err == "" and ran() == ["own.ran"]
 
 
-def test_processes_inherit_the_guard_and_nobody_else_has_one(monkeypatch):
+def test_guard_is_nested_restored_and_inherited_by_processes(monkeypatch):
     assert trust.guard() is None
     with guarding(["--trust"], trusted=True), guarding(["x"], trusted=False):
         standing = trust.guard()
@@ -144,7 +144,7 @@ def test_processes_inherit_the_guard_and_nobody_else_has_one(monkeypatch):
     assert trust.guard() == trust.Guard(folders=("/a",))
 
 
-def test_a_project_is_no_run_because_it_has_a_config(capsys):
+def test_guard_project_with_a_config_file_is_no_run(capsys):
     write("config.toml", "title = 'mine'\n")
     Path("checkpoints").mkdir()
     write("own.py", RUNS)
@@ -154,7 +154,7 @@ def test_a_project_is_no_run_because_it_has_a_config(capsys):
 
 
 @pytest.mark.parametrize("inner", ["checkpoints/step-1", "members/000", "trials/0001"])
-def test_what_is_opened_is_the_whole_run(inner):
+def test_opened_inner_folder_resolves_to_the_whole_run(inner):
     Path("run", inner, "checkpoints").mkdir(parents=True)
     assert str(Path("run").absolute()) in trust.opened([f"run/{inner}", "\0", "a" * 9999, "absent"])
     assert str(Path("run").absolute()) in trust.opened([f"run:run/{inner}@sampled"])

@@ -66,13 +66,13 @@ def test_types_planted_typos_are_found(copied):
     assert planted <= found(copied)
 
 
-def test_types_an_objective_without_decode_is_found(copied):
+def test_type_checker_objective_without_decode_is_found(copied):
     path = copied / "dreamer" / "objectives" / "none.py"
     path.write_text(path.read_text().replace("def decode", "def decoed"))
     assert any(place.startswith("dreamer/objectives/__init__.py") for place in found(copied))
 
 
-def test_types_an_actor_without_init_is_found(copied):
+def test_type_checker_actor_without_init_is_found(copied):
     path = copied / "dreamer" / "actors" / "uniform.py"
     path.write_text(path.read_text().replace("def init", "def inti"))
     assert any(place.startswith("dreamer/actors/__init__.py") for place in found(copied))

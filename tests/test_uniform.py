@@ -27,7 +27,7 @@ def act():
 
 
 @pytest.mark.parametrize("name", SPACES)
-def test_random_covers_a_space_uniformly(act, name):
+def test_random_every_space_is_covered_uniformly(act, name):
     space, drawn = SPACES[name], np.asarray(act(0)[name])
     assert drawn.shape == (N, *space.shape)
     for column in drawn.reshape(N, -1).T:
@@ -45,10 +45,10 @@ def test_random_entries_and_keys_are_drawn_independently(act):
     assert np.abs(correlations).max() < 0.06
 
 
-def test_random_gives_the_dtypes_of_the_space(act):
+def test_random_actions_have_the_dtypes_of_the_space(act):
     assert {k: v.dtype for k, v in act(0).items()} == {k: np.dtype(s.dtype) for k, s in SPACES.items()}
 
 
-def test_random_needs_no_parameters_and_remembers_nothing():
+def test_random_has_no_parameters_and_no_memory():
     actor = Random(SPACES)
     assert actor.modules == () and actor.init(3) == ()

@@ -14,7 +14,7 @@ def go(env, value, seeds=None):
     return env.step({"action": np.full(env.num_envs, value)}, seeds)
 
 
-def test_stream_of_one_episode():
+def test_host_vector_one_episode_has_the_expected_steps():
     env = envs.make(SOUND)
     first = env.reset([5])
     assert first.is_first[0] and not first.is_last[0] and first.reward[0] == 0
@@ -30,7 +30,7 @@ def test_stream_of_one_episode():
     assert np.array_equal(again.obs["offset"], first.obs["offset"])
 
 
-def test_time_limit_is_not_terminal_and_both_is():
+def test_host_vector_time_limit_is_last_but_not_terminal():
     env = envs.make(SOUND, 2)
     env.reset([0, 0])
     for _ in range(11):
@@ -40,7 +40,7 @@ def test_time_limit_is_not_terminal_and_both_is():
     assert step.is_terminal.tolist() == [False, True]
 
 
-def test_dtypes():
+def test_host_vector_steps_have_the_declared_dtypes():
     env = envs.make(SOUND, 2)
     for step in (env.reset(), go(env, 0)):
         assert step.reward.dtype == np.float32
@@ -50,7 +50,7 @@ def test_dtypes():
         }
 
 
-def test_explicit_seeds_go_only_to_copies_that_start():
+def test_host_vector_explicit_seeds_apply_only_to_starting_copies():
     env = envs.make(SOUND, 2)
     a = env.reset([7, 8])
     for _ in range(5):
@@ -62,7 +62,7 @@ def test_explicit_seeds_go_only_to_copies_that_start():
     assert np.array_equal(step.obs["offset"][1], a.obs["offset"][1])
 
 
-def test_training_seeds_follow_from_seed_copy_and_episode():
+def test_host_vector_training_seeds_follow_from_seed_copy_and_episode():
     env = envs.make(SOUND, 2, seed=3)
     starts = [env.reset().obs["offset"]]
     for _ in range(13):
@@ -82,11 +82,11 @@ def test_training_seeds_follow_from_seed_copy_and_episode():
     ("seed", "copy", "episode", "expected"),
     [(0, 0, 0, 1895069886), (3, 1, 2, 1620210449), (7, 15, 999, 2138826832)],
 )
-def test_training_seeds_stay_what_they_were(seed, copy, episode, expected):
+def test_training_seed_known_inputs_give_known_values(seed, copy, episode, expected):
     assert training_seed(seed, copy, episode) == expected
 
 
-def test_levels_are_drawn_alike():
+def test_training_seed_levels_are_drawn_evenly():
     drawn = [training_seed(0, copy, episode, 3) for copy in range(10) for episode in range(90)]
     counts = [drawn.count(FIRST_TRAINING_SEED + i) for i in range(3)]
     assert sum(counts) == 900 and min(counts) > 250
@@ -98,19 +98,19 @@ def worlds(step):
     return [row.tobytes() for row in np.concatenate(shown, 1)]
 
 
-def test_with_levels_training_has_only_their_worlds():
+def test_host_vector_levels_limit_training_to_their_worlds():
     env = envs.make("minigrid:DoorKey-5x5", 4, seed=5, levels=3)
     seen = {world for _ in range(10) for world in worlds(env.reset())}
     evaluated = worlds(env.reset([*range(FIRST_TRAINING_SEED, FIRST_TRAINING_SEED + 3), 0]))[:3]
     assert seen == set(evaluated) and len(seen) == 3
 
 
-def test_with_levels_evaluation_still_has_any_world():
+def test_host_vector_levels_do_not_limit_evaluation():
     levels, free = (envs.make("minigrid:DoorKey-5x5", 4, levels=n) for n in (3, 0))
     assert worlds(levels.reset([0, 1, 2, 3])) == worlds(free.reset([0, 1, 2, 3]))
 
 
-def test_levels_go_on_where_they_were():
+def test_host_vector_levels_continue_from_the_episode_counts():
     first, second = (envs.make("minigrid:DoorKey-5x5", 2, seed=1, levels=3) for _ in range(2))
     for _ in range(7):
         first.reset()
@@ -118,7 +118,7 @@ def test_levels_go_on_where_they_were():
     assert [worlds(first.reset()) for _ in range(9)] == [worlds(second.reset()) for _ in range(9)]
 
 
-def test_returned_arrays_are_not_written_again():
+def test_host_vector_returned_arrays_are_not_overwritten():
     env = envs.make(SOUND)
     first = env.reset([0])
     go(env, 0)
@@ -155,7 +155,7 @@ def test_returned_arrays_are_not_written_again():
         ("Raises", r"step 3 .*: it raised ZeroDivisionError: division by zero \(.*faulty_env.py:\d+\)$"),
     ],
 )
-def test_fault_names_task_copy_step_and_what_was_expected(fault, message):
+def test_host_vector_faulty_environment_raises_naming_task_copy_and_step(fault, message):
     env = envs.make(f"gymnasium:faulty_env:{fault}-v0", 2)
     with pytest.raises(EnvError, match=f"{fault}-v0, copy 0.*{message}") as error:
         env.reset([5, 6])
@@ -164,7 +164,7 @@ def test_fault_names_task_copy_step_and_what_was_expected(fault, message):
     assert "\n" not in str(error.value)
 
 
-def test_ctrl_c_is_not_the_fault_of_an_environment():
+def test_host_vector_keyboard_interrupt_is_passed_on():
     env = envs.make("gymnasium:faulty_env:IsInterrupted-v0", 2)
     env.reset()
     with pytest.raises(KeyboardInterrupt):
@@ -172,12 +172,12 @@ def test_ctrl_c_is_not_the_fault_of_an_environment():
 
 
 @pytest.mark.parametrize("parallel", [False, True])
-def test_an_environment_that_exits_when_built_is_refused(parallel):
+def test_make_environment_exiting_when_built_raises_env_error(parallel):
     with pytest.raises(EnvError, match="ExitsWhenBuilt-v0 cannot be built: it raised SystemExit: no licence"):
         envs.make("gymnasium:faulty_env:ExitsWhenBuilt-v0", 2, parallel=parallel)
 
 
-def test_flags_and_rewards_in_arrays_of_one_entry_are_read():
+def test_host_vector_single_entry_array_flags_and_rewards_are_accepted():
     env = envs.make("gymnasium:faulty_env:ArrayFlags-v0")
     env.reset([0])
     steps = [go(env, 1) for _ in range(5)]
@@ -185,19 +185,19 @@ def test_flags_and_rewards_in_arrays_of_one_entry_are_read():
     assert [bool(step.is_terminal[0]) for step in steps] == [False] * 4 + [True]
 
 
-def test_an_environment_may_give_no_info():
+def test_host_vector_environment_without_info_is_accepted():
     env = envs.make("gymnasium:faulty_env:NoInfo-v0")
     assert np.isnan(env.reset([0]).obs["log/success"][0])
     assert np.isnan(go(env, 0).obs["log/success"][0])
 
 
-def test_one_that_fails_to_close_is_warned_about():
+def test_host_vector_environment_failing_to_close_gives_a_warning():
     env = envs.make("gymnasium:faulty_env:FailsToClose-v0", 2)
     with pytest.warns(UserWarning, match="closing an environment failed: it raised SystemExit: the server"):
         env.close()
 
 
-def test_faults_are_complete():
+def test_faults_table_is_complete():
     assert len(FAULTS) >= 12
 
 
@@ -210,14 +210,14 @@ def test_faults_are_complete():
         ({"action": np.array([0, -1])}, "of copy 1 is -1, expected one of 0..1"),
     ],
 )
-def test_wrong_action(action, message):
+def test_host_vector_wrong_action_raises_value_error(action, message):
     env = envs.make(SOUND, 2)
     env.reset()
     with pytest.raises(ValueError, match=message):
         env.step(action)
 
 
-def test_nan_action_is_refused_where_it_has_an_effect():
+def test_host_vector_nan_action_is_refused_unless_resetting():
     env = envs.make("probe:continuous", 2)
     env.reset()
     with pytest.raises(ValueError, match="of copy 0 is nan, expected a finite number"):
@@ -227,13 +227,13 @@ def test_nan_action_is_refused_where_it_has_an_effect():
 
 
 @pytest.mark.parametrize("seeds", [[1], [1, -1]])
-def test_wrong_seeds(seeds):
+def test_host_vector_wrong_seeds_raise_value_error(seeds):
     env = envs.make(SOUND, 2)
     with pytest.raises(ValueError, match="seeds must be 2 numbers"):
         env.reset(seeds)
 
 
-def test_closing_twice_is_fine():
+def test_host_vector_closed_twice_raises_nothing():
     env = envs.make(SOUND)
     env.close()
     env.close()

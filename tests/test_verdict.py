@@ -25,11 +25,11 @@ def said(cfg=CFG, progress=PROGRESS, successes=9, episodes=RANDOM, solved=False)
     return verdict(cfg, run="runs/x", **about)
 
 
-def test_a_run_that_learned_has_nothing_to_say():
+def test_verdict_learned_run_is_empty():
     assert said(successes=60) == ""
 
 
-def test_a_run_no_better_than_its_random_actions_says_so_and_what_to_try():
+def test_verdict_no_better_than_random_says_so_with_a_suggestion():
     text = said(successes=9)
     assert text.startswith(
         "did not learn: no better than the random actions it began with. First try more steps"
@@ -37,7 +37,7 @@ def test_a_run_no_better_than_its_random_actions_says_so_and_what_to_try():
     assert "dreamer train --run runs/x --steps 20000" in text
 
 
-def test_the_same_holds_for_returns_where_success_is_not_told():
+def test_verdict_without_success_compares_returns():
     silent = [row | {"success": None} for row in RANDOM]
     evaluation = summary([Episode(i, float(i < 9), 9, None, 0.0, 0.1) for i in range(100)])
     words = dict(run="r", progress=PROGRESS, solved=False, episodes=silent)
@@ -46,7 +46,7 @@ def test_the_same_holds_for_returns_where_success_is_not_told():
     assert verdict(CFG, evaluation=better, **words) == ""
 
 
-def test_the_likeliest_cause_comes_first():
+def test_verdict_likeliest_cause_is_suggested_first():
     nothing = [{"env_steps": i, "return": 0.0, "success": False} for i in range(100)]
     assert "no episode of this run earned anything else" in said(successes=0, episodes=nothing)
     slow = dataclasses.replace(CFG, agent=AgentConfig())
@@ -55,7 +55,7 @@ def test_the_likeliest_cause_comes_first():
     assert "First try more updates" in said(progress=few)
 
 
-def test_where_all_actions_earn_the_same_there_was_nothing_to_learn():
+def test_verdict_all_actions_of_equal_return_is_empty():
     same = [{"env_steps": 10 * i, "return": 4.0, "success": None} for i in range(1, 101)]
     evaluation = summary([Episode(i, 4.0, 4, None, 0.0, 0.1) for i in range(100)])
     words = dict(run="r", progress=PROGRESS, solved=False, evaluation=evaluation)
@@ -63,7 +63,7 @@ def test_where_all_actions_earn_the_same_there_was_nothing_to_learn():
     assert "did not learn" in verdict(CFG, episodes=[*same, same[0] | {"return": 9.0}], **words)
 
 
-def test_until_is_reached_or_not():
+def test_verdict_until_reports_solved_or_not():
     cfg = dataclasses.replace(CFG, until="success=0.95")
     assert said(cfg=cfg, successes=60).startswith(
         "not solved: no check reached success=0.95 within 10,000 steps"
@@ -71,7 +71,7 @@ def test_until_is_reached_or_not():
     assert said(cfg=cfg, successes=99, solved=True) == "solved: success=0.95 was reached after 10,000 steps"
 
 
-def test_a_success_that_no_task_tells_is_not_called_missed():
+def test_verdict_unreachable_success_goal_is_reported():
     cfg = dataclasses.replace(CFG, until="success=0.95")
     better = summary([Episode(i, float(i < 60), 9, None, 0.0, 0.1) for i in range(100)])
     silent = [row | {"success": None} for row in RANDOM]
@@ -82,7 +82,7 @@ def test_a_success_that_no_task_tells_is_not_called_missed():
 
 
 @pytest.mark.parametrize(("greedy", "sampled", "differ"), [(100, 99, False), (14, 24, False), (95, 60, True)])
-def test_greedy_and_sampled_differ_only_beyond_chance(greedy, sampled, differ):
+def test_beside_greedy_and_sampled_differ_only_beyond_chance(greedy, sampled, differ):
     text = beside(played(greedy), played(sampled))
     assert f"with sampled actions, as in training, success {sampled}.0%" in text
     assert text.endswith("more than chance sets them apart") == differ

@@ -50,7 +50,7 @@ def same(a, b) -> bool:
     return all(jax.tree.leaves(jax.tree.map(lambda x, y: np.array_equal(np.asarray(x), np.asarray(y)), a, b)))
 
 
-def test_warm_start_takes_the_named_modules_and_leaves_everything_else_fresh(origin, tmp_path):
+def test_warm_start_named_modules_are_copied_and_others_stay_fresh(origin, tmp_path):
     fresh = begun(tiny.RUN, tmp_path / "fresh").loop.state
     own = begun(starting(origin, "encoder", "value"), tmp_path / "run")
     theirs, state = dreamer.load(origin).everything, own.loop.state
@@ -62,7 +62,7 @@ def test_warm_start_takes_the_named_modules_and_leaves_everything_else_fresh(ori
     assert own.loop.progress.updates == own.loop.progress.env_steps == 0
 
 
-def test_warm_start_of_all_modules_gives_every_member_of_a_population_the_same(origin, tmp_path):
+def test_warm_start_population_gives_every_member_the_same_modules(origin, tmp_path):
     with workspace.opened(schema.replace_paths(tiny.RUN, {"task": "grid:Catch"})) as opened:
         agent = opened.agent
     folder = tiny.store(tmp_path / "catch", tiny.jit(agent.init)(jax.random.key(3)), agent, task="grid:Catch")
@@ -73,7 +73,7 @@ def test_warm_start_of_all_modules_gives_every_member_of_a_population_the_same(o
         assert same(jax.tree.map(lambda x, i=member: x[i], state.params), theirs)
 
 
-def test_warm_start_at_so_many_updates_takes_that_checkpoint(origin, tmp_path):
+def test_load_with_update_count_returns_that_checkpoint(origin, tmp_path):
     newest, older = warm_start.load(str(origin)), warm_start.load(f"{origin}@40")
     assert newest.counters["updates"] == 80 and older.counters["updates"] == 40
     assert not same(newest.everything, older.everything)
@@ -81,7 +81,7 @@ def test_warm_start_at_so_many_updates_takes_that_checkpoint(origin, tmp_path):
         warm_start.load(f"{origin}@41")
 
 
-def test_warm_start_from_an_exported_file_is_that_from_the_run(origin, tmp_path):
+def test_warm_start_exported_file_equals_the_run(origin, tmp_path):
     file = tmp_path / "agent.safetensors"
     assert cli.main(["export", str(origin), str(file)]) == 0
     assert same(warm_start.load(str(file)).everything, dreamer.load(origin).everything)
@@ -89,7 +89,7 @@ def test_warm_start_from_an_exported_file_is_that_from_the_run(origin, tmp_path)
         warm_start.load(f"{file}@40")
 
 
-def test_warm_start_with_other_shapes_lists_every_parameter_and_what_fits(origin, tmp_path):
+def test_warm_start_other_shapes_list_every_parameter_and_what_fits(origin, tmp_path):
     cfg = starting(origin, "encoder", "reward", "cont", agent__reward__units=16, agent__cont__units=16)
     with pytest.raises(ConfigError) as refused:
         begun(cfg, tmp_path / "run")
@@ -109,24 +109,22 @@ def test_warm_start_with_other_shapes_lists_every_parameter_and_what_fits(origin
     assert not (tmp_path / "run" / "config.toml").exists()
 
 
-def test_warm_start_from_an_agent_that_lacks_a_parameter_says_it_is_missing(origin, tmp_path):
+def test_warm_start_missing_parameter_is_reported(origin, tmp_path):
     with pytest.raises(ConfigError, match=r"policy\.\S+ is missing there, \[\d+, \d+\] here"):
         begun(starting(origin, "policy", agent__policy__layers=2), tmp_path / "run")
 
 
-def test_warm_start_of_an_unknown_module_names_those_there_are(origin, tmp_path):
+def test_warm_start_unknown_module_lists_the_existing_ones(origin, tmp_path):
     with pytest.raises(ConfigError, match="names 'encodr', .* modules are cont, encoder,"):
         begun(starting(origin, "encodr"), tmp_path / "run")
 
 
-def test_warm_start_modules_without_a_run_are_refused():
+def test_start_config_modules_without_a_run_are_refused():
     with pytest.raises(ConfigError, match="modules are for a run to start from"):
         schema.replace_paths(tiny.RUN, {"start.modules": ("encoder",)})
 
 
-def test_train_from_begins_a_run_that_the_same_command_resumes_and_another_does_not(
-    origin, tmp_path, capfd, monkeypatch
-):
+def test_train_from_another_run_is_resumed_by_the_same_command_only(origin, tmp_path, capfd, monkeypatch):
     monkeypatch.chdir(tmp_path)
     shutil.copytree(origin, "origin")
     path = tmp_path / "base.toml"
@@ -150,7 +148,7 @@ def test_train_from_begins_a_run_that_the_same_command_resumes_and_another_does_
         assert "start." in capfd.readouterr().err
 
 
-def test_build_starts_from_another_run_and_ends_at_the_limit_of_updates(origin):
+def test_build_from_another_run_ends_at_the_update_limit(origin):
     with dreamer.build(starting(origin, "encoder", loop__updates=3)) as training:
         assert same(training.loop.state.params["encoder"], dreamer.load(origin).everything["encoder"])
         list(training.outputs())

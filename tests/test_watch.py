@@ -40,7 +40,7 @@ def shown(found: Watch) -> str:
     return found.page().body.decode()
 
 
-def test_a_page_is_made_once_of_every_checkpoint(run):
+def test_watch_new_checkpoints_are_each_rendered_once(run):
     found = Watch(*run.told)
     assert not found.look() and run.made == []
     run.saved += [10]
@@ -50,7 +50,7 @@ def test_a_page_is_made_once_of_every_checkpoint(run):
     assert run.made == [10, 30] and "step 30" in shown(found)
 
 
-def test_a_new_page_has_a_new_version(run):
+def test_watch_new_page_increments_the_version(run):
     found, versions = Watch(*run.told), []
     for step in (10, 20):
         versions.append(found.version().body)
@@ -60,11 +60,11 @@ def test_a_new_page_has_a_new_version(run):
     assert [*versions, found.version().body] == [b"0", b"1", b"2"]
 
 
-def test_it_waits_before_the_first_checkpoint(run):
+def test_watch_before_the_first_checkpoint_shows_a_waiting_page(run):
     assert "Waiting for the first report" in shown(Watch(*run.told))
 
 
-def test_every_page_asks_for_the_next_one(run):
+def test_watch_every_page_polls_the_version(run):
     found = Watch(*run.told)
     assert shown(found).count('fetch("/version"') == 1
     run.saved.append(10)
@@ -73,7 +73,7 @@ def test_every_page_asks_for_the_next_one(run):
     assert shown(found).endswith("</body></html>") and "fetch" not in run.page.read_text()
 
 
-def test_a_checkpoint_that_vanishes_is_said_once_and_left(run):
+def test_watch_vanished_checkpoint_is_reported_once_and_retried(run):
     found = Watch(*run.told)
     run.saved.append(10)
     found.look()
@@ -86,7 +86,7 @@ def test_a_checkpoint_that_vanishes_is_said_once_and_left(run):
     assert found.look() and "step 20" in shown(found)
 
 
-def test_a_port_in_use_is_told_before_anything_is_made(run):
+def test_watch_port_in_use_raises_before_rendering(run):
     run.saved.append(10)
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
@@ -96,7 +96,7 @@ def test_a_port_in_use_is_told_before_anything_is_made(run):
     assert run.made == []
 
 
-def test_the_page_is_served_until_somebody_ends_it(run, monkeypatch):
+def test_watch_server_follows_until_interrupted(run, monkeypatch):
     monkeypatch.setattr(watch, "LOOK_EVERY", 0.01)
     ends, serving = [], threading.Event()
 

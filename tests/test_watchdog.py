@@ -27,7 +27,7 @@ def interrupted(monkeypatch):
     return errors
 
 
-def test_what_takes_long_is_told_after_a_minute_and_then_less_often():
+def test_watchdog_slow_copy_is_reported_at_growing_intervals():
     said = []
     dog = Watchdog("probe:x", say=said.append)
     dog.look(time.monotonic() + 1000)
@@ -46,7 +46,7 @@ def test_what_takes_long_is_told_after_a_minute_and_then_less_often():
     assert "--env.timeout" in said[0]
 
 
-def test_what_takes_longer_than_its_limit_is_an_error(interrupted, monkeypatch):
+def test_watchdog_timeout_interrupts_then_leaves_the_process(interrupted, monkeypatch):
     left = []
     monkeypatch.setattr(watchdog, "leave", lambda *words: left.append(words))
     dog = Watchdog("probe:x", timeout=5.0)
@@ -63,7 +63,7 @@ def test_what_takes_longer_than_its_limit_is_an_error(interrupted, monkeypatch):
     assert left[0][0] == 1 and "probe:x, copy 1" in left[0][1]
 
 
-def test_an_error_is_raised_only_where_the_main_thread_waits():
+def test_interrupt_raises_only_while_the_main_thread_waits():
     watchdog.listen()
     watchdog.interrupt(Interrupted())
     time.sleep(0.01)  # nobody waits
@@ -77,7 +77,7 @@ def test_an_error_is_raised_only_where_the_main_thread_waits():
         time.sleep(5)
 
 
-def test_a_copy_that_hangs_is_named_once_its_time_is_over(monkeypatch):
+def test_host_vector_hanging_copy_raises_naming_it(monkeypatch):
     monkeypatch.setattr(watchdog, "LOOK", 0.05)
     env = envs.make(STUCK, 2, timeout=0.1)
     env.reset([5, 6])
@@ -86,7 +86,7 @@ def test_a_copy_that_hangs_is_named_once_its_time_is_over(monkeypatch):
     env.close()
 
 
-def test_no_environment_catches_what_is_meant_to_end_the_process(monkeypatch):
+def test_host_vector_interrupted_in_a_step_is_not_swallowed(monkeypatch):
     def wait(self):
         raise Interrupted
 
@@ -115,7 +115,7 @@ if __name__ == "__main__":
 """
 
 
-def test_processes_end_with_their_parent_also_those_that_hang(tmp_path):
+def test_worker_processes_of_a_killed_parent_end_even_when_hanging(tmp_path):
     (tmp_path / "main.py").write_text(ORPHAN)
     path = os.pathsep.join([os.path.dirname(faulty_env.__file__), *sys.path])
     surroundings = {**os.environ, "PYTHONPATH": path}
@@ -130,7 +130,7 @@ def test_processes_end_with_their_parent_also_those_that_hang(tmp_path):
     assert not [pid for pid in pids.split() if os.path.exists(f"/proc/{pid}")]
 
 
-def test_leaving_kills_the_children(monkeypatch):
+def test_leave_kills_children_and_exits(monkeypatch):
     done = []
     child = SimpleNamespace(kill=lambda: done.append("killed"))
     monkeypatch.setattr(watchdog.multiprocessing, "active_children", lambda: [child])

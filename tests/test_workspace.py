@@ -15,7 +15,7 @@ CFG = Config("grid:Catch", 200, agent=tiny.CFG, eval=EvalConfig(episodes=8))
 
 
 @pytest.mark.parametrize("path", ["seed", "agent.optim.lr", "agent.behavior.horizon", "agent.loss.free_nats"])
-def test_seeds_and_numbers_are_no_structure(path):
+def test_structure_seed_and_traced_numbers_do_not_change_it(path):
     other = schema.replace_paths(CFG, {path: 3})
     assert other != CFG and workspace.structure(other) == workspace.structure(CFG)
 
@@ -23,11 +23,11 @@ def test_seeds_and_numbers_are_no_structure(path):
 @pytest.mark.parametrize(
     "path", ["steps", "agent.rssm.deter", "loop.train_ratio", "agent.behavior.imag_length"]
 )
-def test_everything_else_is(path):
+def test_structure_other_fields_change_it(path):
     assert workspace.structure(schema.replace_paths(CFG, {path: 8})) != workspace.structure(CFG)
 
 
-def test_programs_players_and_worlds_are_kept():
+def test_workspace_programs_players_and_worlds_are_cached():
     with workspace.opened(CFG) as shared:
         assert shared.alone() is shared.alone() and shared.alone(4_000) is not shared.alone()
         params, hyper = shared.agent.init(jax.random.key(0)).params, trace(CFG.agent)
@@ -38,7 +38,7 @@ def test_programs_players_and_worlds_are_kept():
         assert shared.evaluation_world(16) is shared.evaluation_world(100)
 
 
-def test_worlds_are_closed_with_it(monkeypatch):
+def test_workspace_exit_closes_the_worlds(monkeypatch):
     closed = []
     with workspace.opened(CFG) as shared:
         world = SimpleNamespace(close=lambda: closed.append(True))
@@ -47,13 +47,13 @@ def test_worlds_are_closed_with_it(monkeypatch):
     assert closed == [True]
 
 
-def test_a_host_task_is_no_population():
+def test_workspace_population_of_a_host_task_is_refused():
     cfg = schema.replace_paths(CFG, {"task": "minigrid:Empty-5x5", "population.seeds": 2})
     with pytest.raises(schema.ConfigError, match="a population is one program"), workspace.opened(cfg):
         pass
 
 
-def test_what_is_to_be_said_of_a_task_and_its_agent_is_said_together():
+def test_workspace_notices_of_task_and_agent_are_combined():
     cells = schema.replace_path(CFG, "task", "gymnasium:cells:Cells-v0")
     with workspace.opened(cells) as opened:
         (notice,) = opened.notices

@@ -70,7 +70,7 @@ def losses(world, **changes):
     return world.loss(tiny.batch(), seen(), {}, key=jax.random.key(0))[0]
 
 
-def test_every_loss_has_one_entry_per_step(world):
+def test_loss_every_term_has_one_entry_per_step(world):
     out = losses(world)
     assert {k: v.shape for k, v in out.items()} == dict.fromkeys(
         ("dyn", "rep", "rec/vector", "reward", "cont"), (B, T)
@@ -78,7 +78,7 @@ def test_every_loss_has_one_entry_per_step(world):
 
 
 @pytest.mark.parametrize("free", [0.0, 1.0, 3.0])
-def test_kl_is_summed_over_the_groups_and_then_clipped(world, free):
+def test_loss_kl_is_summed_over_groups_then_clipped(world, free):
     """A certain group is ln 4 = 1.39 away from a uniform prior: none of them is clipped alone."""
     out = losses(world, free=free)
     expected = np.maximum(free, np.arange(1, T + 1) * np.log(4))
@@ -86,18 +86,18 @@ def test_kl_is_summed_over_the_groups_and_then_clipped(world, free):
         np.testing.assert_allclose(out[name], np.broadcast_to(expected, (B, T)), rtol=1e-4)
 
 
-def test_unimix_bounds_the_kl(world):
+def test_loss_unimix_limits_the_kl(world):
     p = np.array([0.9925, 0.0025, 0.0025, 0.0025])
     kl = np.log(4) + (p * np.log(p)).sum()
     out = losses(world, free=0.0, unimix=0.01)
     np.testing.assert_allclose(out["dyn"][0], kl * np.arange(1, T + 1), rtol=1e-4)
 
 
-def test_an_ignorant_reward_head_costs_the_logarithm_of_its_bins(world):
+def test_loss_uniform_reward_head_is_the_logarithm_of_its_bins(world):
     np.testing.assert_allclose(losses(world)["reward"], np.log(CFG.reward.bins), rtol=1e-5)
 
 
-def test_reconstruction_is_the_objectives_own(world):
+def test_loss_reconstruction_is_that_of_the_objective(world):
     out, batch = losses(world), tiny.batch()
     vector = batch.obs["vector"]
     np.testing.assert_allclose(out["rec/vector"], (np.log1p(np.abs(vector)) ** 2).sum(-1), rtol=1e-5)
@@ -112,7 +112,7 @@ def sure(world, inside, logit=2.0):
 
 
 @pytest.mark.parametrize(("inside", "target"), [(True, 0.9), (False, 1.0)])
-def test_the_discount_may_live_in_the_continue_head(world, inside, target):
+def test_loss_continue_target_may_include_the_discount(world, inside, target):
     out = losses(sure(world, inside))["cont"]
     p = 1 / (1 + np.exp(-2.0))
     cost = lambda target: -(target * np.log(p) + (1 - target) * np.log(1 - p))
@@ -122,7 +122,7 @@ def test_the_discount_may_live_in_the_continue_head(world, inside, target):
 
 
 @pytest.mark.parametrize("inside", [True, False])
-def test_the_discount_of_a_dream_holds_gamma_once_wherever_it_lives(world, inside):
+def test_discount_includes_gamma_once_in_either_place(world, inside):
     feat, p, gamma = jnp.ones((4, 2, 32)), 1 / (1 + np.exp(-2.0)), 0.9
     asked = sure(world, inside)
     discount = p if inside else gamma * p
@@ -136,11 +136,11 @@ def test_the_discount_of_a_dream_holds_gamma_once_wherever_it_lives(world, insid
     assert sure(world, True, 9.0).survival(feat).max() == 1, "no probability above 1"
 
 
-def test_recorded_steps_are_discounted_by_gamma_unless_nothing_follows(world):
+def test_real_discount_is_gamma_or_zero_at_termination(world):
     np.testing.assert_allclose(world.real_discount(np.array([False, True])), [0.9, 0], rtol=1e-6)
 
 
-def test_observe_encodes_and_follows(world):
+def test_observe_batch_has_expected_shapes_and_dtypes(world):
     batch = tiny.batch()
     start = rssm.unpack(CFG.rssm, batch.context_latent)
     world = dataclasses.replace(world, dtype=jnp.bfloat16)
@@ -164,7 +164,7 @@ def latents(world):
     return Latent(deter, jax.nn.one_hot(rng.integers(0, 4, (B, 4)), 4))
 
 
-def test_a_rollout_is_its_steps_one_after_another(trained):
+def test_rollout_equals_single_steps(trained):
     action = {k: jnp.asarray(v) for k, v in tiny.batch().action.items()}
     start, key = latents(trained), jax.random.key(0)
     reached = tiny.jit(lambda latent: trained.rollout(latent, action, key=key))(start)
@@ -175,7 +175,7 @@ def test_a_rollout_is_its_steps_one_after_another(trained):
             np.testing.assert_allclose(one, many[:, t], rtol=1e-5, atol=1e-6)
 
 
-def test_a_dream_under_a_policy_is_the_rollout_of_its_actions(trained):
+def test_imagine_under_a_policy_equals_the_rollout_of_its_actions(trained):
     policy = lambda feat, key: {"move": jnp.argmax(feat[:, :3], -1), "steer": jnp.tanh(feat[:, :2])}
     start, key = latents(trained), jax.random.key(0)
     dream = tiny.jit(lambda latent: trained.imagine(latent, policy, 3, key=key))(start)
@@ -184,7 +184,7 @@ def test_a_dream_under_a_policy_is_the_rollout_of_its_actions(trained):
     np.testing.assert_allclose(dream.feat[1:], jnp.moveaxis(reached.feat, 0, 1), rtol=1e-4, atol=1e-5)
 
 
-def test_no_gradient_reaches_the_parameters_of_a_frozen_world(trained):
+def test_frozen_parameters_have_no_gradient(trained):
     def value(params, freeze):
         world = dataclasses.replace(trained, params=params)
         world = world.frozen() if freeze else world
@@ -194,7 +194,7 @@ def test_no_gradient_reaches_the_parameters_of_a_frozen_world(trained):
     assert total(jax.grad(value)(trained.params, True)) == 0 < total(jax.grad(value)(trained.params, False))
 
 
-def test_a_world_asks_only_for_the_parameters_that_are_needed(trained):
+def test_world_with_part_of_the_parameters_computes_only_their_heads(trained):
     few = dataclasses.replace(trained, params={"reward": trained.params["reward"]})
     assert few.reward(latents(few).feat).shape == (B,)
     with pytest.raises(KeyError, match="cont"):
@@ -202,25 +202,25 @@ def test_a_world_asks_only_for_the_parameters_that_are_needed(trained):
 
 
 @pytest.mark.parametrize("ask", ["reward", "value", "discount", "survival"])
-def test_heads_features_of_another_width_are_refused(world, ask):
+def test_heads_features_of_wrong_width_are_refused(world, ask):
     with pytest.raises(AssertionError, match="31"):
         getattr(world, ask)(jnp.zeros((2, 31)))
 
 
-def test_observe_actions_of_other_steps_are_refused(world):
+def test_observe_actions_of_wrong_length_are_refused(world):
     batch = tiny.batch()
     shorter = {k: v[:, 1:] for k, v in batch.action.items()}
     with pytest.raises(AssertionError, match="shape"):
         world.observe(world.initial(B), batch.obs, shorter, batch.is_first, key=jax.random.key(0))
 
 
-def test_step_actions_of_another_number_are_refused(world):
+def test_step_actions_of_wrong_batch_size_are_refused(world):
     action = {"move": jnp.zeros(3, jnp.int32), "steer": jnp.zeros((3, 2))}
     with pytest.raises(AssertionError, match="shape"):
         world.step(world.initial(2), action, key=jax.random.key(0))
 
 
-def test_loss_batch_of_other_steps_is_refused(world):
+def test_loss_batch_of_wrong_length_is_refused(world):
     batch = tiny.batch()
     with pytest.raises(AssertionError, match="shape"):
         world.loss(batch._replace(reward=batch.reward[:, 1:]), seen(), {}, key=jax.random.key(0))

@@ -19,7 +19,7 @@ def trained(folder, task=FULL, **env):
     return folder
 
 
-def test_everybody_plays_what_a_run_was_trained_on(tmp_path):
+def test_worlds_of_a_run_applies_its_rules_to_every_player(tmp_path):
     run = trained(tmp_path / "a", kwargs={"size": 6}, max_episode_steps=9, obs="rgb")
     worlds = worlds_of({"run:a": run}, [TASK, "minigrid:Empty-5x5"])
     assert worlds.of(TASK) == {"kwargs": {"size": 6}, "max_episode_steps": 9}
@@ -31,12 +31,12 @@ def test_everybody_plays_what_a_run_was_trained_on(tmp_path):
     assert RandomPlayer("random").identity(TASK) == {}
 
 
-def test_runs_with_the_task_s_own_rules_change_nothing(tmp_path):
+def test_worlds_of_runs_with_default_rules_is_empty(tmp_path):
     runs = {name: trained(tmp_path / name, obs=obs) for name, obs in (("a", ""), ("b", "rgb"))}
     assert worlds_of(runs, [TASK]) == Worlds()
 
 
-def test_runs_of_other_rules_are_not_compared(tmp_path):
+def test_worlds_of_runs_with_different_rules_are_refused(tmp_path):
     runs = {"a": trained(tmp_path / "a", max_episode_steps=9), "b": trained(tmp_path / "b")}
     sentence = f"a and b were trained on {FULL} with other rules: max_episode_steps was 9 and none; compare"
     with pytest.raises(ConfigError, match=re.escape(sentence)):
@@ -44,5 +44,5 @@ def test_runs_of_other_rules_are_not_compared(tmp_path):
     assert worlds_of(runs, ["minigrid:Empty-5x5"]) == Worlds()
 
 
-def test_who_is_not_there_says_so_when_it_is_to_play(tmp_path):
+def test_worlds_of_missing_run_is_empty(tmp_path):
     assert worlds_of({"run:absent": tmp_path / "absent"}, [TASK]) == Worlds()

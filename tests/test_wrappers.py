@@ -34,7 +34,7 @@ def stream():
     return jax.jit(lambda key: play(env, key, actions))(jax.random.key(0)), actions
 
 
-def test_flags_follow_each_other(stream):
+def test_batched_first_follows_last_and_terminal_implies_last(stream):
     step, _ = stream
     assert step.is_first[0].all()
     np.testing.assert_array_equal(step.is_first[1:], step.is_last[:-1])
@@ -43,7 +43,7 @@ def test_flags_follow_each_other(stream):
     assert step.is_last.sum() > COPIES
 
 
-def test_the_final_observation_and_its_reward_are_kept(stream):
+def test_batched_final_observation_and_reward_are_kept(stream):
     step, _ = stream
     goals = np.asarray(step.is_terminal)
     assert goals.any() and (np.asarray(step.reward)[goals] > 0).all()
@@ -52,7 +52,7 @@ def test_the_final_observation_and_its_reward_are_kept(stream):
     assert np.isnan(np.asarray(step.obs["log/success"])[~np.asarray(step.is_last)]).all()
 
 
-def test_a_copy_is_the_environment_alone(stream):
+def test_batched_copy_equals_the_single_environment(stream):
     step, actions = jax.device_get(stream)
     env = TASKS["Empty-5x5"]()
     advance = jax.jit(lambda s, a: env.step(s, {"action": a}, key=jax.random.key(0)))
@@ -67,7 +67,7 @@ def test_a_copy_is_the_environment_alone(stream):
             jax.tree.map(np.testing.assert_array_equal, told, seen)
 
 
-def test_copies_start_in_different_worlds():
+def test_batched_copies_start_in_different_worlds():
     env = Batched(TASKS["DoorKey-8x8"](), 16)
     worlds, _ = jax.jit(env.reset)(key=jax.random.key(0))
     assert len(np.unique(np.asarray(worlds.state.cells), axis=0)) > 8
@@ -82,7 +82,7 @@ def crowd():
 
 
 @pytest.mark.parametrize("ended", [0, 1, 3, 4, 130])
-def test_however_many_copies_end_together_each_gets_the_world_of_its_key(crowd, ended):
+def test_batched_any_number_of_ended_copies_is_reset_by_its_keys(crowd, ended):
     reset, advance, alone = crowd
     worlds, _ = reset(key=jax.random.key(0))
     is_last = jnp.arange(130) >= 130 - ended
@@ -109,7 +109,7 @@ def evaluated():
     return worlds(env.reset([FIRST_TRAINING_SEED + i for i in range(3)]).obs)
 
 
-def test_levels_are_the_worlds_of_the_first_training_seeds(evaluated):
+def test_levels_worlds_are_those_of_the_first_training_seeds(evaluated):
     env = envs.make_jax("grid:DoorKey-5x5", levels=3)
     states, step = jax.jit(jax.vmap(lambda key: env.reset(key=key)))(jax.random.split(jax.random.key(0), 300))
     starts = np.column_stack([states.cells, states.position, states.direction])
@@ -118,7 +118,7 @@ def test_levels_are_the_worlds_of_the_first_training_seeds(evaluated):
     assert worlds(step.obs) == evaluated and len(evaluated) == 3
 
 
-def test_with_levels_training_starts_nowhere_else(evaluated):
+def test_levels_training_starts_only_in_their_worlds(evaluated):
     env = Batched(Levels(GridWorld("Short", 5, 6, door_key), 3), COPIES)
     actions = jax.random.randint(jax.random.key(1), (STEPS, COPIES), 0, 7)
     step = jax.jit(lambda key: play(env, key, actions))(jax.random.key(0))
@@ -127,7 +127,7 @@ def test_with_levels_training_starts_nowhere_else(evaluated):
     assert worlds({k: np.asarray(v)[first] for k, v in step.obs.items()}) == evaluated
 
 
-def test_levels_only_change_where_an_episode_starts():
+def test_levels_step_equals_that_of_the_unlimited_environment():
     free, levels = (envs.make_jax("grid:Catch", levels=n) for n in (0, 3))
     assert isinstance(free, Catch)
     assert (levels.task, levels.obs_space, levels.act_space) == (free.task, free.obs_space, free.act_space)

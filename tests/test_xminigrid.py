@@ -16,13 +16,13 @@ xminigrid = pytest.importorskip("xminigrid")
 COPIES, WORLDS = 16, 300
 
 
-def test_the_tasks_are_those_of_the_package_that_have_rules():
+def test_tasks_list_equals_the_package_tasks_with_rules():
     ids = [name for name in xminigrid.registered_environments() if not name.startswith("XLand-")]
     assert {adapter.canonical(name) for name in adapter.TASKS} == set(ids)
 
 
 @pytest.mark.parametrize("task", ["DoorKey-5x5", "MemoryS8", "LockedRoom"])
-def test_it_keeps_the_contract(task):
+def test_xminigrid_tasks_pass_the_check(task):
     # The package promotes ranks where it compares positions.
     with jax.numpy_rank_promotion("allow"):
         findings = envs.check(f"xminigrid:{task}", steps=120)
@@ -30,7 +30,7 @@ def test_it_keeps_the_contract(task):
 
 
 @pytest.mark.parametrize(("task", "limit"), [("Empty-5x5", 40), ("MemoryS8", 30)])
-def test_it_is_the_world_of_the_package(task, limit):
+def test_xminigrid_played_beside_the_package_gives_the_same_steps(task, limit):
     ours = adapter.XMiniGrid(adapter.canonical(task), max_steps=limit)
     theirs, params = xminigrid.make(adapter.canonical(task), max_steps=limit)
 
@@ -113,7 +113,7 @@ def solvable(task, world):
 
 
 @pytest.mark.parametrize("task", [task for task in adapter.TASKS if task not in adapter.FLAWED])
-def test_every_world_has_what_it_takes(task):
+def test_xminigrid_every_task_draws_solvable_worlds(task):
     ours = envs.make_jax(f"xminigrid:{task}")
     draw = tiny.jit(jax.vmap(lambda key: ours.reset(key=key)[0].state))
     with jax.numpy_rank_promotion("allow"):
@@ -121,7 +121,7 @@ def test_every_world_has_what_it_takes(task):
 
 
 @pytest.mark.parametrize("task", adapter.FLAWED)
-def test_flawed_worlds_are_drawn_again_and_others_are_as_they_were(task):
+def test_xminigrid_flawed_worlds_are_redrawn_and_others_unchanged(task):
     ours = envs.make_jax(f"xminigrid:{task}")
     both = lambda key: (ours.reset(key=key)[0].state, ours._env.reset(ours._params, key).state)
     with jax.debug_key_reuse(False):
@@ -133,7 +133,7 @@ def test_flawed_worlds_are_drawn_again_and_others_are_as_they_were(task):
     np.testing.assert_array_equal(same, ~flawed)
 
 
-def test_copies_in_a_scan_compile_once():
+def test_xminigrid_batched_scan_compiles_once():
     step = scanned.played(Batched(adapter.XMiniGrid("MiniGrid-DoorKey-5x5", max_steps=20), COPIES), 30)
     limit = np.asarray(step.is_last & ~step.is_terminal)
     assert limit.any()
@@ -142,13 +142,13 @@ def test_copies_in_a_scan_compile_once():
     assert len({tile.tobytes() for tile in np.asarray(step.obs["tile"])[starts]}) > 1
 
 
-def test_a_playground_has_no_success():
+def test_xminigrid_playground_has_no_success():
     env = envs.make_jax("xminigrid:Playground")
     assert set(env.obs_space) == {"tile", "color"}
     assert envs.make_jax("xminigrid:MemoryS8").obs_space["tile"].shape == (3, 3)
 
 
-def test_names():
+def test_canonical_xminigrid_names_are_completed_and_suggested():
     assert envs.canonical("xminigrid:DoorKey-5x5") == "xminigrid:MiniGrid-DoorKey-5x5"
     assert envs.canonical("xminigrid:MiniGrid-FourRooms") == "xminigrid:MiniGrid-FourRooms"
     with pytest.raises(envs.UnknownTask, match="did you mean DoorKey-5x5"):
@@ -157,7 +157,7 @@ def test_names():
         envs.make("xminigrid:XLand-MiniGrid-R1-9x9")
 
 
-def test_a_state_has_no_key_and_settled_dtypes():
+def test_xminigrid_state_has_no_key_and_no_weak_types():
     state, _ = envs.make_jax("xminigrid:Empty-5x5").reset(key=jax.random.key(0))
     leaves = jax.tree.leaves(state)
     assert not any(x.weak_type for x in leaves)
