@@ -125,13 +125,8 @@ def keys(monkeypatch):
 @pytest.mark.parametrize(
     "host", ["api.openai.com", "eu.api.openai.com", "localhost", "127.0.0.1", "::1", "0.0.0.0"]
 )
-<<<<<<< HEAD
-def test_the_usual_key_goes_to_its_provider_and_to_this_machine(host, keys):
-    assert key_for("https", host, "", "OPENAI_API_KEY").reveal() == KEY
-=======
 def test_key_for_own_provider_or_localhost_returns_the_default_key(host, keys):
-    assert key_for("https", host, "", "OPENAI_API_KEY").told() == KEY
->>>>>>> names2
+    assert key_for("https", host, "", "OPENAI_API_KEY").reveal() == KEY
 
 
 @pytest.mark.parametrize(
