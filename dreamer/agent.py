@@ -117,14 +117,10 @@ class Agent:
         if isinstance(encoder, Encoder) and encoder.padding:
             self.notices.append(encoder.padding)
         self.modules = Modules(**{name: nnx.graphdef(module) for name, module in modules.items()})
-        self._rate_factors = cfg.optim.rate_factors
-        optim.check_factors(
-            self._rate_factors, {k: nnx.to_pure_dict(nnx.state(m)) for k, m in modules.items()}
-        )
+        optim.check_factors(cfg.optim.rate_factors, _params(modules))
 
     def _build(self, init: layers.Initializer) -> dict[str, nnx.Module | Objective]:
-        cfg = self.cfg
-        width = cfg.rssm.features
+        cfg, width = self.cfg, self.cfg.rssm.features
         encoder = Encoder(self.obs_space, cfg.encoder, init=init)
         return {
             "encoder": encoder,
@@ -140,17 +136,14 @@ class Agent:
         """The world model with its parameters in place."""
         return World(self.modules, params, numbers, self.cfg, self.sampler, self.dtype)
 
-    def critic(self, params: Params) -> TwoHotHead:
-        """A critic, the slow one too, with its parameters in place."""
-        return nnx.merge(self.modules.value, params)
-
     def init(self, key: Array) -> TrainState:
         """Fresh parameters, before the first update."""
         return self.start(_params(self._build(layers.Initializer(layers.noise(key, self._weights)))))
 
     def start(self, params: Params) -> TrainState:
         """These parameters before the first update; slow copies start as equal ones."""
-        slow = {"value": params["value"], "objective": self._objective(params).slow(params)}
+        objective = nnx.merge(self.modules.objective, params["objective"])
+        slow = {"value": params["value"], "objective": objective.slow(params)}
         return TrainState(
             params=params,
             slow=jax.tree.map(jnp.copy, slow),
@@ -158,9 +151,6 @@ class Agent:
             opt=optim.laprop_init(params),
             updates=jnp.zeros((), jnp.int32),
         )
-
-    def _objective(self, params: Params) -> Objective:
-        return nnx.merge(self.modules.objective, params["objective"])
 
     @property
     def entries(self) -> Spaces:
@@ -227,7 +217,7 @@ class Agent:
         """
         cfg = self.cfg.behavior
         world = self.world(params, numbers)
-        frozen, slow_value = world.frozen(), self.critic(slow["value"])
+        frozen, slow_value = world.frozen(), nnx.merge(self.modules.value, slow["value"])
         behavior = ActorCritic(world.policy_head, world.value_head, slow_value, numbers.behavior)
         observe_key, imagine_key = jax.random.split(key)
 
@@ -272,10 +262,8 @@ class Agent:
         posteriors [B, T, ...] come back for the replay to store in place of the old ones.
         """
         latent = self.unpack(batch.context_latent)
-        prev_action = {
-            k: jnp.concatenate([batch.context_action[k][:, None], a[:, :-1]], 1)
-            for k, a in batch.action.items()
-        }
+        shift = lambda first, action: jnp.concatenate([first[:, None], action[:, :-1]], 1)
+        prev_action = {k: shift(batch.context_action[k], a) for k, a in batch.action.items()}
         grad = jax.value_and_grad(self.loss, has_aux=True)
         (total, out), grads = grad(
             state.params, state.slow, state.stats, batch, latent, prev_action, numbers, key=key
@@ -286,14 +274,12 @@ class Agent:
         self, state: TrainState, gradients: Gradients, numbers: Numbers
     ) -> tuple[TrainState, dict[str, Array]]:
         """The second half: one step of the optimiser, then slow copies follow what they copy."""
-        params, opt, metrics = optim.update(
-            gradients.params, state.opt, state.params, numbers, self._rate_factors
-        )
+        params, opt, metrics = optim.update(gradients.params, state.opt, state.params, numbers)
         cfg, slow = numbers.behavior, state.slow
         mix = jnp.where(state.updates % cfg.slow_every == 0, cfg.slow_rate, 0.0)
         slow = {
             "value": running.mix(slow["value"], params["value"], mix),
-            "objective": self._objective(params).follow(slow["objective"], params, numbers),
+            "objective": self.world(params, numbers).objective.follow(slow["objective"], params, numbers),
         }
         state = TrainState(params, slow, gradients.stats, opt, state.updates + 1)
         return state, gradients.metrics | metrics
@@ -301,11 +287,7 @@ class Agent:
     def train_step(
         self, state: TrainState, batch: Batch, numbers: Numbers, *, key: Array
     ) -> tuple[TrainState, PackedLatent, dict[str, Array]]:
-        """One update from a replayed batch.
-
-        Returns:
-          The new state, the posteriors [B, T, ...] and scalar metrics.
-        """
+        """One update from a replayed batch: the new state, the posteriors [B, T, ...] and scalar metrics."""
         gradients, latent = self.compute_gradients(state, batch, numbers, key=key)
         state, metrics = self.apply_gradients(state, gradients, numbers)
         return state, latent, metrics

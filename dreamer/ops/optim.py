@@ -132,14 +132,9 @@ def update(
     state: LaPropState,
     params: optax.Params,
     numbers: Numbers,
-    factors: Mapping[str, float],
 ) -> tuple[Any, LaPropState, dict[str, Array]]:
-    """One step of the whole chain; returns the new parameters, the new state and what to log.
-
-    Args:
-      factors: {path prefix: what multiplies the rate of the parameters below it}.
-    """
-    cfg = numbers.optim
+    """One step of the whole chain; returns the new parameters, the new state and what to log."""
+    cfg, factors = numbers.optim, numbers.optim.rate_factors
     clipped = clip_by_norm_ratio(grads, params, cfg.agc)
     steps, new_state = laprop(clipped, state, beta1=cfg.beta1, beta2=cfg.beta2, eps=cfg.eps)
     rate = learning_rate(state.count, cfg.lr, cfg.warmup, cfg.anneal, cfg.schedule)
