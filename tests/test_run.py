@@ -188,7 +188,7 @@ def test_a_run_that_cannot_be_saved_is_not_begun(tmp_path, monkeypatch):
         raise CheckpointError("checkpoint 44 could not be written: No space left on device")
 
     monkeypatch.setattr(CheckpointStore, "save", full)
-    with pytest.raises(run.TrainingStopped, match="No space left on device; the same command goes on"):
+    with pytest.raises(run.TrainingStopped, match="No space left on device; rerun the same command"):
         run.train(CFG, folder)
     assert not read_rows(folder / "metrics.jsonl")
     monkeypatch.setattr(CheckpointStore, "save", save)
