@@ -10,7 +10,7 @@ from envs.api import LOG_PREFIX, Space, Spaces
 
 
 class World(Protocol):
-    """Whatever has spaces: a `VectorEnv`, a `JaxEnv`, an agent."""
+    """Anything with spaces: a `VectorEnv`, a `JaxEnv`, an agent."""
 
     @property
     def obs_space(self) -> Spaces: ...
@@ -25,7 +25,7 @@ def spaces(agent: World) -> dict[str, Spaces]:
 
 
 def agree(name: str, task: str, theirs: Mapping[str, Spaces], ours: World, *, more: bool = False) -> None:
-    """See that an agent of these spaces can play a task.
+    """Check that an agent with these spaces can play a task.
 
     Args:
       name: of the agent, for the message.

@@ -3,9 +3,9 @@
 python -m experiments.chance OUT --seeds 20 [--disturb] [--members] [what follows `dreamer train`]
 
 Every seed is a run in OUT/<seed>. `--disturb` flips the last bit of every parameter at the start, which does
-to a run what another processor or compiler does: the same seed takes another course. `--members` trains all
-of them as one population in OUT instead (tasks of the device). Runs that are done are left alone, so the same
-command goes on after an interruption. At the end it prints how many reached 95 of 100, the median and the
+to a run what another processor or compiler does: the same seed takes a different course. `--members` trains
+all of them as one population in OUT instead (tasks on the device). Finished runs are skipped, so the same
+command resumes after an interruption. At the end it prints how many reached 95 of 100, the median and the
 slowest.
 """
 
@@ -56,7 +56,7 @@ def disturbance() -> Iterator[None]:
 
 
 def summary(results: Sequence[dict[str, Any]]) -> str:
-    """What many runs of one preset say together."""
+    """A summary of many runs of one preset."""
     rates = np.array([result["success_rate"] for result in results])
     sampled = np.array([result["sampled"]["success_rate"] for result in results])
     lines = [
@@ -70,13 +70,13 @@ def summary(results: Sequence[dict[str, Any]]) -> str:
 
 
 def results(folder: Path) -> list[dict[str, Any]]:
-    """Of every run in OUT that is done."""
-    found = sorted(folder.glob("members/*/result.json")) or sorted(folder.glob("*/result.json"))
-    return [json.loads(path.read_text()) for path in found]
+    """The results of all finished runs in OUT."""
+    paths = sorted(folder.glob("members/*/result.json")) or sorted(folder.glob("*/result.json"))
+    return [json.loads(path.read_text()) for path in paths]
 
 
 def main(words: Sequence[str]) -> int:
-    """Train what is missing, then say how it went."""
+    """Train the missing runs, then print a summary."""
     parser = argparse.ArgumentParser(prog="python -m experiments.chance", description=__doc__)
     parser.add_argument("out", type=Path)
     parser.add_argument("--seeds", type=int, default=20)

@@ -1,4 +1,4 @@
-"""The console script `dreamer`: words become a command and its options, mistakes become one sentence.
+"""The console script `dreamer`: parses a command and its options, reports each mistake in one sentence.
 
 Every option is a field of a frozen dataclass, so flags, TOML files and stored runs share their checks and
 messages. The commands themselves are in `experiments/commands.py`.
@@ -24,7 +24,7 @@ from experiments.names import check_known
 from experiments.presets.sizes import SIZES
 
 STOPPED, MISTAKE, INTERRUPTED = 1, 2, 130
-"""Exit codes: a run ended before its time, the command cannot be, somebody pressed Ctrl-C."""
+"""Exit codes: a run stopped early, the command is invalid, the user pressed Ctrl-C."""
 ALIASES = {"from": "start.run", "modules": "start.modules"}
 """Short names of fields of the configuration."""
 LONGEST = 8000
@@ -34,7 +34,7 @@ NEEDED = {
     "SPEC.toml": ("a file that says what to try", "sweep.toml"),
     "SWEEP": ("the folder of a sweep", "sweeps/sweep"),
 }
-"""What must follow a command that has this place, and an example of it."""
+"""What each positional argument is, and an example of it."""
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -50,7 +50,7 @@ def _main(words: list[str]) -> int:
         return _run(words)
     except KeyboardInterrupt:
         return _fail("interrupted", INTERRUPTED, words)
-    except BrokenPipeError:  # whoever read the output has seen enough
+    except BrokenPipeError:  # the reader of the output has closed it
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
     except OSError as error:
@@ -188,7 +188,7 @@ def _is_flag(word: str) -> bool:
 
 
 def _find(flag: str, kinds: Mapping[str, Any], program: str) -> tuple[str, bool]:
-    """The path that a flag names, and whether it says no."""
+    """The path that a flag names, and whether it is negated."""
     path = flag.lstrip("-").replace("-", "_")
     if ALIASES.get(path) in kinds:
         return ALIASES[path], False
@@ -214,7 +214,7 @@ def _flag(path: str) -> str:
 
 
 def _exit_code(error: Exception) -> int | None:
-    """The exit code for what a user can mend; None for a fault of the program, which keeps its traceback."""
+    """The exit code of an error that the user can fix; None for a bug, which keeps its traceback."""
     if isinstance(error, ConfigError):
         return MISTAKE
     import envs

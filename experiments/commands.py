@@ -27,7 +27,7 @@ Port = Annotated[int, Range(0, 2**16, below=True)]
 
 @dataclass(frozen=True)
 class TrainOptions(Section):
-    """Beside every field of the configuration."""
+    """In addition to every field of the configuration."""
 
     run: str = ""
     """Folder of the run; one that holds a run is resumed (default: runs/<preset or task>-seed<seed>)."""
@@ -36,7 +36,7 @@ class TrainOptions(Section):
     config: str = ""
     """TOML file with any fields of the configuration, over preset and size."""
     seeds: Natural = 0
-    """Train so many agents in one program, which differ in their seed (tasks of the device)."""
+    """Train this many agents in one program, which differ in their seed (tasks on the device)."""
     population: tuple[str, ...] = ()
     """Train an agent for every combination of these numbers, as in lr=1e-4,3e-4 seeds=4."""
     force: tuple[str, ...] = ()
@@ -44,30 +44,30 @@ class TrainOptions(Section):
     trust: bool = False
     """Run code that lies in the folder of a run or a sweep, where its files ask for it."""
     fresh: bool = False
-    """Begin anew where the folder holds a run, which is kept beside it as RUN.before-TIME."""
+    """Start from scratch where the folder holds a run, which is kept beside it as RUN.before-TIME."""
     without_replay: bool = False
-    """Go on with the learner where the files of the replay are damaged; the replay is filled anew."""
+    """Resume the learner alone where the replay files are damaged; the replay is refilled from scratch."""
     json: bool = False
     """Print one JSON object at the end, and nothing else on standard output."""
 
 
 @dataclass(frozen=True)
 class EvalOptions(Section):
-    """How the agent of a run is judged."""
+    """How the agent of a run is evaluated."""
 
     episodes: Count = 100
     """Episodes to play."""
     seed: Seed = 0
     """Seed of the first episode; the others follow it."""
     actor: str = ""
-    """Who chooses the actions: greedy takes the most likely one (the default), sampled draws as in training,
-    random takes any."""
+    """How actions are chosen: greedy takes the most likely one (the default), sampled draws as in training,
+    random draws uniformly."""
     sampled: bool = False
-    """An older way to say --actor sampled."""
+    """Deprecated form of --actor sampled."""
     num_envs: Natural = 0
     """Copies of the environment, stepped together; 0 means 16 on the host and 256 on the device."""
     max_steps: Natural = 0
-    """Longer episodes are cut there; 0 as the run has it (eval.max_steps)."""
+    """Episodes are cut after this many steps; 0 uses the setting of the run (eval.max_steps)."""
     out: str = ""
     """File that gets a line of JSON for every episode; empty for none."""
     trust: bool = False
@@ -87,9 +87,9 @@ class ExportOptions(Section):
     """How a trained agent becomes one file."""
 
     dtype: Literal["float32", "bfloat16", "float16"] = "float32"
-    """Of the stored parameters; those of 16 bits make half the file, and round."""
+    """Of the stored parameters; 16 bits halve the file size at reduced precision."""
     force: bool = False
-    """Replace a file that is there."""
+    """Overwrite an existing file."""
     trust: bool = False
     """Run code that lies in the folder of a run or a sweep, where its files ask for it."""
     json: bool = False
@@ -103,11 +103,11 @@ class ReportOptions(Section):
     out: str = ""
     """File of the page (default: report.html in the folder of the run, or here for several)."""
     episodes: Natural = 0
-    """Episodes that are played and asked about; 0 as the run is configured."""
+    """Episodes to play and analyse; 0 uses the setting of the run."""
     watch: bool = False
-    """Serve the page on this machine and make it anew whenever the run saves."""
+    """Serve the page on this machine and update it whenever the run saves."""
     port: Port = 8420
-    """Where, with --watch."""
+    """Where the page is served, with --watch."""
     trust: bool = False
     """Run code that lies in the folder of a run or a sweep, where its files ask for it."""
     json: bool = False
@@ -170,10 +170,10 @@ class BenchOptions(Section):
 
 @dataclass(frozen=True)
 class EnvsOptions(Section):
-    """Which environments there are, or whether one keeps its contract."""
+    """Which environments there are, or whether one fulfils its contract."""
 
     check: str = ""
-    """Play this task, as suite:name, and say which promises it keeps; exit code 1 if it breaks one."""
+    """Play this task, as suite:name, and list which parts of its contract hold; exit code 1 if any fails."""
     env: EnvConfig = EnvConfig()
     """How it is made."""
     trust: bool = False
@@ -199,7 +199,7 @@ class DoctorOptions(Section):
 def train(words: Sequence[str], options: TrainOptions, changes: Mapping[str, Any]) -> int:
     plan = resolve(words[0] if words else "", options, changes)
     if plan.resumes and not options.run and not options.fresh:
-        print(f"{plan.folder} holds a run: going on with it (--run names another folder)", file=sys.stderr)
+        print(f"{plan.folder} holds a run: resuming it (--run names another folder)", file=sys.stderr)
     from experiments.training import run
 
     return run.train(
@@ -331,11 +331,11 @@ class Plan(NamedTuple):
 def resolve(preset: str, options: TrainOptions, changes: Mapping[str, Any]) -> Plan:
     """Defaults < preset (or the configuration of the run in the folder) < size < file < flags.
 
-    A run in the folder is gone on with unless another preset is named; then the configuration is that of the
-    preset, and whoever trains will refuse it with what differs.
+    A run in the folder is resumed unless another preset is named; then the configuration is that of the
+    preset, and training refuses it with a list of the differences.
 
     Raises:
-      ConfigError: an unknown preset, size or field, or a value that cannot be.
+      ConfigError: an unknown preset, size or field, or an invalid value.
     """
     preset = preset or changes.get("preset", "")
     changes = {path: value for path, value in changes.items() if path != "preset"}
@@ -346,26 +346,26 @@ def resolve(preset: str, options: TrainOptions, changes: Mapping[str, Any]) -> P
     base = presets.build(preset or "quickstart")
     folder = Path(options.run) if options.run else default_folder(_over(base, options, changes), base)
     stored = folder / "config.toml"
-    resumes, found = stored.is_file(), base
+    resumes, previous = stored.is_file(), base
     if options.run and not resumes and not (preset or options.config or "task" in changes):
         raise _no_run(folder)
     if resumes:
-        found = config.load_toml(stored)
-        base = found if preset in ("", found.preset) else base
+        previous = config.load_toml(stored)
+        base = previous if preset in ("", previous.preset) else base
     cfg = _over(base, options, changes)
-    if resumes and not cfg.start.run:  # what a run started from need not be said again
-        cfg = dataclasses.replace(cfg, start=found.start)
+    if resumes and not cfg.start.run:  # the start of a resumed run need not be repeated
+        cfg = dataclasses.replace(cfg, start=previous.start)
     return Plan(cfg, folder, resumes)
 
 
 def _no_run(folder: Path) -> ConfigError:
-    """What to say about a folder to go on with that holds no run."""
+    """The error for a folder to resume that holds no run."""
     places = {place.parent for near in (folder.parent, Path("runs")) for place in near.glob("*/config.toml")}
     likeness = lambda run: difflib.SequenceMatcher(None, run.name, folder.name).ratio()
     close = max(sorted(places), key=likeness, default=None)
     hint = "" if close is None else f"did you mean {close}? "
     return ConfigError(
-        f"there is no run {folder} to go on with; {hint}A new one says what it learns, as in "
+        f"there is no run {folder} to resume; {hint}A new one names what to learn, as in "
         f"dreamer train quickstart --run {folder}"
     )
 
@@ -405,14 +405,14 @@ class Command(NamedTuple):
     about: str
     """One sentence."""
     words: str
-    """What may stand right after it; in brackets where it need not."""
+    """Its positional arguments; optional ones are in brackets."""
     options: type[Section]
     call: Callable[[Sequence[str], Any, Mapping[str, Any]], int]
     """Words, options and (of `train`) other fields of the configuration -> exit code."""
 
 
 COMMANDS = {
-    "train": Command("Train an agent, or go on with a run.", "[PRESET]", TrainOptions, train),
+    "train": Command("Train an agent or resume a run.", "[PRESET]", TrainOptions, train),
     "eval": Command("Play episodes with the agent of a run.", "RUN", EvalOptions, evaluate),
     "export": Command(
         "Write the agent of a run to a file (agent.safetensors in its folder).",
@@ -429,7 +429,7 @@ COMMANDS = {
     ),
     "llm serve": Command("Serve a small language model on this machine.", "[MODEL]", LlmOptions, serve_llm),
     "llm install": Command("Install that model and its server.", "", Section, install_llm),
-    "sweep": Command("Try many configurations, or go on with it.", "SPEC.toml", SweepOptions, sweep),
+    "sweep": Command("Try many configurations, or resume a sweep.", "SPEC.toml", SweepOptions, sweep),
     "sweep worker": Command("Work on a sweep that runs elsewhere.", "", WorkerOptions, work_on_sweep),
     "sweep report": Command("Write a page about a sweep.", "SWEEP", SweepReportOptions, report_sweep),
     "bench": Command("Measure how fast this machine learns and acts.", "", BenchOptions, bench),

@@ -1,4 +1,4 @@
-"""`dreamer doctor`: what is installed, what would run where, and what stands in the way."""
+"""`dreamer doctor`: what is installed, what would run where, and what is missing."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def doctor(task: str = "", world: EnvConfig = EnvConfig(), *, json: bool = False
     Raises:
       UnknownTask, MissingExtra, UnsupportedSpace: the task cannot be trained on.
     """
-    found: dict[str, Any] = {
+    report: dict[str, Any] = {
         "versions": versions(),
         "devices": devices(),
         "machine": machine(),
@@ -47,25 +47,25 @@ def doctor(task: str = "", world: EnvConfig = EnvConfig(), *, json: bool = False
         "extras": {name: importlib.util.find_spec(module) is not None for name, module in EXTRAS.items()},
     }
     if task:
-        found["task"] = plan(task, dataclasses.replace(presets.build("quickstart"), env=world))
-    found["warnings"] = warnings(found)
-    print(jsonlib.dumps(found) if json else "\n".join(_lines(found)))
+        report["task"] = plan(task, dataclasses.replace(presets.build("quickstart"), env=world))
+    report["warnings"] = warnings(report)
+    print(jsonlib.dumps(report) if json else "\n".join(_lines(report)))
     return 0
 
 
 def versions() -> dict[str, str]:
     """Version of every package that results depend on."""
-    found = {"python": platform.python_version()}
+    packages = {"python": platform.python_version()}
     for name in PACKAGES:
         try:
-            found[name] = metadata.version(name)
+            packages[name] = metadata.version(name)
         except metadata.PackageNotFoundError:
-            found[name] = "not installed"
-    return found
+            packages[name] = "not installed"
+    return packages
 
 
 def devices() -> dict[str, Any]:
-    """What JAX computes on, and in which dtype an agent does there by default."""
+    """What JAX computes on, and the default dtype of an agent there."""
     import jax
 
     backend = jax.default_backend()
@@ -124,7 +124,7 @@ def plan(task: str, cfg: Config) -> dict[str, Any]:
 
 
 def _ends(env: envs.VectorEnv) -> str:
-    """What is wrong with how its episodes end; they are only played where no time limit is known."""
+    """What is wrong with how its episodes end; played only where no time limit is known."""
     from envs.check import first_end, may_be_anybodys, time_limit, unending
 
     limit = time_limit(env)
@@ -154,51 +154,51 @@ def _space(space: envs.Space) -> str:
     return f"{space.dtype}{list(space.shape)}, {'an image' if space.is_image else kind}"
 
 
-def warnings(found: dict[str, Any]) -> list[str]:
-    """What stands in the way, one sentence each."""
-    devices, machine, said = found["devices"], found["machine"], []
+def warnings(report: dict[str, Any]) -> list[str]:
+    """One sentence for each problem."""
+    devices, machine, messages = report["devices"], report["machine"], []
     if devices["nvidia"] and devices["backend"] == "cpu":
-        said.append(
+        messages.append(
             "There is an NVIDIA GPU, but JAX uses the CPU: pip install 'dreamer-toolkit[gpu]'"
             + (" and unset JAX_PLATFORMS." if os.environ.get("JAX_PLATFORMS") else ".")
         )
     if machine["disk_gib"] * GIB < LITTLE_DISK:
-        said.append(f"Only {machine['disk_gib']} GiB of disk are free here: checkpoints may not fit.")
-    memory, needed = machine["memory_gib"], found.get("task", {}).get("replay_gib", 0)
+        messages.append(f"Only {machine['disk_gib']} GiB of disk are free here: checkpoints may not fit.")
+    memory, needed = machine["memory_gib"], report.get("task", {}).get("replay_gib", 0)
     if memory is not None and needed > memory:
-        said.append(
+        messages.append(
             f"A full replay needs {needed} GiB, but {memory} GiB of memory are available: "
             "lower replay.capacity."
         )
-    if ends := found.get("task", {}).get("ends"):
-        said.append(ends)
-    if found["versions"]["dreamer-toolkit"] == "not installed":
-        said.append("dreamer-toolkit itself is not installed, it runs from a folder: pip install -e .")
-    return said
+    if ends := report.get("task", {}).get("ends"):
+        messages.append(ends)
+    if report["versions"]["dreamer-toolkit"] == "not installed":
+        messages.append("dreamer-toolkit itself is not installed, it runs from a folder: pip install -e .")
+    return messages
 
 
-def _lines(found: dict[str, Any]) -> list[str]:
-    devices, machine = found["devices"], found["machine"]
+def _lines(report: dict[str, Any]) -> list[str]:
+    devices, machine = report["devices"], report["machine"]
     names = lambda flags, wanted: ", ".join(k for k, there in flags.items() if there == wanted) or "none"
     rows = [
-        ("versions", ", ".join(f"{k} {v}" for k, v in found["versions"].items())),
+        ("versions", ", ".join(f"{k} {v}" for k, v in report["versions"].items())),
         ("devices", f"{devices['backend']}: {', '.join(devices['devices'])}; computes in {devices['dtype']}"),
         ("machine", f"{machine['system']}, {machine['cores']} cores"),
         ("memory", f"{machine['memory_gib'] or '?'} GiB available, {machine['disk_gib']} GiB of disk free"),
-        ("suites", names(found["suites"], True)),
-        ("extras", f"{names(found['extras'], True)}; not installed: {names(found['extras'], False)}"),
+        ("suites", names(report["suites"], True)),
+        ("extras", f"{names(report['extras'], True)}; not installed: {names(report['extras'], False)}"),
     ]
-    if "task" in found:
-        task = found["task"]
-        told = lambda spaces: "; ".join(f"{k} {v}" for k, v in spaces.items())
+    if "task" in report:
+        task = report["task"]
+        listed = lambda spaces: "; ".join(f"{k} {v}" for k, v in spaces.items())
         rows += [
             ("task", task["task"]),
-            ("sees", told(task["observations"])),
+            ("sees", listed(task["observations"])),
             *(("note", text) for text in task["notices"]),
-            ("does", told(task["actions"])),
+            ("does", listed(task["actions"])),
             ("loop", f"{task['loop']}: {task['why']}"),
             ("replay", f"{task['replay_gib']} GiB when full, with the preset {task['preset']}"),
         ]
         rows += [("note", task["note"])] if task["note"] else []
-    rows += [("warning", text) for text in found["warnings"]] or [("warnings", "none")]
+    rows += [("warning", text) for text in report["warnings"]] or [("warnings", "none")]
     return [f"{name:<10}{text}" for name, text in rows]

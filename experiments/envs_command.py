@@ -1,4 +1,4 @@
-"""`dreamer envs`: which worlds there are, and whether one keeps its contract."""
+"""`dreamer envs`: which environments there are, and whether one fulfils its contract."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def _row(suite: Suite) -> dict[str, Any]:
 
 
 def check(task: str, cfg: EnvConfig = EnvConfig(), *, json: bool) -> int:
-    """Play a task and print what was found; the exit code is 1 if it breaks a promise.
+    """Play a task and print the findings; the exit code is 1 if a check fails.
 
     Args:
       cfg: how the task is made.
@@ -55,8 +55,8 @@ def check(task: str, cfg: EnvConfig = EnvConfig(), *, json: bool) -> int:
     findings = envs.check(task, **{name: value for name, value in asked.items() if value})
     failed = [finding for finding in findings if finding.status == "fail"]
     if json:
-        found = [asdict(finding) for finding in findings]
-        print(jsonlib.dumps({"task": envs.canonical(task), "ok": not failed, "findings": found}))
+        rows = [asdict(finding) for finding in findings]
+        print(jsonlib.dumps({"task": envs.canonical(task), "ok": not failed, "findings": rows}))
     else:
         for finding in findings:
             print(finding)

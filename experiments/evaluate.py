@@ -1,4 +1,4 @@
-"""`dreamer eval`: how good a trained agent is, with honest intervals."""
+"""`dreamer eval`: how good a trained agent is, with confidence intervals."""
 
 from __future__ import annotations
 
@@ -22,20 +22,20 @@ from experiments import machine, memory, statistics, surroundings
 from experiments.agreement import agree, spaces
 
 HOST_COPIES, DEVICE_COPIES = 16, 256
-"""Copies of an environment that are played together where nobody says how many."""
+"""Default number of copies of an environment that are played together."""
 TIMES = 10
-"""How many times as long as in training an episode may take where nobody limits it."""
+"""Default limit of an episode, in multiples of the longest one in training."""
 FIRST_WORD, NEXT_WORD = 5.0, 30.0
-"""Seconds of an evaluation until it says how far it is, and from then on."""
+"""Seconds until an evaluation first reports its progress, and between later reports."""
 
 Say = Callable[[str], None]
 
 
 def step_limit(asked: int = 0, longest: int = 0) -> int:
-    """Steps after which an evaluation cuts an episode, so that one without end does not go on for ever.
+    """Steps after which an evaluation cuts an episode, so that an endless one stops.
 
     Args:
-      asked: by whoever configured it; 0: nobody.
+      asked: the configured limit; 0 for none.
       longest: steps of the longest training episode. One that never ended is not known, and should not count:
         it would be as long as the training.
     """
@@ -43,7 +43,7 @@ def step_limit(asked: int = 0, longest: int = 0) -> int:
 
 
 def longest_episode(path: Path) -> int:
-    """Steps of the longest training episode that a run logged, 0 where nothing is known of any.
+    """Steps of the longest training episode that a run logged, 0 where none is known.
 
     Args:
       path: folder of the run, of a member or of a checkpoint, or an exported file, which has no history.
@@ -56,7 +56,7 @@ def longest_episode(path: Path) -> int:
 
 
 def progress(episodes: int, limit: int, say: Say) -> OnStep:
-    """What says now and then how far the episodes are, for `rollout`."""
+    """A callback for `rollout` that reports the progress of the episodes from time to time."""
     due, slots, begun = time.monotonic() + FIRST_WORD, 0, 0
 
     def on_step(step: Step, action: Mapping[str, np.ndarray], index: np.ndarray) -> None:
@@ -73,17 +73,17 @@ def progress(episodes: int, limit: int, say: Say) -> OnStep:
 
 
 def summary(episodes: Sequence[Episode], limit: int | None = None) -> dict[str, Any]:
-    """What the episodes say together; success is null where the task does not tell.
+    """Summary statistics of the episodes; success is null where the task does not report it.
 
     Args:
       limit: steps after which they were cut short.
     """
-    returns, told = _returns(episodes), _told(episodes)
+    returns, success = _returns(episodes), _successes(episodes)
     return {
         "episodes": len(episodes),
         "seed": episodes[0].seed,
-        "success_rate": float(np.mean(told)) if told else None,
-        "success_interval": list(statistics.wilson(int(sum(told)), len(told))) if told else None,
+        "success_rate": float(np.mean(success)) if success else None,
+        "success_interval": list(statistics.wilson(int(sum(success)), len(success))) if success else None,
         "return_mean": float(np.mean(returns)),
         "return_interval": list(statistics.bootstrap(returns)),
         "return_iqm": statistics.iqm(returns),
@@ -94,21 +94,21 @@ def summary(episodes: Sequence[Episode], limit: int | None = None) -> dict[str, 
 
 
 def generalisation(episodes: Sequence[Episode], trained: Sequence[Episode]) -> dict[str, Any]:
-    """How much better the agent is in worlds of its training: in success, in return where that is not told.
+    """The generalisation gap: success (or return, where success is unknown) on training minus unseen levels.
 
     Args:
-      episodes: in worlds it has never seen.
-      trained: in worlds it was trained in.
+      episodes: on unseen levels.
+      trained: on training levels.
     """
-    told, returns = _told(trained), _returns(trained)
-    both = told, _told(episodes)
+    success, returns = _successes(trained), _returns(trained)
+    both = success, _successes(episodes)
     if all(both):
         gap = statistics.rate_difference(*((int(sum(x)), len(x)) for x in both))
     else:
         gap = statistics.difference(returns, _returns(episodes))
     return {
         "train_episodes": len(trained),
-        "train_success_rate": float(np.mean(told)) if told else None,
+        "train_success_rate": float(np.mean(success)) if success else None,
         "train_return_mean": float(np.mean(returns)),
         "train_truncated_by_limit": _cut(trained),
         "generalisation_gap": gap.mean,
@@ -124,13 +124,13 @@ def _returns(episodes: Sequence[Episode]) -> list[float]:
     return [e.return_ for e in episodes]
 
 
-def _told(episodes: Sequence[Episode]) -> list[float]:
-    """1 or 0 for every episode of which the task says whether it succeeded."""
+def _successes(episodes: Sequence[Episode]) -> list[float]:
+    """1 or 0 for every episode whose success the task reports."""
     return [float(e.success) for e in episodes if e.success is not None]
 
 
 def over_members(results: Sequence[dict[str, Any]]) -> dict[str, Any]:
-    """What the summaries of several agents say together: means over agents, with intervals over agents."""
+    """One summary of several agents: means over agents, with intervals over agents."""
     column = lambda name: [result[name] for result in results]
     tells = results[0]["success_rate"] is not None
     return {
@@ -148,7 +148,7 @@ def over_members(results: Sequence[dict[str, Any]]) -> dict[str, Any]:
 
 
 def sentence(result: dict[str, Any]) -> str:
-    """The same for people."""
+    """A summary as text."""
     low, high = result["return_interval"]
     text = f"return {result['return_mean']:.3f} [{low:.3f}, {high:.3f}], length {result['length_mean']:.1f}"
     if result["success_rate"] is not None:
@@ -161,7 +161,7 @@ def sentence(result: dict[str, Any]) -> str:
 
 
 def metrics(result: dict[str, Any], actor: str) -> dict[str, float]:
-    """What of a summary is logged, under `eval/` or, of other than greedy actions, `eval_sampled/`."""
+    """What of a summary is logged, under `eval/` or, for actors other than greedy, `eval_sampled/`."""
     prefix = "eval" if actor == "greedy" else f"eval_{actor}"
     return {f"{prefix}/{k}": v for k, v in result.items() if isinstance(v, float)}
 
@@ -184,7 +184,7 @@ def beside(greedy: dict[str, Any], sampled: dict[str, Any]) -> str:
 
 
 def cut_short(result: dict[str, Any], count: str = "truncated_by_limit") -> str:
-    """How many episodes did not end by themselves, for people; nothing if all did."""
+    """How many episodes were cut short, as text; empty if none was."""
     cut, limit = result[count], result["step_limit"]
     return f"{cut} of them cut short after {limit:,} steps" if cut else ""
 
@@ -204,11 +204,11 @@ def _on_training_levels(result: dict[str, Any]) -> str:
 def play(
     policy: Policy, env: VectorEnv, episodes: int, seed: int, limit: int = LONGEST, say: Say | None = None
 ) -> dict[str, Any]:
-    """Play `episodes` episodes on the seeds `seed, seed + 1, ...` and sum them up.
+    """Play `episodes` episodes on the seeds `seed, seed + 1, ...` and summarize them.
 
     Args:
       limit: steps after which an episode is cut short (`step_limit`).
-      say: where it says now and then how far it is.
+      say: reports progress from time to time.
     """
     return summary(_played(policy, env, episodes, seed, limit, say), limit)
 
@@ -235,8 +235,8 @@ def evaluate(
     """Evaluate the newest checkpoint of a run, also on its training levels where it has a set; the exit code.
 
     Args:
-      actor: who chooses the actions, by name.
-      num_envs: copies of the environment (0: as many as suit the task).
+      actor: name of the actor that chooses the actions.
+      num_envs: copies of the environment (0: the default of the task).
       out: file for the episodes, a line of JSON each (empty: none).
       max_steps: after which an episode is cut short (0: as the run is configured).
 
@@ -288,7 +288,7 @@ def _opened(out: str) -> TextIO:
 
 
 def record(episode: Episode) -> dict[str, Any]:
-    """An episode as a line of `--out` has it."""
+    """An episode as a line of `--out`."""
     return {
         "seed": episode.seed,
         "return": episode.return_,

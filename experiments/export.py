@@ -26,13 +26,13 @@ def export(run: Path, file: Path | None, *, dtype: Dtype, force: bool, json: boo
     player = dreamer.load(run)
     file = file or default_file(run)
     save(player, file, dtype=dtype, force=force)
-    told = {
+    summary = {
         "file": str(file),
         "bytes": file.stat().st_size,
         "parameters": sum(x.size for x in jax.tree.leaves(player.everything)),
         "env_steps": player.counters["env_steps"],
     }
-    print(jsonlib.dumps(told) if json else sentence(told))
+    print(jsonlib.dumps(summary) if json else sentence(summary))
     return 0
 
 
@@ -43,10 +43,10 @@ def default_file(run: Path) -> Path:
     return (run.parent if run.is_file() else run) / NAME
 
 
-def sentence(told: dict[str, Any]) -> str:
-    """The same for people, and how to go on."""
-    size = f"{told['bytes'] / 1e6:,.1f} MB, {told['parameters']:,} parameters"
+def sentence(summary: dict[str, Any]) -> str:
+    """The summary as text, and how to load the file."""
+    size = f"{summary['bytes'] / 1e6:,.1f} MB, {summary['parameters']:,} parameters"
     return (
-        f"{told['file']}: {size}, after {told['env_steps']:,} environment steps\n"
-        f"In Python: agent = dreamer.load({jsonlib.dumps(told['file'])})"
+        f"{summary['file']}: {size}, after {summary['env_steps']:,} environment steps\n"
+        f"In Python: agent = dreamer.load({jsonlib.dumps(summary['file'])})"
     )

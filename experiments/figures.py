@@ -1,7 +1,7 @@
 """The README's pictures, drawn into `experiments/results/`.
 
 python -m experiments.figures                          from the measured files there
-python -m experiments.figures inside EARLIER LATER     from two runs of a task: what their models expect
+python -m experiments.figures inside EARLIER LATER     from two runs of a task: what their models predict
 python -m experiments.figures page report.html         the top of the page of a comparison, in Chromium
 """
 
@@ -28,8 +28,8 @@ def seeds(content: dict[str, Any], path: Path) -> None:
 
     runs = content["runs"]
     curves = np.asarray([run["curve"]["success"] for run in runs], float)
-    told = ~np.isnan(curves).any(0)
-    steps, curves = np.asarray(runs[0]["curve"]["env_steps"])[told], curves[:, told]
+    known = ~np.isnan(curves).any(0)
+    steps, curves = np.asarray(runs[0]["curve"]["env_steps"])[known], curves[:, known]
     low, high = np.transpose([statistics.bootstrap(column) for column in curves.T])
     rates = [run["success_rate"] for run in runs]
     first, last = statistics.bootstrap(rates)
@@ -72,8 +72,8 @@ def loops(content: dict[str, Any], path: Path) -> None:
     axes.barh(places, cost, color=colors, height=0.62)
     axes.set_yticks(places, names)
     for place, row, value in zip(places, rows, cost, strict=True):
-        told = f" {value:.2g} s, {row['env_steps_per_s']:,.0f} steps/s, {row['updates_per_s']:.3g} updates/s"
-        axes.text(value, place, told, va="center", fontsize=8, color=INK)
+        label = f" {value:.2g} s, {row['env_steps_per_s']:,.0f} steps/s, {row['updates_per_s']:.3g} updates/s"
+        axes.text(value, place, label, va="center", fontsize=8, color=INK)
     axes.set_xlim(0, 1.7 * max(cost))
     axes.set_xlabel("CPU seconds for 1,000 environment steps of one member")
     axes.set_title(
@@ -118,7 +118,7 @@ def _finish(figure: Any, axes: Any, path: Path) -> None:
 
 
 def inside(earlier: Path, later: Path, path: Path, context: int = 4, steps: int = 7) -> None:
-    """One episode of the later agent, and what both world models expect of it without looking."""
+    """One episode of the later agent, and what both world models predict of it open loop."""
     import jax
     from matplotlib.figure import Figure
 
@@ -127,7 +127,7 @@ def inside(earlier: Path, later: Path, path: Path, context: int = 4, steps: int 
     from dreamer.inspection import Inspector
     from envs.draw import picture
     from experiments.report.recording import record
-    from experiments.report.report import SEED, told
+    from experiments.report.report import SEED, read_run
 
     players = [dreamer.load(run, actor="sampled") for run in (earlier, later)]
     cfg = players[1].config
@@ -143,7 +143,7 @@ def inside(earlier: Path, later: Path, path: Path, context: int = 4, steps: int 
         inspector = Inspector(player.agent, player.everything, player.numbers)
         start = jax.tree.map(lambda x: x[:, context - 1], inspector.read(only).latent)
         _, forecast = inspector.forecast(start, action)
-        result = told(run).result
+        result = read_run(run).result
         name = (
             f"expected after\n{player.counters['updates']:,} updates\n({result['success_rate']:.0%} success)"
         )
@@ -172,8 +172,8 @@ def cards(earlier: Path, later: Path, path: Path) -> None:
     from experiments.report.meanings import grade
     from experiments.report.page import number
 
-    found = [json.loads((run / "card.json").read_text()) for run in (earlier, later)]
-    columns = [grade(content["numbers"]) for content in found]
+    contents = [json.loads((run / "card.json").read_text()) for run in (earlier, later)]
+    columns = [grade(content["numbers"]) for content in contents]
     judged = [i for i, g in enumerate(columns[0]) if any(column[i].ok is not None for column in columns)]
     figure = Figure(figsize=(7.2, 0.3 * len(judged) + 0.6), layout="constrained")
     ax = figure.subplots()
@@ -186,7 +186,7 @@ def cards(earlier: Path, later: Path, path: Path) -> None:
             ax.scatter([x], [y], s=45, color=color, lw=0)
             ax.text(x + 0.12, y, number(g.value), va="center", fontsize=9, color=INK)
         ax.text(5.5, y, columns[0][i].meaning.healthy.split(";")[0], va="center", fontsize=8, color=QUIET)
-    for x, content in zip((2.9, 4.2), found, strict=True):
+    for x, content in zip((2.9, 4.2), contents, strict=True):
         ax.text(
             x - 0.05,
             1.0,

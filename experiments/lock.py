@@ -2,8 +2,8 @@
 
 The holder's file says who it is and is touched every few seconds. On the same machine the system knows
 whether the holder lives, so what a killed process left is free at once. Of a process elsewhere only the
-file's time speaks: it is compared with that of another file written there now, so that clocks of machines
-need not agree, and a holder is taken for dead only if nothing changes while somebody watches.
+file's time is evidence: it is compared with that of another file written there now, so that clocks of
+machines need not agree, and a holder is considered dead only if nothing changes while we watch.
 
 Reference: lockfiles of mail folders, as in Debian's liblockfile.
 """
@@ -29,13 +29,13 @@ BEAT = 5.0
 STALE = 60.0
 """Seconds without one after which a holder on another machine may be dead."""
 WATCH = 12.0
-"""Seconds in which one that lives gives at least one more."""
+"""Seconds in which a live holder gives at least one more."""
 SETTLE = 0.5
-"""Seconds after which two who took over the same lock see who wrote last, and has it."""
+"""Seconds after which two processes that took over the same lock see which wrote last, and so holds it."""
 
 
 class Lock:
-    """A folder that this process holds; `lost` once somebody else took it for dead and went on."""
+    """A folder that this process holds; `lost` once another process considered it dead and took over."""
 
     def __init__(self, path: Path, identity: dict[str, Any]):
         self.path, self.identity = path, identity
@@ -44,7 +44,7 @@ class Lock:
 
     @property
     def lost(self) -> bool:
-        """Whether somebody else has the folder now, as after this machine slept."""
+        """Whether another process holds the folder now, as after this machine slept."""
         holder = _read(self.path)
         return holder is not None and holder.get("token") != self.identity["token"]
 
@@ -71,12 +71,13 @@ def held(folder: Path, what: str, other: str = "another folder") -> Iterator[Loc
     """Within it no other process holds this folder.
 
     Args:
-      folder: is there.
-      what: what goes on in it, as "comparison".
+      folder: an existing one.
+      what: what runs in it, as "comparison".
       other: what else the user can choose, as "another --out".
 
     Raises:
-      ConfigError: somebody holds it (the message says who, where and since when), or it cannot be written.
+      ConfigError: another process holds it (the message says which, where and since when), or it cannot be
+        written.
     """
     lock = take(folder, what, other)
     try:
@@ -86,7 +87,7 @@ def held(folder: Path, what: str, other: str = "another folder") -> Iterator[Loc
 
 
 def take(folder: Path, what: str, other: str = "another folder") -> Lock:
-    """As `held`, for whoever releases it himself."""
+    """As `held`, but the caller releases it."""
     path, identity = folder / NAME, _identity(what)
     draft = folder / f"{NAME}.{identity['token']}"
     try:
@@ -105,10 +106,10 @@ def take(folder: Path, what: str, other: str = "another folder") -> Lock:
 
 
 def forget(folder: Path, what: str) -> None:
-    """Remove the lock of a process on another machine: for whoever knows otherwise that it has ended.
+    """Remove the lock of a process on another machine, for callers that know that it has ended.
 
     Args:
-      what: only of one that did this.
+      what: only a lock taken for this purpose.
     """
     holder = _read(folder / NAME)
     if holder is not None and holder["what"] == what and holder["machine"] != _machine():
@@ -117,7 +118,7 @@ def forget(folder: Path, what: str) -> None:
 
 
 def _place(draft: Path, path: Path) -> bool:
-    """Make the draft the lock if there is none, whole at once; whether it is."""
+    """Make the draft the lock atomically, if there is none; whether it is."""
     try:
         os.link(draft, path)
         return True
@@ -142,7 +143,7 @@ def _take_over(draft: Path, path: Path, folder: Path, other: str) -> None:
     holder = _read(path)
     if not _is_dead(holder, mine, path, draft):
         raise ConfigError(_refusal(folder, holder, mine["what"], other))
-    if _read(path) == holder:  # nobody else was faster
+    if _read(path) == holder:  # no other process was faster
         draft.rename(path)
     time.sleep(SETTLE)
     winner = _read(path)
@@ -165,7 +166,7 @@ def _age(path: Path, draft: Path) -> float | None:
     """Seconds since the last sign of life, by the clock of the file system; None: the file has gone."""
     try:
         os.utime(draft)
-        with path.open("rb"), draft.open("rb"):  # opening makes a network file system look anew
+        with path.open("rb"), draft.open("rb"):  # opening makes a network file system refresh
             return draft.stat().st_mtime - path.stat().st_mtime
     except FileNotFoundError:
         return None
@@ -192,7 +193,7 @@ def _identity(what: str) -> dict[str, Any]:
 
 
 def _machine() -> str:
-    """Where a process id means what it means here: this boot of this machine, this container."""
+    """The scope of a process id: this boot of this machine, this container."""
     parts = [socket.gethostname()]
     with contextlib.suppress(OSError):
         parts.append(Path("/proc/sys/kernel/random/boot_id").read_text().strip())
@@ -201,7 +202,7 @@ def _machine() -> str:
 
 
 def _stat(pid: int) -> list[str] | None:
-    """What the system tells of a process, from its state on; None where it tells nothing."""
+    """The fields of /proc/PID/stat from the state on; None where there are none."""
     try:
         return Path(f"/proc/{pid}/stat").read_text(errors="replace").rpartition(")")[2].split()
     except OSError:
@@ -222,7 +223,7 @@ def _lives(pid: int, began: str | None) -> bool:
         os.kill(pid, 0)
     except ProcessLookupError:
         return False
-    except OSError:  # it is somebody else's
+    except OSError:  # another user's process
         pass
     return True
 
@@ -240,7 +241,7 @@ def _read(path: Path) -> dict[str, Any] | None:
 
 def _refusal(folder: Path, holder: dict[str, Any] | None, what: str, other: str) -> str:
     if holder is None:
-        return f"{folder} is in use by somebody whose {NAME} cannot be read: wait, or choose {other}"
+        return f"{folder} is in use, but its {NAME} cannot be read: wait, or choose {other}"
     return (
         f"{folder} is in use: a {holder['what']} runs there since {holder['since']} on {holder['host']}, "
         f"process {holder['pid']}; wait until it has ended, or choose {other}"

@@ -1,4 +1,4 @@
-"""How a process meets the machine: settings that must stand before Python or JAX starts."""
+"""Process settings that must be in place before Python or JAX starts."""
 
 from __future__ import annotations
 
@@ -18,15 +18,15 @@ CACHE = "JAX_COMPILATION_CACHE_DIR"
 TUNABLES, LARGE_PAGES = "GLIBC_TUNABLES", "glibc.malloc.hugetlb"
 """What the C library reads when a process starts, and which of its settings backs memory with large pages."""
 ENDED = (128 + signal.SIGINT, 128 + signal.SIGTERM)
-"""Exit codes of a process that somebody ended."""
+"""Exit codes of a process that was interrupted or terminated."""
 PR_SET_PDEATHSIG = 1
 """Asks Linux for a signal when the parent of a process ends."""
 COMPILED, LARGE = "/jax/core/compile/backend_compile_duration", 1.0
-"""What JAX calls the end of compiling, and the seconds from which on it leaves much behind."""
+"""What JAX calls the end of compiling, and the seconds from which on it leaves much memory behind."""
 
 
 def begin() -> None:
-    """Start this process anew with large pages for its memory, if it has not got them (Linux only).
+    """Re-execute this process with large pages for its memory, if it lacks them (Linux only).
 
     XLA takes the memory of an update from the C library at every call, which takes it from the system. In
     pages of 4 KB that is a quarter of the CPU time of an update at 1m, in pages of 2 MB a seventh.
@@ -40,7 +40,7 @@ def begin() -> None:
 def end(code: int) -> int:
     """The exit code of this process; one that a signal ended ends here.
 
-    To take apart what JAX and XLA keep takes seconds of CPU time, for which nobody waits after a signal.
+    Tearing down the state of JAX and XLA takes seconds of CPU time, too long after a signal.
     """
     if code in ENDED:
         for child in multiprocessing.active_children():
@@ -53,7 +53,7 @@ def end(code: int) -> int:
 
 
 def command(module: str, *words: str) -> list[str]:
-    """What starts one of our modules in a process of its own, wherever that is and whatever lies there."""
+    """The command that runs one of our modules in a separate process, from any working directory."""
     return [sys.executable, "-P", str(ROOT / "dreamer_cli.py"), module, *words]
 
 
@@ -67,7 +67,7 @@ def end_with_parent(parent: int) -> None:
 
 @functools.cache  # a listener stays for good
 def release_when_compiled() -> None:
-    """From now on hand back to the system what compiling a large program leaves, as soon as it is done."""
+    """From now on release the memory that compiling a large program leaves, as soon as it is done."""
     import jax.monitoring
 
     def heard(event: str, duration_secs: float, **_: str | int) -> None:
@@ -78,7 +78,7 @@ def release_when_compiled() -> None:
 
 
 def release_memory() -> None:
-    """Hand back to the system what is free now: after compiling that is most of what the process has."""
+    """Return free memory to the system: after compiling that is most of the memory of the process."""
     with contextlib.suppress(OSError, AttributeError):  # another C library
         ctypes.CDLL(None).malloc_trim(0)
 

@@ -1,8 +1,8 @@
-"""memory: what a configuration takes at least, known from its numbers before anything is built.
+"""Memory: a lower bound of what a configuration needs, computed before anything is built.
 
-It is less than what is needed, so that nothing that works is refused: the parameters that do not depend on
-the task, one gradient of them and what the optimiser keeps, the dreams of a batch, and copies of an
-environment as small as they come. The replay knows itself exactly what it needs (`dreamer.replay.layout`).
+It is a lower bound, so that nothing that works is refused: the parameters that do not depend on the task,
+one gradient of them and the optimiser state, the dreams of a batch, and minimal copies of an environment.
+The exact need of the replay is in `dreamer.replay.layout`.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ def check(cfg: Config, *, on_device: bool) -> None:
 
 
 def check_copies(count: int, parallel: bool, field: str) -> None:
-    """Refuse more copies of an environment on the host than there is memory for; raises as `check`."""
+    """Refuse more copies of an environment on the host than memory allows; raises as `check`."""
     _check(
         {field: count * (PROCESS if parallel else COPY)}, _host_memory(), f"a run with {count:,} environments"
     )

@@ -30,10 +30,10 @@ def record(name: str, runs: list[Path]) -> Path:
     """
     rows = []
     for run in runs:
-        told = run if (run / "environment.json").exists() else run.parent.parent  # a member's population
+        home = run if (run / "environment.json").exists() else run.parent.parent  # a member's population
         try:
             result = json.loads((run / "result.json").read_text())
-            session = json.loads((told / "environment.json").read_text())["sessions"][-1]
+            session = json.loads((home / "environment.json").read_text())["sessions"][-1]
             episodes = [json.loads(line) for line in (run / "episodes.jsonl").read_text().splitlines()]
         except (OSError, ValueError, KeyError, IndexError, TypeError) as error:
             sys.exit(f"{run} is not a finished run: {error}")
@@ -58,15 +58,15 @@ def curve(
       then, null while there were less than a fifth of that.
     """
     ends = [round(steps * (i + 1) / points) for i in range(points)]
-    found: dict[str, list[float | None]] = {"env_steps": [float(end) for end in ends]}
+    columns: dict[str, list[float | None]] = {"env_steps": [float(end) for end in ends]}
     for name in ("return", "success"):
-        told = [(e["env_steps"], e[name]) for e in episodes if e[name] is not None]
-        ended = [[value for at, value in told if at <= end][-window:] for end in ends]
-        found[name] = [
+        known = [(e["env_steps"], e[name]) for e in episodes if e[name] is not None]
+        ended = [[value for at, value in known if at <= end][-window:] for end in ends]
+        columns[name] = [
             round(float(np.mean(values)), 4) if len(values) >= max(1, window // 5) else None
             for values in ended
         ]
-    return found
+    return columns
 
 
 def machine() -> str:
@@ -103,7 +103,7 @@ def _row(name: str, runs: list[dict[str, Any]]) -> str:
         f"{first['task']}",
         _range([f"{steps:,}" for steps in sorted(run["env_steps"] for run in runs)]),
         str(len(runs)),
-        success or "not told by the task",
+        success or "not reported by the task",
         f"{np.mean([run['return_mean'] for run in runs]):.3g}",
         _range([f"{number:,.0f} s" for number in sorted(seconds)]),
     ]
@@ -133,10 +133,10 @@ def speed() -> str:
 
 def with_tables(readme: str) -> str:
     """The README's text with the tables as they should be now."""
-    for name, made in (("speed", speed()), ("results", table())):
+    for name, text in (("speed", speed()), ("results", table())):
         begin, end = BEGIN.format(name), END.format(name)
         head, rest = readme.split(begin)
-        readme = head + begin + made + end + rest.split(end, 1)[1]
+        readme = head + begin + text + end + rest.split(end, 1)[1]
     return readme
 
 

@@ -16,19 +16,19 @@ from dreamer.schema import ConfigError
 
 HOST = "127.0.0.1"
 NAMES = (HOST, "localhost", "[::1]")
-"""What a browser may call this machine: a name of somebody else's could be made to lead here."""
+"""Host names that are accepted: any other name could be made to resolve to this machine (DNS rebinding)."""
 WAITING = 128
-"""Connections that may wait until they are taken."""
+"""Connections that may wait to be accepted."""
 SECONDS = 10.0
-"""In which a request has to arrive."""
+"""Within which a request has to arrive."""
 ANSWER_SECONDS = 60.0
-"""In which its answer has to be taken."""
+"""Within which its answer has to be received."""
 LARGEST = 2**16
 """Bytes of a request."""
 
 
 class Reply(NamedTuple):
-    """What a path answers."""
+    """The response of a path."""
 
     body: bytes
     kind: str
@@ -48,7 +48,7 @@ class Reply(NamedTuple):
 
 
 class Refused(Exception):
-    """A request that cannot be; the message says what would be right."""
+    """An invalid request; the message says what would be right."""
 
 
 def server(
@@ -116,7 +116,7 @@ def server(
 
         def _answer(self, code: int, reply: Reply) -> None:
             self.connection.settimeout(ANSWER_SECONDS)
-            with contextlib.suppress(ConnectionError, TimeoutError):  # whoever asked has gone
+            with contextlib.suppress(ConnectionError, TimeoutError):  # the client is gone
                 self.send_response(code)
                 self.send_header("Content-Type", reply.kind)
                 self.send_header("Content-Length", str(len(reply.body)))
@@ -125,7 +125,7 @@ def server(
                 self.wfile.write(reply.body)
 
         def log_message(self, format: str, *args: Any) -> None:
-            """Nothing: the terminal belongs to whoever started the server."""
+            """Nothing: requests are not logged to the terminal."""
 
     return _listen(port, Handler)
 
@@ -152,7 +152,7 @@ class _Server(ThreadingHTTPServer):
     daemon_threads = True
 
     def handle_error(self, request: Any, client_address: Any) -> None:
-        """Whoever asked may go at any time; everything else is a fault of ours."""
+        """Clients may disconnect at any time; anything else is a bug."""
         if not isinstance(sys.exception(), ConnectionError | TimeoutError):
             super().handle_error(request, client_address)
 
@@ -164,7 +164,7 @@ def _name(host: str) -> str:
 
 
 def check(port: int) -> None:
-    """Raise a ConfigError if nobody could listen on this port now."""
+    """Raise a ConfigError if this port is not available now."""
     _listen(port, BaseHTTPRequestHandler).server_close()
 
 
@@ -175,6 +175,6 @@ def _listen(port: int, handler: type[BaseHTTPRequestHandler]) -> ThreadingHTTPSe
         raise ConfigError(f"port {port} cannot be used ({error.strerror}); choose another --port") from None
 
 
-def address(made: ThreadingHTTPServer) -> str:
-    """Where a browser finds it."""
-    return f"http://{HOST}:{made.server_address[1]}/"
+def address(server: ThreadingHTTPServer) -> str:
+    """The URL of a server."""
+    return f"http://{HOST}:{server.server_address[1]}/"

@@ -16,15 +16,15 @@ from envs import watchdog
 from envs.watchdog import Interrupted
 
 GRACE = 8.0
-"""Seconds until a process that does not heed a signal is ended; those in which it saves do not count."""
+"""Seconds until a process that ignores a signal is ended; time spent saving does not count."""
 PATIENCE = 2.0
 """Seconds that an environment has to answer after a signal."""
 TICK = 0.2
-"""Seconds between two looks at whether a process heeds a signal."""
+"""Seconds between two checks whether a process reacts to a signal."""
 
 
 class Stop:
-    """Whether somebody asked the process to end; true as a condition once they did."""
+    """Whether the process was asked to end; true as a condition once it was."""
 
     def __init__(self) -> None:
         self.signal: int | None = None
@@ -33,7 +33,7 @@ class Stop:
         self.takes_its_time = True
         """Whether a process that knows of a signal may take as long as it needs."""
         self.last_words = "ended before it could stop by itself; what was saved is as it was"
-        """What a process says that has to be ended."""
+        """The message of a process that has to be ended."""
 
     def __bool__(self) -> bool:
         return self.signal is not None
@@ -73,7 +73,7 @@ class Stop:
 
 
 def stop_at_once() -> Stop:
-    """A `Stop` for `gentle_signals` by which a signal ends the process soon, whatever it does."""
+    """A `Stop` for `gentle_signals` with which a signal ends the process soon, whatever it does."""
     stop = Stop()
     stop.is_held = stop.takes_its_time = False
     return stop
@@ -127,8 +127,8 @@ def gentle_signals(stop: Stop | None = None) -> Iterator[Stop]:
 def interrupts() -> Iterator[Stop]:
     """Within it the first SIGINT asks to stop, and a second one raises `KeyboardInterrupt`.
 
-    For programs that are not ours, which nobody may end: no other signals, no threads, no exits. Outside the
-    main thread nothing is heard.
+    For Python programs of the user: no other signals, no threads, no exits. Outside the main thread signals
+    are not handled.
     """
     stop = Stop()
     stop.is_held = False
@@ -151,7 +151,7 @@ def interrupts() -> Iterator[Stop]:
 
 
 def _watch(reader: socket.socket, stop: Stop, signals: Sequence[int]) -> None:
-    """See to it that a process ends after a signal, until the other end of `reader` is closed."""
+    """Ensure that the process ends after a signal, until the other end of `reader` is closed."""
     first, left, patience = 0, GRACE, PATIENCE
     looked = time.monotonic()
     while True:

@@ -1,8 +1,8 @@
-"""What few runs can say: rates, means and interquartile means, each with its 95% interval.
+"""Statistics of few runs: rates, means and interquartile means, each with its 95% interval.
 
 Scores of several tasks are lists of lists, `[tasks][seeds]`, and every run counts the same, also where tasks
 have different numbers of seeds. All intervals but Wilson's are percentile bootstraps of 2,000 resamples with
-a fixed seed, which draw seeds anew within every task.
+a fixed seed, which resample seeds within every task.
 
 Reference: Agarwal et al. (2021), Deep RL at the edge of the statistical precipice.
 """
@@ -119,7 +119,7 @@ def rate_difference(a: tuple[int, int], b: tuple[int, int]) -> Difference:
 
 
 def _resampled(samples: Sequence[Sequence[float]]) -> list[np.ndarray]:
-    """Every sample drawn anew from itself: [sample][RESAMPLES, values]."""
+    """Bootstrap resamples of every sample: [sample][RESAMPLES, values]."""
     if min((len(sample) for sample in samples), default=0) == 0:
         raise ValueError("there is nothing to resample: every sample needs at least one value")
     rng = np.random.default_rng(0)

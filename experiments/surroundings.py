@@ -1,4 +1,4 @@
-"""What a run was made with, as its `environment.json` says, and whether that is what is here now."""
+"""What a run was made with, as recorded in its `environment.json`, and whether it differs here."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ PACKAGES = (
 
 
 def world_versions(cfg: Config) -> dict[str, str]:
-    """What decides what the task of a run does: {package: version}, and settings of a simulator."""
+    """What determines the behaviour of the task of a run: {package: version}, and simulator settings."""
     with contextlib.suppress(envs.UnknownTask, envs.MissingExtra):
         return envs.made_of(cfg.task, cfg.env.world["kwargs"])
     return {}
@@ -77,15 +77,15 @@ def commit() -> str | None:
     here = Path(__file__).resolve().parent
     command = ["git", "-C", str(here), "rev-parse", "--short", "HEAD"]
     with contextlib.suppress(OSError, subprocess.SubprocessError):
-        found = subprocess.run(command, capture_output=True, text=True, timeout=5, check=True)
-        return found.stdout.strip() or None
+        result = subprocess.run(command, capture_output=True, text=True, timeout=5, check=True)
+        return result.stdout.strip() or None
     return None
 
 
 def sessions(folder: Path) -> list[dict[str, Any]]:
-    """Every session of a run, the last one at the end; none where nothing readable says so."""
-    found = sidecar.read(folder / FILE).get("sessions")
-    return [session for session in found if isinstance(session, dict)] if isinstance(found, list) else []
+    """Every session of a run, the last one at the end; none where nothing is readable."""
+    stored = sidecar.read(folder / FILE).get("sessions")
+    return [session for session in stored if isinstance(session, dict)] if isinstance(stored, list) else []
 
 
 def changed(path: Path, cfg: Config) -> str:

@@ -204,7 +204,7 @@ def test_train_missing_run_suggests_near_name_and_creates_nothing(capsys):
     for words, near in (("runs/mine-sed0", "runs/mine-seed0"), ("mine", "runs/mine-seed0")):
         assert main(["train", "--run", words]) == 2
         err = capsys.readouterr().err
-        assert f"there is no run {words} to go on with; did you mean {near}?" in err
+        assert f"there is no run {words} to resume; did you mean {near}?" in err
         assert f"dreamer train quickstart --run {words}" in err and not Path(words).exists()
 
 

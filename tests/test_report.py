@@ -266,7 +266,7 @@ def test_report_page_shows_the_note_of_the_task(tmp_path, asked, monkeypatch):
     folder = untrained(tmp_path / "run")
     monkeypatch.setattr(minigrid, "note", lambda name: f"{name} & others", raising=False)
     assert main(["report", str(folder)]) == 0
-    both = report.write_many([report.told(folder)] * 2, [{}] * 2, tmp_path / "both.html")
+    both = report.write_many([report.read_run(folder)] * 2, [{}] * 2, tmp_path / "both.html")
     for path in (folder / "report.html", both):
         assert path.read_text().count('<p class="note">MiniGrid-Empty-5x5-v0 &amp; others</p>') == 1
 
@@ -337,7 +337,7 @@ def test_write_many_one_setting_on_several_tasks_has_one_profile(tmp_path, asked
             folder = untrained(tmp_path / f"{name}{seed}", task=f"minigrid:Empty-{name}", seed=seed)
             (folder / "result.json").write_text(json.dumps({"success_rate": rate}))
             folders.append(folder)
-    told = [report.told(folder) for folder in folders]
+    told = [report.read_run(folder) for folder in folders]
     assert report.profiled(told) == {"all runs": [[0.5, 1.0], [0.25]]}
     faster = [dataclasses.replace(run, cfg=dataclasses.replace(run.cfg, steps=99)) for run in told[:1]]
     assert [*report.profiled(told + faster).values()] == [[[0.5, 1.0], [0.25]], [[0.5]]]
@@ -453,15 +453,15 @@ def place(tmp_path, monkeypatch) -> Path:
         ("run empty", "there is no checkpoint folder"),
         ("run run2 --watch", "--watch follows one run, but these are 2"),
         ("run --out none/page.html", "none/page.html cannot be written (No such file or directory)"),
-        ("run run2 --out else", "else is there and no file: name another --out"),
-        ("run --out pipe", "pipe is there and no file: name another --out"),
+        ("run run2 --out else", "else exists and is not a file: name another --out"),
+        ("run --out pipe", "pipe exists and is not a file: name another --out"),
         ("run --episodes -1", "episodes must be a whole number of at least 0, but it is -1"),
     ],
 )
 def test_report_command_invalid_arguments_are_refused_before_measuring(place, asked, capsys, words, sentence):
     assert main(["report", *words.split()]) == 2
     out, err = capsys.readouterr()
-    lines = [line for line in err.splitlines() if "asking the world model" not in line]
+    lines = [line for line in err.splitlines() if "measuring the world model" not in line]
     assert out == "" and len(lines) == 1 and lines[0].startswith("dreamer: ") and sentence in lines[0]
     assert asked == [] and not Path("report.html").exists()
 

@@ -188,7 +188,7 @@ def test_train_first_checkpoint_not_writable_stops_before_any_metrics(tmp_path, 
         raise CheckpointError("checkpoint 44 could not be written: No space left on device")
 
     monkeypatch.setattr(CheckpointStore, "save", full)
-    with pytest.raises(run.TrainingStopped, match="No space left on device; the same command goes on"):
+    with pytest.raises(run.TrainingStopped, match="No space left on device; rerun the same command"):
         run.train(CFG, folder)
     assert not read_rows(folder / "metrics.jsonl")
     monkeypatch.setattr(CheckpointStore, "save", save)

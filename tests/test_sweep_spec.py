@@ -149,8 +149,8 @@ def test_dimension_choices_survive_encoding(choices):
         ({"sweep__preset": "quikstart"}, "no preset 'quikstart'; did you mean quickstart"),
         ({"sweep__metric": "success"}, "metric must be one of"),
         ({"fixed": {"loop.train_ration": 3}}, "train_ration is no field.*loop.train_ratio"),
-        ({"fixed": {"steps": 3}}, r"fixed.steps: steps stands in the table \[sweep\]"),
-        ({"fixed": {"population.seeds": 3}}, r"seeds stands in the table \[sweep\]"),
+        ({"fixed": {"steps": 3}}, r"fixed.steps: steps belongs in the table \[sweep\]"),
+        ({"fixed": {"population.seeds": 3}}, r"seeds belongs in the table \[sweep\]"),
         ({"fixed": {"eval.episodes": 0}}, "judged by its evaluation"),
         ({"sweep__pruner": "exploit"}, "exploit copies single runs; give it one task and seeds = 1"),
         (
@@ -167,7 +167,7 @@ def test_dimension_choices_survive_encoding(choices):
                 "sweep__seeds": 1,
                 "space": {"agent.rssm.deter": {"int": [64, 128]}},
             },
-            "exploit cannot vary agent.rssm.deter while a run goes on, only numbers as agent.optim.lr",
+            "exploit cannot vary agent.rssm.deter during a run, only numbers as agent.optim.lr",
         ),
         ({"fixed": {LR: 1e-3}}, r"in \[fixed\] and in \[space\]"),
         ({"space": {}}, "space is empty"),
@@ -205,7 +205,7 @@ def test_load_grid_smaller_than_trials_is_refused():
 
 def test_load_incompatible_grid_values_are_refused():
     space = {"replay.capacity": {"choice": [300, 100_000]}}
-    with pytest.raises(ConfigError, match="trial 0 cannot be: replay.capacity must hold"):
+    with pytest.raises(ConfigError, match="trial 0 is invalid: replay.capacity must hold"):
         read(sweep__sampler="grid", sweep__trials=0, sweep__enqueue=[], space=space)
 
 

@@ -121,7 +121,7 @@ def test_take_every_member_failed_saves_and_stops():
 
 def test_guarded_unwritable_log_ends_the_run_naming_the_file(tmp_path):
     own = RunRecord(path=tmp_path)
-    sentence = r"metrics.jsonl cannot be written .*saved at 0 steps in .*the same command goes on"
+    sentence = r"metrics.jsonl cannot be written .*saved at 0 steps in .*rerun the same command to resume"
     with pytest.raises(TrainingStopped, match=sentence), trainer_of(own).guarded():
         raise LoggerError("metrics.jsonl cannot be written (No space left on device)")
     assert own.told == ["save and wait"]

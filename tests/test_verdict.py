@@ -78,7 +78,7 @@ def test_verdict_unreachable_success_goal_is_reported():
     words = dict(
         run="r", progress=PROGRESS, solved=False, reachable=False, evaluation=better, episodes=silent
     )
-    assert verdict(cfg, **words).startswith("until success=0.95 had no effect: the task does not say")
+    assert verdict(cfg, **words).startswith("until success=0.95 had no effect: the task does not report")
 
 
 @pytest.mark.parametrize(("greedy", "sampled", "differ"), [(100, 99, False), (14, 24, False), (95, 60, True)])

@@ -1,6 +1,6 @@
 """`dreamer bench`: how fast this machine learns and acts, on synthetic batches of the published shape.
 
-Every row is measured in a process of its own, so that its peak memory is its own.
+Every row is measured in a separate process, so that its peak memory is its own.
 """
 
 from __future__ import annotations
@@ -29,9 +29,9 @@ ACT = {"action": Space((), "int32", 6)}
 POLICY_ENVS = (1, 16)
 """Numbers of environments for which the policy is timed."""
 SECONDS, UPDATES, CALLS = 4.0, (5, 100), 100
-"""Updates are repeated for so long, but at least and at most so often; calls of the policy so often."""
+"""Seconds of repeated updates, their minimum and maximum number, and the calls of the policy."""
 MATRIX = 8192
-"""Side of the matrices whose product tells what a GPU can do."""
+"""Side of the matrices whose product tells the peak rate of a GPU."""
 
 COLUMNS = {
     "size": "size",
@@ -51,7 +51,7 @@ COLUMNS = {
     "device_peak_mb": "GPU peak MB",
     "of_matrix_rate": "of GPU's rate",
 }
-"""Keys of a row and how the table calls them; the last two are there on a GPU only."""
+"""Keys of a row and their labels; the last two exist on a GPU only."""
 
 
 def run(
@@ -89,12 +89,12 @@ def report(
     title: str,
     json: bool,
 ) -> int:
-    """Measure every job in a process of its own and print the rows; the exit code, 1 if any failed.
+    """Measure every job in a separate process and print the rows; the exit code, 1 if any failed.
 
     Args:
       module: the program that measures one job and prints its row.
-      describe: what a job is called.
-      columns: keys of a row and how the table calls them.
+      describe: the label of a job.
+      columns: keys of a row and their labels.
       title: what all rows have in common.
     """
     console = Console(stderr=True)
@@ -127,19 +127,19 @@ def within_own_process(module: str, job: dict[str, Any]) -> dict[str, Any] | str
 
 
 def table(rows: Sequence[dict[str, Any]], columns: Mapping[str, str], title: str) -> Table:
-    """The rows for people: a column each, because a terminal is rarely wide enough for all that is measured.
+    """The rows as a table, a column each, because a terminal is rarely wide enough for all measurements.
 
     Args:
-      columns: keys of a row and what they are called; those that no row has are left out.
+      columns: keys of a row and their labels; those that no row has are left out.
     """
-    made = Table(title=title, title_justify="left", show_header=False)
-    made.add_column(style="dim")
+    view = Table(title=title, title_justify="left", show_header=False)
+    view.add_column(style="dim")
     for _ in rows:
-        made.add_column(justify="right")
+        view.add_column(justify="right")
     for key, name in columns.items():
         if key in rows[0]:
-            made.add_row(name, *(f"{v:,}" if isinstance(v := row[key], int | float) else v for row in rows))
-    return made
+            view.add_row(name, *(f"{v:,}" if isinstance(v := row[key], int | float) else v for row in rows))
+    return view
 
 
 def measure(size: str, obs: str, batch: int, length: int, dtype: str = "auto") -> dict[str, Any]:
@@ -234,7 +234,7 @@ def synthetic_batch(cfg: AgentConfig, obs: str, batch: int, length: int) -> Any:
 
 
 def policy_latency(agent: Any, params: Any, numbers: Any, envs: int) -> float:
-    """Median seconds from observations to actions, for so many environments together."""
+    """Median seconds from observations to actions, for this many environments together."""
     import jax
     import numpy as np
 

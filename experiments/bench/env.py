@@ -14,9 +14,9 @@ import envs
 from experiments.bench.bench import peak_memory, report, surroundings
 
 SECONDS = 5.0
-"""A row is measured for so long."""
+"""Duration of the measurement of a row."""
 SLOTS = 200
-"""Slots of one call of a task of the device."""
+"""Slots per call of a task on the device."""
 
 COLUMNS = {
     "task": "task",
@@ -27,7 +27,7 @@ COLUMNS = {
     "episodes": "episodes",
     "peak_mb": "peak MB",
 }
-"""Keys of a row and how the table calls them."""
+"""Keys of a row and their labels."""
 
 
 def run(task: str, copies: Iterable[int], json: bool = False) -> int:
@@ -91,7 +91,7 @@ def _on_device(task: str, copies: int) -> Play:
         keys = jax.random.split(act_key, len(env.act_space))
         action = {k: draw(key, s) for key, (k, s) in zip(keys, env.act_space.items(), strict=True)}
         worlds, step = env.step(worlds, action, key=key)
-        # Everything that is seen is used, or it would not be computed.
+        # All outputs are used, or they would not be computed.
         seen = [jnp.nan_to_num(x.astype(jnp.float32)).sum() for x in jax.tree.leaves(step)]
         return worlds, (step.is_last.sum(), sum(seen))
 

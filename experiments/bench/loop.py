@@ -1,7 +1,7 @@
 """`dreamer bench --loop`: acting, replay and learning end to end, in the host loop and in the fused one.
 
 The same task (MiniGrid's and our DoorKey-5x5), agent, environments, batch and train ratio in every row, each
-in a process of its own.
+in a separate process.
 """
 
 from __future__ import annotations
@@ -25,9 +25,9 @@ if TYPE_CHECKING:
 
 TASKS = {"host": "minigrid:DoorKey-5x5", "fused": "grid:DoorKey-5x5"}
 SECONDS, UPDATES = 20.0, 3
-"""A row is measured for so long, and at least for so many updates of every member."""
+"""Duration of the measurement of a row, and its minimum number of updates of every member."""
 TURN = 2.0
-"""Seconds in the loop, then as long of updates alone: no machine is the same for two minutes."""
+"""Seconds in the loop, then as long of updates alone: in turns, because the speed of a machine drifts."""
 
 COLUMNS = {
     "loop": "loop",
@@ -41,7 +41,7 @@ COLUMNS = {
     "overhead": "not updates",
     "peak_mb": "peak MB",
 }
-"""Keys of a row and how the table calls them; speeds are sums over the members."""
+"""Keys of a row and their labels; speeds are sums over the members."""
 
 
 def run(
@@ -142,19 +142,19 @@ def _counts(now: Any, then: Any) -> tuple[tuple[int, int], tuple[int, int]]:
 
 
 def _times(call: Callable[[], None], seconds: float) -> list[float]:
-    """Wall-clock of every call, one after the other for so long."""
-    found, end = [], time.perf_counter() + seconds
-    while not found or time.perf_counter() < end:
+    """Wall-clock of every call, repeated for this long."""
+    times, end = [], time.perf_counter() + seconds
+    while not times or time.perf_counter() < end:
         began = time.perf_counter()
         call()
-        found.append(time.perf_counter() - began)
-    return found
+        times.append(time.perf_counter() - began)
+    return times
 
 
 Update = Callable[[], None]
 Parts = tuple[Callable[[], Any], Callable[[], Any], "Progress", Callable[[], Update]]
-"""What advances the loop, what waits until nothing is under way, how far it is, and what gives an update
-to be timed alone."""
+"""Functions that advance the loop and wait for pending work, its progress, and a function that returns an
+update to be timed alone."""
 
 
 def _host(cfg: Config, members: int, jit: Callable[..., Any]) -> Parts:
@@ -222,7 +222,7 @@ def _fused(cfg: Config, members: int, jit: Callable[..., Any]) -> Parts:
 
 
 def _update(agent: Any, state: Any, batch: Any, numbers: Any, jit: Callable[..., Any]) -> Update:
-    """One update on a batch, again and again, compiled."""
+    """A compiled update on a fixed batch, to be called repeatedly."""
     import jax
 
     step = jit(agent.train_step, donate_argnums=0)

@@ -204,12 +204,12 @@ class Run:
 
         import dreamer
         from experiments.compare.expectation import Expectation
-        from experiments.report.report import told
+        from experiments.report.report import read_run
 
         player = dreamer.load(self.folder, actor=self.actor)
         cfg, folder = player.config, self.folder
         assert cfg is not None
-        seconds = told(folder).result.get("seconds") if (folder / "config.toml").is_file() else None
+        seconds = read_run(folder).result.get("seconds") if (folder / "config.toml").is_file() else None
         parameters = sum(math.prod(x.shape) for x in jax.tree.leaves(player.everything))
         actions = "most likely" if self.actor == "greedy" else self.actor
         learned = Learned(player.counters.get("env_steps"), cfg.task, parameters, seconds, actions)

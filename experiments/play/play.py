@@ -19,7 +19,7 @@ PAGE = Path(__file__).with_name("play.html")
 
 
 class Game:
-    """The paths of the server: each does one thing to the session and tells how it then is."""
+    """The paths of the server: each changes the session and returns its state."""
 
     def __init__(self, session: Session):
         self._session = session
@@ -36,22 +36,22 @@ class Game:
         """{path: what it does}."""
         session = self._session
         verbs: dict[str, Callable[[dict[str, Any]], None]] = {
-            "/act": lambda told: session.act(_whole(told, "action") if "action" in told else None),
-            "/rewind": lambda told: session.rewind(_whole(told, "t")),
-            "/line": lambda told: session.open(_whole(told, "index")),
-            "/wake": lambda told: session.wake(),
-            "/new": lambda told: session.new(
-                _whole(told, "seed", FIRST_TRAINING_SEED)
-                if "seed" in told
+            "/act": lambda request: session.act(_whole(request, "action") if "action" in request else None),
+            "/rewind": lambda request: session.rewind(_whole(request, "t")),
+            "/line": lambda request: session.open(_whole(request, "index")),
+            "/wake": lambda request: session.wake(),
+            "/new": lambda request: session.new(
+                _whole(request, "seed", FIRST_TRAINING_SEED)
+                if "seed" in request
                 else (session.seed + 1) % FIRST_TRAINING_SEED
             ),
         }
 
         def path(verb: Callable[[dict[str, Any]], None]) -> Callable[[dict[str, Any]], Reply]:
-            def answer(told: dict[str, Any]) -> Reply:
+            def answer(request: dict[str, Any]) -> Reply:
                 with self._lock:
                     try:
-                        verb(told)
+                        verb(request)
                     except EnvError as error:
                         raise Refused(str(error)) from None
                     return Reply.json(session.state())
@@ -61,16 +61,16 @@ class Game:
         return {name: path(verb) for name, verb in verbs.items()}
 
 
-def _whole(told: dict[str, Any], name: str, below: int = 2**31) -> int:
-    """A number of a request."""
-    value = told.get(name)
+def _whole(request: dict[str, Any], name: str, below: int = 2**31) -> int:
+    """An integer field of a request."""
+    value = request.get(name)
     if not isinstance(value, int) or isinstance(value, bool) or not 0 <= value < below:
         raise Refused(f"{name} must be a whole number, 0 or more and below {below}, but it is {value!r}")
     return value
 
 
 def play(run: Path, *, seed: int, port: int) -> int:
-    """Serve until somebody presses Ctrl-C; the exit code.
+    """Serve until Ctrl-C; the exit code.
 
     Raises:
       CheckpointError: there is no agent in the folder.
@@ -80,7 +80,7 @@ def play(run: Path, *, seed: int, port: int) -> int:
 
     machine.prepare()
     player = dreamer.load(run)
-    serve.check(port)  # what is compiled next takes a while
+    serve.check(port)  # before the compilation, which takes a while
     cfg = player.config
     assert cfg is not None
     env = envs.make(cfg.task, 1, **cfg.env.world)

@@ -1,7 +1,7 @@
-"""One person's play: the same actions in the world and in the dream, step by step, with the way back.
+"""A session of play: the same actions in the world and in the dream, step by step, with rewind.
 
-A `Moment` is what both look like after an action. The moments since the start of the episode are a line;
-going back and acting otherwise starts another line, and the old one is kept.
+A `Moment` is the state of both after an action. The moments since the start of the episode are a line;
+rewinding and acting differently starts another line, and the old one is kept.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ TILE = 28
 LONGEST = 2000
 """Moments of a line."""
 LARGEST_BOARD = 256
-"""Entries of a table that is shown whole."""
+"""Entries of the largest array that is shown in full."""
 
 
 @dataclass(frozen=True)
@@ -40,21 +40,21 @@ class Moment:
     action: dict[str, np.ndarray] | None
     """{key: [1, ...]} that led here; None at the start."""
     step: Step
-    """[1] what the world said; the last of an episode is repeated while the dream goes on."""
+    """[1] step of the world; the last of an episode is repeated while the dream continues."""
     over: bool
     """Whether the episode of the world ended at or before this moment."""
     carry: Carry[Any]
-    """[1] what the agent remembers after looking."""
+    """[1] memory of the agent after the observation."""
     choice: dict[str, np.ndarray]
     """{key: [1, ...]} what the agent would do: in the world, and after its end in the dream."""
     critic: float
-    """What it expects of the world."""
+    """Value of the state of the world."""
     dream: Latent
-    """[1] where the dream is."""
+    """[1] latent of the dream."""
     dreamt: dict[str, Any]
-    """What the dream looks like and what the heads say of it."""
+    """Decoded observation and head outputs of the dream."""
     awake: bool
-    """Whether the dream was set to what the agent saw here."""
+    """Whether the dream was synchronized with the observation here."""
     world_return: float
     dream_return: float
 
@@ -64,7 +64,7 @@ class Session:
 
     Args:
       env: a single copy.
-      player: whose suggestions and whose world model it is.
+      player: suggests the actions, and has the world model.
     """
 
     def __init__(self, env: VectorEnv, player: Player, seed: int):
@@ -89,7 +89,7 @@ class Session:
         """Take one action in both; None lets the agent choose.
 
         Raises:
-          Refused: there is no such action, or the line is as long as it may be.
+          Refused: there is no such action, or the line has its maximum length.
         """
         now = self._line[-1]
         if len(self._line) >= LONGEST:
@@ -117,7 +117,7 @@ class Session:
         self._go_to(self._line[: t + 1])
 
     def open(self, index: int) -> None:
-        """Go on with another line; the one that is left is kept.
+        """Switch to another line; the current one is kept.
 
         Raises:
           Refused: there is no such line.
@@ -127,14 +127,14 @@ class Session:
         self._go_to(self._lines[index])
 
     def _go_to(self, line: list[Moment]) -> None:
-        """Make `line` the present one and keep the others, but none that another one begins with."""
+        """Make `line` the current one and keep the others, except prefixes of other lines."""
         begins = lambda a, b: len(a) <= len(b) and b[len(a) - 1] is a[-1]
         every = [*self._lines, self._line]
         longer = lambda a: any(len(a) < len(b) and begins(a, b) for b in every)
         self._line, self._lines = line, [a for a in every if not begins(a, line) and not longer(a)]
 
     def wake(self) -> None:
-        """Let the dream look: it goes on from what the agent now believes."""
+        """Synchronize the dream: it continues from the posterior of the agent."""
         now = self._line[-1]
         awake = dataclasses.replace(
             now, dream=now.carry.latent, dreamt=self._shown_by(now.carry.latent), awake=True
@@ -156,7 +156,7 @@ class Session:
         reached, _ = self._inspector.forecast(now.dream, one, key=len(self._line))
         dream = jax.tree.map(lambda x: x[:, 0], reached)
         over = now.over or bool(step.is_last[0])
-        if over:  # there is nothing to look at any more, but the dream can go on
+        if over:  # no more observations, but the dream can continue
             choice = jax.device_get(self._inspector.choose(dream))
         return self._moment(action, step, over, carry, choice, dream, won, now.dream_return)
 
@@ -171,14 +171,14 @@ class Session:
         won: float,
         promised: float,
     ) -> Moment:
-        """A moment from what both came to; the dream's own reward is added to what it promised before."""
+        """A moment from the states of both; the reward of the dream is added to its return."""
         critic = float(self._inspector.decode(carry.latent).heads.value[0])
         dreamt, awake = self._shown_by(dream), action is None
         promised += 0.0 if awake else dreamt["reward"]
         return Moment(action, step, over, carry, choice, critic, dream, dreamt, awake, won, promised)
 
     def _shown_by(self, latent: Latent) -> dict[str, Any]:
-        """What one latent looks like and what the heads say of it, as numbers."""
+        """Decoded observation and head outputs of one latent, as numbers."""
         shown = jax.device_get(self._inspector.decode(latent))
         heads = {k: float(getattr(shown.heads, k)[0]) for k in ("reward", "cont", "value")}
         return heads | {"obs": shown.obs and {k: v[0] for k, v in shown.obs.items()}}
@@ -213,7 +213,7 @@ class Session:
         """Everything the page shows."""
         now = self._line[-1]
         names = self._names
-        told = now.dreamt
+        dreamt = now.dreamt
         return {
             "task": self._env.task,
             "seed": self.seed,
@@ -221,8 +221,8 @@ class Session:
             "actions": list(names or ()),
             "lines": [len(line) - 1 for line in self._lines],
             "note": self._note,
-            "last": None if now.action is None else self._told(now.action),
-            "choice": self._told(now.choice),
+            "last": None if now.action is None else self._action_text(now.action),
+            "choice": self._action_text(now.choice),
             "world": {
                 **self._shown({k: v[0] for k, v in now.step.obs.items()}),
                 "over": now.over,
@@ -231,16 +231,16 @@ class Session:
                 "critic": round(now.critic, 4),
             },
             "dream": {
-                **self._shown(told["obs"]),
+                **self._shown(dreamt["obs"]),
                 "awake": now.awake,
-                "reward": round(told["reward"], 4),
+                "reward": round(dreamt["reward"], 4),
                 "return": round(now.dream_return, 4),
-                "cont": round(told["cont"], 4),
-                "critic": round(told["value"], 4),
+                "cont": round(dreamt["cont"], 4),
+                "critic": round(dreamt["value"], 4),
             },
         }
 
-    def _told(self, action: dict[str, np.ndarray]) -> str:
+    def _action_text(self, action: dict[str, np.ndarray]) -> str:
         if self._names is not None and self._act_key is not None:
             return self._names[int(action[self._act_key][0])]
         return ", ".join(np.array2string(v[0], precision=2) for v in action.values())
@@ -255,7 +255,7 @@ class Session:
 
 
 def _lines(x: np.ndarray) -> list[str]:
-    """Numbers as text: a small board by its rows, of others the first, one in a line."""
+    """Numbers as text: a small board by rows, otherwise the first entries, one per line."""
     if x.ndim == 2 and x.size <= LARGEST_BOARD:
         return [" ".join(f"{v:g}" for v in row) for row in x.astype(float)]
     return [f"{round(float(v), 3):g}" for v in x.ravel()[:12]]

@@ -1,4 +1,4 @@
-"""Complete configurations by name: a function for each, which says what to expect of it.
+"""Complete configurations by name: a function for each, whose docstring says what to expect of it.
 
 A preset is Python: build on another one with `dataclasses.replace`, give it a docstring with command,
 hardware, time and score, and add it to `PRESETS`.
@@ -99,7 +99,7 @@ def cartpole() -> Config:
     """Balance a pole on a cart: four numbers in, two actions out.
 
     Command: dreamer train cartpole. Measured on 2 CPU cores: 500 over 100 episodes after 442 s (494 over 20
-    at 20,000 steps), and up to 40,000 steps when it goes on. Longer dreams from more states, and twice the
+    at 20,000 steps), and up to 40,000 steps if continued. Longer dreams from more states, and twice the
     updates: to turn the cart back one first has to let the pole fall the other way.
     """
     base = control()

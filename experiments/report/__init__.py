@@ -1,1 +1,1 @@
-"""What a trained agent's world model is like, as numbers, as pictures and as one page."""
+"""Reports on the world model of a trained agent: numbers, figures and a page."""

@@ -1,7 +1,7 @@
-"""The report card of a world model: what it is measured to know.
+"""The report card of a world model: measurements of what it knows.
 
-`measure` asks an `Inspector` about recorded episodes and keeps the arrays that the pictures are drawn from;
-what its numbers mean is in `meanings`. Nothing here draws.
+`measure` queries an `Inspector` on recorded episodes and keeps the arrays that the figures are drawn from;
+the meaning of each number is in `meanings`. Nothing here draws.
 """
 
 from __future__ import annotations
@@ -20,25 +20,25 @@ from envs.api import Space, Spaces
 from experiments.report.meanings import FAR, MEANINGS
 
 WINDOWS, STATES, SLOTS = 512, 2048, 8192
-"""At most so many open-loop predictions, dreams, and slots whose next reward and ending are foreseen."""
+"""Maximum numbers of open-loop predictions, dreams, and slots whose next reward and ending are predicted."""
 BINS = 10
-"""Of a reliability diagram, by numbers and again by width."""
+"""Of a reliability diagram, by quantile and again by width."""
 USED = 1.15
 """Perplexity of a latent that takes a second value; 1% of chance alone makes 1.11 of a hundred classes."""
 
 
 class Reliability(NamedTuple):
-    """Expectations in bins, and what then happened."""
+    """Binned predictions and outcomes."""
 
     expected: np.ndarray
     happened: np.ndarray
     count: np.ndarray
     noise: np.ndarray
-    """Variance that chance alone gives to `happened`."""
+    """Variance of `happened` by chance alone."""
 
     @property
     def error(self) -> float | None:
-        """Root mean square gap, weighted by how often, without what chance adds to it; None of nothing.
+        """Root mean square gap, weighted by counts, without the part due to chance; None without data.
 
             sqrt(sum_b n_b ((e_b - h_b)^2 - noise_b) / sum_b n_b)
 
@@ -51,18 +51,18 @@ class Reliability(NamedTuple):
 
 
 class OpenLoop(NamedTuple):
-    """Predictions without looking, against what happened."""
+    """Open-loop predictions against what happened."""
 
     error: dict[str, np.ndarray]
     """{key: [H]} share of wrong entries, or root mean square error over the standard deviation."""
     shuffled: dict[str, np.ndarray]
     """The same with the actions of other episodes."""
     still: dict[str, np.ndarray]
-    """The same for expecting that nothing changes."""
+    """The same for predicting no change."""
     reward: np.ndarray
     """[H] mean absolute error."""
     cont: np.ndarray
-    """[H] mean absolute error of the probability that the episode goes on."""
+    """[H] mean absolute error of the probability that the episode continues."""
 
 
 @dataclass(frozen=True)
@@ -70,15 +70,15 @@ class Card:
     """Everything measured of one agent."""
 
     numbers: dict[str, float | None]
-    """{name in `MEANINGS`: value}; None where the episodes do not say."""
+    """{name in `MEANINGS`: value}; None where the episodes do not determine it."""
     open_loop: OpenLoop
     cont: Sequence[Reliability]
     """One and `FAR` steps ahead."""
     reward: Sequence[Reliability]
     spread: tuple[np.ndarray, np.ndarray]
-    """How unsure of rewards, and how wrong."""
+    """Spread and error of the reward predictions."""
     returns: tuple[np.ndarray, np.ndarray, np.ndarray]
-    """What happened, what the critic promised, what was dreamt; of the same states."""
+    """Actual returns, those of the critic, and imagined ones, of the same states."""
     surprise: Sequence[np.ndarray]
     """[T] KL, posterior and prior entropy by slot of the episode."""
     perplexity: np.ndarray
@@ -90,11 +90,11 @@ class Card:
 def measure(
     inspector: Inspector, episodes: Episodes, *, context: int, horizon: int, gamma: float, key: int = 0
 ) -> Card:
-    """Ask a world model about episodes.
+    """Measure a world model on episodes.
 
     Args:
-      context: slots that are looked at before an open-loop prediction.
-      horizon: steps that it goes.
+      context: slots that are observed before an open-loop prediction.
+      horizon: its steps.
       gamma: discount of the returns.
     """
     spaces = inspector.agent.obs_space
@@ -112,7 +112,7 @@ def measure(
     states = jax.tree.map(lambda x: x[some], readings.latent)
     dreamt = np.asarray(inspector.dream(states, inspector.agent.cfg.behavior.imag_length, key=key))
     returns = happened[some], readings.heads.value[some], dreamt
-    earned = discounted(episodes, np.zeros_like(readings.heads.value), gamma)  # no promise in it
+    earned = discounted(episodes, np.zeros_like(readings.heads.value), gamma)  # without bootstrap
     size = float(np.square(earned[some]).mean()) if len(some[0]) else 0.0
 
     wrong = np.abs(one.expected_reward - one.reward)
@@ -155,14 +155,14 @@ class Window(NamedTuple):
 
 
 def cut(length: np.ndarray, context: int, horizon: int, most: int = WINDOWS) -> Window:
-    """Windows one after the other in every episode, the first after `context` slots (or half of a few)."""
-    found = []
+    """Consecutive windows in every episode, the first after `context` slots (or half of a short episode)."""
+    starts = []
     for episode, slots in enumerate(length):
         start = min(context, max(int(slots) // 2, 1)) - 1
-        found += [
+        starts += [
             (episode, slot, min(horizon, slots - 1 - slot)) for slot in range(start, slots - 1, horizon)
         ]
-    chosen = np.asarray(found, np.int32).reshape(-1, 3)
+    chosen = np.asarray(starts, np.int32).reshape(-1, 3)
     chosen = chosen[np.sort(np.random.default_rng(0).permutation(len(chosen))[:most])]
     return Window(*chosen.T)
 
@@ -196,7 +196,7 @@ def _predict(
     if shuffle:
         order = np.random.default_rng(key).permutation(len(windows.slot))
         other = np.empty_like(order)
-        other[order] = np.roll(order, 1)  # nobody keeps the own ones
+        other[order] = np.roll(order, 1)  # no window keeps its own actions
         action = {k: v[other] for k, v in action.items()}
     reached, forecast = inspector.forecast(start, action, key=key)
     return jax.device_get(reached), jax.device_get(forecast)
@@ -278,7 +278,7 @@ def _over(x: float | None, size: float) -> float | None:
 
 
 class _Ahead(NamedTuple):
-    """What the heads expected some steps ahead, and what happened, for every slot that has such a one."""
+    """What the heads predicted some steps ahead, and what happened, for every slot with such a successor."""
 
     expected_reward: np.ndarray
     spread: np.ndarray
@@ -288,26 +288,26 @@ class _Ahead(NamedTuple):
 
 
 def _heads(inspector: Inspector, episodes: Episodes, latent: Latent, steps: int, key: int) -> _Ahead:
-    """Look at every slot, then wait `steps` steps without looking."""
+    """Open-loop head predictions `steps` steps after every slot."""
     windows = cut(episodes.length, 1, 1, most=SLOTS)
     start, action = _start(episodes, latent, windows, steps)
-    told = jax.device_get(inspector.open_loop_mean(start, action, key=key))
+    heads = jax.device_get(inspector.open_loop_mean(start, action, key=key))
     there = windows.slot + steps < np.asarray(episodes.length)[windows.episode]
     episode, slot = windows.episode[there], windows.slot[there] + steps
-    told = jax.tree.map(lambda x: x[there], told)
+    heads = jax.tree.map(lambda x: x[there], heads)
     return _Ahead(
-        told.reward,
-        told.reward_spread,
-        told.cont,
+        heads.reward,
+        heads.reward_spread,
+        heads.cont,
         episodes.reward[episode, slot],
         (~episodes.is_terminal[episode, slot]).astype(np.float32),
     )
 
 
 def reliability(expected: np.ndarray, happened: np.ndarray) -> Reliability:
-    """Sort by what was expected, into bins of equal numbers that are cut at equal widths too.
+    """Sort by prediction, into bins of equal counts that are also cut at equal widths.
 
-    Equal numbers alone would put the few rewards or endings of long episodes together with nothing.
+    Equal counts alone would merge the few rewards or endings of long episodes with zeros.
     """
     if not len(expected):
         return Reliability(*[np.zeros(0)] * 4)
@@ -323,8 +323,7 @@ def reliability(expected: np.ndarray, happened: np.ndarray) -> Reliability:
 
 
 def discounted(episodes: Episodes, value: np.ndarray, gamma: float) -> np.ndarray:
-    """[N, T] what each slot was worth: the discounted rewards after it; where an episode was cut, the critic
-    has the last word."""
+    """[N, T] return of each slot: the discounted rewards after it, bootstrapped where an episode was cut."""
     N, T = episodes.reward.shape
     worth = np.zeros((N, T), np.float32)
     for n in range(N):
@@ -338,7 +337,7 @@ def discounted(episodes: Episodes, value: np.ndarray, gamma: float) -> np.ndarra
 
 
 def _some(valid: np.ndarray, most: int) -> tuple[np.ndarray, np.ndarray]:
-    """Where some of the filled slots that are not the last of an episode are."""
+    """Indices of a sample of the filled slots that are not the last of an episode."""
     inner = valid.copy()
     inner[:, :-1] &= valid[:, 1:]
     inner[:, -1] = False
@@ -348,7 +347,7 @@ def _some(valid: np.ndarray, most: int) -> tuple[np.ndarray, np.ndarray]:
 
 
 def _mean_by_slot(x: np.ndarray, valid: np.ndarray) -> np.ndarray:
-    """[T] over the episodes that are so long, as far as at least a tenth of them are."""
+    """[T] mean over the episodes that reach each slot, as long as at least a tenth of them do."""
     count = valid.sum(0)
     enough = count >= max(1, len(valid) // 10)
     return ((x * valid).sum(0) / np.maximum(count, 1))[enough]

@@ -1,6 +1,6 @@
-"""The pictures of a report card, as SVG that stands in a page by itself.
+"""The figures of a report card, as self-contained SVG.
 
-Every panel is an SVG of its own, so that a narrow page can set them below each other.
+Every panel is a separate SVG, so that a narrow page can stack them.
 """
 
 from __future__ import annotations
@@ -66,7 +66,7 @@ def _axes(count: int = 1, width: float = 3.4, height: float = 2.4) -> list[Axes]
 
 
 def draw(card: Card) -> dict[str, str]:
-    """{name: SVG} of everything that a card has a picture of."""
+    """{name: SVG} of every figure of a card."""
     with rc_context(STYLE):
         drawn = {
             "open_loop": open_loop(card.open_loop) if card.open_loop.error else "",
@@ -80,7 +80,7 @@ def draw(card: Card) -> dict[str, str]:
 
 
 def open_loop(loop: OpenLoop) -> str:
-    """Error by steps ahead: the model, the model with other actions, and standing still."""
+    """Error by steps ahead: the model, the model with other actions, and predicting no change."""
     keys = [k for k in loop.error if np.nansum(loop.still[k]) > 0][:6] or list(loop.error)[:1]
     axes = _axes(len(keys), min(WIDTH / min(len(keys), 3), 4.8))
     for ax, key in zip(axes, keys, strict=True):
@@ -110,7 +110,7 @@ def calibration(cont: Sequence[Reliability], reward: Sequence[Reliability]) -> s
 
 
 def spread(unsure: np.ndarray, wrong: np.ndarray) -> str:
-    """How wrong a reward was, by how unsure the model was of it."""
+    """Error of a predicted reward by its spread."""
     (ax,) = _axes(width=4.2)
     ax.scatter(unsure, wrong, s=7, color=MODEL, alpha=0.35, lw=0)
     ax.set(xlabel="how unsure", ylabel="how wrong", xlim=(0, None), ylim=(0, None))
@@ -118,15 +118,15 @@ def spread(unsure: np.ndarray, wrong: np.ndarray) -> str:
 
 
 def value(happened: np.ndarray, promised: np.ndarray, dreamt: np.ndarray) -> str:
-    """Returns promised by the critic and dreamt, against those that then happened."""
+    """Returns of the critic and imagined ones, against those that then happened."""
     axes = _axes(2, height=3.0)
     everything = np.concatenate([happened, promised, dreamt])
     low, high = float(everything.min(initial=0)), float(everything.max(initial=1e-3))
-    for ax, told, name, color in zip(
+    for ax, expected, name, color in zip(
         axes, (promised, dreamt), ("critic", "imagined return"), (MODEL, THIRD), strict=True
     ):
         ax.plot([low, high], [low, high], color=QUIET, lw=1, ls="--")
-        ax.scatter(happened, told, s=7, alpha=0.3, color=color, lw=0)
+        ax.scatter(happened, expected, s=7, alpha=0.3, color=color, lw=0)
         ax.set(title=name, xlabel="happened", ylabel="promised")
     return svg(axes)
 
@@ -153,7 +153,7 @@ def latents(perplexity: np.ndarray) -> str:
 
 
 def vectors(truth: np.ndarray, expected: np.ndarray, context: int, name: str) -> str:
-    """[T, D] numbers as they were and as they were expected without looking from `context` on."""
+    """[T, D] true values and open-loop predictions from `context` on."""
     shown = min(truth.shape[1], 4)
     with rc_context(STYLE):
         axes = _axes(shown, width=min(WIDTH / shown, 3.4), height=1.9)
@@ -169,7 +169,7 @@ def vectors(truth: np.ndarray, expected: np.ndarray, context: int, name: str) ->
 
 
 def behaviour(names: Sequence[str], shares: np.ndarray) -> str:
-    """[actions, quarters] how often each action is taken, by what the critic thinks of the state."""
+    """[actions, quarters] how often each action is taken, by the value of the state."""
     with rc_context(STYLE):
         (ax,) = _axes(width=4.8, height=0.28 * len(names) + 1.0)
         ax.imshow(shares, cmap="Blues", vmin=0, vmax=1, aspect="auto")
@@ -185,7 +185,7 @@ def behaviour(names: Sequence[str], shares: np.ndarray) -> str:
 
 
 class Curve:
-    """How one quantity went in training, over one seed or several."""
+    """The curve of one quantity during training, over one seed or several."""
 
     def __init__(self, runs: Sequence[tuple[Sequence[float], Sequence[float]]]):
         self.runs = [run for run in runs if len(run[0])]
@@ -205,7 +205,7 @@ class Curve:
 
 
 def curves(panels: Mapping[str, Sequence[Curve]]) -> str:
-    """One picture for every quantity, with a curve for every run or group of runs."""
+    """One panel for every quantity, with a curve for every run or group of runs."""
     with rc_context(STYLE):
         axes = _axes(len(panels), width=WIDTH / max(len(panels), 2), height=2.6)
         for ax, (name, lines) in zip(axes, panels.items(), strict=True):
@@ -222,10 +222,10 @@ def profile(settings: Mapping[str, Sequence[Sequence[float]]]) -> str:
     with rc_context(STYLE):
         (ax,) = _axes(width=4.8)
         for i, (name, scores) in enumerate(settings.items()):
-            found = statistics.performance_profile(scores, thresholds.tolist())
+            curve = statistics.performance_profile(scores, thresholds.tolist())
             color = COLORS[i % len(COLORS)]
-            ax.fill_between(thresholds, found.low, found.high, color=color, alpha=0.2, lw=0, step="post")
-            ax.step(thresholds, found.share, color=color, where="post", label=name)
+            ax.fill_between(thresholds, curve.low, curve.high, color=color, alpha=0.2, lw=0, step="post")
+            ax.step(thresholds, curve.share, color=color, where="post", label=name)
         ax.set(xlabel="success rate", ylabel="share of runs above it", xlim=(0, 1), ylim=(0, 1.02))
         if len(settings) > 1:
             ax.legend(fontsize=7)

@@ -35,7 +35,7 @@ MEANINGS = {
     ),
     "action_ratio": Meaning(
         "Use of actions",
-        "Prediction error when the actions are somebody else's, over that with the real ones.",
+        "Prediction error with the actions of other episodes, over that with the real ones.",
         "1.2 or more; at 1 the model does not care what the agent does",
         low=1.2,
     ),

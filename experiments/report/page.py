@@ -25,18 +25,18 @@ TEMPLATES = Path(__file__).parent / "templates"
 
 
 def _environment() -> jinja2.Environment:
-    made = jinja2.Environment(
+    environment = jinja2.Environment(
         loader=jinja2.FileSystemLoader(TEMPLATES),
         autoescape=True,
         undefined=jinja2.StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    made.filters["embedded"] = embedded
-    made.filters["number"] = number
-    made.filters["percent"] = lambda x: f"{x:.1%}"
-    made.filters["svg"] = Markup
-    return made
+    environment.filters["embedded"] = embedded
+    environment.filters["number"] = number
+    environment.filters["percent"] = lambda x: f"{x:.1%}"
+    environment.filters["svg"] = Markup
+    return environment
 
 
 def embedded(data: Any) -> Markup:

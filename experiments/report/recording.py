@@ -1,4 +1,4 @@
-"""Episodes kept whole: everything the agent saw and did."""
+"""Recorded episodes: all observations and actions."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from envs.rollout import Episode, rollout
 def record(
     policy: Policy, env: VectorEnv, seeds: Sequence[int], *, key: int = 0, max_steps: int | None = None
 ) -> tuple[list[Episode], Episodes]:
-    """Play one episode per seed and keep all of it.
+    """Play and record one episode per seed.
 
     Args:
       seeds, key, max_steps: as in `envs.rollout`.

@@ -40,13 +40,13 @@ SEED = 2**20
 CLIPS = 3
 PAGE = "report.html"
 MEANING = hashlib.sha256(repr(MEANINGS).encode()).hexdigest()[:12]
-"""Of what the numbers of a card mean: a card whose numbers meant something else is measured anew."""
+"""Hash of the meanings of a card's numbers: a card with other meanings is measured again."""
 Say = Callable[[str], None]
 
 
 @dataclasses.dataclass(frozen=True)
 class Examination:
-    """What was found out about one agent."""
+    """Everything measured of one agent, for its page."""
 
     card: cards.Card
     played: list[Episode]
@@ -56,7 +56,7 @@ class Examination:
 
 
 class Examiner:
-    """Plays with agents of one configuration on one task, and asks their world models.
+    """Plays with agents of one configuration on one task, and measures their world models.
 
     Use as a context manager: it keeps the environment open.
     """
@@ -85,7 +85,7 @@ class Examiner:
         if self._player is None or self._inspector is None:
             self._player = player
             self._inspector = Inspector(player.agent, player.everything, player.numbers)
-        else:  # what is compiled serves every agent of this configuration
+        else:  # compiled once for all agents of this configuration
             self._player.everything, self._player.numbers = player.everything, player.numbers
             self._inspector.params, self._inspector.numbers = player.everything, player.numbers
         seeds = range(SEED, SEED + report.episodes)
@@ -109,29 +109,29 @@ class Examiner:
     ) -> list[dict[str, Any]]:
         assert self._inspector is not None
         names = action_names(self.cfg.task, self.env.act_space)
-        told = self._inspector, self.env.obs_space, episodes, card
-        return [stories.episode(*told, played[n], n, names, gamma) for n in stories.chosen(played)]
+        common = self._inspector, self.env.obs_space, episodes, card
+        return [stories.episode(*common, played[n], n, names, gamma) for n in stories.chosen(played)]
 
     def _clips(self, card: cards.Card, episodes: Episodes) -> list[dict[str, Any]]:
         assert self._inspector is not None
         report, spaces = self.cfg.report, self._inspector.agent.obs_space
         windows = cards.cut(episodes.length, report.context, report.horizon)
         order = np.argsort(-windows.steps, kind="stable")
-        _, first = np.unique(windows.episode[order], return_index=True)  # one of an episode
+        _, first = np.unique(windows.episode[order], return_index=True)  # one per episode
         longest = order[np.sort(first)[:CLIPS]]
-        found = []
+        clips = []
         for w in longest:
-            made = stories.clip(self._inspector, spaces, episodes, card, windows, int(w), report.context)
-            if made is None:
+            clip = stories.clip(self._inspector, spaces, episodes, card, windows, int(w), report.context)
+            if clip is None:
                 break
-            truth, model = made.pop("truth_values"), made.pop("model_values")
-            made["curves"] = [
-                figures.vectors(truth[k], model[k], made["context"], k)
+            truth, model = clip.pop("truth_values"), clip.pop("model_values")
+            clip["curves"] = [
+                figures.vectors(truth[k], model[k], clip["context"], k)
                 for k, space in spaces.items()
                 if not space.is_discrete and len(space.shape) == 1
             ]
-            found.append(made)
-        return found
+            clips.append(clip)
+        return clips
 
     def _behaviour(self, card: cards.Card, episodes: Episodes) -> dict[str, str]:
         names = action_names(self.cfg.task, self.env.act_space)
@@ -142,7 +142,7 @@ class Examiner:
 
 @dataclasses.dataclass(frozen=True)
 class RunRecord:
-    """What a run folder says of its training."""
+    """The contents of a run folder: its configuration, logs and result."""
 
     folder: Path
     cfg: Config
@@ -153,7 +153,7 @@ class RunRecord:
 
     @property
     def name(self) -> str:
-        """What the run is called beside others."""
+        """The display name of the run."""
         folder = self.folder.absolute()
         inside = folder.parent.name == MEMBERS
         return f"{folder.parent.parent.name}/{folder.name}" if inside else folder.name
@@ -178,11 +178,11 @@ def smooth(points: Sequence[tuple[float, float]], window: int = 100) -> tuple[li
     return list(x[ends - 1]), list((total[ends] - total[starts]) / (ends - starts))
 
 
-def told(folder: Path) -> RunRecord:
+def read_run(folder: Path) -> RunRecord:
     """Read a run folder, or that of a member.
 
     Raises:
-      CheckpointError: it is none.
+      CheckpointError: it is not a run folder.
     """
     if not (folder / "config.toml").is_file():
         raise CheckpointError(f"{folder} is not a run folder (it has no config.toml).")
@@ -201,10 +201,10 @@ def _rows(path: Path) -> list[dict[str, Any]]:
     return read_rows(path, "env_steps") if path.is_file() else []
 
 
-def write_run(run: RunRecord, found: Examination, player: Player, out: Path | None = None) -> Path:
+def write_run(run: RunRecord, examination: Examination, player: Player, out: Path | None = None) -> Path:
     """The page of one run (by default in its folder), and the numbers of its card in its folder."""
-    save_card(run.folder, found, player)
-    if run.result.get("env_steps") != player.counters["env_steps"]:  # of a run that was gone on with
+    save_card(run.folder, examination, player)
+    if run.result.get("env_steps") != player.counters["env_steps"]:  # from before the run was resumed
         run = dataclasses.replace(run, result={})
     kinds = [key for key in ("return", "success") if run.curve(key)[0]]
     panels = {key: [figures.Curve([run.curve(key)])] for key in kinds}
@@ -215,15 +215,15 @@ def write_run(run: RunRecord, found: Examination, player: Player, out: Path | No
         out or run.folder / PAGE,
         "run.html",
         run=run,
-        numbers=found.card.numbers,
+        numbers=examination.card.numbers,
         counters=player.counters,
         parameters=_parameters(player),
-        played=found.played,
-        success=_rate(found.played),
-        pictures=found.pictures | ({"curves": figures.curves(panels)} if panels else {}),
-        stories=found.stories,
-        clips=[{k: v for k, v in clip.items() if k != "curves"} for clip in found.clips],
-        clip_curves=[curve for clip in found.clips for curve in clip["curves"]],
+        played=examination.played,
+        success=_rate(examination.played),
+        pictures=examination.pictures | ({"curves": figures.curves(panels)} if panels else {}),
+        stories=examination.stories,
+        clips=[{k: v for k, v in clip.items() if k != "curves"} for clip in examination.clips],
+        clip_curves=[curve for clip in examination.clips for curve in clip["curves"]],
         changes=page.preset_changes(run.cfg),
         config=schema.dump_toml(run.cfg),
     )
@@ -242,19 +242,19 @@ def _rate(played: Sequence[Episode]) -> dict[str, Any] | None:
     return {"rate": float(np.mean(known)), "interval": statistics.wilson(sum(known), len(known))}
 
 
-def save_card(folder: Path, found: Examination, player: Player) -> None:
-    """The numbers, with what they are of."""
-    counts = {**player.counters, "episodes": len(found.played)}
-    content = {**counts, "meaning": MEANING, "numbers": found.card.numbers}
+def save_card(folder: Path, examination: Examination, player: Player) -> None:
+    """Write the numbers of a card, with the counters they belong to."""
+    counts = {**player.counters, "episodes": len(examination.played)}
+    content = {**counts, "meaning": MEANING, "numbers": examination.card.numbers}
     atomic.write(folder / "card.json", jsonlib.dumps(content, indent=1) + "\n")
 
 
 def numbers_of(runs: Sequence[RunRecord], say: Say) -> list[dict[str, float | None]]:
-    """The numbers of every run's card: from its folder if of its newest checkpoint, else measured."""
+    """The numbers of every run's card: those in its folder if up to date, else measured."""
     import dreamer
 
     examiners: dict[str, Examiner] = {}
-    found = []
+    numbers = []
     try:
         for run in runs:
             progress = CheckpointStore(above(run.folder) / "checkpoints").meta()["progress"]
@@ -262,33 +262,33 @@ def numbers_of(runs: Sequence[RunRecord], say: Say) -> list[dict[str, float | No
             wanted = {k: progress[k] for k in ("env_steps", "updates")}
             wanted |= {"episodes": run.cfg.report.episodes, "meaning": MEANING}
             if wanted.items() <= {k: v for k, v in stored.items() if k != "numbers"}.items():
-                found.append(stored["numbers"])
+                numbers.append(stored["numbers"])
                 continue
-            say(f"{run.name}: playing {run.cfg.report.episodes} episodes and asking the world model")
+            say(f"{run.name}: playing {run.cfg.report.episodes} episodes and measuring the world model")
             player = dreamer.load(run.folder, actor="sampled")
             alike = schema.dump_toml(dataclasses.replace(run.cfg, seed=0))
             if alike not in examiners:
                 examiners[alike] = Examiner(run.cfg)
             agree(str(run.folder), run.cfg.task, spaces(player.agent), examiners[alike].env)
-            made = examiners[alike].examine(player, pictures=False)
-            save_card(run.folder, made, player)
-            found.append(made.card.numbers)
+            examination = examiners[alike].examine(player, pictures=False)
+            save_card(run.folder, examination, player)
+            numbers.append(examination.card.numbers)
     finally:
         for examiner in examiners.values():
             examiner.env.close()
-    return found
+    return numbers
 
 
 @dataclasses.dataclass(frozen=True)
 class Group:
-    """Runs that differ in nothing but their seed."""
+    """Runs that differ only in their seed."""
 
     name: str
     runs: list[RunRecord]
     numbers: list[dict[str, float | None]]
 
     def mean(self, name: str) -> float | None:
-        """Of one number of the card, over the seeds that have it."""
+        """Mean of one number of the card, over the seeds that have it."""
         values = [n[name] for n in self.numbers if n.get(name) is not None]
         return float(np.mean(values)) if values else None  # pyrefly: ignore
 
@@ -312,16 +312,16 @@ def grouped(runs: Sequence[RunRecord], numbers: Sequence[dict[str, float | None]
     plain = [dict(schema.values(dataclasses.replace(run.cfg, seed=0, preset=""))) for run in runs]
     differing = [k for k in plain[0] if len({repr(p[k]) for p in plain}) > 1]
     names = _names(plain, differing)
-    found: dict[str, Group] = {}
-    for run, name, own in zip(runs, names, numbers, strict=True):
-        group = found.setdefault(name, Group(name, [], []))
+    groups: dict[str, Group] = {}
+    for run, name, values in zip(runs, names, numbers, strict=True):
+        group = groups.setdefault(name, Group(name, [], []))
         group.runs.append(run)
-        group.numbers.append(own)
-    if len(found) == 1:
-        (only,) = found.values()
+        group.numbers.append(values)
+    if len(groups) == 1:
+        (only,) = groups.values()
         label = runs[0].cfg.task if len(runs) > 1 else runs[0].name
         return [Group(label, only.runs, only.numbers)]
-    return list(found.values())
+    return list(groups.values())
 
 
 def _names(plain: Sequence[Mapping[str, Any]], differing: Sequence[str], most: int = 3) -> list[str]:
@@ -337,19 +337,19 @@ def _names(plain: Sequence[Mapping[str, Any]], differing: Sequence[str], most: i
 def profiled(runs: Sequence[RunRecord]) -> dict[str, list[list[float]]]:
     """{setting: [tasks][seeds]} success rates: runs of one configuration on several tasks together.
 
-    Empty unless every run was evaluated on a task that says what success is.
+    Empty unless every run was evaluated on a task that reports success.
     """
     if any(run.result.get("success_rate") is None for run in runs):
         return {}
     blank = [dataclasses.replace(run, cfg=dataclasses.replace(run.cfg, task="")) for run in runs]
-    tasks = {id(run): own.cfg.task for run, own in zip(blank, runs, strict=True)}
-    found = {}
+    tasks = {id(run): original.cfg.task for run, original in zip(blank, runs, strict=True)}
+    profiles = {}
     for group in grouped(blank, [{}] * len(runs)):
         scores: dict[str, list[float]] = {}
         for run in group.runs:
             scores.setdefault(tasks[id(run)], []).append(run.result["success_rate"])
-        found[group.name or "all runs"] = list(scores.values())
-    return found
+        profiles[group.name or "all runs"] = list(scores.values())
+    return profiles
 
 
 def write_many(runs: Sequence[RunRecord], numbers: Sequence[dict[str, float | None]], out: Path) -> Path:
@@ -377,13 +377,13 @@ def expanded(folders: Sequence[Path]) -> list[Path]:
     Raises:
       CheckpointError: a folder that is not there.
     """
-    found: list[Path] = []
+    runs: list[Path] = []
     for folder in folders:
         if not folder.is_dir():
             raise CheckpointError(f"There is no run folder {folder}.")
         members = sorted(p for p in (folder / MEMBERS).glob("*") if p.is_dir())
-        found += members or [folder]
-    return found
+        runs += members or [folder]
+    return runs
 
 
 def report(
@@ -399,8 +399,8 @@ def report(
 
     Args:
       out: where to (empty: `report.html` in the folder of the run or population; of several runs, here).
-      changes: fields of `ReportConfig` that go over those of the runs.
-      follow: serve the page of one run on `port`, and make it anew whenever the run saves.
+      changes: fields of `ReportConfig` that override those of the runs.
+      follow: serve the page of one run on `port`, and update it whenever the run saves.
 
     Raises:
       CheckpointError: a folder holds no agent.
@@ -408,7 +408,7 @@ def report(
     """
     machine.prepare()
     say = lambda text: print(text, file=sys.stderr)
-    runs = [_changed(told(folder), changes or {}) for folder in expanded(folders)]
+    runs = [_changed(read_run(folder), changes or {}) for folder in expanded(folders)]
     path = Path(out) if out else (folders[0] if len(folders) == 1 else Path()) / PAGE
     _check_writable(path)
     for run in runs:
@@ -430,16 +430,16 @@ def report(
 
 
 def _changed(run: RunRecord, changes: Mapping[str, Any]) -> RunRecord:
-    """With other fields of `ReportConfig`; a run that was to have no report gets one of the usual size."""
+    """With other fields of `ReportConfig`; a run configured without a report gets one of the default size."""
     usual = {} if run.cfg.report.episodes else {"episodes": ReportConfig().episodes}
     report = dataclasses.replace(run.cfg.report, **{**usual, **changes})
     return dataclasses.replace(run, cfg=dataclasses.replace(run.cfg, report=report))
 
 
 def _check_writable(path: Path) -> None:
-    """Measuring takes a while: a page that cannot be written is better told before."""
+    """Raise a ConfigError if the page cannot be written, before the measuring, which takes a while."""
     if path.exists() and not path.is_file():
-        raise ConfigError(f"{path} is there and no file: name another --out, such as {PAGE}")
+        raise ConfigError(f"{path} exists and is not a file: name another --out, such as {PAGE}")
     try:
         tempfile.TemporaryFile(dir=path.parent).close()
     except OSError as error:
@@ -459,7 +459,7 @@ def _follow(runs: Sequence[RunRecord], folders: Sequence[Path], path: Path, port
     (run,) = runs
 
     def make() -> Path:
-        _one(dataclasses.replace(told(run.folder), cfg=run.cfg), path, say)
+        _one(dataclasses.replace(read_run(run.folder), cfg=run.cfg), path, say)
         return path
 
     return watch(CheckpointStore(above(run.folder) / "checkpoints"), make, port, say)
@@ -475,9 +475,9 @@ def _one(run: RunRecord, path: Path, say: Say) -> dict[str, float | None]:
     import dreamer
 
     player = dreamer.load(run.folder, actor="sampled")
-    say(f"{run.name}: playing {run.cfg.report.episodes} episodes and asking the world model")
+    say(f"{run.name}: playing {run.cfg.report.episodes} episodes and measuring the world model")
     with Examiner(run.cfg) as examiner:
         agree(str(run.folder), run.cfg.task, spaces(player.agent), examiner.env)
-        found = examiner.examine(player)
-    write_run(run, found, player, path)
-    return found.card.numbers
+        examination = examiner.examine(player)
+    write_run(run, examination, player, path)
+    return examination.card.numbers

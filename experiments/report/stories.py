@@ -1,4 +1,4 @@
-"""Episodes to look at: what happened, what the model expected, and where it went wrong."""
+"""Episodes to view: what happened, what the model predicted, and where it went wrong."""
 
 from __future__ import annotations
 
@@ -45,8 +45,8 @@ def sprites(frames: Sequence[np.ndarray]) -> dict[str, Any]:
 
 def chosen(played: Sequence[Episode], most: int = 3) -> list[int]:
     """Which episodes to show: some that succeeded and some that did not, or the best and the worst."""
-    told = [e for e in played if e.success is not None]
-    if told:
+    known = [e for e in played if e.success is not None]
+    if known:
         kinds = [[i for i, e in enumerate(played) if e.success is kind] for kind in (True, False)]
         return [i for kind in kinds for i in kind[:most]]
     order = sorted(range(len(played)), key=lambda i: -played[i].return_)
@@ -54,7 +54,7 @@ def chosen(played: Sequence[Episode], most: int = 3) -> list[int]:
 
 
 def setback(reward: np.ndarray, value: np.ndarray, gamma: float) -> int:
-    """The slot that brought the worst news: the t with the smallest ``r[t] + gamma * v[t] - v[t-1]``."""
+    """The slot with the worst setback: the t with the smallest ``r[t] + gamma * v[t] - v[t-1]``."""
     if len(value) < 2:
         return 0
     return int(np.argmin(reward[1:] + gamma * value[1:] - value[:-1])) + 1
@@ -70,14 +70,14 @@ def episode(
     names: Sequence[str] | None,
     gamma: float,
 ) -> dict[str, Any]:
-    """One episode as the page plays it: frames, what was expected there, and what the heads said."""
+    """One episode as the page plays it: frames, predictions, and the outputs of the heads."""
     length = int(episodes.length[n])
     begin = max(0, length - MOST_FRAMES)
     part = slice(begin, length)
     heads = jax.tree.map(lambda x: x[n, part], card.readings.heads)
     reward = episodes.reward[n, part]
     following = np.where(episodes.is_terminal[n, part], 0.0, heads.value)
-    told: dict[str, Any] = {
+    story: dict[str, Any] = {
         "seed": played.seed,
         "return": round(played.return_, 4),
         "length": played.length,
@@ -97,23 +97,23 @@ def episode(
     expected = jax.device_get(inspector.decode_prior(latent))
     expected = expected and {k: v[part] for k, v in expected.items()}
     if is_drawable(spaces):
-        told["seen"] = sprites(_pictures(obs, spaces))
+        story["seen"] = sprites(_pictures(obs, spaces))
         if expected:
-            told["expected"] = sprites(_pictures(expected, spaces))
+            story["expected"] = sprites(_pictures(expected, spaces))
     else:
-        told["numbers"] = numbers(obs, expected, inspector.agent.obs_space)
-    return told
+        story["numbers"] = numbers(obs, expected, inspector.agent.obs_space)
+    return story
 
 
 def numbers(obs: dict[str, Any], expected: dict[str, Any] | None, spaces: Spaces) -> list[dict[str, Any]]:
-    """What has no picture: of its first entries the `name`, and [T] numbers `seen` and `expected`."""
-    found = []
+    """Observations without a picture: for the first entries the `name`, and [T] `seen` and `expected`."""
+    rows = []
     for key, space in ((k, s) for k, s in spaces.items() if k in (expected or obs)):
         for i in range(space.size):
             name = f"{key} {i}" if space.size > 1 else key
             entry = lambda x, key=key, i=i: _rounded(np.asarray(x[key]).reshape(len(x[key]), -1)[:, i])
-            found.append({"name": name, "seen": entry(obs), "expected": entry(expected) if expected else []})
-    return found[:MOST_NUMBERS]
+            rows.append({"name": name, "seen": entry(obs), "expected": entry(expected) if expected else []})
+    return rows[:MOST_NUMBERS]
 
 
 def clip(
@@ -125,7 +125,7 @@ def clip(
     w: int,
     context: int,
 ) -> dict[str, Any] | None:
-    """An open-loop prediction next to the truth: `context` slots looked at, then what is left.
+    """An open-loop prediction next to the truth: `context` observed slots, then the prediction.
 
     None where the objective does not decode.
     """
@@ -143,12 +143,12 @@ def clip(
         k: np.concatenate([np.asarray(seen.obs[k]), np.asarray(forecast.obs[k])[0]]) for k in forecast.obs
     }
     truth = {k: episodes.obs[k][n, begin : slot + steps + 1] for k in joined}
-    told: dict[str, Any] = {"context": slot + 1 - begin, "truth_values": truth, "model_values": joined}
+    content: dict[str, Any] = {"context": slot + 1 - begin, "truth_values": truth, "model_values": joined}
     if is_drawable(spaces):
-        real, made = _pictures(truth, spaces), _pictures(joined, spaces)
-        gap = [np.abs(a.astype(int) - b).astype(np.uint8) for a, b in zip(real, made, strict=True)]
-        told |= {"truth": sprites(real), "model": sprites(made), "difference": sprites(gap)}
-    return told
+        real, imagined = _pictures(truth, spaces), _pictures(joined, spaces)
+        gap = [np.abs(a.astype(int) - b).astype(np.uint8) for a, b in zip(real, imagined, strict=True)]
+        content |= {"truth": sprites(real), "model": sprites(imagined), "difference": sprites(gap)}
+    return content
 
 
 def actions_by_value(episodes: Episodes, card: Card, names: Sequence[str], quarters: int = 4) -> np.ndarray:
@@ -174,8 +174,8 @@ def _pictures(obs: dict[str, Any], spaces: Spaces) -> list[np.ndarray]:
 def _named(action: dict[str, np.ndarray], names: Sequence[str] | None) -> str:
     if names and len(action) == 1:
         return names[int(next(iter(action.values())))]
-    told = (np.array2string(np.asarray(v), precision=2, suppress_small=True) for v in action.values())
-    return ", ".join(told)
+    texts = (np.array2string(np.asarray(v), precision=2, suppress_small=True) for v in action.values())
+    return ", ".join(texts)
 
 
 def _rounded(x: Any) -> list[float]:

@@ -1,4 +1,4 @@
-"""`dreamer report --watch`: the page of a run on localhost, made anew whenever it saves."""
+"""`dreamer report --watch`: the page of a run on localhost, updated whenever it saves."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from experiments import serve
 from experiments.serve import Reply
 
 LOOK_EVERY = 2.0
-"""Seconds between two looks for a new checkpoint."""
+"""Seconds between checks for a new checkpoint."""
 RELOAD = """
 <script>
 (async () => {
@@ -27,7 +27,7 @@ RELOAD = """
 })();
 </script>
 """
-"""What a served page has besides: it loads itself again when there is a new one."""
+"""Script of a served page: it reloads when there is a new version."""
 WAITING = (
     "<!doctype html><title>waiting</title><link rel='icon' href='data:,'><p>Waiting for the first report.</p>"
 )
@@ -38,25 +38,25 @@ class Watch:
 
     Args:
       store: where its checkpoints are.
-      make: writes the page and says where.
+      make: writes the page and returns its path.
     """
 
     def __init__(self, store: CheckpointStore, make: Callable[[], Path], say: Callable[[str], None]):
         self._store, self._make, self._say = store, make, say
         self._page, self._made_of, self._version = WAITING, -1, 0
-        self._said = ""
+        self._last_error = ""
 
     def look(self) -> bool:
-        """Make the page anew if there is a checkpoint it does not show; True if so."""
+        """Update the page if there is a newer checkpoint; True if so."""
         steps = self._store.steps()
         if not steps or steps[-1] == self._made_of:
             return False
         try:
             self._page = self._make().read_text()
         except CheckpointError as error:  # replaced while it was read: the next look finds a newer one
-            if str(error) != self._said:
+            if str(error) != self._last_error:
                 self._say(str(error))
-            self._said = str(error)
+            self._last_error = str(error)
             return False
         self._made_of = steps[-1]
         self._version += 1
@@ -72,19 +72,19 @@ class Watch:
 
 
 def watch(store: CheckpointStore, make: Callable[[], Path], port: int, say: Callable[[str], None]) -> int:
-    """Serve and refresh until somebody presses Ctrl-C; the exit code.
+    """Serve and refresh until Ctrl-C; the exit code.
 
     Raises:
       ConfigError: the port is in use.
     """
-    found = Watch(store, make, say)
-    server = serve.server(port, {"/": found.page, "/version": found.version})
+    watched = Watch(store, make, say)
+    server = serve.server(port, {"/": watched.page, "/version": watched.version})
     threading.Thread(target=server.serve_forever, daemon=True).start()
     say(f"{serve.address(server)} shows the run and follows it; Ctrl-C ends")
     pause = threading.Event()
     try:
         while True:
-            if not found.look():
+            if not watched.look():
                 pause.wait(LOOK_EVERY)
     except KeyboardInterrupt:
         return 0

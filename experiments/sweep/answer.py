@@ -1,4 +1,4 @@
-"""What a sweep found so far, as files that are whole at any time: trials.csv, trials.json and best.toml."""
+"""The results of a sweep so far, as files written atomically: trials.csv, trials.json and best.toml."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ ANSWERING = "answer.lock"
 
 
 def write(study: Study) -> None:
-    """Write the files anew; what is newer is never replaced by what is older."""
+    """Rewrite the files; newer content is never replaced by older."""
     with lock.held(study.folder / ANSWERING):
         rows = study.rows()
         atomic.write(study.folder / TRIALS, table(study.spec, rows))
@@ -33,7 +33,7 @@ def write(study: Study) -> None:
 
 
 def table(spec: Spec, rows: Iterable[Row]) -> str:
-    """Every trial as a line: `trial, state, score, seeds` (how many the score is of), and its values."""
+    """Every trial as a line: `trial, state, score, seeds` (their number), and its values."""
     text = io.StringIO()
     out = csv.writer(text, lineterminator="\n")
     out.writerow(["trial", "state", "score", "seeds", *spec.space])
@@ -49,14 +49,14 @@ def _cell(value: Any) -> Any:
 
 
 def ranked(spec: Spec, rows: Sequence[Row]) -> list[Row]:
-    """The finished trials, the best first; of equals the one that was tried first."""
+    """The finished trials, the best first; ties by number."""
     finished = [row for row in rows if row.state == FINISHED and row.score is not None]
     sign = -1.0 if spec.maximizes else 1.0
     return sorted(finished, key=lambda row: (sign * (row.score or 0.0), row.number))
 
 
 def runnable(spec: Spec, row: Row) -> Config:
-    """The configuration of a trial as somebody trains it alone: with the report of its preset."""
+    """The configuration of a trial for training it alone: with the report of its preset."""
     cfg = spec.config(row.params)
     report = cfg.report if "report.episodes" in spec.fixed else presets.build(spec.sweep.preset).report
     return dataclasses.replace(cfg, report=report)

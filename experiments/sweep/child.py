@@ -1,4 +1,4 @@
-"""A run in a process of its own, which ends (saved) when the worker that started it is gone.
+"""A run in a separate process, which ends (saved) when the worker that started it is gone.
 
 python -m experiments.sweep.child PARENT CONFIG RUN
 """
@@ -17,7 +17,7 @@ def main(words: list[str]) -> int:
     from experiments import cli, lock
     from experiments.training import session
 
-    lock.forget(Path(run), session.TRAINER)  # the trial is ours, so who had it is gone
+    lock.forget(Path(run), session.TRAINER)  # we hold the trial, so its previous holder is gone
     return cli.main(["train", "--config", config, "--run", run])
 
 

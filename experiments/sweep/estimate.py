@@ -40,11 +40,11 @@ class Cost(NamedTuple):
 def dry_run(spec: Spec, *, workers: int, json: bool) -> int:
     """List the space and estimate the cost; the exit code.
 
-    Where a run cannot even begin its cost is not known, which is said with the reason.
+    Where the short run fails, the cost is unknown, and the reason is printed.
     """
-    told = describe(spec)
+    lines = describe(spec)
     if not json:
-        print("\n".join(told))
+        print("\n".join(lines))
     print("measuring the beginning of a run; this takes a minute or two", file=sys.stderr)
     cost, reason = None, None
     try:

@@ -1,7 +1,7 @@
-"""Who trains the runs that a worker has: a process for every run, or one process and program for many.
+"""Executors train the runs of a worker: a process for every run, or one process and program for many.
 
-What happens to a run stays with it. One that crashes or runs out of memory fails its trial, not the worker,
-and what it said stands in the log of the trial.
+Runs are isolated: one that crashes or runs out of memory fails its trial, not the worker, and its output is
+in the log of the trial.
 """
 
 from __future__ import annotations
@@ -31,11 +31,11 @@ TAIL = 20
 """Lines of a log that a failed trial keeps."""
 LOG = "log.txt"
 ON_ACCELERATOR = 16
-"""Runs in one program where the file of the sweep does not say how many."""
+"""Default number of runs in one program."""
 
 
 class RunDied(Exception):
-    """A run was killed from outside: its trial is nobody's fault and is taken up again."""
+    """A run was killed from outside: its trial is not at fault and is retried."""
 
 
 class Ended(NamedTuple):
@@ -43,7 +43,7 @@ class Ended(NamedTuple):
 
     part: Part
     error: Exception | None
-    """Why it is not: `TrialFailed` or `RunDied`, or a fault of the program."""
+    """Why it is not: `TrialFailed` or `RunDied`, or a bug."""
 
 
 class Executor(Protocol):
@@ -55,7 +55,7 @@ class Executor(Protocol):
         ...
 
     def start(self, part: Part, lock: int) -> None:
-        """Train a run, or go on with it.
+        """Train a run or resume it.
 
         Args:
           lock: the descriptor of its trial's lock, which every process that writes to the run holds.
@@ -63,15 +63,15 @@ class Executor(Protocol):
         ...
 
     def end(self, part: Part) -> None:
-        """Have a run saved and ended; asking twice is asking once."""
+        """Have a run saved and ended; idempotent."""
         ...
 
     def wait(self, seconds: float) -> list[Ended]:
-        """Those that ended meanwhile; returns early if there are any."""
+        """Runs that ended meanwhile; returns early if there are any."""
         ...
 
     def close(self) -> None:
-        """Let go of what is not training."""
+        """Release resources."""
         ...
 
 
@@ -79,17 +79,17 @@ class Copier(Protocol):
     """An executor that also copies runs: one that has them in one process, as a sweep that exploits does."""
 
     def copy(self, part: Part, leader: Part) -> None:
-        """Have a run go on from where another one is, with its own configuration, which has other numbers."""
+        """Have a run continue from a copy of another one, with its own configuration and other numbers."""
         ...
 
 
 def executor_of(spec: Spec) -> Executor:
-    """One program for the runs of a task of the device, unless the file wants them apart; else processes."""
+    """One program for runs of a task on the device, unless the file asks for processes; else processes."""
     sweep = spec.sweep
     if sweep.population == 1 or not all(envs.is_on_device(task) for task in spec.tasks):
         return SingleExecutor(train_in_process)
-    everybody = sweep.trials if sweep.pruner == "exploit" else 0
-    return BatchedExecutor(sweep.population or everybody, sweep.seeds)
+    default = sweep.trials if sweep.pruner == "exploit" else 0
+    return BatchedExecutor(sweep.population or default, sweep.seeds)
 
 
 def train_all(parts: Sequence[Part], lock: int, executor: Executor, stop: Callable[[], bool]) -> None:
@@ -126,12 +126,12 @@ def tail(log: Path, lines: int = TAIL) -> str:
 
 
 Trainer = Callable[[Part, Callable[[], bool], int], None]
-"""Trains a run, or goes on with it, until it is done or should end (it asks a few times a second); the number
-is that of its lock. Raises `TrialFailed` or `RunDied`."""
+"""Trains or resumes a run until it is done or should end (polled a few times a second); the number is the
+descriptor of its lock. Raises `TrialFailed` or `RunDied`."""
 
 
 class SingleExecutor:
-    """One run at a time, each by a trainer of its own."""
+    """One run at a time."""
 
     slots = 1
 
@@ -165,19 +165,19 @@ class SingleExecutor:
             return []
 
     def close(self) -> None:
-        """Nothing is kept."""
+        """Nothing to release."""
 
 
 def train_in_process(part: Part, ended: Callable[[], bool], lock: int) -> None:
-    """Train in a process of its own."""
+    """Train in a separate process."""
     config, log = _written(part), part.folder.parent / LOG
     command = machine.command("experiments.sweep.child")
-    with log.open("ab") as said:
+    with log.open("ab") as output:
         process = subprocess.Popen(
             [*command, str(os.getpid()), str(config), str(part.folder)],
             stdin=subprocess.DEVNULL,
-            stdout=said,
-            stderr=said,
+            stdout=output,
+            stderr=output,
             pass_fds=[lock],
             start_new_session=True,
         )
@@ -207,13 +207,13 @@ def _written(part: Part) -> Path:
 
 
 def _reason(log: Path, code: int) -> str:
-    """Why a run ended, in its own words."""
-    said = [line for line in tail(log).splitlines() if line.strip()]
-    told = next((line for line in reversed(said) if line.startswith("dreamer: ")), None)
-    if told is not None:
-        return told.removeprefix("dreamer: ")
+    """Why a run ended, by the last message in its log."""
+    lines = [line for line in tail(log).splitlines() if line.strip()]
+    message = next((line for line in reversed(lines) if line.startswith("dreamer: ")), None)
+    if message is not None:
+        return message.removeprefix("dreamer: ")
     how = f"ended by signal {-code}" if code < 0 else f"ended with code {code}"
-    return f"{how}: {said[-1].strip()}" if said else how
+    return f"{how}: {lines[-1].strip()}" if lines else how
 
 
 class BatchedExecutor:
@@ -226,7 +226,7 @@ class BatchedExecutor:
         <- {"slots": number}                      <- {"ended": folder, "failed": why or null}
 
     Args:
-      population: runs at the same time; 0 for `seeds` on a CPU, which runs one after the other anyhow, and
+      population: runs at the same time; 0 for `seeds` on a CPU, which is sequential anyway, and
         `ON_ACCELERATOR` elsewhere.
       seeds: runs of a trial.
     """
@@ -266,7 +266,7 @@ class BatchedExecutor:
         self._slots = first[0]["slots"]
 
     def _lines(self, seconds: float | None) -> list[dict[str, Any]] | None:
-        """What was told within so many seconds (None: whenever it is); None if nothing will come any more."""
+        """Messages within this many seconds (None: wait); None if the connection is closed."""
         self._socket.settimeout(seconds)
         try:
             data = self._socket.recv(65536)
@@ -278,26 +278,26 @@ class BatchedExecutor:
         return [json.loads(line) for line in lines] if data else None
 
     def _last_words(self) -> str:
-        """Of a process that is gone, which is forgotten."""
+        """The last line of output of a process that is gone, which is dropped."""
         assert self._process is not None
         code, self._process = self._process.wait(), None
         self._socket.close()
         with self._said as file:
             file.seek(0)
-            said = file.read().decode("utf-8", "replace").strip().splitlines()
-        return said[-1] if said else f"code {code}"
+            lines = file.read().decode("utf-8", "replace").strip().splitlines()
+        return lines[-1] if lines else f"code {code}"
 
     def start(self, part: Part, lock: int) -> None:
-        """As soon as the process comes to it."""
+        """Once the process reads the message."""
         if self._process is None:
             self._start()
         message = json.dumps({"train": str(part.folder), "config": str(_written(part))}) + "\n"
         self._going[str(part.folder)] = part
-        with contextlib.suppress(OSError):  # it is gone, which `wait` tells
+        with contextlib.suppress(OSError):  # it is gone, which `wait` reports
             socket.send_fds(self._socket, [message.encode()], [lock])
 
     def end(self, part: Part) -> None:
-        """At the next turn of its loop."""
+        """After the next chunk of its loop."""
         folder = str(part.folder)
         if folder in self._asked:
             return
@@ -305,15 +305,15 @@ class BatchedExecutor:
         self._send({"end": folder})
 
     def copy(self, part: Part, leader: Part) -> None:
-        """At the next turn of its loop, if both still go on."""
+        """After the next chunk of its loop, if both are still running."""
         self._send({"copy": str(part.folder), "leader": str(leader.folder), "config": str(_written(part))})
 
     def _send(self, message: dict[str, str]) -> None:
-        with contextlib.suppress(OSError):  # it is gone, which `wait` tells
+        with contextlib.suppress(OSError):  # it is gone, which `wait` reports
             self._socket.sendall(json.dumps(message).encode() + b"\n")
 
     def wait(self, seconds: float) -> list[Ended]:
-        """What the process told; if it is gone, all of its runs died with it."""
+        """Runs that the process reports as ended; if it is gone, all of its runs died with it."""
         if not self._going:
             time.sleep(seconds)
             return []
@@ -322,12 +322,12 @@ class BatchedExecutor:
             gone, self._going, self._asked = list(self._going.values()), {}, set()
             words = self._last_words()
             return [Ended(part, RunDied(f"the process that trained it is gone ({words})")) for part in gone]
-        found = []
+        ended = []
         for line in lines:
             self._asked.discard(line["ended"])
             error = TrialFailed(line["failed"]) if line["failed"] else None
-            found.append(Ended(self._going.pop(line["ended"]), error))
-        return found
+            ended.append(Ended(self._going.pop(line["ended"]), error))
+        return ended
 
     def close(self) -> None:
         """The process ends when its socket does."""

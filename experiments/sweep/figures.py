@@ -1,4 +1,4 @@
-"""The pictures of a sweep, as SVG that stands in a page by itself."""
+"""The figures of a sweep, as self-contained SVG."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def importance(shares: Mapping[str, float]) -> str:
 
 
 def history(spec: Spec, rows: Sequence[Row], score: str) -> str:
-    """The score of every trial in the order in which they were made, and the best so far."""
+    """The score of every trial in order of creation, and the best so far."""
     done = [row for row in rows if row.score is not None]
     numbers, scores = [row.number for row in done], np.array([row.score for row in done], float)
     best = np.maximum if spec.maximizes else np.minimum

@@ -1,10 +1,10 @@
-"""The best trials anew, on seeds and episodes that they were not chosen by.
+"""Retraining of the best trials on fresh seeds and episodes, which did not select them.
 
-The best of many scores is partly luck, so it is too high (the winner's curse); what a configuration is worth
-is what it reaches on fresh seeds.
+The best of many scores is partly luck, so it is too high (the winner's curse); the score on fresh seeds is
+unbiased.
 
     DIR/fresh/0007/seed3/ ...       ordinary run folders, as those of a trial
-    DIR/fresh.json                  what they reached
+    DIR/fresh.json                  their scores
 """
 
 from __future__ import annotations
@@ -27,62 +27,62 @@ FRESH = "fresh"
 def evaluate(
     study: Study, top: int, seeds: int, stop: Any, say: Callable[[str], None], executor: Executor
 ) -> None:
-    """Train the best `top` trials on `seeds` fresh seeds (0: as many as the sweep has); goes on where it was.
+    """Train the best `top` trials on `seeds` fresh seeds (0: as many as the sweep has), or resume it.
 
     Raises:
-      ConfigError: nothing has finished, or somebody else is at it.
+      ConfigError: no trial has finished, or another process is doing this.
     """
     best = answer.ranked(study.spec, study.rows())[:top]
     if not best:
-        raise ConfigError(f"no trial of {study.folder} has finished yet: there is no best one to train anew")
+        raise ConfigError(f"no trial of {study.folder} has finished yet: there is no best one to retrain")
     folder = study.folder / FRESH
     folder.mkdir(exist_ok=True)
-    own = lock.take(folder / "lock")
-    if own is None:
-        raise ConfigError(f"somebody else trains the best trials of {study.folder} at this moment")
+    held = lock.take(folder / "lock")
+    if held is None:
+        raise ConfigError(f"another process is training the best trials of {study.folder}")
     try:
-        found = {entry["trial"]: entry for entry in read(study)}
+        entries = {entry["trial"]: entry for entry in read(study)}
         for row in best:
             runs = parts(study, row, seeds or study.spec.sweep.seeds)
             say(f"trial {row.number}: training it on {seeds or study.spec.sweep.seeds} fresh seeds")
             waiting = [part for part in runs if trial.result_of(part) is None]
             about = {"trial": row.number, "chosen": row.score, "seeds": sorted({p.cfg.seed for p in runs})}
             try:
-                train_all(waiting, own.descriptor, executor, lambda: bool(stop))
+                train_all(waiting, held.descriptor, executor, lambda: bool(stop))
                 if stop:
                     return
-                found[row.number] = about | _reached(study, runs)
+                entries[row.number] = about | _reached(study, runs)
             except TrialFailed as error:
-                found[row.number] = about | {"score": None, "reason": str(error)}
-            told = sorted(found.values(), key=lambda entry: entry["trial"])
+                entries[row.number] = about | {"score": None, "reason": str(error)}
+            ordered = sorted(entries.values(), key=lambda entry: entry["trial"])
             sidecar.keep_damaged(study.folder / f"{FRESH}.json", list)
-            atomic.write(study.folder / f"{FRESH}.json", json.dumps(told, indent=1) + "\n")
+            atomic.write(study.folder / f"{FRESH}.json", json.dumps(ordered, indent=1) + "\n")
     except RunDied as error:
-        raise ConfigError(f"{error}; the same command goes on") from None
+        raise ConfigError(f"{error}; rerun the same command to resume") from None
     finally:
-        own.release()
+        held.release()
 
 
 def parts(study: Study, row: Row, seeds: int) -> list[Part]:
-    """The runs of a trial on seeds after those of the sweep, judged on episodes after those of its trials."""
+    """The runs of a trial on seeds after those of the sweep, and episodes after those of its trials."""
     first = study.spec.base.seed + study.spec.sweep.seeds
     folder = study.folder / FRESH / f"{row.number:04d}"
-    found = trial.parts(study.spec, row.params, folder, range(first, first + seeds))
+    runs = trial.parts(study.spec, row.params, folder, range(first, first + seeds))
     later = lambda cfg: schema.replace_path(cfg, "eval.seed", cfg.eval.seed + cfg.eval.episodes)
-    return [Part(later(part.cfg), part.folder) for part in found]
+    return [Part(later(part.cfg), part.folder) for part in runs]
 
 
 def _reached(study: Study, runs: list[Part]) -> dict[str, Any]:
-    found = trial.score(study.spec, runs)
-    mean = sum(found.scores) / len(found.scores)
+    result = trial.score(study.spec, runs)
+    mean = sum(result.scores) / len(result.scores)
     return {
         "score": mean,
-        "interval": list(found.interval),
-        "scores": found.scores,
-        "metric": found.metric,
+        "interval": list(result.interval),
+        "scores": result.scores,
+        "metric": result.metric,
     }
 
 
 def read(study: Study) -> list[dict[str, Any]]:
-    """What was found before, by trial."""
+    """Earlier results, by trial."""
     return sidecar.read_rows(study.folder / f"{FRESH}.json", "trial", "chosen", "score", "seeds")

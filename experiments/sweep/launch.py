@@ -1,7 +1,7 @@
-"""Who starts workers, and how many: launchers start one, the coordinator keeps as many as there is work for.
+"""Launchers start a worker; the coordinator keeps as many workers as there is work for.
 
-Every launcher starts the same command, `dreamer sweep worker --storage URL --out DIR`, and knows whether that
-is still there. The coordinator may be killed at any time: workers go on, and the next one counts them.
+Every launcher starts the same command, `dreamer sweep worker --storage URL --out DIR`, and knows whether it
+is alive. The coordinator may be killed at any time: workers continue, and the next one counts them.
 """
 
 from __future__ import annotations
@@ -29,16 +29,16 @@ from experiments.training.run import TrainingStopped
 
 POLL = 1.0
 FRUITLESS = 10
-"""Workers, for each that there should be, that may end in a row without having worked."""
+"""Workers per slot that may end in a row without having worked."""
 WORKERS = "workers"
-"""Folder of what workers say."""
+"""Folder of the logs of workers."""
 
 
 class Worker(Protocol):
-    """One that was started."""
+    """A started worker."""
 
     def alive(self) -> bool:
-        """Whether it is still there, or will be."""
+        """Whether it is running or queued."""
         ...
 
     def stop(self) -> None:
@@ -47,11 +47,11 @@ class Worker(Protocol):
 
 
 Start = Callable[[int], Worker]
-"""Starts a worker in a slot: the lowest number that no other one has."""
+"""Starts a worker in a slot: the lowest free number."""
 
 
 def command(folder: Path, url: str) -> list[str]:
-    """What starts a worker."""
+    """The command that starts a worker."""
     words = ["sweep", "worker", "--storage", url, "--out", str(folder.absolute())]
     standing = trust.guard()  # a job of another system does not see our environment
     words += ["--trust"] if standing is not None and standing.trusted else []
@@ -59,15 +59,15 @@ def command(folder: Path, url: str) -> list[str]:
 
 
 def run(words: Sequence[str], log: str) -> int:
-    """Run a worker's command within a job of another system, and pass on that it should end.
+    """Run a worker's command within a job of another system, and forward its termination.
 
     Args:
-      log: file for what the worker says.
+      log: file for the output of the worker.
     """
     if threading.current_thread() is threading.main_thread():
         signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
-    with Path(log).open("ab") as said:
-        process = subprocess.Popen(words, stdin=subprocess.DEVNULL, stdout=said, stderr=said)
+    with Path(log).open("ab") as output:
+        process = subprocess.Popen(words, stdin=subprocess.DEVNULL, stdout=output, stderr=output)
     try:
         return process.wait()
     finally:
@@ -94,7 +94,7 @@ def processes(words: Sequence[str], folder: Path, workers: int) -> Start:
     shares, gpus = core_shares(workers), visible_gpus(os.environ)
 
     def start(slot: int) -> Worker:
-        own = {"CUDA_VISIBLE_DEVICES": gpus[slot % len(gpus)]} if len(gpus) > 1 else {}
+        gpu = {"CUDA_VISIBLE_DEVICES": gpus[slot % len(gpus)]} if len(gpus) > 1 else {}
         with Path(_log(folder, slot)).open("ab") as log:
             process = subprocess.Popen(
                 words,
@@ -102,7 +102,7 @@ def processes(words: Sequence[str], folder: Path, workers: int) -> Start:
                 stdout=log,
                 stderr=log,
                 start_new_session=True,  # Ctrl-C reaches the coordinator alone, which passes it on once
-                env=os.environ | own,
+                env=os.environ | gpu,
             )
         if shares:
             with contextlib.suppress(ProcessLookupError):  # already over
@@ -135,8 +135,8 @@ def visible_gpus(environ: Mapping[str, str]) -> list[str]:
     """The GPUs of NVIDIA that this process may use, as CUDA names them."""
     if "CUDA_VISIBLE_DEVICES" in environ:
         return [name for name in environ["CUDA_VISIBLE_DEVICES"].split(",") if name]
-    found = Path("/proc/driver/nvidia/gpus")
-    return [str(i) for i in range(len(list(found.iterdir())))] if found.is_dir() else []
+    devices = Path("/proc/driver/nvidia/gpus")
+    return [str(i) for i in range(len(list(devices.iterdir())))] if devices.is_dir() else []
 
 
 class _Job:
@@ -203,7 +203,7 @@ def tasks(words: Sequence[str], folder: Path) -> Start:
     ray = _needed("ray")
     if not ray.is_initialized():
         ray.init(address=os.environ.get("RAY_ADDRESS") or None, log_to_driver=False, configure_logging=False)
-    # A worker that is killed is started anew by the coordinator, which knows whether there is work for it.
+    # A killed worker is restarted by the coordinator, which knows whether there is work for it.
     remote = ray.remote(max_retries=0, num_gpus=1 if ray.cluster_resources().get("GPU") else 0)(run)
 
     def start(slot: int) -> Worker:
@@ -221,48 +221,48 @@ def _needed(package: str) -> Any:
 
 
 def coordinate(study: Study, start: Start, workers: int, stop: Any, poll: float = POLL) -> None:
-    """Keep workers while there is work, until all trials ended or somebody asked to stop.
+    """Keep workers while there is work, until all trials ended or a stop is requested.
 
-    Workers that somebody else started count too, by the trials that they have.
+    Workers started elsewhere count too, by the trials that they hold.
 
     Raises:
       TrainingStopped: workers end without having worked.
     """
-    own: dict[int, Worker] = {}
+    running: dict[int, Worker] = {}
     ended, fruitless = -1, 0
     while not stop:
-        own = {slot: worker for slot, worker in own.items() if worker.alive()}
+        running = {slot: worker for slot, worker in running.items() if worker.alive()}
         now = study.counts()
         if now.locked or now.ended != ended:
             ended, fruitless = now.ended, 0
         if not now.open and not now.locked:
             break
-        starting = max(len(own) - now.locked, 0)
-        for _ in range(min(workers - max(len(own), now.locked), now.open - starting)):
-            slot = next(i for i in range(workers) if i not in own)
-            own[slot] = start(slot)
+        starting = max(len(running) - now.locked, 0)
+        for _ in range(min(workers - max(len(running), now.locked), now.open - starting)):
+            slot = next(i for i in range(workers) if i not in running)
+            running[slot] = start(slot)
             fruitless += 1
         if fruitless > FRUITLESS * workers:
-            _stop(own)
-            raise TrainingStopped(f"workers end without having worked: {_said(study.folder)}")
+            _stop(running)
+            raise TrainingStopped(f"workers end without having worked: {_last_line(study.folder)}")
         time.sleep(poll)
     if stop:
-        _stop(own)
-    _await(own)
+        _stop(running)
+    _await(running)
 
 
-def _stop(own: Mapping[int, Worker]) -> None:
-    for worker in own.values():
+def _stop(running: Mapping[int, Worker]) -> None:
+    for worker in running.values():
         worker.stop()
 
 
-def _await(own: Mapping[int, Worker]) -> None:
-    while any(worker.alive() for worker in own.values()):
+def _await(running: Mapping[int, Worker]) -> None:
+    while any(worker.alive() for worker in running.values()):
         time.sleep(0.1)
 
 
-def _said(folder: Path) -> str:
-    """The last words of any worker."""
+def _last_line(folder: Path) -> str:
+    """The last line in the logs of the workers."""
     logs = sorted((folder / WORKERS).glob("*.*"), key=lambda path: path.stat().st_mtime)
     lines = [line for log in logs for line in tail(log).splitlines() if line.strip()]
-    return lines[-1] if lines else f"they said nothing, see {folder / WORKERS}"
+    return lines[-1] if lines else f"there is no output, see {folder / WORKERS}"

@@ -1,8 +1,7 @@
 """Locks that end with their holder: the kernel frees them when the last process that has them is gone.
 
-So nobody has to guess from a clock whether a worker is dead: a machine that sleeps keeps what it has, and
-what a killed process had is free at once. They hold between machines where the file system passes them on, as
-NFS does.
+So no clock decides whether a worker is dead: a machine that sleeps keeps its locks, and those of a killed
+process are free at once. They hold between machines where the file system supports that, as NFS does.
 """
 
 from __future__ import annotations
@@ -29,7 +28,7 @@ class Lock:
 
 
 def take(path: Path, *, wait: bool = False) -> Lock | None:
-    """Take a lock, or None if somebody has it (and we do not wait).
+    """Take a lock, or None if it is taken (and we do not wait).
 
     Raises:
       ConfigError: the file system has no locks.
@@ -50,7 +49,7 @@ def take(path: Path, *, wait: bool = False) -> Lock | None:
 
 @contextlib.contextmanager
 def held(path: Path) -> Iterator[None]:
-    """Within it nobody else holds this lock; waits until it is free."""
+    """Within it this process holds the lock; waits until it is free."""
     lock = take(path, wait=True)
     assert lock is not None
     try:

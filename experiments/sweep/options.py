@@ -1,4 +1,4 @@
-"""What the commands of a sweep take, without anything heavy."""
+"""Options of the sweep commands, without heavy imports."""
 
 from dataclasses import dataclass
 from typing import Literal
@@ -12,9 +12,9 @@ class SweepOptions(Section):
     """Where a sweep runs, and on how many workers."""
 
     out: str = ""
-    """Folder of trials and answers; one that holds this sweep is gone on with (default: sweeps/<file>)."""
+    """Folder of trials and answers; one that holds this sweep is resumed (default: sweeps/<file>)."""
     launcher: Literal["inline", "processes", "submitit", "ray"] = "inline"
-    """What starts the workers: nobody (one trial after the other), this machine, SLURM, or a Ray cluster."""
+    """Where workers run: in this process (one trial at a time), in processes, on SLURM or a Ray cluster."""
     workers: Natural = 0
     """Trials at the same time; 0 as the file says (`concurrency`). Inline it is always one."""
     storage: str = ""
@@ -48,7 +48,7 @@ class SweepReportOptions(Section):
     storage: str = ""
     """Where the sweep is stored (default: as its folder says)."""
     top: Natural = 0
-    """Train so many of the best trials anew, on seeds that nobody chose them by; 0 shows what there is."""
+    """Retrain this many of the best trials, on seeds that did not select them; 0 shows what there is."""
     seeds: Natural = 0
     """Fresh seeds of each of them; 0 as many as the sweep has."""
     trust: bool = False

@@ -1,4 +1,4 @@
-"""The page of a sweep: what was found, how sure it is, what mattered, and how it was searched."""
+"""The page of a sweep: the best trials, their uncertainty, importances, and how it was searched."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from dreamer.status import span
 from experiments.report import figures as report_figures
 from experiments.report import page
 from experiments.report.figures import COLORS, Curve
-from experiments.report.report import RunRecord, told
+from experiments.report.report import RunRecord, read_run
 from experiments.sweep import answer, figures, fresh, trial
 from experiments.sweep.spec import Spec
 from experiments.sweep.study import FAILED, FINISHED, PRUNED, Row, Study
@@ -35,7 +35,7 @@ def write(study: Study) -> Path:
     best = answer.ranked(spec, rows)
     score = best[0].metric.replace("_", " ") if best else "score"
     shares = study.importances()
-    anew = fresh.read(study)
+    retrained = fresh.read(study)
     return page.write(
         study.folder / REPORT,
         "sweep.html",
@@ -47,7 +47,7 @@ def write(study: Study) -> Path:
         names=short_names(list(spec.space)),
         ended=[*best, *(row for row in rows if row.ended and row not in best)],
         failures=[row for row in rows if row.state == FAILED],
-        fresh=sorted(anew, key=lambda entry: _order(spec, entry)),
+        fresh=sorted(retrained, key=lambda entry: _order(spec, entry)),
         shares=shares,
         pictures=_pictures(spec, rows, best, score, shares) | _curves(study, best[:SHOWN]),
         shown=[f"trial {row.number}: {values(row)}" for row in best[:SHOWN]],
@@ -68,12 +68,12 @@ def _pictures(
 ) -> dict[str, str]:
     if not best:
         return {}
-    found = {"history": figures.history(spec, rows, score), "slices": figures.slices(spec, rows, score)}
+    pictures = {"history": figures.history(spec, rows, score), "slices": figures.slices(spec, rows, score)}
     if len(best) > 1:
-        found["parallel"] = figures.parallel(spec, rows, score)
+        pictures["parallel"] = figures.parallel(spec, rows, score)
     if shares:
-        found["importance"] = figures.importance(shares)
-    return found
+        pictures["importance"] = figures.importance(shares)
+    return pictures
 
 
 def _curves(study: Study, best: Sequence[Row]) -> dict[str, str]:
@@ -87,4 +87,4 @@ def _curves(study: Study, best: Sequence[Row]) -> dict[str, str]:
 def _runs(study: Study, row: Row) -> list[RunRecord]:
     """The runs of a trial that have begun."""
     parts = trial.parts(study.spec, row.params, study.trial_folder(row.number))
-    return [told(part.folder) for part in parts if (part.folder / "config.toml").is_file()]
+    return [read_run(part.folder) for part in parts if (part.folder / "config.toml").is_file()]

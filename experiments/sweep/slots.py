@@ -1,8 +1,8 @@
-"""Many runs in one process: those of one structure share a program, and who leaves makes room for the next.
+"""Many runs in one process: runs of one structure share a program, and a finished run frees its slot.
 
 python -m experiments.sweep.slots PARENT SOCKET POPULATION SEEDS
 
-Every run is an ordinary run folder with checkpoints of its own, so each goes on alone, or in other company,
+Every run is an ordinary run folder with its own checkpoints, so each can be resumed alone or with other runs,
 wherever this process ended.
 """
 
@@ -35,27 +35,29 @@ from experiments.training.run import TrainingStopped
 from experiments.training.workspace import Workspace
 
 KEPT = 4
-"""Programs that are kept although nobody uses them now."""
-TOLD = (TrainingStopped, *FAULTS)
-"""What may go wrong with a run; the trace of anything else is logged for whoever mends it."""
+"""Unused workspaces that are kept."""
+REPORTED = (TrainingStopped, *FAULTS)
+"""Expected errors of a run; of any other the traceback is logged."""
 NUMBERS = tuple(f"agent.{path}" for path in TRACED.values())
-"""Fields that may be others when a run goes on: those of one that was copied are."""
+"""Fields that may differ when a run is resumed: copying changes them."""
 
 
 class Slot:
-    """A run that goes on, its log and the lock of its trial."""
+    """An active run, its log and the lock of its trial."""
 
     def __init__(self, cfg: Config, folder: Path, shared: Workspace, lock: int, stop: signals.Stop):
         from rich.console import Console
 
         self.cpu_seconds = 0.0
-        """Its share of this process's."""
+        """Its share of the CPU time of this process."""
         self._open = contextlib.ExitStack()
         self._open.callback(os.close, lock)
         self.log: TextIO = self._open.enter_context((folder.parent / LOG).open("a"))
         try:
             folder.mkdir(parents=True, exist_ok=True)
-            lock_of_folder.forget(folder, session.TRAINER)  # the trial is ours, so who had it is gone
+            lock_of_folder.forget(
+                folder, session.TRAINER
+            )  # we hold the trial, so its previous holder is gone
             self._open.enter_context(session.claimed(folder))
             resume = session.open_folder(folder, cfg, NUMBERS)
             surroundings.record(folder, cfg)
@@ -74,7 +76,7 @@ class Slot:
         return self.run.loop
 
     def take(self, turn: LoopOutput) -> bool:
-        """Take in what happened; whether that was the end."""
+        """Process an output; whether the run is over."""
         run = self.run
         with run.guarded():
             if self.loop.failure:
@@ -84,7 +86,7 @@ class Slot:
                 if not run.done:
                     run.between()
                 return run.done and self.finish()
-            except Interrupted:  # whoever wants the process to end has all runs saved
+            except Interrupted:  # all runs are saved when the process ends
                 return False
 
     def finish(self) -> bool:
@@ -103,7 +105,7 @@ class SlotWorker:
     """All runs of this process, and the programs that they share.
 
     Args:
-      line: where they come from, and where their end is told.
+      line: socket that runs come from and their ends are reported to.
       slots: runs at the same time.
       placement: how many of them one call of a program takes.
     """
@@ -114,11 +116,11 @@ class SlotWorker:
         self._text, self._locks = b"", list[int]()
         self._slots: dict[str, Slot] = {}
         self._following: dict[str, tuple[str, str]] = {}
-        """Runs that wait until the one they will follow has come as far as they have."""
+        """Runs that wait until their leader has come as far as they have."""
         self._workspaces: dict[str, tuple[contextlib.ExitStack, Workspace]] = {}
 
     def go_on(self, stop: signals.Stop) -> None:
-        """Train what is asked for, until nobody asks any more; then all are saved."""
+        """Train the requested runs until the connection closes; then save all."""
         self._stop = stop
         while not stop and self._listen(wait=not self._slots):
             if self._slots:
@@ -127,7 +129,7 @@ class SlotWorker:
             self._end(folder)
 
     def _listen(self, *, wait: bool) -> bool:
-        """Do what the messages say that have come (or wait for one); false once there will be none."""
+        """Process the pending messages (or wait for one); false once the connection is closed."""
         self._line.settimeout(None if wait else 0)
         try:
             data, locks, _, _ = socket.recv_fds(self._line, 65536, 64)
@@ -158,11 +160,11 @@ class SlotWorker:
                     self._tell(folder)
 
     def _workspace(self, cfg: Config) -> Workspace:
-        """That of the structure of a run; a new one may take the place of one that nobody uses."""
+        """The workspace of the structure of a run; a new one may replace an unused one."""
         kind = workspace.structure(cfg)
         if kind not in self._workspaces:
             used = [slot.run.workspace for slot in self._slots.values()]
-            idle = [k for k, (_, own) in self._workspaces.items() if own not in used]
+            idle = [k for k, (_, shared) in self._workspaces.items() if shared not in used]
             for old in idle[: max(len(self._workspaces) - KEPT + 1, 0)]:
                 self._workspaces.pop(old)[0].close()
             open_ = contextlib.ExitStack()
@@ -191,7 +193,7 @@ class SlotWorker:
                         self._tell(folder)
 
     def _follow(self) -> None:
-        """Let those follow whose leader is far enough; if it is gone, or waits itself, they go on alone."""
+        """Copy leaders that are far enough; if one is gone, or itself waits, its follower continues alone."""
         steps = lambda folder: self._slots[folder].run.loop.progress.slots
         for folder, (leader, config) in list(self._following.items()):
             is_there = leader in self._slots and leader not in self._following
@@ -200,34 +202,34 @@ class SlotWorker:
             elif not is_there or steps(leader) >= steps(folder):
                 del self._following[folder]
                 with self._telling(folder):
-                    own = self._slots[folder].run
-                    own.fork_from(self._slots[leader].run if is_there else own, _read(config))
+                    follower = self._slots[folder].run
+                    follower.fork_from(self._slots[leader].run if is_there else follower, _read(config))
 
     def _end(self, folder: str) -> None:
-        """Save a run and leave it."""
+        """Save a run and release its slot."""
         with self._telling(folder):
             self._slots[folder].run.end()
             self._tell(folder)
 
     @contextlib.contextmanager
     def _telling(self, *folders: str) -> Iterator[None]:
-        """Around what is done for runs: what goes wrong in it ends these alone."""
+        """Around work for runs: an error in it ends these alone."""
         try:
             yield
         except Exception as error:
             why = " ".join(str(error).split())
             for folder in folders:
-                if not isinstance(error, TOLD):
+                if not isinstance(error, REPORTED):
                     with (Path(folder).parent / LOG).open("a") as log:
                         log.write(traceback.format_exc())
-                self._tell(folder, why if isinstance(error, TOLD) else f"{type(error).__name__}: {why}")
+                self._tell(folder, why if isinstance(error, REPORTED) else f"{type(error).__name__}: {why}")
 
     def _tell(self, folder: str, failed: str | None = None) -> None:
-        """A run is over."""
+        """Report that a run is over."""
         slot = self._slots.pop(folder, None)
         if slot is not None:
             slot.close()
-        with contextlib.suppress(OSError):  # nobody listens any more
+        with contextlib.suppress(OSError):  # the connection is closed
             self._line.setblocking(True)
             self._line.sendall(json.dumps({"ended": folder, "failed": failed}).encode() + b"\n")
 

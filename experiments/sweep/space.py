@@ -1,4 +1,4 @@
-"""What a sweep may choose from: one dimension for every field of the configuration that is searched.
+"""The search space of a sweep: one dimension for every field of the configuration that is searched.
 
 Every dimension maps the unit interval to its values, so that a trial of a random, quasi-random or grid sweep
 depends on nothing but the seed of the sweep and the trial's number.
@@ -33,7 +33,7 @@ class Dimension:
 
     @property
     def ends(self) -> tuple[Any, ...]:
-        """Values that must be possible for all to be: the ends of a range, every choice."""
+        """Values that must be valid for all to be valid: the ends of a range, every choice."""
         return self.choices or tuple(map(self._typed, (self.low, self.high)))
 
     def _typed(self, value: float) -> float | int:
@@ -68,7 +68,7 @@ class Dimension:
         return number and self.low <= value <= self.high and (self.kind != "int" or value == int(value))
 
     def varied(self, value: Any, chance: np.random.Generator) -> Any:
-        """A value near another one: a fifth less or a quarter more; of choices a neighbour."""
+        """A perturbed value: a fifth less or a quarter more; for choices a neighbour."""
         up = bool(chance.integers(2))
         if self.kind == "choice":
             place = self.choices.index(value) + (1 if up else -1)
@@ -90,12 +90,12 @@ class Dimension:
         return distributions.FloatDistribution(self.low, self.high, log=self.kind == "log")
 
     def encoded(self, value: Any) -> Any:
-        """A value as Optuna may hold it."""
+        """A value as Optuna stores it."""
         plain = not any(isinstance(x, list) for x in self.choices)
         return value if plain else json.dumps(value)
 
     def decoded(self, value: Any) -> Any:
-        """The way back."""
+        """The inverse of `encoded`."""
         plain = not any(isinstance(x, list) for x in self.choices)
         return value if plain else json.loads(value)
 
@@ -142,7 +142,7 @@ def dimension(path: str, table: Mapping[str, Any]) -> Dimension:
 
 
 Space = Mapping[str, Dimension]
-"""{dotted path of a field: what it may be}"""
+"""{dotted path of a field: its dimension}"""
 
 
 def size(space: Space) -> int | None:
@@ -162,13 +162,13 @@ def grid_point(space: Space, number: int) -> dict[str, Any]:
 
 
 def random_point(space: Space, seed: int, number: int) -> dict[str, Any]:
-    """Independent chance for every trial."""
+    """An independent random point for every trial."""
     units = np.random.default_rng([seed, number]).random(len(space))
     return {path: d.at(u) for (path, d), u in zip(space.items(), units, strict=True)}
 
 
 def even_point(space: Space, seed: int, number: int) -> dict[str, Any]:
-    """A point of a scrambled Sobol sequence: spread more evenly than chance."""
+    """A point of a scrambled Sobol sequence: spread more evenly than random points."""
     from scipy.stats import qmc
 
     sequence = qmc.Sobol(len(space), rng=np.random.default_rng(seed))

@@ -1,4 +1,4 @@
-"""The file of a sweep, checked whole before anything starts.
+"""The file of a sweep, fully checked before anything starts.
 
     [sweep]
     preset = "quickstart"
@@ -32,19 +32,19 @@ from experiments.sweep.space import Dimension
 
 TABLES = ("sweep", "fixed", "space", "enqueue")
 MAY_CHANGE = ("trials", "hours", "concurrency", "population")
-"""Fields of a sweep that may be others when it is gone on with."""
+"""Fields of a sweep that may change when it is resumed."""
 RUNGS = 9
-"""A pruner looks at trials so often, where the configuration does not say when it is evaluated."""
+"""Default number of evaluations at which a pruner judges a trial."""
 ENOUGH_CHECKED = 1000
-"""Points of a sampler that knows them beforehand that are tried as configurations before it starts."""
+"""Points known in advance that are checked as configurations before the sweep starts."""
 
 
 @dataclass(frozen=True)
 class SweepConfig(Section):
-    """What is tried, by what it is judged, and how much of it."""
+    """What is searched, by which score, and for how many trials."""
 
     preset: str = "quickstart"
-    """The configuration that everything starts from."""
+    """The base configuration."""
     size: str = ""
     """Size of the agent, over that of the preset."""
     task: tuple[str, ...] = ()
@@ -52,7 +52,7 @@ class SweepConfig(Section):
     steps: Natural = 0
     """Environment steps of every run; 0 as the preset says."""
     metric: Literal["auto", "success_rate", "return_mean", "return_iqm", "length_mean"] = "auto"
-    """The score, of the evaluation at the end; auto is success where the task tells it, else the return."""
+    """The score, of the evaluation at the end; auto is success where the task reports it, else the return."""
     direction: Literal["maximize", "minimize"] = "maximize"
     """Whether a higher score is better."""
     trials: Natural = 0
@@ -60,24 +60,24 @@ class SweepConfig(Section):
     seeds: Count = 1
     """Runs of every trial, which differ in their seed; the score is their mean."""
     hours: Scale = 0.0
-    """No trial is started any more once all of them together have taken so long; 0 is no limit."""
+    """No new trial starts once all of them together have taken this long; 0 is no limit."""
     sampler: Literal["tpe", "cmaes", "random", "grid", "qmc"] = "tpe"
-    """Who chooses: learning from what was tried (tpe, cmaes), or not (random, grid, qmc)."""
+    """The sampler: it learns from earlier trials (tpe, cmaes) or does not (random, grid, qmc)."""
     pruner: Literal["none", "halving", "hyperband", "exploit"] = "none"
     """Whether trials that fall behind end early, judged at evaluations during the first run of each; with
-    exploit they go on from a copy of a leading one, with its values varied (population-based training)."""
+    exploit they continue from a copy of a leading one, with varied values (population-based training)."""
     concurrency: Count = 1
     """Trials at the same time, where the launcher can."""
     population: Natural = 0
-    """Runs that a worker trains in one program, on a task of the device; 1 gives each a process of its own,
+    """Runs that a worker trains in one program, on a task on the device; 1 gives each a separate process,
     0 is the seeds of one trial on a CPU and 16 elsewhere."""
     seed: Natural = 0
-    """Of the sampler's chance."""
+    """Seed of the sampler."""
 
 
 @dataclass(frozen=True)
 class Spec:
-    """A sweep that can be."""
+    """A valid sweep."""
 
     sweep: SweepConfig
     fixed: Mapping[str, Any]
@@ -98,12 +98,12 @@ class Spec:
         """The configuration of a trial.
 
         Raises:
-          ConfigError: its values cannot be together.
+          ConfigError: its values exclude each other.
         """
         return schema.replace_paths(self.base, params)
 
     def point(self, number: int) -> dict[str, Any] | None:
-        """The values of a trial that are known before anything was tried; None where all are open."""
+        """The values of a trial that are known in advance; None where all are open."""
         if number < len(self.enqueue):
             return {**(self._drawn(number) or {}), **self.enqueue[number]}
         return self._drawn(number - len(self.enqueue))
@@ -136,7 +136,7 @@ def read(content: Mapping[str, Any]) -> Spec:
     """A sweep from the tables of its file.
 
     Raises:
-      ConfigError: for a field that is not there (with close ones), or a value that cannot be.
+      ConfigError: for an unknown field (with close ones) or an invalid value.
     """
     for name in content:
         if name not in TABLES:
@@ -168,7 +168,7 @@ def read(content: Mapping[str, Any]) -> Spec:
 
 
 def check_same(old: Spec, new: Spec, folder: Path) -> None:
-    """Raise a ConfigError unless one sweep goes on with the other: only how much of it may change."""
+    """Raise a ConfigError unless one sweep resumes the other: only the fields in `MAY_CHANGE` may differ."""
     changed = [path for path, _, _ in schema.diff(old.sweep, new.sweep) if path not in MAY_CHANGE]
     changed += [name for name in ("fixed", "space", "enqueue") if getattr(old, name) != getattr(new, name)]
     if changed:
@@ -189,15 +189,15 @@ def _flat(table: Mapping[str, Any], *, deep: bool = True, path: str = "") -> dic
     """{dotted path: value}: TOML makes tables of paths that are written without quotation marks.
 
     Args:
-      deep: whether every table is a part of a path; else one that names a kind of dimension is a value.
+      deep: whether every table is part of a path; else one that names a kind of dimension is a value.
     """
-    found: dict[str, Any] = {}
+    flat: dict[str, Any] = {}
     for name, value in table.items():
         dotted = f"{path}.{name}" if path else name
         section = isinstance(value, Mapping) and (deep or not set(value) & set(spaces.KINDS))
         is_part = section and any(p.startswith(f"{dotted}.") for p in schema.paths(Config))
-        found |= _flat(value, deep=deep, path=dotted) if is_part else {dotted: value}
-    return found
+        flat |= _flat(value, deep=deep, path=dotted) if is_part else {dotted: value}
+    return flat
 
 
 def _base(sweep: SweepConfig, fixed: Mapping[str, Any]) -> Config:
@@ -209,9 +209,9 @@ def _base(sweep: SweepConfig, fixed: Mapping[str, Any]) -> Config:
         base = dataclasses.replace(base, agent=SIZES[sweep.size](base.agent))
     for path in fixed:
         if path in ("task", "steps", "preset") or path.startswith("population."):
-            told = "seeds" if path.startswith("population.") else path
-            raise ConfigError(f"fixed.{path}: {told} stands in the table [sweep]")
-    # Trials are compared after the same number of steps, unless somebody asks for another thing.
+            field = "seeds" if path.startswith("population.") else path
+            raise ConfigError(f"fixed.{path}: {field} belongs in the table [sweep]")
+    # Trials are compared after the same number of steps, unless the file sets `until`.
     base = schema.replace_paths(base, {"report.episodes": 0, "until": "", **fixed})
     tasks = [envs.canonical(task) for task in sweep.task or (base.task,)]
     double = next((task for task in tasks if tasks.count(task) > 1), None)
@@ -226,13 +226,13 @@ def _base(sweep: SweepConfig, fixed: Mapping[str, Any]) -> Config:
 
 
 FORBIDDEN = ("task", "steps", "seed", "preset", "population.", "eval.", "report.", "log.", "checkpoint.")
-"""Fields that no trial may choose: they say by what trials are compared, or nothing about the agent."""
+"""Fields that cannot be searched: they decide how trials are compared, or do not concern the agent."""
 
 
 def _dimension(path: str, table: Any, base: Config) -> Dimension:
     if not isinstance(table, Mapping):
         raise ConfigError(
-            f"space.{path} must be a table, as {{choice = [{table!r}]}}; one value for all stands in [fixed]"
+            f"space.{path} must be a table, as {{choice = [{table!r}]}}; one value for all belongs in [fixed]"
         )
     if path.startswith(FORBIDDEN) and path in schema.paths(Config):
         raise ConfigError(
@@ -242,22 +242,22 @@ def _dimension(path: str, table: Any, base: Config) -> Dimension:
         schema.replace_path(base, path, dict(schema.values(base)).get(path))
     except ConfigError as error:  # an unknown path
         raise ConfigError(f"space.{error}") from None
-    made = spaces.dimension(path, table)
-    if made.kind in ("log", "uniform") and isinstance(dict(schema.values(base))[path], int):
+    dimension = spaces.dimension(path, table)
+    if dimension.kind in ("log", "uniform") and isinstance(dict(schema.values(base))[path], int):
         raise ConfigError(
-            f"space.{path} is a whole number: search it with int or choice, not with {made.kind}"
+            f"space.{path} is a whole number: search it with int or choice, not with {dimension.kind}"
         )
-    for value in made.ends:
+    for value in dimension.ends:
         try:
             schema.replace_path(base, path, value)
         except ConfigError as error:
-            if len(made.ends) == 1 or _alone(path, value):
+            if len(dimension.ends) == 1 or _alone(path, value):
                 raise ConfigError(f"space.{error}") from None
-    return made
+    return dimension
 
 
 def _alone(path: str, value: Any) -> bool:
-    """Whether a field cannot have this value whatever the others are."""
+    """Whether a value is invalid for a field regardless of the others."""
     kind = schema.paths(Config)[path].type
     *_, section = path.split(".")
     holder = dataclasses.make_dataclass("Field", [(section, kind)], bases=(Section,), frozen=True)
@@ -287,7 +287,7 @@ def _queue(queue: Any, space: Mapping[str, Dimension]) -> tuple[dict[str, Any], 
     """Configurations that come first, each with some or all of what is searched."""
     if not isinstance(queue, list) or not all(isinstance(entry, Mapping) for entry in queue):
         raise ConfigError('enqueue must be a list of tables, as [{"agent.optim.lr" = 1e-3}]')
-    found = []
+    entries = []
     for entry in map(_flat, queue):
         for path, value in entry.items():
             if path not in space:
@@ -295,12 +295,12 @@ def _queue(queue: Any, space: Mapping[str, Dimension]) -> tuple[dict[str, Any], 
                 raise ConfigError(f"enqueue names {path}, which is not in [space]; did you mean {close}?")
             if not space[path].holds(value):
                 raise ConfigError(f"enqueue: {path} must be {space[path]}, but it is {value!r}")
-        found.append(entry)
-    return tuple(found)
+        entries.append(entry)
+    return tuple(entries)
 
 
 def _check_exploits(spec: Spec) -> None:
-    """Raise a ConfigError unless a run can go on from a copy of another one, whatever their values."""
+    """Raise a ConfigError unless a run can continue from a copy of another one, whatever their values."""
     host = next((task for task in spec.tasks if not envs.is_on_device(task)), None)
     if host is not None or spec.sweep.population == 1:
         why = f"but {host} runs on the host" if host else "but sweep.population is 1"
@@ -311,12 +311,12 @@ def _check_exploits(spec: Spec) -> None:
     fixed = next((path for path in spec.space if path not in numbers), None)
     if fixed is not None:
         raise ConfigError(
-            f"sweep.pruner: exploit cannot vary {fixed} while a run goes on, only numbers as {numbers[0]}"
+            f"sweep.pruner: exploit cannot vary {fixed} during a run, only numbers as {numbers[0]}"
         )
 
 
 def _check_points(spec: Spec) -> None:
-    """Try every configuration that is known beforehand."""
+    """Check every configuration that is known in advance."""
     for number in range(min(spec.sweep.trials, ENOUGH_CHECKED)):
         point = spec.point(number)
         if point is None:
@@ -324,4 +324,4 @@ def _check_points(spec: Spec) -> None:
         try:
             spec.config(point)
         except ConfigError as error:
-            raise ConfigError(f"trial {number} cannot be: {error}") from None
+            raise ConfigError(f"trial {number} is invalid: {error}") from None

@@ -1,13 +1,13 @@
-"""Which trials there are, who has them, and how they ended: the one place that knows Optuna.
+"""The trials of a sweep, their owners and outcomes: the one module that uses Optuna.
 
-A trial is made once, by whoever holds the lock of the folder, and ended once, because the storage lets
-nothing end twice. In between it belongs to whoever holds the lock of its own folder. A worker that is killed
-loses that lock, so a trial that runs in the storage and is locked by nobody is an orphan: the next worker
-takes it.
+A trial is created once, by the holder of the lock of the folder, and ended once, because the storage lets
+nothing end twice. In between it belongs to the holder of the lock of its own folder. A worker that is killed
+loses that lock, so a trial that is running in the storage but not locked is an orphan: the next worker takes
+it.
 
-    killed before the trial is made         there is nothing to lose
-    killed while its values are chosen      an orphan without all values: who takes it chooses the rest
-    killed while it runs                    an orphan whose runs go on from their checkpoints
+    killed before the trial is created      nothing is lost
+    killed while its values are chosen      an orphan without all values: its new owner chooses the rest
+    killed while it runs                    an orphan whose runs resume from their checkpoints
     killed between score and its storage    an orphan whose runs are done: their results are read again
 """
 
@@ -32,7 +32,7 @@ from experiments.sweep import lock, spec
 from experiments.sweep.spec import Spec
 
 DEATHS = 10
-"""A trial whose worker died so often is failed: it takes its worker with it."""
+"""A trial whose worker died this often is failed: it kills its worker."""
 SPEC, WHERE, LOCK = "sweep.toml", "storage.json", "lock"
 FILES = ("sqlite", "journal")
 """Kinds of storage that are a file."""
@@ -42,7 +42,7 @@ ENDED = (FINISHED, PRUNED, FAILED)
 
 @dataclass(frozen=True)
 class Row:
-    """What is known of a trial."""
+    """The record of a trial."""
 
     number: int
     state: str
@@ -60,10 +60,10 @@ class Row:
     """How the log of a failed one ends."""
     seconds: float = 0.0
     attempts: int = 0
-    """How often a worker took it, without those times when it was asked to stop."""
+    """How often a worker took it, except when it was then asked to stop."""
     moves: tuple[Mapping[str, Any], ...] = ()
-    """Whenever it went on from a copy of another one: after how many `steps`, `from` which trial, and with
-    which `params` instead of `before`."""
+    """Each copy it made of another one: after how many `steps`, `from` which trial, and with which `params`
+    instead of `before`."""
 
     @property
     def ended(self) -> bool:
@@ -71,7 +71,7 @@ class Row:
 
 
 class Claim(NamedTuple):
-    """A trial that is ours until we let go of it."""
+    """A trial that this worker owns until it is released."""
 
     row: Row
     folder: Path
@@ -85,9 +85,9 @@ class Counts(NamedTuple):
 
     ended: int
     locked: int
-    """Trials that somebody works on."""
+    """Trials that a worker holds."""
     open: int
-    """Trials that nobody works on yet."""
+    """Trials that no worker holds yet."""
 
 
 class Study:
@@ -98,7 +98,7 @@ class Study:
 
         Args:
           url: where the sweep is stored; empty for what the folder says.
-          reading: open a copy, as the database that somebody's folder names is not ours to write to.
+          reading: open a copy, so that the database that the folder names is not written to.
 
         Raises:
           ConfigError: there is no sweep in the folder, or its storage cannot be reached.
@@ -130,7 +130,7 @@ class Study:
             self._opened = opened.pop_all()
 
     def _read(self, name: str, opened: contextlib.ExitStack, *, is_given: bool) -> tuple[Any, Any]:
-        """Storage and study for one who only looks."""
+        """Storage and study for reading only."""
         file = _file_of(self.url)
         if file is None and not is_given:
             raise ConfigError(
@@ -148,12 +148,12 @@ class Study:
         return storage, study
 
     def close(self) -> None:
-        """Let go of the storage's connections."""
+        """Close the storage's connections."""
         self._study = None
         self._opened.close()
 
     def _refresh(self) -> None:
-        """Read the file of the sweep if somebody has changed it: trials may be added while workers work."""
+        """Read the file of the sweep if it has changed: trials may be added while workers run."""
         text = (self.folder / SPEC).read_text("utf-8")
         if text != self._text:
             self.spec: Spec = spec.load(self.folder / SPEC)
@@ -191,7 +191,7 @@ class Study:
         )
 
     def counts(self) -> Counts:
-        """How far the sweep is, as nobody can change it while we look."""
+        """A consistent snapshot of how far the sweep is."""
         with lock.held(self._claiming):
             self._refresh()
             rows = self.rows()
@@ -202,10 +202,10 @@ class Study:
             return Counts(ended, locked, len(running) - locked + fresh)
 
     def _is_locked(self, number: int) -> bool:
-        found = self._lock(number)
-        if found is not None:
-            found.release()
-        return found is None
+        taken = self._lock(number)
+        if taken is not None:
+            taken.release()
+        return taken is None
 
     def _lock(self, number: int) -> lock.Lock | None:
         folder = self.trial_folder(number)
@@ -236,32 +236,32 @@ class Study:
             self._study.sampler = _sampler(self.spec, len(trials) - waiting)
             asked = self._study.ask({k: d.distribution for k, d in self.spec.space.items()})
             claim = self._take(asked._trial_id, asked.number)
-            assert claim is not None, "a trial that was just made belongs to nobody"
+            assert claim is not None, "a new trial is not locked"
             return claim
 
     def _encoded(self, point: Mapping[str, Any]) -> dict[str, Any]:
         return {k: self.spec.space[k].encoded(value) for k, value in point.items()}
 
     def _take(self, trial_id: int, number: int) -> Claim | None:
-        """Take a trial if nobody has it, with all of its values; None also if it has just ended."""
-        found = self._lock(number)
-        if found is None:
+        """Take a trial if it is not locked, with all of its values; None also if it has just ended."""
+        taken = self._lock(number)
+        if taken is None:
             return None
-        trial = self._storage.get_trial(trial_id)  # only now nobody else changes it
+        trial = self._storage.get_trial(trial_id)  # read under the lock
         attempts = trial.user_attrs.get("attempts", 0) + 1
         if trial.state.is_finished() or attempts > DEATHS:
             if not trial.state.is_finished():
                 self._fail(number, f"its worker died {DEATHS} times; is there enough memory?", "")
-            found.release()
+            taken.release()
             return None
         if set(trial.params) != set(self.spec.space):
             self._study.sampler = _sampler(self.spec, number)
-            going_on = _optuna().trial.Trial(self._study, trial_id)
+            resumed = _optuna().trial.Trial(self._study, trial_id)
             for name, dimension in self.spec.space.items():
-                going_on._suggest(name, dimension.distribution)
+                resumed._suggest(name, dimension.distribution)
         self._note(trial_id, attempts=attempts)
         trial = self._storage.get_trial(trial_id)
-        return Claim(self._row(trial), self.trial_folder(number), found, dict(trial.intermediate_values))
+        return Claim(self._row(trial), self.trial_folder(number), taken, dict(trial.intermediate_values))
 
     def _note(self, trial_id: int, **attributes: Any) -> None:
         for name, value in attributes.items():
@@ -271,7 +271,7 @@ class Study:
         return self._storage.get_trial_id_from_study_id_trial_number(self._id, number)
 
     def falls_behind(self, claim: Claim, steps: int, score: float) -> bool:
-        """Tell how a trial stands after so many environment steps, and whether it should end there."""
+        """Report the score of a trial after this many environment steps, and whether it should end there."""
         trial_id = self._trial_id(claim.row.number)
         if steps not in claim.seen:
             self._storage.set_trial_intermediate_value(trial_id, steps, score)
@@ -279,7 +279,7 @@ class Study:
         return self._study.pruner.prune(self._study, self._storage.get_trial(trial_id))
 
     def move(self, claim: Claim, move: Mapping[str, Any]) -> None:
-        """Note that a trial goes on from a copy of another one; see `Row.moves`."""
+        """Record that a trial continues from a copy of another one; see `Row.moves`."""
         trial_id = self._trial_id(claim.row.number)
         before = self._storage.get_trial(trial_id).user_attrs.get("moves", [])
         self._note(trial_id, moves=[*before, dict(move)])
@@ -307,11 +307,11 @@ class Study:
         self._study.tell(number, score, state=_optuna().trial.TrialState[state])
 
     def release(self, claim: Claim, *, seconds: float, asked: bool) -> None:
-        """Let go of a trial, ended or not.
+        """Release a trial, ended or not.
 
         Args:
           seconds: that it took.
-          asked: we stop because we were asked to, so the trial is not to blame.
+          asked: the worker was asked to stop, so the attempt does not count.
         """
         trial_id = self._trial_id(claim.row.number)
         if not self._storage.get_trial(trial_id).state.is_finished():
@@ -320,7 +320,7 @@ class Study:
         claim.lock.release()
 
     def note_time(self, claim: Claim, seconds: float) -> None:
-        """What a trial took so far, which is known before it ends."""
+        """Record the time a trial took so far, before it ends."""
         self._note(self._trial_id(claim.row.number), seconds=claim.row.seconds + seconds)
 
     def importances(self) -> dict[str, float]:
@@ -336,12 +336,12 @@ class Study:
 
 
 def prepare(path: Path, folder: Path, url: str, *, shared: bool) -> Study:
-    """Make the folder of a sweep, or open it again with what its file now says.
+    """Create the folder of a sweep, or reopen it with the current content of its file.
 
     Args:
       path: the file.
       url: where the sweep is stored; empty for what the folder says, else a file in the folder.
-      shared: whether workers on several machines use it, for which sqlite is not made.
+      shared: whether workers on several machines use it, which sqlite does not support.
 
     Raises:
       ConfigError: the folder holds something else, another sweep, or one that is stored elsewhere.
@@ -367,7 +367,7 @@ def prepare(path: Path, folder: Path, url: str, *, shared: bool) -> Study:
 
 
 def absolute(url: str) -> str:
-    """The address of a file wherever it is read: `sqlite:///FILE` is relative to where one stands."""
+    """The address of a file wherever it is read: `sqlite:///FILE` is relative to the working directory."""
     scheme, slashes, rest = url.partition(":///")
     return f"{scheme}{slashes}{Path(rest).absolute()}" if scheme in FILES and rest else url
 
@@ -377,8 +377,8 @@ def resolved(folder: Path, url: str) -> str:
     file = _file_of(url)
     if file is None:
         return url
-    own = folder.absolute() / file.name
-    place = own if own.is_file() or not file.is_absolute() else file
+    inside = folder.absolute() / file.name
+    place = inside if inside.is_file() or not file.is_absolute() else file
     return f"{url.partition(':///')[0]}:///{place}"
 
 
@@ -412,14 +412,14 @@ def _copied(url: str, file: Path, opened: contextlib.ExitStack) -> str:
 def _stored(where: Path) -> dict[str, str]:
     """Name and address of the storage, as the folder of a sweep says."""
     try:
-        found = json.loads(where.read_text("utf-8"))
-        return {key: str(found[key]) for key in ("url", "name")}
+        content = json.loads(where.read_text("utf-8"))
+        return {key: str(content[key]) for key in ("url", "name")}
     except (ValueError, KeyError, TypeError, RecursionError) as error:
         raise ConfigError(f"{where} does not say where the sweep is stored: {error}") from None
 
 
 def without_password(url: str) -> str:
-    """The address as it may be written down."""
+    """The address without its password."""
     scheme, slashes, rest = url.partition("://")
     user, at, host = rest.rpartition("@")
     return f"{scheme}{slashes}{user.partition(':')[0]}{at}{host}"
@@ -484,7 +484,7 @@ def _pruner(of: Spec) -> Any:
 
 
 def _sampler(of: Spec, number: int) -> Any:
-    """Who chooses what the file leaves open for a trial; its chance depends on the trial's number alone."""
+    """The sampler of the open values of a trial; its seed depends on the trial's number alone."""
     samplers = _optuna().samplers
     seed = (of.sweep.seed * 1_000_003 + number) % 2**31
     if of.sweep.sampler == "cmaes":

@@ -14,16 +14,16 @@ from experiments.sweep.spec import Spec
 from experiments.sweep.study import ENDED, FINISHED, RUNNING, Row, Study
 
 EVERY = 2.0
-"""Seconds between two looks."""
+"""Seconds between updates."""
 LATEST, LEADING = 6, 3
 """Trials shown beside those that run: that ended last, that are best."""
 
 
 class Display:
-    """Looks at the storage while it is open as a context manager, and says what happens.
+    """Polls the storage while it is open as a context manager, and displays the progress.
 
     Args:
-      open_study: a connection of its own, because it looks from a thread.
+      open_study: opens a separate connection, for the thread of the display.
       before: trials of earlier sessions.
       workers: trials at the same time, for the time that is left.
     """
@@ -37,7 +37,7 @@ class Display:
         self._live = self._console.is_terminal and not plain
         self._over = threading.Event()
         self._thread = threading.Thread(target=self._watch, daemon=True, name="sweep-table")
-        self._told = {row.number for row in before if row.ended}
+        self._reported = {row.number for row in before if row.ended}
 
     def __enter__(self) -> Display:
         self._thread.start()
@@ -48,7 +48,7 @@ class Display:
         self._thread.join(10)
 
     def say(self, text: str) -> None:
-        """A line of its own."""
+        """Print a line."""
         self._console.print(text, highlight=False, markup=False, soft_wrap=True)
 
     def _watch(self) -> None:
@@ -76,8 +76,8 @@ class Display:
             over = self._over.wait(EVERY)
             rows = study.rows()
             for row in rows:
-                if row.ended and row.number not in self._told:
-                    self._told.add(row.number)
+                if row.ended and row.number not in self._reported:
+                    self._reported.add(row.number)
                     self.say(line(study.spec, row, rows, self._workers))
 
 
@@ -95,10 +95,10 @@ def progress_of(study: Study) -> dict[int, float]:
 def line(spec: Spec, row: Row, rows: Sequence[Row], workers: int) -> str:
     """A trial that ended, and how far the sweep is."""
     ended = sum(r.ended for r in rows)
-    told = outcome(row) if row.state == FINISHED else f"{row.state}: {row.reason}"
+    result = outcome(row) if row.state == FINISHED else f"{row.state}: {row.reason}"
     left = seconds_left(spec, rows, {}, workers)
     about = f", about {span(left)} left" if left else ""
-    return f"trial {row.number} {told}  ({values(row)})  {ended} of {spec.sweep.trials}{about}"
+    return f"trial {row.number} {result}  ({values(row)})  {ended} of {spec.sweep.trials}{about}"
 
 
 def outcome(row: Row) -> str:
@@ -111,7 +111,7 @@ def outcome(row: Row) -> str:
 
 
 def values(row: Row) -> str:
-    """What was chosen, with short names."""
+    """The values of a trial, with short names."""
     return ", ".join(
         f"{name}={_short(value)}"
         for name, value in zip(short_names(row.params), row.params.values(), strict=True)
@@ -153,11 +153,12 @@ def panel(spec: Spec, rows: Sequence[Row], progress: Mapping[int, float], worker
     from rich.table import Table
 
     counted = {state: sum(row.state == state for row in rows) for state in (*ENDED, RUNNING)}
-    told = ", ".join(f"{count} {state}" for state, count in counted.items() if count)
+    states = ", ".join(f"{count} {state}" for state, count in counted.items() if count)
     left = span(seconds_left(spec, rows, progress, workers))
-    made = Table(title=f"{', '.join(spec.tasks)}: {told or 'starting'} of {spec.sweep.trials}; {left} left")
+    title = f"{', '.join(spec.tasks)}: {states or 'starting'} of {spec.sweep.trials}; {left} left"
+    table = Table(title=title)
     for name in ("trial", *short_names(list(spec.space)), "score", "state", "left"):
-        made.add_column(name, overflow="fold")
+        table.add_column(name, overflow="fold")
     best = answer.ranked(spec, rows)[:1]
     for row in shown(spec, rows):
         share = progress.get(row.number)
@@ -165,8 +166,8 @@ def panel(spec: Spec, rows: Sequence[Row], progress: Mapping[int, float], worker
         remains = _remains(rows, share) if row.state == RUNNING else ""
         cells = [str(row.number), *(_short(row.params.get(path, "")) for path in spec.space)]
         cells += [outcome(row) if row.state == FINISHED else row.reason, state, remains]
-        made.add_row(*cells, style="bold" if row in best else None)
-    return made
+        table.add_row(*cells, style="bold" if row in best else None)
+    return table
 
 
 def _remains(rows: Sequence[Row], share: float | None) -> str:

@@ -1,7 +1,7 @@
-"""A trial as runs: which there are, where they stand, and what they say together.
+"""A trial as runs: their configurations, progress and joint score.
 
 DIR/trials/0007/seed0/  seed1/  ...     one ordinary run folder each, on several tasks TASK-seed0/
-DIR/trials/0007/log.txt                 what the runs said
+DIR/trials/0007/log.txt                 the output of the runs
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ class Part(NamedTuple):
 
 
 class Score(NamedTuple):
-    """What the runs of a trial reached."""
+    """The score of the runs of a trial."""
 
     scores: list[float]
     """Of every seed, the mean over tasks."""
@@ -44,7 +44,7 @@ class TrialFailed(Exception):
 
 
 FAULTS = (TrialFailed, ConfigError, envs.EnvError, envs.UnknownTask, envs.MissingExtra)
-"""What fails a trial; anything else is a fault of the program."""
+"""Errors that fail a trial; anything else is a bug."""
 
 
 def parts(spec: Spec, params: Mapping[str, Any], folder: Path, seeds: range | None = None) -> list[Part]:
@@ -54,23 +54,23 @@ def parts(spec: Spec, params: Mapping[str, Any], folder: Path, seeds: range | No
       seeds: of training (default: those of the sweep).
 
     Raises:
-      ConfigError: the values cannot be together.
+      ConfigError: the values exclude each other.
     """
     cfg = spec.config(params)
     seeds = seeds or range(cfg.seed, cfg.seed + spec.sweep.seeds)
-    found = []
+    runs = []
     for task in spec.tasks:
-        own = dataclasses.replace(cfg, task=task)
+        task_cfg = dataclasses.replace(cfg, task=task)
         before = f"{re.sub(r'[^a-zA-Z0-9_.-]+', '-', task)}-" if len(spec.tasks) > 1 else ""
         for seed in seeds:
-            found.append(Part(dataclasses.replace(own, seed=seed), folder / f"{before}seed{seed}"))
-    return sorted(found, key=lambda part: part.cfg.seed)
+            runs.append(Part(dataclasses.replace(task_cfg, seed=seed), folder / f"{before}seed{seed}"))
+    return sorted(runs, key=lambda part: part.cfg.seed)
 
 
 def result_of(part: Part) -> dict[str, Any] | None:
     """The result of a run that is done; None if it is not."""
-    found = sidecar.read(part.folder / "result.json")
-    return found if found.get("solved") or found.get("env_steps", -1) >= part.cfg.steps else None
+    result = sidecar.read(part.folder / "result.json")
+    return result if result.get("solved") or result.get("env_steps", -1) >= part.cfg.steps else None
 
 
 def score(spec: Spec, done: Sequence[Part]) -> Score:
@@ -81,26 +81,26 @@ def score(spec: Spec, done: Sequence[Part]) -> Score:
     """
     by_task: dict[str, list[dict[str, Any]]] = {}
     for part in done:
-        found = result_of(part)
-        if found is None:
+        result = result_of(part)
+        if result is None:
             raise TrialFailed(f"{part.folder.name} has no result")
-        by_task.setdefault(part.cfg.task, []).append(found)
+        by_task.setdefault(part.cfg.task, []).append(result)
     results = [result for task in by_task.values() for result in task]
     metric = spec.sweep.metric
     if metric == "auto":
         tells = all(result.get("success_rate") is not None for result in results)
         metric = "success_rate" if tells else "return_mean"
     if any(not isinstance(result.get(metric), int | float) for result in results):
-        raise TrialFailed(f"the task does not tell {metric}; use another metric, such as return_mean")
+        raise TrialFailed(f"the task does not report {metric}; use another metric, such as return_mean")
     table = np.array([[result[metric] for result in task] for task in by_task.values()], float)
     if not np.isfinite(table).all():
         raise TrialFailed(f"{metric} is not a finite number")
     seeds = table.mean(0).tolist()
     if len(seeds) > 1:
         return Score(seeds, statistics.bootstrap(seeds), metric)
-    own = results[0].get(metric.replace("_rate", "_interval").replace("_mean", "_interval"))
-    one = len(results) == 1 and metric in ("success_rate", "return_mean") and own
-    return Score(seeds, (own[0], own[1]) if one else (seeds[0], seeds[0]), metric)
+    interval = results[0].get(metric.replace("_rate", "_interval").replace("_mean", "_interval"))
+    one = len(results) == 1 and metric in ("success_rate", "return_mean") and interval
+    return Score(seeds, (interval[0], interval[1]) if one else (seeds[0], seeds[0]), metric)
 
 
 def judged(spec: Spec, folder: Path) -> list[tuple[int, float]]:
@@ -108,13 +108,13 @@ def judged(spec: Spec, folder: Path) -> list[tuple[int, float]]:
     path = folder / "metrics.jsonl"
     if not path.is_file():
         return []
-    found = []
+    points = []
     for row in read_rows(path, "env_steps"):
         wanted = ("success_rate", "return_mean") if spec.sweep.metric == "auto" else (spec.sweep.metric,)
         value = next((row[f"eval/{key}"] for key in wanted if row.get(f"eval/{key}") is not None), None)
         if value is not None:
-            found.append((int(row["env_steps"]), float(value)))
-    return found
+            points.append((int(row["env_steps"]), float(value)))
+    return points
 
 
 def progress(runs: Sequence[Part]) -> float:

@@ -1,4 +1,4 @@
-"""Whoever works takes trials, has their runs trained, says how each trial ended, and takes the next."""
+"""A worker takes trials, has their runs trained, records how each trial ended, and takes the next."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ from experiments.sweep.study import Claim, Study
 from experiments.sweep.trial import FAULTS, Part
 
 TICK, LOOK = 0.25, 1.0
-"""Seconds between two turns, and between two looks at how a run stands."""
+"""Seconds between iterations, and between checks of how a run stands."""
 
 
 def work(study: Study, stop: Any, say: Callable[[str], None], executor: Executor) -> None:
     """Work until no trial is left to take, or until asked to stop.
 
     Args:
-      stop: true once somebody asked.
+      stop: true once a stop is requested.
     """
     active: list[ActiveTrial] = []
     try:
@@ -33,28 +33,28 @@ def work(study: Study, stop: Any, say: Callable[[str], None], executor: Executor
             if not active:
                 return
             for part, error in executor.wait(TICK):
-                for own in active:
-                    own.ended(part.folder, error)
+                for held in active:
+                    held.ended(part.folder, error)
             if study.spec.sweep.pruner == "exploit" and not stop:
-                _exploit(study, [own for own in active if own.going], cast(Copier, executor))
+                _exploit(study, [held for held in active if held.going], cast(Copier, executor))
             spent = (time.monotonic() - began) / len(active)
-            for own in list(active):
-                own.seconds += spent
-                own.look(stop, executor)
-                if not own.going and not own.waiting:
-                    active.remove(own)
-                    own.conclude(stop, say)
+            for held in list(active):
+                held.seconds += spent
+                held.look(stop, executor)
+                if not held.going and not held.waiting:
+                    active.remove(held)
+                    held.conclude(stop, say)
                     answer.write(study)
     finally:
-        for own in active:
-            own.let_go(stop)
+        for held in active:
+            held.let_go(stop)
 
 
 def _fill(study: Study, active: list[ActiveTrial], stop: Any, executor: Executor) -> None:
-    """Start runs of trials that we have, then those of new ones, until every slot is taken."""
-    free = lambda: executor.slots - sum(len(own.going) for own in active)
-    for own in active:
-        own.start(executor, free())
+    """Start runs of the active trials, then those of new ones, until every slot is taken."""
+    free = lambda: executor.slots - sum(len(held.going) for held in active)
+    for held in active:
+        held.start(executor, free())
     while not stop and free() > 0:
         claim = study.claim()
         if claim is None:
@@ -66,31 +66,31 @@ def _fill(study: Study, active: list[ActiveTrial], stop: Any, executor: Executor
 
 
 def _exploit(study: Study, active: Sequence[ActiveTrial], executor: Copier) -> None:
-    """Where all were judged once more, have those that fell behind follow those that lead."""
+    """Once all were evaluated again, have those that fell behind follow those that lead."""
     every, sweep = study.spec.base.eval.every, study.spec.sweep
-    judged = {own.claim.row.number: own.rungs(every) for own in active}
+    judged = {held.claim.row.number: held.rungs(every) for held in active}
     rung = exploit.agreed(list(judged.values()))
-    if rung is None or rung <= max(own.moved for own in active):
+    if rung is None or rung <= max(held.moved for held in active):
         return
     chance = np.random.default_rng([sweep.seed, rung])
     scores = {number: scores[rung] for number, scores in judged.items()}
-    found = exploit.leaders(scores, maximizes=study.spec.maximizes, chance=chance)
-    by_number = {own.claim.row.number: own for own in active}
-    values = {number: own.values for number, own in by_number.items()}
-    for number, leader in found.items():
+    leaders = exploit.leaders(scores, maximizes=study.spec.maximizes, chance=chance)
+    by_number = {held.claim.row.number: held for held in active}
+    values = {number: held.values for number, held in by_number.items()}
+    for number, leader in leaders.items():
         new = exploit.explored(values[leader], study.spec.space, chance)
         by_number[number].follow(by_number[leader], new, rung * every, executor)
-    for own in active:
-        own.moved = rung
+    for held in active:
+        held.moved = rung
 
 
 class ActiveTrial:
-    """A trial that is ours, and its runs."""
+    """A trial that this worker owns, and its runs."""
 
     def __init__(self, study: Study, claim: Claim):
         self.study, self.claim = study, claim
         self.seconds = 0.0
-        """That it took so far; of trials at the same time each has its share."""
+        """Time it took so far; concurrent trials share the time."""
         self.behind = 0
         """Environment steps at which it fell behind; 0 if it did not."""
         self.error: Exception | None = None
@@ -99,7 +99,7 @@ class ActiveTrial:
         self.values = dict(claim.row.params)
         every = study.spec.base.eval.every
         self.moved = max((move["steps"] // every for move in claim.row.moves), default=0)
-        """How often it was judged when those that fell behind followed others last."""
+        """How often it was evaluated at the last exploitation."""
         self._looked = time.monotonic()
         try:
             self.runs = trial.parts(study.spec, claim.row.params, claim.folder)
@@ -108,7 +108,7 @@ class ActiveTrial:
         self.waiting = [part for part in self.runs if trial.result_of(part) is None]
 
     def start(self, executor: Executor, slots: int) -> None:
-        """Start as many of the runs that wait."""
+        """Start as many of the waiting runs."""
         for part in self.waiting[: max(slots, 0)]:
             executor.start(part, self.claim.lock.descriptor)
             self.going.append(part)
@@ -145,10 +145,10 @@ class ActiveTrial:
         return {steps // every: score for steps, score in self.claim.seen.items()}
 
     def follow(self, leader: ActiveTrial, values: dict[str, Any], steps: int, executor: Copier) -> None:
-        """Go on from a copy of another one, with these values."""
+        """Continue from a copy of another one, with these values."""
         try:
             (part,) = trial.parts(self.study.spec, values, self.claim.folder)
-        except ConfigError:  # they cannot be together: it stays what it is
+        except ConfigError:  # they exclude each other: it stays as it is
             return
         about = {"steps": steps, "from": leader.claim.row.number, "params": values, "before": self.values}
         self.study.move(self.claim, about)
@@ -156,7 +156,7 @@ class ActiveTrial:
         self.values, self.runs, self.going = values, [part], [part]
 
     def conclude(self, stop: Any, say: Callable[[str], None]) -> None:
-        """Say how the trial ended, if it did, and let go of it."""
+        """Record how the trial ended, if it did, and release it."""
         study, claim = self.study, self.claim
         try:
             if self.error is not None:
@@ -165,17 +165,17 @@ class ActiveTrial:
                 study.note_time(claim, self.seconds)
                 study.prune(claim, f"fell behind after {self.behind:,} steps")
             elif all(trial.result_of(part) is not None for part in self.runs):
-                found = trial.score(study.spec, self.runs)
+                result = trial.score(study.spec, self.runs)
                 study.note_time(claim, self.seconds)
-                study.finish(claim, found.scores, found.metric, found.interval)
+                study.finish(claim, result.scores, result.metric, result.interval)
         except FAULTS as error:
             study.note_time(claim, self.seconds)
             study.fail(claim, " ".join(str(error).split()), executor.tail(claim.folder / LOG))
         except RunDied as error:
-            say(f"trial {claim.row.number}: {error}; it is taken up again")
+            say(f"trial {claim.row.number}: {error}; it will be retried")
         finally:
             self.let_go(stop)
 
     def let_go(self, stop: Any) -> None:
-        """Let others have it if it has not ended."""
+        """Release the trial, for others to take if it has not ended."""
         self.study.release(self.claim, seconds=self.seconds, asked=bool(stop))

@@ -1,1 +1,1 @@
-"""Runs: their folders, what trains in them, and how they end."""
+"""Runs: their folders, training loops, and results."""

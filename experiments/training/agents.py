@@ -23,7 +23,7 @@ T = TypeVar("T")
 
 
 class Agents(Protocol[T]):
-    """Those whom one loop trains, and what is logged, asked and told of them."""
+    """The agents that one loop trains, and how they are logged, evaluated and reported."""
 
     @property
     def loop(self) -> Loop:
@@ -32,12 +32,12 @@ class Agents(Protocol[T]):
 
     @property
     def size(self) -> str:
-        """How much there is of everything."""
+        """Parameters, environments and replay, as text."""
         ...
 
     @property
     def loggers(self) -> Sequence[Logger]:
-        """Every log, the one of all together last."""
+        """Every log, the shared one last."""
         ...
 
     def outputs(self) -> Iterator[T]:
@@ -45,11 +45,11 @@ class Agents(Protocol[T]):
         ...
 
     def collect(self, output: T) -> None:
-        """Log the episodes of a turn, and keep its metrics for the next row."""
+        """Log the episodes of an output, and keep its metrics for the next row."""
         ...
 
     def flush(self) -> None:
-        """Take in the metrics of what is still in flight."""
+        """Collect the metrics of updates still in flight."""
         ...
 
     @property
@@ -68,28 +68,28 @@ class Agents(Protocol[T]):
 
     @property
     def failure(self) -> str:
-        """Why nobody can go on; empty while somebody can."""
+        """Why no agent can continue; empty while one can."""
         ...
 
     @property
     def meta(self) -> dict[str, Any]:
-        """What a checkpoint says beside the loop."""
+        """What a checkpoint stores besides the loop."""
         ...
 
     def check(self) -> None:
-        """See who has reached `until`."""
+        """Check which agents have reached `until`."""
         ...
 
     def evaluate(self, episodes: int, *, actor: str = "greedy") -> dict[str, Any]:
-        """Play, choosing as the actor of that name does, and log what comes of it."""
+        """Play with the actor of that name, and log the summary."""
         ...
 
     def report(self) -> Path:
-        """Ask the world model, log the numbers of the report card, and write the page."""
+        """Measure the report card of the world model, log its numbers, and write the page."""
         ...
 
     def write_result(self, result: dict[str, Any]) -> None:
-        """What came of the run."""
+        """Write the result of the run."""
         ...
 
     @property
@@ -156,13 +156,13 @@ class OneAgent:
         return self.evaluator.play(self._player(actor), self.folder.logger, episodes, actor=actor)
 
     def report(self) -> Path:
-        from experiments.report.report import told, write_run
+        from experiments.report.report import read_run, write_run
 
         player = self._player(actor="sampled")
-        found = self.workspace.examiner.examine(player)
-        numbers = {f"report/{k}": v for k, v in found.card.numbers.items() if v is not None}
+        examination = self.workspace.examiner.examine(player)
+        numbers = {f"report/{k}": v for k, v in examination.card.numbers.items() if v is not None}
         self.folder.logger.metrics(numbers)
-        return write_run(told(self.folder.path), found, player)
+        return write_run(read_run(self.folder.path), examination, player)
 
     def write_result(self, result: dict[str, Any]) -> None:
         write_result(self.folder.path, result)
@@ -178,14 +178,14 @@ class OneAgent:
 
 
 def meta(workspace: Workspace, until: Until) -> dict[str, Any]:
-    """What a checkpoint says beside its loop: the spaces of the task, and who has reached `until`."""
+    """What a checkpoint stores besides its loop: the spaces of the task, and which agents reached `until`."""
     env = workspace.env
     spaces = {"obs_space": spaces_to(env.obs_space), "act_space": spaces_to(env.act_space)}
     return {**spaces, "solved": until.meta}
 
 
 def size(loop: Loop) -> str:
-    """How much there is of everything in a loop."""
+    """Parameters, environments and replay of a loop, as text."""
     import jax
 
     layout = loop.layout

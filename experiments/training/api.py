@@ -1,4 +1,4 @@
-"""Training from a Python program: `dreamer.train`, and `dreamer.build` for a loop of one's own."""
+"""Training from a Python program: `dreamer.train`, and `dreamer.build` for a custom loop."""
 
 from __future__ import annotations
 
@@ -55,8 +55,8 @@ def train(
 
     Args:
       force: fields in which the run may differ from what it was.
-      fresh: begin again; what is in the folder is kept beside it.
-      without_replay: resume the learner alone, and fill the replay again.
+      fresh: start from scratch; what is in the folder is kept beside it.
+      without_replay: resume the learner alone, and refill the replay from scratch.
 
     Raises:
       ConfigError: the task cannot be trained that way, or the folder holds a run of another configuration,
@@ -99,7 +99,7 @@ class Training:
         self.agent, self.env = self.workspace.agent, self.workspace.env
         try:
             self.loop = loops.single(cfg, self.workspace)
-            """Has `state`, `hyper` and `progress`."""
+            """Has `state`, `numbers` and `progress`."""
             warm_start.apply(self.loop, self.agent, cfg.start)
         except BaseException:
             self.close()
@@ -107,7 +107,7 @@ class Training:
 
     def outputs(self) -> Iterator[LoopOutput]:
         """Act and learn until the steps of the configuration are taken, or its updates where limited: the
-        episodes that ended and the metrics of every turn; called again it goes on.
+        episodes that ended and the metrics of every output; called again it continues.
 
         Raises:
           Diverged: a loss is not finite.
@@ -122,7 +122,7 @@ class Training:
         self.loop.flush()
 
     def player(self, *, actor: str = "greedy") -> Player:
-        """The agent as it is now, as `dreamer.load` gives it; learning on does not change it."""
+        """The agent as it is now, as `dreamer.load` gives it; further learning does not change it."""
         import jax
         import jax.numpy as jnp
 

@@ -1,4 +1,4 @@
-"""Playing with the agents of a run while it goes on and at its end."""
+"""Playing with the agents of a run during training and at its end."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ if TYPE_CHECKING:
 
 
 class Evaluator:
-    """Plays with a player in the worlds of evaluation, and logs what comes of it.
+    """Plays with a player in the worlds of evaluation, and logs the summary.
 
     Args:
-      folder: of the run, which says how it is evaluated.
+      folder: of the run, which has the evaluation settings.
       workspace: has the worlds.
-      until: learns who has reached it.
+      until: records which agents have reached it.
     """
 
     def __init__(self, folder: RunFolder, workspace: Workspace, until: Until):
@@ -33,14 +33,14 @@ class Evaluator:
         return evaluate.step_limit(self.folder.cfg.eval.max_steps, self.folder.logger.longest_episode)
 
     def play(self, player: Player, logger: Logger, episodes: int, *, actor: str) -> dict[str, Any]:
-        """Play episodes and sum them up."""
+        """Play episodes and summarize them."""
         world, seed = self.workspace.evaluation_world(episodes), self.folder.cfg.eval.seed
         result = evaluate.play(player, world, episodes, seed, self.step_limit, self.folder.notice)
         logger.metrics(evaluate.metrics(result, actor))
         return result
 
     def check(self, player: Player, logger: Logger, progress: Progress, member: int = 0) -> None:
-        """See whether a player has reached `until`."""
+        """Check whether a player has reached `until`."""
         goal, asked = self.until.goal, self.folder.cfg.eval
         assert goal is not None
         number, episodes = progress.env_steps // asked.until_every, asked.until_episodes
@@ -49,4 +49,4 @@ class Evaluator:
         logger.metrics({f"until/{goal.metric}": mean})
         if is_reached:
             self.until.reach(member, progress, self.folder.logger.seconds)
-            self.folder.forget_save()  # a checkpoint of these steps, made before the check, does not know
+            self.folder.forget_save()  # a checkpoint of these steps, made before the check, lacks its outcome

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 
 class TrainingStopped(Exception):
-    """A run ended before its time; the message says why and what is safe."""
+    """A run stopped early; the message says why and what is safe."""
 
 
 class RunFolder:
@@ -50,7 +50,7 @@ class RunFolder:
         )
         self._logger: Logger | None = None
         self._notices: list[str] = []
-        """What was said before there was a log."""
+        """Notices from before the log was open."""
         self._cpu_clock, self._cpu_before = cpu_clock, 0.0
         self._saved_at: tuple[int, int] | None = None
         """Environment steps and updates of the newest checkpoint; None if there must be another."""
@@ -64,20 +64,20 @@ class RunFolder:
         return self._logger
 
     def load(self, like: Any, *, replay: bool = True) -> tuple[int, Any, dict[str, Any]]:
-        """The newest checkpoint that is whole: its step, arrays in the structure of `like`, and what it says.
+        """The newest intact checkpoint: its step, arrays in the structure of `like`, and metadata.
 
         Raises:
-          ConfigError: none is; says what can be done.
+          ConfigError: there is none; says what can be done.
         """
         from dreamer.checkpoint import NoCheckpoint
 
         try:
             return self.store.load(like, replay=replay)
         except NoCheckpoint as error:
-            raise schema.ConfigError(session.no_way_on(self.path, f"cannot go on: {error}")) from None
+            raise schema.ConfigError(session.no_way_on(self.path, f"cannot be resumed: {error}")) from None
 
     def open_log(self, progress: Progress, *, is_resumed: bool, console: Any = None) -> None:
-        """Write the configuration and open the log; from here on nothing is refused any more.
+        """Write the configuration and open the log; from here on nothing is refused.
 
         Args:
           progress: how far the run is; what was logged later is dropped.
@@ -99,14 +99,16 @@ class RunFolder:
         self.write_config(cfg)
         if dropped := self._logger.rewind(progress.env_steps, progress.updates):
             since = f"after the checkpoint at {progress.env_steps:,} steps" if is_resumed else "before any"
-            self._notices.append(f"{dropped:,} rows that were logged {since} are dropped and come again")
+            self._notices.append(
+                f"{dropped:,} rows that were logged {since} are dropped and will be logged again"
+            )
         for text in self._notices:
             self._logger.notice(text)
         self._saved_at = (progress.env_steps, progress.updates) if is_resumed else None
         self._cpu_before = progress.cpu_seconds
 
     def notice(self, text: str) -> None:
-        """A line for people."""
+        """Log a line of text."""
         if self._logger is None:
             self._notices.append(text)
         else:
@@ -118,7 +120,7 @@ class RunFolder:
         session.write_config(self.path, cfg)
 
     def episode(self, episode: EpisodeStats, **more: int) -> None:
-        """Log an episode, and say once if one pays more than can be learned."""
+        """Log an episode, and report once if a return exceeds what can be learned."""
         from dreamer.ops.dists import REACH
 
         self.logger.episode({**episode_row(episode), **more})
@@ -131,10 +133,10 @@ class RunFolder:
             )
 
     def save(self, loop: Loop, meta: Mapping[str, Any], *, wait: bool = False) -> None:
-        """Checkpoint a loop; where that fails it is reported and the run goes on.
+        """Checkpoint a loop; a failure is reported and the run continues.
 
         Args:
-          meta: what a checkpoint says beside what the loop does.
+          meta: stored besides the metadata of the loop.
           wait: until it is on the disk.
 
         Raises:
@@ -146,11 +148,11 @@ class RunFolder:
         loop.check_finite()
         progress = loop.progress
         progress.seconds, progress.cpu_seconds = self.logger.seconds, self.cpu_seconds
-        told = {"config": schema.to_dict(self.cfg), "progress": dataclasses.asdict(progress)}
+        about = {"config": schema.to_dict(self.cfg), "progress": dataclasses.asdict(progress)}
         try:
             if (now := (progress.env_steps, progress.updates)) != self._saved_at:
                 held = loop.checkpoint()
-                self.store.save(now[0], held.arrays, {**told, **meta, **held.meta}, held.files)
+                self.store.save(now[0], held.arrays, {**about, **meta, **held.meta}, held.files)
                 self._saved_at = now
                 self.logger.checkpoint_saved()
             if wait:
@@ -158,15 +160,15 @@ class RunFolder:
         except CheckpointError as error:
             self.forget_save()
             if wait:
-                raise TrainingStopped(f"{error}; the same command goes on") from None
+                raise TrainingStopped(f"{error}; rerun the same command to resume") from None
             self.notice(str(error))
 
     def forget_save(self) -> None:
-        """Have the next checkpoint be written although there is one of these steps, which says less."""
+        """Have the next checkpoint written even if one of these steps exists, which lacks later metadata."""
         self._saved_at = None
 
     def wait(self) -> None:
-        """Until the last checkpoint is on the disk; one that fails is reported."""
+        """Wait until the last checkpoint is on the disk; a failure is reported."""
         from dreamer.checkpoint import CheckpointError
 
         try:
@@ -176,18 +178,18 @@ class RunFolder:
 
     @property
     def cpu_seconds(self) -> float:
-        """Of this session and of those the run was resumed from."""
+        """CPU seconds of this session and of those the run was resumed from."""
         return self._cpu_before + self._cpu_clock()
 
 
 def write_result(folder: Path, result: Mapping[str, Any]) -> None:
-    """What came of a run, or of a member of a population."""
+    """Write the result of a run, or of a member of a population."""
     sidecar.keep_damaged(folder / "result.json")
     atomic.write(folder / "result.json", json.dumps(result, indent=1))
 
 
 def episode_row(episode: EpisodeStats) -> dict[str, Any]:
-    """An episode as `episodes.jsonl` has it."""
+    """An episode as a row of `episodes.jsonl`."""
     return {
         "env_steps": episode.env_steps,
         "updates": episode.updates,

@@ -3,8 +3,8 @@
     until = "success=0.95"        the mean over `eval.until_episodes` episodes, played with the most likely
     until = "return=450"          actions, is at least that
 
-Every check plays worlds of its own, whose seeds neither training nor any other evaluation uses: so no check
-is passed because an earlier one was, and the final evaluation says something new.
+Every check plays on its own seeds, which neither training nor any other evaluation uses: so checks are
+independent of each other and of the final evaluation.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ FIRST_CHECK_SEED = 2**29
 
 
 def seeds(check: int, episodes: int) -> range:
-    """The seeds of the check of that number, other ones for every number."""
+    """The seeds of the check of that number, different for every number."""
     room = (FIRST_TRAINING_SEED - FIRST_CHECK_SEED) // episodes
     first = FIRST_CHECK_SEED + check % room * episodes
     return range(first, first + episodes)
@@ -53,15 +53,15 @@ def reached(
 
 
 def _value(goal: Goal, episode: Episode) -> float:
-    """What an episode counts; one of which the task does not say whether it was solved was not."""
+    """The value of an episode; one whose success the task does not report counts as failed."""
     return episode.return_ if goal.metric == "return" else float(bool(episode.success))
 
 
 class Until:
-    """Who has reached `until`, and whether a check could find that.
+    """Which agents have reached `until`, and whether a check could find that.
 
     Args:
-      stored: what the checkpoint says of it, `meta` of then; it counts if it was checked as now.
+      stored: `meta` from the checkpoint; used if the criterion is the same now.
       episodes: rows of the training episodes before.
     """
 
@@ -78,21 +78,21 @@ class Until:
         self._tells_success = any(row.get("success") is not None for row in episodes)
 
     def hear(self, episode: EpisodeStats) -> None:
-        """Note whether an episode says if its task was solved."""
+        """Record whether an episode reports its success."""
         self._tells_success |= episode.success is not None
 
     @property
     def is_reachable(self) -> bool:
-        """Whether a check can find it reached; not success where no episode has said what that is."""
+        """Whether a check can find it reached; not for success where no episode reported it."""
         return self.goal is not None and (self.goal.metric != "success" or self._tells_success)
 
     def reach(self, member: int, progress: Progress, seconds: float) -> None:
-        """A member has reached it."""
+        """Record that a member has reached it."""
         counts = {"env_steps": progress.env_steps, "updates": progress.updates}
         self.solved[member] = {**counts, "seconds": round(seconds, 1)}
 
     @property
     def meta(self) -> dict[str, Any]:
-        """What a checkpoint says of it."""
+        """What a checkpoint stores of it."""
         until, episodes = self._asked
         return {"until": until, "episodes": episodes, "members": self.solved}

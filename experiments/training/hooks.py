@@ -21,10 +21,10 @@ class Hook:
     """A call that is due every `n` of a unit.
 
     Args:
-      n: by steps and updates at the first turn after each multiple of it (0: never); by seconds so many after
-        the last time.
+      n: by steps and updates at the first output after each multiple of it (0: never); by seconds this many
+        after the last call.
       call: what is done.
-      is_ready: whether there is anything to do; while there is not, it waits.
+      is_ready: whether there is anything to do; until then it waits.
       is_aside: whether it changes nothing of the run, so that a signal may interrupt it anywhere.
     """
 
@@ -49,7 +49,7 @@ class Hook:
         return self._now(progress) >= self._next and self._is_ready()
 
     def run(self, progress: Clock) -> None:
-        """Do it, and count on from now."""
+        """Call it, and restart the count."""
         self.start(progress)
         self.call()
 

@@ -1,4 +1,4 @@
-"""The loop of a run: made, and continued from its newest checkpoint."""
+"""The loop of a run: built, and restored from its newest checkpoint."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def single(cfg: Config, workspace: Workspace, folder: RunFolder | None = None) -
     """The loop that trains one agent, from its beginning.
 
     Args:
-      folder: of the run that it is to go on with, for the capacity of its replay (None: it is new).
+      folder: of the run to resume, for the capacity of its replay (None: a new run).
     """
     return fused(cfg, workspace, folder) if envs.is_on_device(cfg.task) else host(cfg, workspace)
 
@@ -73,19 +73,19 @@ def population(
     memories = 1 if on_cpu else len(devices)
     compiled = CompiledLoop(workspace.fused(memories / count, _capacity(folder)))
     placement = Placement.sequential(devices) if on_cpu else Placement.vmapped(devices, count)
-    numbers = jax.tree.map(lambda *x: jnp.stack(x), *(trace(own.agent) for own in members))
-    seeds = np.array([own.seed for own in members], np.int32)
+    numbers = jax.tree.map(lambda *x: jnp.stack(x), *(trace(member.agent) for member in members))
+    seeds = np.array([member.seed for member in members], np.int32)
     return Members(compiled, placement, numbers, seeds, cfg.steps, Progress(), pause_every=pauses(cfg))
 
 
 def restore(loop: Loop, workspace: Workspace, folder: RunFolder, *, without_replay: bool = False) -> None:
-    """Have a loop continue from the newest checkpoint that is whole.
+    """Restore a loop from the newest intact checkpoint.
 
     Args:
-      without_replay: go on with the learner alone (tasks of the host).
+      without_replay: resume the learner alone (tasks on the host).
 
     Raises:
-      ConfigError: the task has other spaces than it was trained with, there is no whole checkpoint, or the
+      ConfigError: the task has other spaces than it was trained with, there is no intact checkpoint, or the
         replay of this task is part of the checkpoint.
     """
     from dreamer.loops.loop import ReplayFiles
@@ -101,7 +101,7 @@ def restore(loop: Loop, workspace: Workspace, folder: RunFolder, *, without_repl
     step, arrays, meta = folder.load(loop.template, replay=not without_replay)
     files = ReplayFiles(folder.store.replay_folder, folder.store.replay_files(step))
     if without_replay:
-        folder.notice(f"going on without the replay of step {step:,}: it is filled anew")
+        folder.notice(f"resuming without the replay of step {step:,}: it is refilled from scratch")
     loop.restore(arrays, meta, None if without_replay else files)
 
 

@@ -1,9 +1,9 @@
 """A population: many agents in one program, each with a run folder of its own.
 
-    RUN/config.toml, metrics.jsonl, episodes.jsonl, result.json, checkpoints/    of all together
+    RUN/config.toml, metrics.jsonl, episodes.jsonl, result.json, checkpoints/    shared
     RUN/members/000/config.toml, metrics.jsonl, episodes.jsonl, result.json      of each
 
-A member's configuration is that of the single run it equals. Its parameters are in the checkpoints of all,
+A member's configuration is that of the equivalent single run. Its parameters are in the shared checkpoints,
 where `dreamer.load` and `dreamer eval RUN/members/000` find them.
 """
 
@@ -33,19 +33,19 @@ if TYPE_CHECKING:
 
 
 def members(cfg: Config) -> list[Config]:
-    """The configuration of every member: all combinations of what varies, with all seeds of each.
+    """The configuration of every member: all combinations of the varied fields, with all seeds of each.
 
     Raises:
       ConfigError: a value is out of its range.
     """
     grid = cfg.population.grid()
-    found, alone = [], dataclasses.replace(cfg, population=PopulationConfig())
+    configs, alone = [], dataclasses.replace(cfg, population=PopulationConfig())
     for values in itertools.product(*grid.values()):
         changes = {f"agent.{path}": value for path, value in zip(grid, values, strict=True)}
         changes = {path: _whole(value) for path, value in changes.items()}
         for i in range(cfg.population.seeds):
-            found.append(schema.replace_paths(alone, {"seed": cfg.seed + i, **changes}))
-    return found
+            configs.append(schema.replace_paths(alone, {"seed": cfg.seed + i, **changes}))
+    return configs
 
 
 def _whole(value: float) -> int | float:
@@ -101,7 +101,7 @@ class Population:
         self.evaluator, self.until = evaluator, evaluator.until
         self.failed: dict[int, str] = {}
         self._outputs: list[list[LoopOutput]] = []
-        """Those of which the metrics are not logged yet."""
+        """Outputs whose metrics are not logged yet."""
         loop.rest(self.until.solved)
 
     @property
@@ -110,7 +110,7 @@ class Population:
 
     @property
     def loggers(self) -> Sequence[Logger]:
-        return [*(own.logger for own in self.members), self.folder.logger]
+        return [*(member.logger for member in self.members), self.folder.logger]
 
     def outputs(self) -> Iterator[list[LoopOutput]]:
         while not self.loop.done:
@@ -119,11 +119,11 @@ class Population:
     def collect(self, output: list[LoopOutput]) -> None:
         self._report_failures()
         progress = self.loop.progress
-        everywhere = min(own.running_since for own in output)
+        everywhere = min(part.running_since for part in output)
         self.folder.logger.tick(progress.env_steps, progress.updates, everywhere)
-        for i, (own, member) in enumerate(zip(output, self.members, strict=True)):
-            member.logger.tick(progress.env_steps, progress.updates, own.running_since)
-            for episode in own.episodes:
+        for i, (part, member) in enumerate(zip(output, self.members, strict=True)):
+            member.logger.tick(progress.env_steps, progress.updates, part.running_since)
+            for episode in part.episodes:
                 member.logger.episode(episode_row(episode))
                 self.folder.episode(episode, member=i)
                 self.until.hear(episode)
@@ -155,9 +155,9 @@ class Population:
         outputs, self._outputs = self._outputs, []
         rows = []
         for i, member in enumerate(self.members):
-            own = [row for output in outputs for row in output[i].metrics]
-            if own:
-                rows.append(agents.means(own))
+            member_rows = [row for output in outputs for row in output[i].metrics]
+            if member_rows:
+                rows.append(agents.means(member_rows))
                 member.logger.metrics(rows[-1])
         if rows:
             counts = {"population/members": len(self.members), "population/diverged": len(self.failed)}
@@ -165,7 +165,7 @@ class Population:
 
     @property
     def is_solved(self) -> bool:
-        """Whether all members have reached `until`, but for those that failed."""
+        """Whether all members except the failed ones have reached `until`."""
         going = set(range(len(self.members))) - set(self.failed)
         return bool(self.until.solved) and going <= set(self.until.solved)
 
@@ -174,7 +174,7 @@ class Population:
         return agents.meta(self.workspace, self.until)
 
     def check(self) -> None:
-        """See who has reached `until`; they learn no more."""
+        """Check which members have reached `until`; those stop learning."""
         if not self.loop.progress.updates or not self.until.is_reachable:
             return
         solved = self.until.solved
@@ -192,12 +192,12 @@ class Population:
         """One player that becomes every member in turn, so that all play with one compiled program."""
         import jax
 
-        everybody = self.loop.state.params, self.loop.numbers
+        stacked = self.loop.state.params, self.loop.numbers
         count = self.loop.progress
         counters = {"env_steps": count.env_steps, "updates": count.updates}
-        for i, own in enumerate(self.members):
-            params, numbers = jax.tree.map(lambda x, i=i: x[i], everybody)
-            yield self.workspace.player(params, numbers, actor=actor, config=own.cfg, counters=counters)
+        for i, member in enumerate(self.members):
+            params, numbers = jax.tree.map(lambda x, i=i: x[i], stacked)
+            yield self.workspace.player(params, numbers, actor=actor, config=member.cfg, counters=counters)
 
     def evaluate(self, episodes: int, *, actor: str = "greedy") -> dict[str, Any]:
         """Play with every member, on the same seeds."""
@@ -211,25 +211,25 @@ class Population:
 
     def report(self) -> Path:
         """A report card for every member, and a page about all of them."""
-        from experiments.report.report import save_card, told, write_many
+        from experiments.report.report import read_run, save_card, write_many
 
         numbers = []
         for player, member in zip(self._players(actor="sampled"), self.members, strict=True):
-            found = self.workspace.examiner.examine(player, pictures=False)
-            save_card(member.path, found, player)
-            numbers.append(found.card.numbers)
+            examination = self.workspace.examiner.examine(player, pictures=False)
+            save_card(member.path, examination, player)
+            numbers.append(examination.card.numbers)
             member.logger.metrics({f"report/{k}": v for k, v in numbers[-1].items() if v is not None})
         page = self.folder.path / "report.html"
-        return write_many([told(member.path) for member in self.members], numbers, page)
+        return write_many([read_run(member.path) for member in self.members], numbers, page)
 
     def write_result(self, result: dict[str, Any]) -> None:
         """One for all, and one for every member."""
         write_result(self.folder.path, result)
         done = {k: result[k] for k in ("task", "env_steps", "updates", "seconds", "cpu_seconds")}
         cfg, solved = self.folder.cfg, self.until.solved
-        for i, own in enumerate(result.get("members", [])):
+        for i, evaluation in enumerate(result.get("members", [])):
             path, sampled = self.members[i].path, {"sampled": result["sampled"]["members"][i]}
-            row = {"run": str(path), **done, **own, **sampled, "diverged": self.failed.get(i)}
+            row = {"run": str(path), **done, **evaluation, **sampled, "diverged": self.failed.get(i)}
             if cfg.until:
                 row |= {"until": cfg.until, "solved": i in solved, "solved_at": solved.get(i)}
             write_result(path, row)

@@ -1,4 +1,4 @@
-"""What comes of a run that is done: an evaluation, a verdict, a file and a page."""
+"""The end of a run: an evaluation, a verdict, a result file and a page."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def finish(agents: Agents[Any], folder: RunFolder, until: Until) -> dict[str, An
 def evaluated(
     agents: Agents[Any], folder: RunFolder, until: Until
 ) -> tuple[dict[str, Any], dict[str, Any], str]:
-    """The result, the summary of its greedy episodes (empty without), and both in words."""
+    """The result, the summary of its greedy episodes (empty without), and both as text."""
     cfg, progress = folder.cfg, agents.loop.progress
     result: dict[str, Any] = {
         "run": str(folder.path),
@@ -75,7 +75,7 @@ def _verdict(agents: Agents[Any], folder: RunFolder, until: Until, evaluation: d
 
 
 def evaluate_meanwhile(agents: Agents[Any], folder: RunFolder) -> None:
-    """Evaluate while the run goes on."""
+    """Evaluate during training."""
     episodes = folder.cfg.eval.during
     if cut := evaluate.cut_short(agents.evaluate(episodes)):
         now = agents.loop.progress.env_steps
@@ -83,7 +83,7 @@ def evaluate_meanwhile(agents: Agents[Any], folder: RunFolder) -> None:
 
 
 def try_report(agents: Agents[Any], folder: RunFolder) -> Path | None:
-    """The page, or None where it cannot be made: a run is worth more than what is said about it."""
+    """The page, or None where it cannot be made: a failed report does not fail the run."""
     if not folder.cfg.report.episodes:
         return None
     try:
@@ -92,7 +92,7 @@ def try_report(agents: Agents[Any], folder: RunFolder) -> Path | None:
         why = f"{type(error).__name__}: {error}"
         if isinstance(error, OSError | EnvError):
             why = " ".join(str(error).split())
-        else:  # a fault of the program, which whoever mends it wants to see
+        else:  # a bug: log the traceback
             folder.notice(traceback.format_exc())
         folder.notice(f"there is no report ({why}); try again with: dreamer report {folder.path}")
         return None

@@ -39,29 +39,29 @@ def train(
     fresh: bool = False,
     without_replay: bool = False,
 ) -> int:
-    """Train, or go on training, in a run folder; the exit code.
+    """Train an agent or resume a run in a folder; the exit code.
 
-    What is refused is refused before anything is written.
+    Errors in the configuration are raised before anything is written.
 
     Args:
       force: fields in which the run may differ from what it was.
-      fresh: begin anew; what is in the folder is kept beside it.
-      without_replay: go on with the learner alone, and fill the replay anew.
+      fresh: start from scratch; what is in the folder is kept beside it.
+      without_replay: resume the learner alone, and refill the replay from scratch.
 
     Raises:
-      ConfigError: the folder holds a run of another configuration or one that cannot go on, somebody trains
-        in it, or the task cannot be trained that way.
+      ConfigError: the folder holds a run of another configuration, one that cannot be resumed or one that is
+        being trained, or the task cannot be trained that way.
       TrainingStopped: the environment failed or a loss became NaN; what was saved is safe.
     """
     machine.prepare()
     with signals.gentle_signals(signals.stop_at_once()) as stop:
-        outcome, go_on = None, f"dreamer train --run {folder}"
-        stop.last_words = f"stopped in the middle of a computation; go on from what was saved with: {go_on}"
+        outcome, resume = None, f"dreamer train --run {folder}"
+        stop.last_words = f"stopped in the middle of a computation; resume from the last save with: {resume}"
         with contextlib.suppress(Interrupted):
             outcome = trained(cfg, folder, stop, force=force, fresh=fresh, without_replay=without_replay)
     if stop:
         assert stop.signal is not None
-        print(f"Stopped and saved; go on with: {go_on}", file=sys.stderr)
+        print(f"Stopped and saved; resume with: {resume}", file=sys.stderr)
         if json:
             print(jsonlib.dumps({"run": str(folder), "stopped_by": signal.Signals(stop.signal).name}))
         return 128 + stop.signal
@@ -81,7 +81,7 @@ def trained(
 ) -> dict[str, Any] | None:
     """The result of a run; None where it was asked to stop. Arguments and errors as of `train`."""
     cfg = dataclasses.replace(cfg, task=envs.canonical(cfg.task))
-    population.members(cfg)  # a value that cannot be is told before there is a folder
+    population.members(cfg)  # invalid values are reported before there is a folder
     with _claimed(folder, cfg, force, fresh) as resume, workspace.opened(cfg) as opened:
         if fresh:
             session.set_aside(folder)
@@ -93,16 +93,16 @@ def trained(
 
 @contextlib.contextmanager
 def _claimed(folder: Path, cfg: Config, force: tuple[str, ...], fresh: bool) -> Iterator[bool]:
-    """Within it the folder is this process's; gives whether it holds a run to go on with."""
+    """Within it the folder belongs to this process; yields whether it holds a run to resume."""
     session.check_place(folder)
-    made = not folder.exists()
+    is_new = not folder.exists()
     folder.mkdir(parents=True, exist_ok=True)
     try:
         with session.claimed(folder):
             check = session.check_fresh if fresh else session.check_folder
             yield check(folder, cfg, force)
     finally:
-        if made and not any(folder.iterdir()):
+        if is_new and not any(folder.iterdir()):
             folder.rmdir()
 
 
@@ -123,37 +123,37 @@ def build(
       resume: whether the folder has held this run before.
       console: where progress is shown; standard error by default.
       cpu_clock: CPU seconds spent on this run.
-      without_replay: go on with the learner alone (tasks of the host).
+      without_replay: resume the learner alone (tasks on the host).
 
     Raises:
-      ConfigError: the run cannot go on, or the task cannot be trained that way.
+      ConfigError: the run cannot be resumed, or the task cannot be trained that way.
     """
-    own = RunFolder(folder, cfg, cpu_clock)
-    resume = resume and bool(own.store.steps())
+    run_folder = RunFolder(folder, cfg, cpu_clock)
+    resume = resume and bool(run_folder.store.steps())
     members = population.members(cfg)
-    begun = own if resume else None
+    begun = run_folder if resume else None
     many = None if cfg.population.is_one else loops.population(cfg, workspace, begun, members=members)
     loop = loops.single(cfg, workspace, begun) if many is None else many
     if not resume:
-        own.origin = warm_start.apply(loop, workspace.agent, cfg.start)
+        run_folder.origin = warm_start.apply(loop, workspace.agent, cfg.start)
     else:
-        loops.restore(loop, workspace, own, without_replay=without_replay)
-    own.open_log(loop.progress, is_resumed=resume, console=console)
-    stored = own.store.meta().get("solved") if resume else None
+        loops.restore(loop, workspace, run_folder, without_replay=without_replay)
+    run_folder.open_log(loop.progress, is_resumed=resume, console=console)
+    stored = run_folder.store.meta().get("solved") if resume else None
     until = Until(cfg, stored, read_rows(folder / "episodes.jsonl") if resume else ())
-    evaluator = Evaluator(own, workspace, until)
-    agents: Agents[Any] = OneAgent(own, workspace, loop, evaluator)
+    evaluator = Evaluator(run_folder, workspace, until)
+    agents: Agents[Any] = OneAgent(run_folder, workspace, loop, evaluator)
     if many is not None:
-        opened = population.opened(own, members, loop.progress)
-        agents = population.Population(opened, own, workspace, many, evaluator)
-    _introduce(own, workspace, agents, resume)
-    finish, every = partial(result.finish, agents, own, until), cfg.checkpoint.every
-    hooks = _hooks(cfg, own, agents)
-    return Trainer(agents, own, workspace, hooks, finish, save_every=every, is_resumed=resume)
+        opened = population.opened(run_folder, members, loop.progress)
+        agents = population.Population(opened, run_folder, workspace, many, evaluator)
+    _introduce(run_folder, workspace, agents, resume)
+    finish, every = partial(result.finish, agents, run_folder, until), cfg.checkpoint.every
+    hooks = _hooks(cfg, run_folder, agents)
+    return Trainer(agents, run_folder, workspace, hooks, finish, save_every=every, is_resumed=resume)
 
 
 def _hooks(cfg: Config, folder: RunFolder, agents: Agents[Any]) -> list[Hook]:
-    """What is done while a run goes on, in this order, beside saving it."""
+    """What is done during training besides saving, in this order."""
     meanwhile = partial(result.evaluate_meanwhile, agents, folder)
     report = partial(result.try_report, agents, folder)
     return [
@@ -165,7 +165,7 @@ def _hooks(cfg: Config, folder: RunFolder, agents: Agents[Any]) -> list[Hook]:
 
 
 def _introduce(folder: RunFolder, workspace: Workspace, agents: Agents[Any], resume: bool) -> None:
-    """Say what is trained."""
+    """Log what is trained."""
     if resume:
         at = f"{agents.loop.progress.env_steps:,} environment steps"
         folder.notice(f"resuming {folder.path} at {at}")

@@ -35,7 +35,7 @@ LENGTHS = ("loop.prefill", "loop.batch_length", "loop.num_envs")
 
 CONFIG = "config.toml"
 TRAINER = "trainer"
-"""Who holds the folder of a run."""
+"""Purpose of the lock of a run folder."""
 
 
 def open_folder(folder: Path, cfg: Config, force: tuple[str, ...]) -> bool:
@@ -56,11 +56,11 @@ def write_config(folder: Path, cfg: Config) -> None:
 
 
 def check_folder(folder: Path, cfg: Config, force: tuple[str, ...]) -> bool:
-    """See that a folder can hold this run, without writing anything; True if it is a resume.
+    """Check that a folder can hold this run, without writing anything; True if it is a resume.
 
     Raises:
-      ConfigError: the folder is something else, the configuration changed in what must not change, or there
-        is a history and no checkpoint to go on from.
+      ConfigError: the folder is something else, fields changed that must not change, or there is a
+        history and no checkpoint to resume from.
       CheckpointError: no checkpoint can be kept in a folder of that name.
     """
     if not (folder / CONFIG).is_file():
@@ -71,8 +71,8 @@ def check_folder(folder: Path, cfg: Config, force: tuple[str, ...]) -> bool:
         raise ConfigError(f"--force names {unknown[0]}, which is no field; did you mean {close}?")
     old, store = load_toml(folder / CONFIG), CheckpointStore(folder / "checkpoints")
     begun = bool(store.steps())
-    if not begun and (found := history(folder, store)):
-        raise ConfigError(no_way_on(folder, f"holds {', '.join(found)}, but no checkpoint to go on from"))
+    if not begun and (items := history(folder, store)):
+        raise ConfigError(no_way_on(folder, f"holds {', '.join(items)}, but no checkpoint to resume from"))
     changed = schema.diff(old, cfg)
     _check_changes(changed, folder, force, begun)
     if not begun or any(path in LENGTHS for path, _, _ in changed):
@@ -81,10 +81,10 @@ def check_folder(folder: Path, cfg: Config, force: tuple[str, ...]) -> bool:
 
 
 def check_fresh(folder: Path, cfg: Config, force: tuple[str, ...] = ()) -> bool:
-    """See that this run can begin in a folder, which may hold another one; False, as it is no resume.
+    """Check that this run can begin in a folder, which may hold another one; False, as it is no resume.
 
     Raises:
-      ConfigError: the folder is something else, or the run is too short for what it is to learn from.
+      ConfigError: the folder is something else, or the run is too short to learn from.
       CheckpointError: no checkpoint can be kept in a folder of that name.
     """
     check_place(folder)
@@ -93,7 +93,7 @@ def check_fresh(folder: Path, cfg: Config, force: tuple[str, ...] = ()) -> bool:
 
 
 def check_place(folder: Path) -> None:
-    """See that a folder is none, is empty or holds a run.
+    """Check that a folder does not exist, is empty or holds a run.
 
     Raises:
       ConfigError: it is something else.
@@ -106,34 +106,34 @@ def check_place(folder: Path) -> None:
 
 
 def history(folder: Path, store: CheckpointStore) -> list[str]:
-    """What a folder has of a run that saved at least once, in words; nothing of one that was only begun.
+    """What a folder holds of a run that saved at least once, as text; empty for one that never saved.
 
     The first checkpoint is written before the first row about an update.
     """
     rows = read_rows(folder / "metrics.jsonl")
     updates = max((row["updates"] for row in rows if isinstance(row.get("updates"), int)), default=0)
     episodes = len(read_rows(folder / "episodes.jsonl")) if updates else 0
-    found = [f"a log of {updates:,} updates"] if updates else []
-    found += [f"a log of {episodes:,} episodes"] if episodes else []
-    found += [name for name in ("result.json", "report.html", "card.json") if (folder / name).exists()]
-    found += [f"checkpoints/{name} ({why})" for name, why in store.faults().items()]
+    items = [f"a log of {updates:,} updates"] if updates else []
+    items += [f"a log of {episodes:,} episodes"] if episodes else []
+    items += [name for name in ("result.json", "report.html", "card.json") if (folder / name).exists()]
+    items += [f"checkpoints/{name} ({why})" for name, why in store.faults().items()]
     aside = folder / "checkpoints" / "quarantine"
-    return found + (["checkpoints/quarantine/"] if aside.is_dir() else [])
+    return items + (["checkpoints/quarantine/"] if aside.is_dir() else [])
 
 
 def no_way_on(folder: Path, why: str) -> str:
-    """Why a run cannot go on, and what can be done."""
+    """Why a run cannot be resumed, and what can be done."""
     return (
         f"{folder} {why}. Nothing was changed. Put its checkpoints back (or make them readable), choose "
-        "another --run, or begin anew with --fresh, which keeps what is there in a folder beside it"
+        "another --run, or start from scratch with --fresh, which keeps what is there in a folder beside it"
     )
 
 
 def set_aside(folder: Path) -> None:
-    """Move all of a run to a folder beside it, so that another one can begin; says so.
+    """Move all of a run to a folder beside it, so that another one can begin; reports it.
 
     Raises:
-      ConfigError: there cannot be such a folder.
+      ConfigError: that folder cannot be created.
     """
     entries = [path for path in folder.iterdir() if _is_foreign(path)]
     if not entries:
@@ -150,7 +150,7 @@ def set_aside(folder: Path) -> None:
         raise ConfigError(
             f"{folder} cannot be moved to {old} ({error.strerror}): choose another --run instead of --fresh"
         ) from None
-    print(f"{folder} begins anew; {old} keeps what was there", file=sys.stderr)
+    print(f"{folder} starts from scratch; {old} keeps what was there", file=sys.stderr)
 
 
 @contextlib.contextmanager
@@ -158,7 +158,7 @@ def claimed(folder: Path) -> Iterator[None]:
     """Within it no other process trains in this folder.
 
     Raises:
-      ConfigError: somebody does; the message says who, where and since when.
+      ConfigError: another process does; the message says which, where and since when.
     """
     with lock.held(folder, what=TRAINER, other="another --run"):
         for place in (folder, *folder.glob("members/*/")):
@@ -167,7 +167,7 @@ def claimed(folder: Path) -> Iterator[None]:
 
 
 def check_length(cfg: Config) -> None:
-    """See that a run is long enough for what it is to learn from.
+    """Check that a run is long enough to learn from.
 
     Raises:
       ConfigError: it is not; names the field.

@@ -1,4 +1,4 @@
-"""Training: turns of a loop, and after each what is due."""
+"""Training: the outputs of a loop, and after each the hooks that are due."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from experiments.training.workspace import Workspace
 
 LONG = 1.0
-"""Seconds of an evaluation or report between turns from which on the run is saved before the next one."""
+"""Seconds of an evaluation or report above which the run is saved before the next one."""
 
 T = TypeVar("T")
 
@@ -33,15 +33,15 @@ def is_complete(cfg: Config, progress: Progress) -> bool:
 
 
 class Trainer(Generic[T]):
-    """Trains until all steps are done, `until` is reached or somebody asks to stop.
+    """Trains until all steps are done, `until` is reached or a stop is requested.
 
     Args:
-      agents: who is trained, by which loop.
-      folder: where to.
+      agents: what is trained, by which loop.
+      folder: of the run.
       workspace: what is compiled for them.
-      hooks: what is done after a turn if it is due, in this order, before the run is saved.
+      hooks: called after an output if due, in this order, before the run is saved.
       save_every: seconds between saves.
-      finish: gives the result of a run that is done.
+      finish: returns the result of a finished run.
       is_resumed: whether there is a checkpoint.
     """
 
@@ -59,7 +59,7 @@ class Trainer(Generic[T]):
         self.agents, self.folder, self.workspace, self.finish = agents, folder, workspace, finish
         self.loop, self.hooks = agents.loop, [*hooks, Hook("seconds", save_every, self.save)]
         self.stop = signals.Stop()
-        """Whether somebody wants the run to end."""
+        """Whether a stop is requested."""
         self._is_first_due = not is_resumed
         self._aside_seconds = math.inf
         self._start_hooks()
@@ -69,11 +69,11 @@ class Trainer(Generic[T]):
             hook.start(self.loop.progress)
 
     def train(self, stop: signals.Stop) -> dict[str, Any] | None:
-        """Go on until it is done (then the result) or until asked to stop (then None); saves in both cases.
+        """Train until done (returns the result) or until asked to stop (returns None); saves in both cases.
 
         Raises:
           Interrupted: asked to stop after everything was saved.
-          TrainingStopped: it ended before its time.
+          TrainingStopped: it stopped early.
         """
         self.stop = stop
         with self.opened(), stop.held(), self.guarded():
@@ -115,7 +115,7 @@ class Trainer(Generic[T]):
 
     @contextlib.contextmanager
     def guarded(self) -> Iterator[None]:
-        """Around training: what goes wrong in it ends the run with what is safe.
+        """Around training: an error ends the run with a message about what is safe.
 
         Raises:
           TrainingStopped: a loss is not finite, the environment failed, or a row cannot be logged.
@@ -133,7 +133,9 @@ class Trainer(Generic[T]):
                 f"{error}; {kept}. A lower agent.optim.lr or larger agent.optim.warmup often helps."
             ) from None
         except LoggerError as error:
-            raise TrainingStopped(f"{error} ({self._saved_now()}; the same command goes on)") from None
+            raise TrainingStopped(
+                f"{error} ({self._saved_now()}; rerun the same command to resume)"
+            ) from None
         except EnvError as error:
             raise TrainingStopped(f"{error} ({self._saved_now()})") from None
 
@@ -142,11 +144,11 @@ class Trainer(Generic[T]):
         return f"saved at {self.loop.progress.env_steps:,} steps in {self.folder.path}"
 
     def collect(self, output: T) -> None:
-        """Take in a turn.
+        """Log an output of the loop.
 
         Raises:
-          TrainingStopped: the first checkpoint cannot be written (the same command begins anew), or nobody
-            can go on.
+          TrainingStopped: the first checkpoint cannot be written (the same command starts from scratch), or
+            no agent can continue.
         """
         self._save_first()
         self.agents.collect(output)
@@ -161,10 +163,10 @@ class Trainer(Generic[T]):
             self.save(wait=True)
 
     def between(self) -> None:
-        """Do what is due.
+        """Run the hooks that are due.
 
         Raises:
-          Interrupted: somebody asked to stop meanwhile.
+          Interrupted: a stop was requested meanwhile.
         """
         progress = self.loop.progress
         for is_aside, hooks in itertools.groupby(self.hooks, key=lambda hook: hook.is_aside):
@@ -176,10 +178,10 @@ class Trainer(Generic[T]):
 
     @contextlib.contextmanager
     def _aside(self) -> Iterator[None]:
-        """Around what changes nothing of the run, which a signal may therefore interrupt wherever it is.
+        """Around hooks that change nothing of the run, so that a signal may interrupt them anywhere.
 
-        Only a computation cannot be interrupted, for which the process is ended, so what may take long begins
-        with a save.
+        A running computation cannot be interrupted (the process is ended instead), so long hooks are preceded
+        by a save.
         """
         if self._aside_seconds > LONG:
             self.save()
@@ -196,12 +198,12 @@ class Trainer(Generic[T]):
         self.save(wait=True)
 
     def save(self, *, wait: bool = False) -> None:
-        """Checkpoint loop and counters; where that fails it is reported and the run goes on."""
+        """Checkpoint loop and counters; a failure is reported and the run continues."""
         with self.stop.unhurried():
             self.folder.save(self.loop, self.agents.meta, wait=wait)
 
     def fork_from(self, leader: Trainer[T], cfg: Config) -> None:
-        """Go on from where another run of the same program is, with other numbers; saved."""
+        """Continue from a copy of another run of the same program, with other numbers; saves."""
         from dreamer.loops.fused import FusedLoop
         from dreamer.numbers import trace
 
@@ -212,5 +214,5 @@ class Trainer(Generic[T]):
         self.folder.write_config(cfg)
         self.folder.forget_save()
         at = f"{self.loop.progress.env_steps:,} environment steps"
-        self.folder.notice(f"going on from {leader.folder.path} at {at}")
+        self.folder.notice(f"continuing from a copy of {leader.folder.path} at {at}")
         self.save()

@@ -1,4 +1,4 @@
-"""What the end of a run says about it: whether it is solved, whether it learned, and what to try first."""
+"""The verdict on a finished run: whether it is solved, whether it learned, and what to try first."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from experiments import statistics
 PAPER_RATE = 1e-4
 """Learning rates below it are for runs of a million steps and more."""
 FEW_UPDATES = 1_000
-"""So few rarely learn anything but the easiest tasks."""
+"""Fewer updates than this rarely learn anything but the easiest tasks."""
 
 
 def verdict(
@@ -30,7 +30,7 @@ def verdict(
       run: its folder.
       progress: how far it is: `env_steps`, `updates` and `learning_since`.
       solved: whether it reached `until`.
-      reachable: whether a check could have found that; not where the task never said whether it was solved.
+      reachable: whether a check could have found that; not where the task never reported success.
       evaluation: the summary of its greedy episodes; empty where it was not evaluated.
       episodes: rows of the training episodes that ended.
     """
@@ -40,7 +40,7 @@ def verdict(
     if evaluation and early and not _is_better(evaluation, early) and not _is_given(evaluation, episodes):
         what = "did not learn: no better than the random actions it began with"
     elif cfg.until and not reachable:
-        return f"until {cfg.until} had no effect: the task does not say what success is (info['success'])"
+        return f"until {cfg.until} had no effect: the task does not report success (info['success'])"
     elif cfg.until:
         what = f"not solved: no check reached {cfg.until} within {cfg.steps:,} steps"
     else:
@@ -50,10 +50,11 @@ def verdict(
 
 def _is_better(evaluation: Mapping[str, Any], early: Sequence[Mapping[str, Any]]) -> bool:
     """Whether the whole interval of the evaluation lies above the episodes before learning began."""
-    told = [float(row["success"]) for row in early if row.get("success") is not None]
-    if told and evaluation.get("success_rate") is not None:
-        _, high = statistics.wilson(int(sum(told)), len(told))
-        return evaluation["success_rate"] > high or evaluation["success_interval"][0] > sum(told) / len(told)
+    successes = [float(row["success"]) for row in early if row.get("success") is not None]
+    if successes and evaluation.get("success_rate") is not None:
+        _, high = statistics.wilson(int(sum(successes)), len(successes))
+        mean = sum(successes) / len(successes)
+        return evaluation["success_rate"] > high or evaluation["success_interval"][0] > mean
     returns = [row["return"] for row in early if row.get("return") is not None]
     return not returns or evaluation["return_interval"][0] > sum(returns) / len(returns)
 

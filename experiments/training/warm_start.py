@@ -1,9 +1,9 @@
-"""A new run that starts from what another one has learned: parameters of some modules, and nothing else.
+"""A new run that starts from parameters of another one: those of some modules, and nothing else.
 
     dreamer train --from runs/quickstart-seed0@1200 --modules encoder,rssm
 
-The run has a folder and a configuration of its own; `start` in that says where it came from, so it is resumed
-as any other run. Optimiser, replay and counters are fresh, and the slow critic copies the critic.
+The run has its own folder and configuration; `start` in the latter records its origin, so it is resumed as
+any other run. Optimiser, replay and counters are fresh, and the slow critic copies the critic.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 
 def apply(loop: Loop, agent: Agent, start: StartConfig) -> dict[str, Any] | None:
-    """Give a loop that has not begun the parameters it is to start from.
+    """Set the initial parameters of a loop that has not begun.
 
     Returns:
       Where they are from: `run`, `modules`, `task`, `env_steps` and `updates`; None where all are fresh.
@@ -37,18 +37,18 @@ def apply(loop: Loop, agent: Agent, start: StartConfig) -> dict[str, Any] | None
         return None
     import jax
 
-    own = jax.eval_shape(agent.init, jax.random.key(0)).params
-    modules = _chosen(start.modules, own)
+    ours = jax.eval_shape(agent.init, jax.random.key(0)).params
+    modules = _chosen(start.modules, ours)
     player = load(start.run)
     theirs = player.everything
-    _check_shapes(start.run, modules, own, theirs)
+    _check_shapes(start.run, modules, ours, theirs)
     loop.set_params({name: theirs[name] for name in modules})
     assert player.config is not None
     return {"run": start.run, "modules": list(modules), "task": player.config.task, **player.counters}
 
 
 def canonical(changes: Mapping[str, Any]) -> dict[str, Any]:
-    """The fields of `start` that are asked for, written alike from whatever folder and in whatever order."""
+    """The changed fields of `start` in a canonical form: an absolute path, sorted module names."""
     write = {
         "start.run": lambda run: str(Path(run).absolute()) if run else "",
         "start.modules": lambda names: sorted(set(names)),
@@ -57,7 +57,7 @@ def canonical(changes: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def sentence(origin: Mapping[str, Any]) -> str:
-    """Where a run started from, for whoever watches."""
+    """Where a run started from, as text."""
     modules, updates = ", ".join(origin["modules"]), origin["updates"]
     return f"starting from {origin['run']} ({origin['task']}, {updates:,} updates): {modules}"
 
@@ -66,42 +66,42 @@ def load(run: str) -> Player:
     """The agent behind `--from`: of a run, one of its checkpoints as RUN@UPDATES, or an exported file.
 
     Raises:
-      CheckpointError: there is nothing of that, or it cannot be read.
+      CheckpointError: there is none, or it cannot be read.
     """
     from dreamer import player
 
-    found = re.fullmatch(r"(.+)@(\d+)", run)
-    if found is None or Path(run).exists():
+    match = re.fullmatch(r"(.+)@(\d+)", run)
+    if match is None or Path(run).exists():
         return player.load(run)
-    return player.load(found[1], updates=int(found[2]))
+    return player.load(match[1], updates=int(match[2]))
 
 
-def _chosen(modules: tuple[str, ...], own: Params) -> tuple[str, ...]:
+def _chosen(modules: tuple[str, ...], ours: Params) -> tuple[str, ...]:
     """The modules to start from, by default all.
 
     Raises:
       ConfigError: one is no module of this agent.
     """
     for name in modules:
-        if name not in own:
+        if name not in ours:
             raise ConfigError(
-                f"--modules names '{name}', which this agent does not have; its modules are {', '.join(own)}"
+                f"--modules names '{name}', which this agent does not have; its modules are {', '.join(ours)}"
             )
-    return modules or tuple(own)
+    return modules or tuple(ours)
 
 
-def _check_shapes(run: str, modules: Iterable[str], own: Params, theirs: Params) -> None:
+def _check_shapes(run: str, modules: Iterable[str], ours: Params, theirs: Params) -> None:
     """Raise a ConfigError with every parameter of these modules that differs, and both shapes."""
-    differ = {name: _differences(own[name], theirs.get(name, {}), name) for name in modules}
-    fitting = ",".join(name for name, found in differ.items() if not found)
-    listed = "; ".join(line for found in differ.values() for line in found)
+    differ = {name: _differences(ours[name], theirs.get(name, {}), name) for name in modules}
+    fitting = ",".join(name for name, lines in differ.items() if not lines)
+    listed = "; ".join(line for lines in differ.values() for line in lines)
     if listed:
         hint = f"; what fits is --modules {fitting}" if fitting else ""
         raise ConfigError(f"{run} does not fit this agent: {listed}{hint}")
 
 
-def _differences(own: Any, theirs: Any, module: str) -> list[str]:
-    here, there = _shapes(own, module), _shapes(theirs, module)
+def _differences(ours: Any, theirs: Any, module: str) -> list[str]:
+    here, there = _shapes(ours, module), _shapes(theirs, module)
     shown = lambda shape: "missing" if shape is None else str(list(shape))
     return [
         f"{name} is {shown(there.get(name))} there, {shown(here.get(name))} here"

@@ -67,8 +67,8 @@ def _world(cfg: Config) -> Iterator[Any]:
 
 def structure(cfg: Config) -> str:
     """What runs that share a program have in common: all but their seed and the traced numbers."""
-    own = {"seed", *(f"agent.{path}" for path in TRACED.values())}
-    return "\n".join(f"{path} = {value!r}" for path, value in schema.values(cfg) if path not in own)
+    varying = {"seed", *(f"agent.{path}" for path in TRACED.values())}
+    return "\n".join(f"{path} = {value!r}" for path, value in schema.values(cfg) if path not in varying)
 
 
 class Workspace:
@@ -86,14 +86,14 @@ class Workspace:
         self.cfg, self.env, self.slots = cfg, env, slots
         self.agent = Agent(env.obs_space, env.act_space, cfg.agent)
         self.notices: list[str] = [*getattr(env, "notices", ()), *self.agent.notices]
-        """What whoever trains should know about how the agent sees its task."""
+        """What the user should know about how the agent sees its task."""
         self._kept = contextlib.ExitStack()
         self._players: dict[str, Player] = {}
         self._compiled: dict[int, CompiledLoop] = {}
         self._worlds: dict[int, VectorEnv] = {}
 
     def close(self) -> None:
-        """Let go of the worlds that were opened for it."""
+        """Close the environments that were opened for it."""
         self._kept.close()
 
     def replay_shape(self, capacity: int = 0) -> tuple[Any, ...]:
@@ -153,7 +153,7 @@ class Workspace:
         config: Config | None = None,
         counters: Mapping[str, int] | None = None,
     ) -> Player:
-        """A player with these parameters until somebody asks for the next, so that it is compiled once."""
+        """A shared player, compiled once, that has these parameters until the next call."""
         from dreamer.player import Player
 
         if actor not in self._players:
@@ -163,7 +163,7 @@ class Workspace:
         return player
 
     def evaluation_world(self, episodes: int) -> VectorEnv:
-        """Copies of the task to be judged in, kept open for the next time."""
+        """Copies of the task for evaluation, kept open for the next time."""
         cfg, num_envs = self.cfg, min(episodes, max(self.cfg.loop.num_envs, 16))
         if num_envs not in self._worlds:
             env = envs.make(cfg.task, num_envs, **cfg.env.copies, **cfg.env.world)
@@ -173,7 +173,7 @@ class Workspace:
 
     @functools.cached_property
     def examiner(self) -> Examiner:
-        """Of all reports: what the first one compiled serves the others."""
+        """The examiner of all reports, which compile once."""
         from experiments.report.report import Examiner
 
         return self._kept.enter_context(Examiner(self.cfg))

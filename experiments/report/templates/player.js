@@ -68,16 +68,16 @@ function players(root, episodes) {
     const frames = [["seen", "seen"], ["expected", "expected by the model"]]
       .filter(([key]) => episode[key]).map(([key, caption]) => new Frame(episode[key], caption, root.clientWidth, 2));
     if (episode.numbers) frames.push(new Numbers(episode.numbers));
-    const told = make("p");
+    const caption = make("p");
     playback = new Playback(length, 150, i => {
       frames.forEach(frame => frame.show(i));
       chart.show(i);
       const last = i === length - 1;
-      told.textContent = `step ${episode.first + i} of ${episode.length}: ` + (last ? "the end" : episode.actions[i]);
+      caption.textContent = `step ${episode.first + i} of ${episode.length}: ` + (last ? "the end" : episode.actions[i]);
     });
     const chart = new Chart(episode.series, episode.wrong, i => playback.to(i));
     const summary = make("p", { className: "quiet", textContent: `return ${episode.return}, seed ${episode.seed}` });
-    stage.replaceChildren(summary, make("div", { className: "frames" }, ...frames.map(f => f.element)), told,
+    stage.replaceChildren(summary, make("div", { className: "frames" }, ...frames.map(f => f.element)), caption,
       make("div", { className: "row" }, playback.button, playback.slider), chart.element);
     playback.to(episode.wrong ?? 0);
   };
