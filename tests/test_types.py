@@ -15,7 +15,9 @@ TYPOS = [
     ("dreamer/agent.py", "batch.is_first.shape", "batch.is_frist.shape"),
     ("dreamer/agent.py", "key=observe_key", "kye=observe_key"),
     ("dreamer/agent.py", "numbers.behavior)", "numbers.behaviour)"),
-    ("dreamer/ops/optim.py", "numbers.optim\n", "numbers.optm\n"),
+    ("dreamer/ops/optim.py", "numbers.optim.rate_factors", "numbers.optm.rate_factors"),
+    ("dreamer/ops/optim.py", "cfg.lr, cfg.warmup", "cfg.lrr, cfg.warmup"),
+    ("experiments/training/agents.py", "self.loop.flush()", "self.loop.flsh()"),
     ("dreamer/behavior/actor_critic.py", "cfg.return_rate", "cfg.retrun_rate"),
     ("dreamer/ops/optim.py", "cfg.weight_decay", "cfg.weight_decai"),
     (
@@ -64,6 +66,24 @@ def test_types_planted_typos_are_found(copied):
         planted.add(f"{name}:{text[: text.index(right)].count(chr(10)) + 1}")
         path.write_text(text.replace(right, wrong))
     assert planted <= found(copied)
+
+
+CALL = """
+from jax import Array
+
+from dreamer.records import Latent
+from dreamer.world import World
+
+
+def reached(world: World, latent: Latent, action: dict[str, Array], key: Array) -> Latent:
+    return world.step(latent, action, kye=key)
+"""
+
+
+def test_type_checker_wrong_keyword_of_world_step_is_found(copied):
+    (copied / "dreamer" / "planted.py").write_text(CALL)
+    line = CALL.split("\n").index("    return world.step(latent, action, kye=key)") + 1
+    assert f"dreamer/planted.py:{line}" in found(copied)
 
 
 def test_type_checker_objective_without_decode_is_found(copied):

@@ -6,23 +6,11 @@ targets that move slowly; and, if it can, a way back from latents to observation
 line in the table and its weights in `LossConfig`.
 """
 
-from typing import Protocol
+from collections.abc import Callable
 
-from dreamer.config import AgentConfig
-from dreamer.nets.layers import Initializer
 from dreamer.objectives.none import Nothing
 from dreamer.objectives.reconstruction import Reconstruction
 from dreamer.world import Objective
-from envs.api import Spaces
 
-
-class MakeObjective(Protocol):
-    """Constructor of an objective."""
-
-    def __call__(self, obs_space: Spaces, tokens: int, cfg: AgentConfig, *, init: Initializer) -> Objective:
-        """The objective of an agent that encodes `obs_space` as this many tokens."""
-        ...
-
-
-OBJECTIVES: dict[str, MakeObjective] = {"reconstruction": Reconstruction, "none": Nothing}
-"""{name in `agent.objective`: how it is made}."""
+OBJECTIVES: dict[str, Callable[..., Objective]] = {"reconstruction": Reconstruction, "none": Nothing}
+"""{name in `agent.objective`: made from (obs_space, width of the tokens, cfg of the agent, init=)}."""
