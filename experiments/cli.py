@@ -27,8 +27,8 @@ STOPPED, MISTAKE, INTERRUPTED = 1, 2, 130
 """Exit codes: a run stopped early, the command is invalid, the user pressed Ctrl-C."""
 ALIASES = {"from": "start.run", "modules": "start.modules"}
 """Short names of fields of the configuration."""
-LONGEST = 8000
-"""Characters of a message."""
+LONGEST, LONGEST_WORD = 8000, 400
+"""Characters of a message, and of a word in it."""
 NEEDED = {
     "RUN": ("the folder of a run", "runs/quickstart-seed0"),
     "SPEC.toml": ("a file that says what to try", "sweep.toml"),
@@ -231,7 +231,8 @@ def _exit_code(error: Exception) -> int | None:
 
 
 def _fail(sentence: str, code: int, words: Sequence[str]) -> int:
-    sentence = " ".join(sentence.split())
+    shorten = lambda word: f"{word[:200]}...{word[-100:]}" if len(word) > LONGEST_WORD else word
+    sentence = " ".join(map(shorten, sentence.split()))
     if len(sentence) > LONGEST:  # it repeats what was written, and ends with what would be right
         sentence = f"{sentence[: LONGEST // 2]} ... {sentence[-LONGEST // 2 :]}"
     print(f"dreamer: {sentence}", file=sys.stderr)

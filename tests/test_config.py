@@ -36,9 +36,11 @@ NESTED = st.recursive(PLAIN, lambda inner: st.lists(inner) | st.dictionaries(TEX
 def other_values(kind: Any) -> st.SearchStrategy:
     """Values that a field of this type may have."""
     if get_origin(kind) is Annotated:
-        plain, allowed = get_args(kind)
-        if isinstance(allowed, Arguments):
+        plain, *marks = get_args(kind)
+        if schema.annotations(kind, Arguments):
             return st.dictionaries(TEXT, NESTED, max_size=3)
+        ranges = [mark for mark in marks if isinstance(mark, Range)]
+        allowed = ranges[0] if ranges else Range(0)
         high = min(allowed.high, 2**20)
         if plain is int:
             return st.integers(int(allowed.low), int(high)).filter(allowed.__contains__)
@@ -260,7 +262,7 @@ def test_load_toml_bad_file_raises_with_its_path(tmp_path):
     foreign.write_text("[agent.rssm]\nwidth = 3")
     for path, why in (
         (broken, "is not valid TOML"),
-        (foreign, "agent.rssm.width is no field"),
+        (foreign, "agent.rssm.width is not a configuration field"),
         (tmp_path / "absent.toml", "cannot be read"),
         (tmp_path, "cannot be read"),
     ):

@@ -143,12 +143,12 @@ def test_dimension_choices_survive_encoding(choices):
     ("changes", "told"),
     [
         ({"spaec": {}}, r"no table \[spaec\]; did you mean \[space\]"),
-        ({"sweep__trails": 3}, "sweep.trails is no field.*did you mean sweep.trials"),
+        ({"sweep__trails": 3}, "sweep.trails is not a configuration field.*did you mean sweep.trials"),
         ({"sweep__trials": 0}, "sweep.trials is missing"),
         ({"sweep__sampler": "tpee"}, "sampler must be one of .*did you mean tpe"),
         ({"sweep__preset": "quikstart"}, "no preset 'quikstart'; did you mean quickstart"),
         ({"sweep__metric": "success"}, "metric must be one of"),
-        ({"fixed": {"loop.train_ration": 3}}, "train_ration is no field.*loop.train_ratio"),
+        ({"fixed": {"loop.train_ration": 3}}, "train_ration is not a configuration field.*loop.train_ratio"),
         ({"fixed": {"steps": 3}}, r"fixed.steps: steps belongs in the table \[sweep\]"),
         ({"fixed": {"population.seeds": 3}}, r"seeds belongs in the table \[sweep\]"),
         ({"fixed": {"eval.episodes": 0}}, "judged by its evaluation"),
@@ -173,7 +173,7 @@ def test_dimension_choices_survive_encoding(choices):
         ({"space": {}}, "space is empty"),
         (
             {"space": {"optim.lr": {"log": [1e-4, 1]}}},
-            "space.optim.lr is no field.*did you mean agent.optim.lr",
+            "space.optim.lr is not a configuration field.*did you mean agent.optim.lr",
         ),
         ({"space": {LR: 1e-3}}, r"must be a table, as \{choice"),
         ({"space": {LR: {"lg": [1e-4, 1]}}}, "must be one of"),

@@ -242,9 +242,9 @@ def policy_latency(agent: Any, params: Any, numbers: Any, envs: int) -> float:
     from envs.api import Step
 
     act = jax.jit(lambda params, *args, key: agent.act(params, *args, numbers, key=key, actor=SAMPLED))
-    flags, numbers = np.zeros(envs, bool), np.zeros(envs, np.float32)
+    flags, reward = np.zeros(envs, bool), np.zeros(envs, np.float32)
     obs = {k: np.zeros((envs, *space.shape), space.dtype) for k, space in agent.obs_space.items()}
-    args = agent.init_carry(envs, SAMPLED), Step(obs, numbers, flags, flags, flags)
+    args = agent.init_carry(envs, SAMPLED), Step(obs, reward, flags, flags, flags)
     call = lambda: jax.block_until_ready(act(params, *args, key=jax.random.key(0)))
     call()
     return repeat(call, 0.0, CALLS, CALLS)[0]

@@ -311,7 +311,7 @@ def _check_exploits(spec: Spec) -> None:
     fixed = next((path for path in spec.space if path not in numbers), None)
     if fixed is not None:
         raise ConfigError(
-            f"sweep.pruner: exploit cannot vary {fixed} during a run, only numbers as {numbers[0]}"
+            f"sweep.pruner: exploit cannot vary {fixed} during a run, only numbers as agent.optim.lr"
         )
 
 
