@@ -19,6 +19,29 @@ hypothesis.settings.register_profile("compiling", deadline=None, max_examples=50
 hypothesis.settings.load_profile("compiling")
 
 
+CORE = """
+    activations actor_critic actors agent architecture atomic checkpoint clocks config conv cores cpu
+    decoder dists encoder golden gru heads inputs inspection layers logger loop migrations none numbers
+    objectives optim outputs placement player policy reconstruction records replay returns rssm running
+    source status transforms types uniform words world
+"""
+"""Modules whose tests are the core lane, `pytest -m core`: what a developer of the agent runs all day."""
+
+
+def pytest_configure(config):
+    if config.option.markexpr == "core" and hasattr(config, "cache"):
+        folder = config.cache.mkdir("jax")  # compiled once, and read from then on
+        jax.config.update("jax_compilation_cache_dir", str(folder))
+        jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)
+        jax.config.update("jax_persistent_cache_min_entry_size_bytes", -1)
+
+
+def pytest_collection_modifyitems(items):
+    for item in items:
+        if item.path.stem.removeprefix("test_") in CORE.split() and not {"slow", "gpu"} & set(item.keywords):
+            item.add_marker(pytest.mark.core)
+
+
 def pytest_addoption(parser):
     parser.addoption("--golden", default=None, help="folder of reference .npz files (default: tests/golden)")
 
@@ -31,12 +54,13 @@ def key():
 @pytest.fixture(scope="module")
 def compilation_cache(tmp_path_factory):
     """Every run builds its own functions; the cache lets the process compile them once."""
-    folder = tmp_path_factory.mktemp("jax-cache")
+    kept = jax.config.jax_compilation_cache_dir
+    folder = kept or tmp_path_factory.mktemp("jax-cache")
     old = os.environ.get(machine.CACHE)
     os.environ[machine.CACHE] = str(folder)
     jax.config.update("jax_compilation_cache_dir", str(folder))
     yield folder
-    jax.config.update("jax_compilation_cache_dir", None)
+    jax.config.update("jax_compilation_cache_dir", kept)
     if old is None:
         del os.environ[machine.CACHE]
     else:
