@@ -53,7 +53,7 @@ def test_train_on_ctrl_c_saves_and_raises_keyboard_interrupt(tmp_path):
     folder = tmp_path / "run"
 
     def press() -> None:
-        while not list(folder.glob("checkpoints/step-*/manifest.json")):
+        while not (rows := folder / "metrics.jsonl").is_file() or not rows.stat().st_size:
             time.sleep(0.01)
         os.kill(os.getpid(), signal.SIGINT)
 
@@ -65,7 +65,7 @@ def test_train_on_ctrl_c_saves_and_raises_keyboard_interrupt(tmp_path):
     thread.join()
     assert signal.getsignal(signal.SIGINT) is before
     rows = read_rows(folder / "metrics.jsonl")
-    assert dreamer.load(folder).counters["env_steps"] == rows[-1]["env_steps"] < 100_000
+    assert 0 < rows[-1]["env_steps"] <= dreamer.load(folder).counters["env_steps"] < 100_000
 
 
 @pytest.mark.parametrize("task", ["probe:chosen", "grid:Catch"])

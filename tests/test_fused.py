@@ -16,7 +16,7 @@ from dreamer.config import LoopConfig
 from dreamer.loops.clocks import Progress
 from dreamer.loops.fused import CompiledLoop, Fused, FusedLoop, Round
 from dreamer.loops.outputs import Diverged
-from dreamer.numbers import trace
+from dreamer.numbers import replace, trace
 from dreamer.replay.device import DeviceReplay
 from envs.wrappers import Batched
 
@@ -74,7 +74,7 @@ def test_compiled_loop_ring_buffer_is_updated_in_place(ratio):
     """Neither to act nor to learn is a column of it copied, or converted to what a CPU can compute with."""
     whole = loop(cfg=dataclasses.replace(CFG, train_ratio=ratio))
     for program in (whole.compiled.collect, whole.compiled.learn):
-        text = program.lower(np.int32(1), whole.full, *whole.numbers).compile().as_text()
+        text = program.lower(np.int32(1), whole.full, *whole.arguments).compile().as_text()
         column = r"\w+\[4,100\b\S*"
         assert re.search(rf"= {column} \S*fusion\(", text)
         assert not re.findall(rf"= {column} (?:copy|convert)\(.*", text)
@@ -150,8 +150,7 @@ def test_fused_loop_other_seed_gives_other_actions(finished):
 
 
 def test_fused_loop_non_finite_update_raises_and_keeps_learner():
-    hyper = trace(AGENT)._replace(lr=jnp.float32(1e36))
-    mad = loop(numbers=hyper)
+    mad = loop(numbers=replace(trace(AGENT), {"optim.lr": jnp.float32(1e36)}))
     with pytest.raises(Diverged, match=r"update \d+ gave values that are not finite: .*opt/param_norm"):
         list(mad.outputs())
     assert all(np.isfinite(x).all() for x in jax.tree.leaves(mad.state))

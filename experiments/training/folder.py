@@ -49,7 +49,7 @@ class RunFolder:
             written=machine.release_memory,
         )
         self._logger: Logger | None = None
-        self._notices: list[str] = []
+        self.notices: list[str] = []
         """Notices from before the log was open."""
         self._cpu_clock, self._cpu_before = cpu_clock, 0.0
         self._saved_at: tuple[int, int] | None = None
@@ -99,10 +99,10 @@ class RunFolder:
         self.write_config(cfg)
         if dropped := self._logger.rewind(progress.env_steps, progress.updates):
             since = f"after the checkpoint at {progress.env_steps:,} steps" if is_resumed else "before any"
-            self._notices.append(
+            self.notices.append(
                 f"{dropped:,} rows that were logged {since} are dropped and will be logged again"
             )
-        for text in self._notices:
+        for text in self.notices:
             self._logger.notice(text)
         self._saved_at = (progress.env_steps, progress.updates) if is_resumed else None
         self._cpu_before = progress.cpu_seconds
@@ -110,7 +110,7 @@ class RunFolder:
     def notice(self, text: str) -> None:
         """Log a line of text."""
         if self._logger is None:
-            self._notices.append(text)
+            self.notices.append(text)
         else:
             self._logger.notice(text)
 

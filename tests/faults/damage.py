@@ -104,7 +104,7 @@ def _resumed(copy: Path, states: dict[int, list]) -> str:
         return "" if str(error) and "\n" not in str(error) else f"no sentence: {error!r}"
     if at not in states or not same(found, states[at]):
         return f"silently wrong: at {at} steps with numbers that no checkpoint has"
-    told = " ".join([*resumed.notices, said.getvalue()])
+    told = " ".join([*resumed.folder.notices, said.getvalue()])
     return "" if at == max(states) or "step-" in told else "an older one was taken without a word"
 
 
