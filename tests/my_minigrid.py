@@ -28,7 +28,7 @@ class Maze(MiniGridEnv):
         return "find the exit"
 
 
-class RunRecord(Maze):
+class Told(Maze):
     """Declares its missions."""
 
     mission_space = MissionSpace(
@@ -67,7 +67,7 @@ def wrapped_away(**arguments):
     return ImgObsWrapper(Maze(**arguments))
 
 
-for env in (Maze, RunRecord, Secretive, Rambling, MyDoorKey, MyLevel):
+for env in (Maze, Told, Secretive, Rambling, MyDoorKey, MyLevel):
     gymnasium.register(f"My{env.__name__.removeprefix('My')}-v0", entry_point=f"my_minigrid:{env.__name__}")
 gymnasium.register("MiniGrid-Mine-v0", entry_point=Maze, max_episode_steps=7)
 gymnasium.register("WrappedAway-v0", entry_point=wrapped_away)

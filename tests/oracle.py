@@ -96,7 +96,7 @@ class Oracle:
     def look(self, latent):
         return {k: self.known.obs[k][self.at(latent)] for k in self.agent.obs_space}
 
-    expect = look
+    decode_prior = look
 
     def forecast(self, latent, action, *, key=0):
         steps = 1 + np.arange(next(iter(action.values())).shape[1])

@@ -36,7 +36,7 @@ def functions(cfg=CFG, data=None):
 
 
 def loop(steps=STEPS, seed=0, **options):
-    hyper, cfg = options.pop("hyper", trace(AGENT)), options.pop("cfg", CFG)
+    hyper, cfg = options.pop("numbers", trace(AGENT)), options.pop("cfg", CFG)
     return FusedLoop(CompiledLoop(functions(cfg), jit=tiny.jit), hyper, seed, steps, Progress(), **options)
 
 

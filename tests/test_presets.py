@@ -118,7 +118,7 @@ def attributes_read() -> set[str]:
             read |= {n.attr for n in nodes if isinstance(n, ast.Attribute) and isinstance(n.ctx, ast.Load)}
     read |= {field.rpartition(".")[2] for field in TRACED.values()}
     read |= set(EnvConfig().world) & set(inspect.signature(envs.make).parameters)  # handed on by name
-    return read | {"vary"}  # by `grid` next to it
+    return read | {"vary", "factors"}  # by `grid` and `rate_factors` next to them
 
 
 def test_config_every_field_is_read_somewhere():

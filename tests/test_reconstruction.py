@@ -6,10 +6,9 @@ import numpy as np
 import pytest
 import tiny
 
-from dreamer.config import DecoderConfig
 from dreamer.objectives.reconstruction import Reconstruction, as_observation, step_loss
 from dreamer.ops.transforms import symlog
-from dreamer.records import Latent
+from dreamer.records import Latent, Observed
 from envs.api import Space
 
 NUMBERS, IMAGE = Space((3,), "float32"), Space((2, 2, 1), "uint8")
@@ -68,11 +67,12 @@ def test_as_observation_perfect_prediction_is_the_target_at_no_cost(space):
 
 def test_loss_several_keys_has_one_entry_per_key_and_step():
     spaces = {"numbers": NUMBERS, "cells": CELLS}
-    cfg = DecoderConfig(layers=1, units=8)
-    objective = Reconstruction(spaces, 16, 16, cfg, init=tiny.initializer())
+    objective = Reconstruction(spaces, 8, tiny.CFG, init=tiny.initializer())
     latent = Latent(jnp.ones((2, 3, 16)), jax.nn.one_hot(jnp.zeros((2, 3, 4), int), 4))
     obs = {"numbers": jnp.ones((2, 3, 3)), "cells": jnp.ones((2, 3, 2), jnp.int32)}
-    losses = jax.eval_shape(objective.loss, obs, latent)
+    world = tiny.agent().world(tiny.state().params, tiny.NUMBERS)
+    batch, seen = tiny.batch()._replace(obs=obs), Observed(latent.deter, latent, latent.stoch)
+    losses = jax.eval_shape(lambda: objective.loss(world, batch, seen, {}, jax.random.key(0)).losses)
     assert {k: (v.shape, v.dtype) for k, v in losses.items()} == {
         "rec/numbers": ((2, 3), jnp.float32),
         "rec/cells": ((2, 3), jnp.float32),

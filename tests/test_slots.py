@@ -65,7 +65,7 @@ def worker(monkeypatch, tmp_path):
     monkeypatch.setattr(Counting, "made", [])
     monkeypatch.setattr(slots, "Slot", Counting)
     monkeypatch.setattr(slots.members, "advance", lambda loops, placement: [None] * len(loops))
-    monkeypatch.setattr(slots.SlotWorker, "_program", lambda self, cfg: object())
+    monkeypatch.setattr(slots.SlotWorker, "_workspace", lambda self, cfg: object())
     ours, theirs = socket.socketpair()
     stop: list[int] = []
     thread = threading.Thread(
@@ -181,7 +181,7 @@ def test_slot_worker_invalid_config_fails_and_releases_its_lock(worker, tmp_path
     def impossible(self, cfg):
         raise ConfigError("the replay does not fit")
 
-    monkeypatch.setattr(slots.SlotWorker, "_program", impossible)
+    monkeypatch.setattr(slots.SlotWorker, "_workspace", impossible)
     begin(worker, tmp_path / "big")
     assert str(ended(worker, 1)["big"]) == "the replay does not fit"
     held = [os.path.realpath(f"/proc/self/fd/{n}") for n in os.listdir("/proc/self/fd")]

@@ -19,7 +19,6 @@ from dreamer.loops.clocks import Progress
 from dreamer.loops.collector import Collector
 from dreamer.loops.host import HostLoop
 from dreamer.loops.source import Collected, Source
-from dreamer.records import PackedLatent
 from dreamer.replay.host import HostReplay
 from dreamer.replay.layout import ReplayError
 from envs.api import Step
@@ -48,7 +47,7 @@ class Recorded:
             obs = {key: row[f"obs/{key}"] for key in self._stored.layout.obs_keys}
             action = {key: row[f"action/{key}"] for key in self._stored.layout.act_keys}
             step = Step(obs, row["reward"], row["is_first"], row["is_last"], row["is_terminal"])
-            self._replay.add(step, action, PackedLatent(row["deter"], row["stoch"]))
+            self._replay.add(step, action, {name: row[name] for name in self._stored.layout.entries})
             self._next += 1
             progress.slots += 1
             progress.env_steps += self._counted * int((~row["is_first"]).sum())
@@ -71,8 +70,7 @@ def agent_and_env():
 
 
 def empty_replay(agent: Agent, capacity: int = 200) -> HostReplay:
-    latent = (tiny.CFG.rssm.deter, tiny.CFG.rssm.stoch)
-    return HostReplay(capacity, ENVS, agent.obs_space, agent.act_space, latent)
+    return HostReplay(capacity, ENVS, agent.obs_space, agent.act_space, agent.entries)
 
 
 def recorded(folder: Path, rows: int = ROWS) -> tuple[Path, list[str], dict[str, int]]:

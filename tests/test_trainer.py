@@ -19,7 +19,7 @@ from experiments.training.hooks import Hook
 from experiments.training.trainer import Trainer
 
 
-class RunRecord:
+class Recorder:
     """In the place of agents and folder: what is asked of them is told in order.
 
     Args:
@@ -39,19 +39,19 @@ class RunRecord:
             os.kill(os.getpid(), signal.SIGTERM)
             time.sleep(0.01)
 
-    def turns(self):
+    def outputs(self):
         self.loop.progress.env_steps = 10
         yield "turn"
         self.loop.progress.env_steps = 100
         yield "last turn"
 
-    def take(self, turn: str) -> None:
+    def collect(self, turn: str) -> None:
         self.reach(turn)
 
     def look(self) -> None:
         self.reach("look")
 
-    def settle(self) -> None:
+    def flush(self) -> None:
         self.reach("end")
 
     def finish(self) -> dict[str, Any]:
@@ -66,7 +66,7 @@ class RunRecord:
     def wait(self) -> None: ...
 
 
-def trainer_of(own: RunRecord, *, is_resumed: bool = True) -> Trainer:
+def trainer_of(own: Recorder, *, is_resumed: bool = True) -> Trainer:
     look = Hook("env_steps", 10, own.look, is_aside=True)
     return Trainer(own, own, None, [look], own.finish, save_every=1000, is_resumed=is_resumed)
 
@@ -83,7 +83,7 @@ def trainer_of(own: RunRecord, *, is_resumed: bool = True) -> Trainer:
     ],
 )
 def test_train_signal_in_any_phase_saves_the_progress(where, told):
-    own, result = RunRecord(where), None
+    own, result = Recorder(where), None
     with signals.gentle_signals(signals.stop_at_once()) as stop, contextlib.suppress(Interrupted):
         result = trainer_of(own).train(stop)
     told.insert(told.index("end") + 1, "save and wait")
@@ -92,7 +92,7 @@ def test_train_signal_in_any_phase_saves_the_progress(where, told):
 
 
 def test_between_saves_first_only_after_a_slow_look():
-    own = RunRecord()
+    own = Recorder()
     of_own = trainer_of(own)
     for steps in (10, 20):
         own.loop.progress.env_steps = steps
@@ -103,24 +103,24 @@ def test_between_saves_first_only_after_a_slow_look():
 def test_take_before_the_first_logged_update_saves_a_checkpoint():
     """What a kill at any moment leaves can be told from a run whose checkpoints are gone."""
     for is_resumed, told in ((False, ["turn", "save and wait", "turn", "turn"]), (True, ["turn"] * 3)):
-        own = RunRecord()
+        own = Recorder()
         of_own = trainer_of(own, is_resumed=is_resumed)
         for updates in (0, 1, 2):
             own.loop.progress.updates = updates
-            of_own.take("turn")
+            of_own.collect("turn")
         assert own.told == told
 
 
 def test_take_every_member_failed_saves_and_stops():
-    own = RunRecord()
+    own = Recorder()
     own.failure = "every member diverged"
     with pytest.raises(TrainingStopped, match="every member diverged"):
-        trainer_of(own).take("turn")
+        trainer_of(own).collect("turn")
     assert own.told == ["turn", "save and wait"]
 
 
 def test_guarded_unwritable_log_ends_the_run_naming_the_file(tmp_path):
-    own = RunRecord(path=tmp_path)
+    own = Recorder(path=tmp_path)
     sentence = r"metrics.jsonl cannot be written .*saved at 0 steps in .*rerun the same command to resume"
     with pytest.raises(TrainingStopped, match=sentence), trainer_of(own).guarded():
         raise LoggerError("metrics.jsonl cannot be written (No space left on device)")
