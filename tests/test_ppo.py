@@ -299,7 +299,7 @@ def test_train_interrupted_run_resumes_to_the_same_result(straight, tmp_path):
     assert not part.finished and part.env_steps == 32
     said = []
     result = train("grid:Catch", tmp_path / "run", TINY, say=said.append, steps=96)
-    assert result.finished and "going on after 32 steps" in said[0]
+    assert result.finished and "resuming after 32 steps" in said[0]
     one, other = files.read(whole)[0], files.read(tmp_path / "run")[0]
     assert all(np.array_equal(one[k], other[k]) for k in one)
     for name in ("metrics.jsonl", "episodes.jsonl"):
@@ -416,7 +416,13 @@ def test_train_remembered_probe_learns_what_needs_memory(tmp_path, compilation_c
     assert go().finished
     steps = [row["env_steps"] for row in rows(tmp_path / "metrics.jsonl")]
     assert steps == list(range(240, 12_001, 240))
-    assert set(rows(tmp_path / "episodes.jsonl")[0]) == {"env_steps", "return", "length", "success"}
+    assert set(rows(tmp_path / "episodes.jsonl")[0]) == {
+        "env_steps",
+        "updates",
+        "return",
+        "length",
+        "success",
+    }
 
     player, env = load(tmp_path), envs.make("probe:remembered", 20)
     mean = lambda who: np.mean([e.return_ for e in rollout(who, env, range(100))])

@@ -78,6 +78,15 @@ def population(
     return Members(compiled, placement, numbers, seeds, cfg.steps, Progress(), pause_every=pauses(cfg))
 
 
+def check_replay_apart(cfg: Config) -> None:
+    """Raise a ConfigError if a run cannot go without its replay, because that is part of its checkpoints."""
+    if envs.is_on_device(cfg.task):
+        raise schema.ConfigError(
+            f"--without-replay is for tasks of the host, but {cfg.task} is compiled in: its replay "
+            "is part of the checkpoint"
+        )
+
+
 def restore(loop: Loop, workspace: Workspace, folder: RunFolder, *, without_replay: bool = False) -> None:
     """Restore a loop from the newest intact checkpoint.
 
@@ -85,16 +94,10 @@ def restore(loop: Loop, workspace: Workspace, folder: RunFolder, *, without_repl
       without_replay: resume the learner alone (tasks on the host).
 
     Raises:
-      ConfigError: the task has other spaces than it was trained with, there is no intact checkpoint, or the
-        replay of this task is part of the checkpoint.
+      ConfigError: the task has other spaces than it was trained with, or there is no intact checkpoint.
     """
     from dreamer.loops.loop import ReplayFiles
 
-    if without_replay and envs.is_on_device(folder.cfg.task):
-        raise schema.ConfigError(
-            f"--without-replay is for tasks of the host, but {folder.cfg.task} is compiled in: its replay "
-            "is part of the checkpoint"
-        )
     meta = folder.store.meta()
     trained = {"observation": spaces_from(meta["obs_space"]), "action": spaces_from(meta["act_space"])}
     agree(str(folder.path), folder.cfg.task, trained, workspace.env)

@@ -128,6 +128,8 @@ def build(
     Raises:
       ConfigError: the run cannot be resumed, or the task cannot be trained that way.
     """
+    if without_replay:
+        loops.check_replay_apart(cfg)
     run_folder = RunFolder(folder, cfg, cpu_clock)
     resume = resume and bool(run_folder.store.steps())
     members = population.members(cfg)
