@@ -1,4 +1,4 @@
-"""Runs that earlier versions wrote load, go on and hold what they held (`tests/runs/README.md`)."""
+"""Runs that earlier versions wrote load, go on and hold what they held (`tests/formats/README.md`)."""
 
 import hashlib
 import json
@@ -16,14 +16,14 @@ from dreamer.migrations import MIGRATIONS, renamed
 from experiments.training import session
 from experiments.training.run import train
 
-RUNS = Path(__file__).parent / "runs"
-STATES = json.loads((RUNS / "states.json").read_text())
+FORMATS = Path(__file__).parent / "formats"
+STATES = json.loads((FORMATS / "states.json").read_text())
 
 
 @pytest.fixture(params=STATES)
 def run(request, tmp_path):
     """A run folder of format 2, unpacked."""
-    with tarfile.open(RUNS / f"{request.param}.tar.xz") as archive:
+    with tarfile.open(FORMATS / f"{request.param}.tar.xz") as archive:
         archive.extractall(tmp_path, filter="data")
     return tmp_path / request.param
 
