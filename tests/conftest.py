@@ -74,6 +74,7 @@ def quick_compilation():
     import tiny
 
     from dreamer.inspection import Inspector
+    from dreamer.loops.collector import Collector
     from dreamer.loops.fused import CompiledLoop
     from dreamer.loops.host import HostLoop
     from dreamer.player import Player
@@ -87,7 +88,7 @@ def quick_compilation():
         return init
 
     with pytest.MonkeyPatch.context() as patch:
-        for kind in (HostLoop, Inspector, Player):
+        for kind in (HostLoop, Collector, Inspector, Player):
             patch.setattr(kind, "__init__", quickly(kind.__init__))
         patch.setattr(CompiledLoop, "__init__", partialmethod(CompiledLoop.__init__, jit=tiny.jit))
         yield

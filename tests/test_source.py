@@ -26,7 +26,7 @@ from envs.api import Step
 TASK, ENVS, ROWS = "probe:chosen", 2, 24
 CFG = LoopConfig(num_envs=ENVS, batch_size=4, batch_length=4, prefill=0, train_ratio=4.0)
 
-pytestmark = pytest.mark.usefixtures("compilation_cache")
+pytestmark = pytest.mark.usefixtures("compilation_cache", "quick_compilation")
 
 
 class Recorded:
