@@ -418,6 +418,8 @@ class EvalConfig(Section):
 
     every: Natural = 0
     """Environment steps between evaluations during training; 0 evaluates only at the end."""
+    every_updates: Natural = 0
+    """Updates between evaluations during training; 0 for none by this clock."""
     during: Count = 20
     """Episodes of each evaluation during training."""
     episodes: Natural = 100
@@ -451,6 +453,8 @@ class ReportConfig(Section):
 
     every: Natural = 0
     """Environment steps between reports during training; 0 makes one only at the end."""
+    every_updates: Natural = 0
+    """Updates between reports during training; 0 for none by this clock."""
     episodes: Natural = 32
     """Episodes that a report plays and analyses; 0 skips reports."""
     context: Count = 4

@@ -13,7 +13,7 @@ import numpy as np
 
 from dreamer import export
 from dreamer.actors import Actor, named
-from dreamer.agent import Agent, Carry, Params, acting_params
+from dreamer.agent import FOLLOWING, Agent, Carry, Params, acting_params
 from dreamer.checkpoint import NAME, CheckpointError, CheckpointStore
 from dreamer.config import Config, from_dict, load_toml
 from dreamer.numbers import Numbers, trace
@@ -30,6 +30,9 @@ class Player:
         as in training, random is uniform).
       config: of the run that the parameters are from, where there is one.
       counters: `env_steps` and `updates` of that run.
+
+    Raises:
+      ValueError: `params` lack a module that the actor needs.
     """
 
     def __init__(
@@ -55,7 +58,16 @@ class Player:
         config: Config | None = None,
         counters: Mapping[str, int] | None = None,
     ) -> None:
-        """Act with other parameters of the same structure, without compiling again."""
+        """Act with other parameters of the same structure, without compiling again.
+
+        Raises:
+          ValueError: they lack a module that the actor needs.
+        """
+        needed = (*FOLLOWING, *self.actor.modules)
+        if missing := [name for name in needed if name not in params]:
+            raise ValueError(
+                f"The actor needs the parameters of {', '.join(needed)}, but {', '.join(missing)} is missing."
+            )
         self.everything, self.numbers, self.config = dict(params), numbers, config
         self.counters = dict(counters or {})
 

@@ -130,12 +130,12 @@ def _check(env: VectorEnv, steps: int, how: dict[str, Any] | None = None) -> lis
         success(first),
         images(first, getattr(env, "notices", ())),
     ]
-    if how and may_be_anybodys(env.task) and not any(finding.status == "fail" for finding in findings):
+    if how and may_be_third_party(env.task) and not any(finding.status == "fail" for finding in findings):
         findings.append(_elsewhere(how, first, actions, seeds, max(PATIENCE, 20 * seconds)))
     return findings
 
 
-def may_be_anybodys(task: str) -> bool:
+def may_be_third_party(task: str) -> bool:
     """Whether a task may be third-party code; the other suites are pure functions of their arrays."""
     return not is_on_device(task) or task.startswith("jax:")
 

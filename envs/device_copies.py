@@ -1,6 +1,6 @@
 """DeviceCopies: a `JaxEnv` for callers on the host that pass seeds and numpy arrays.
 
-For evaluation, for `envs.check`, and for loops of the host. A copy's chance comes from the seed of its
+For evaluation, for `envs.check`, and for host loops. A copy's chance comes from the seed of its
 episode and the number of its steps alone, so an episode is the same in any copy and next to any others.
 """
 

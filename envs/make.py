@@ -251,7 +251,7 @@ def make(
       num_envs: number of copies.
       seed: what the training seeds are derived from.
       obs: which observation, where a suite has several ("": its default).
-      parallel: one process per copy, for environments of the host. In a user's script this needs
+      parallel: one process per copy, for Gymnasium environments. In a user's script this needs
         the usual `if __name__ == "__main__":`.
       levels: how many different worlds there are in training, those of the first training seeds (0: a
         new one every episode).
@@ -260,7 +260,7 @@ def make(
       kwargs: arguments of the environment, where the suite takes some.
       max_episode_steps: its time limit, which ends an episode without being terminal (0: its own).
       wrappers: callables env -> env, or where they are (`my_module:wrap`), the first one innermost.
-      timeout: seconds in which a copy of an environment of the host must answer, else that is an `EnvError`
+      timeout: seconds in which a copy of a Gymnasium environment must answer, else that is an `EnvError`
         (0: any).
 
     Raises:
@@ -319,15 +319,15 @@ def make_jax(
       kwargs, max_episode_steps, wrappers: as of `make`, where the suite takes them.
 
     Raises:
-      UnknownTask, MissingExtra, UnsupportedSpace: as `make`; UnknownTask also for a task of the host.
+      UnknownTask, MissingExtra, UnsupportedSpace: as `make`; UnknownTask also for a Gymnasium environment.
       ValueError: for a wrong number of levels.
     """
     _check_levels(levels)
     for name, keys in (("pixels", pixels), ("categories", categories)):
         if keys:
             raise UnsupportedSpace(
-                f"env.{name} is for tasks of the host, but {task} is compiled in and says itself what its "
-                f"'{keys[0]}' is: leave it out"
+                f"env.{name} is for Gymnasium environments, but {task} is a JAX environment and says itself "
+                f"what its '{keys[0]}' is: leave it out"
             )
     full, adapter, rest = _resolve(task, obs)
     if not is_on_device(task):

@@ -4,7 +4,7 @@ python -m experiments.chance OUT --seeds 20 [--disturb] [--members] [what follow
 
 Every seed is a run in OUT/<seed>. `--disturb` flips the last bit of every parameter at the start, which does
 to a run what another processor or compiler does: the same seed takes a different course. `--members` trains
-all of them as one population in OUT instead (tasks on the device). Finished runs are skipped, so the same
+all of them as one population in OUT instead (JAX environments). Finished runs are skipped, so the same
 command resumes after an interruption. At the end it prints how many reached 95 of 100, the median and the
 slowest.
 """

@@ -36,7 +36,7 @@ class TrainOptions(Section):
     config: str = ""
     """TOML file with any fields of the configuration, over preset and size."""
     seeds: Natural = 0
-    """Train this many agents in one program, which differ in their seed (tasks on the device)."""
+    """Train this many agents in one program, which differ in their seed (JAX environments)."""
     population: tuple[str, ...] = ()
     """Train an agent for every combination of these numbers, as in lr=1e-4,3e-4 seeds=4."""
     force: tuple[str, ...] = ()
@@ -155,7 +155,7 @@ class BenchOptions(Section):
     dtype: Literal["auto", "float32", "bfloat16"] = "auto"
     """Of activations; auto is float32 on a CPU and bfloat16 elsewhere."""
     loop: bool = False
-    """Measure acting, replay and learning together instead, in the loop of the host and in the fused one."""
+    """Measure acting, replay and learning together instead, in the host loop and in the fused one."""
     members: tuple[Count, ...] = (1, 4, 16, 64)
     """With --loop: sizes of the populations in the fused loop."""
     task: str = ""

@@ -125,10 +125,10 @@ def plan(task: str, cfg: Config) -> dict[str, Any]:
 
 def _ends(env: envs.VectorEnv) -> str:
     """What is wrong with how its episodes end; played only where no time limit is known."""
-    from envs.check import first_end, may_be_anybodys, time_limit, unending
+    from envs.check import first_end, may_be_third_party, time_limit, unending
 
     limit = time_limit(env)
-    if limit is not None or not may_be_anybodys(env.task):
+    if limit is not None or not may_be_third_party(env.task):
         return ""
     try:
         steps, ended = first_end(env)

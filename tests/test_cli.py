@@ -378,7 +378,7 @@ def test_doctor_integer_array_prints_reading_note(capsys):
         (["gymnasium:cells:Cells-v0", "--env.pixels", "mop"], "env.pixels names 'mop', but .* mean map?"),
         (["gymnasium:cells:Cells-v0", "--env.pixels", "at"], "'at' .* no Box of pixels"),
         (["gymnasium:cells:Cells-v0", "--env.pixels=map", "--env.categories=map"], "both name 'map'"),
-        (["grid:Catch", "--env.categories", "board"], "env.categories is for tasks of the host"),
+        (["grid:Catch", "--env.categories", "board"], "env.categories is for Gymnasium environments"),
     ],
 )
 def test_train_invalid_array_reading_fails_before_run_is_created(words, sentence, capsys, tmp_path):

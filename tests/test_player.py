@@ -104,6 +104,13 @@ def test_player_parameters_replaced_acts_as_the_other_player(greedy):
     assert (exchanged != before).any()
 
 
+def test_player_parameters_lack_a_module_of_the_actor_raises_naming_it():
+    params = {name: tree for name, tree in tiny.state().params.items() if name != "policy"}
+    with pytest.raises(ValueError, match=r"needs .*encoder, rssm, policy.*policy is missing"):
+        Player(tiny.agent(dists.GREEDY), params, tiny.NUMBERS)
+    Player(tiny.agent(dists.GREEDY), params, tiny.NUMBERS, actor="random")
+
+
 def test_load_greedy_argument_is_deprecated_and_names_an_actor(run):
     for greedy, name in ((True, "greedy"), (False, "sampled")):
         with pytest.warns(DeprecationWarning, match=rf"^load.greedy={greedy}. is now load.actor='{name}'.$"):

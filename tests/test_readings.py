@@ -230,5 +230,5 @@ def test_usual_picture_below_the_minimum_side_is_no_image():
 def test_make_readings_of_a_device_task_are_refused():
     for name in ("pixels", "categories"):
         for make in (envs.make, envs.make_jax):
-            with pytest.raises(UnsupportedSpace, match=f"env.{name} is for tasks of the host.*leave it out"):
+            with pytest.raises(UnsupportedSpace, match=f"env.{name} is for Gymnasium.*leave it out"):
                 make("grid:Catch", **{name: ["board"]})

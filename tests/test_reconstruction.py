@@ -68,14 +68,14 @@ def test_as_observation_perfect_prediction_is_the_target_at_no_cost(space):
 def test_loss_several_keys_has_one_entry_per_key_and_step():
     spaces = {"numbers": NUMBERS, "cells": CELLS}
     objective = Reconstruction(spaces, 8, tiny.CFG, init=tiny.initializer())
-    latent = Latent(jnp.ones((2, 3, 16)), jax.nn.one_hot(jnp.zeros((2, 3, 4), int), 4))
-    obs = {"numbers": jnp.ones((2, 3, 3)), "cells": jnp.ones((2, 3, 2), jnp.int32)}
+    latent = Latent(jnp.ones((2, 4, 16)), jax.nn.one_hot(jnp.zeros((2, 4, 4), int), 4))
+    obs = {"numbers": jnp.ones((2, 4, 3)), "cells": jnp.ones((2, 4, 2), jnp.int32)}
     world = tiny.agent().world(tiny.state().params, tiny.NUMBERS)
     batch, seen = tiny.batch()._replace(obs=obs), Observed(latent.deter, latent, latent.stoch)
     losses = jax.eval_shape(lambda: objective.loss(world, batch, seen, {}, jax.random.key(0)).losses)
     assert {k: (v.shape, v.dtype) for k, v in losses.items()} == {
-        "rec/numbers": ((2, 3), jnp.float32),
-        "rec/cells": ((2, 3), jnp.float32),
+        "rec/numbers": ((2, 4), jnp.float32),
+        "rec/cells": ((2, 4), jnp.float32),
     }
     pictured = jax.eval_shape(objective.decode, latent)
     assert {k: (v.shape, v.dtype) for k, v in pictured.items()} == {

@@ -87,7 +87,7 @@ def reported(folder: Path, make: Callable[[], int]) -> Reported:
 
 @pytest.fixture(scope="module")
 def room(tmp_path_factory, compilation_cache, quick_compilation) -> Reported:
-    """An agent that has learned nothing, on a task of the host, with pictures."""
+    """An agent that has learned nothing, on a Gymnasium environment, with pictures."""
     folder = untrained(tmp_path_factory.mktemp("runs") / "room")
     return reported(folder, lambda: main(["report", str(folder), "--json"]))
 

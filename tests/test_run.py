@@ -140,10 +140,14 @@ def test_train_logged_episodes_have_their_start_step(finished):
 @pytest.mark.parametrize("task", ["probe:chosen", "grid:Catch"])
 def test_train_update_limit_ends_the_run_and_a_higher_one_resumes_it(tmp_path, task):
     folder = tmp_path / "run"
+    more = dict(eval__episodes=0, eval__every_updates=2, eval__during=2, eval__max_steps=20)
     for limit in (4, 7):
-        assert run.train(change(task=task, steps=4000, loop__updates=limit, eval__episodes=0), folder) == 0
+        assert run.train(change(task=task, steps=4000, loop__updates=limit, **more), folder) == 0
         result = json.loads((folder / "result.json").read_text())
         assert result["updates"] == limit and result["env_steps"] < 160
+    rows = read_rows(folder / "metrics.jsonl")
+    evaluated = [row["updates"] for row in rows if "eval/return_mean" in row]
+    assert evaluated and evaluated == sorted(set(evaluated)) and evaluated[0] in (2, 3, 4)
 
 
 def test_save_again_at_equal_env_steps_keeps_the_newer_updates(finished, tmp_path):
@@ -170,7 +174,7 @@ def test_train_refused_run_leaves_every_file_unchanged(finished, tmp_path):
     before = {path: path.read_bytes() for path in finished.rglob("*") if path.is_file()}
     with session.claimed(finished), pytest.raises(schema.ConfigError, match="in use: a trainer runs there"):
         run.train(CFG, finished)
-    with pytest.raises(schema.ConfigError, match="--without-replay is for tasks of the host"):
+    with pytest.raises(schema.ConfigError, match="--without-replay is for Gymnasium environments"):
         run.train(change(task="grid:Catch"), tmp_path / "new", without_replay=True)
     with pytest.raises(schema.ConfigError, match=r"task was .*another --run"):
         run.train(change(task="probe:constant"), finished, force=("task",))

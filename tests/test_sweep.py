@@ -561,7 +561,7 @@ sampler = "grid"
 
 @pytest.fixture
 def in_one_process(tmp_path, monkeypatch):
-    """Two trials of two runs each, one of which diverges, on a task of the device."""
+    """Two trials of two runs each, one of which diverges, on a JAX environment."""
     monkeypatch.setenv("PYTHONPATH", SOURCE["PYTHONPATH"])
     path = tmp_path / "spec.toml"
     path.write_text(COMPANY + TINY)

@@ -1,5 +1,6 @@
 """Predict what was observed: the objective of every Dreamer up to the third."""
 
+import chex
 import jax
 import jax.numpy as jnp
 from flax import nnx
@@ -34,12 +35,14 @@ class Reconstruction(nnx.Module):
 
     def loss(self, world: World, batch: Batch, seen: Observed, slow: Params, key: Array) -> ObjectiveLosses:
         """{rec/<key>: [B, T]} negative log-likelihoods, summed over the entries of a key."""
+        chex.assert_tree_shape_prefix((seen.latent, batch.obs), batch.is_first.shape)
         preds = self.decoder(seen.latent)
         losses = {f"rec/{k}": step_loss(preds[k], batch.obs[k], space) for k, space in self.spaces}
         return ObjectiveLosses(losses, {})
 
     def decode(self, latent: Latent) -> dict[str, Array]:
         """What the latents look like as observations: numbers, most likely classes, uint8 images."""
+        chex.assert_tree_shape_prefix(latent, latent.deter.shape[:-1])
         preds = self.decoder(latent)
         return {name: as_observation(preds[name], space) for name, space in self.spaces}
 
@@ -50,6 +53,7 @@ def step_loss(pred: Array, target: Array, space: Space) -> Array:
     Categories: cross-entropy. Images: squared error of values in [0, 1]. Numbers: squared error in symlog
     space. Missing entries (-inf, or -1 in a signed categorical dtype) cost nothing.
     """
+    chex.assert_shape(target, (..., *space.shape))
     if space.is_discrete:
         hot = jax.nn.one_hot(target.astype(jnp.int32), space.num_classes)
         loss = dists.cross_entropy(pred, hot)

@@ -16,7 +16,7 @@ from experiments.bench.bench import peak_memory, report, surroundings
 SECONDS = 5.0
 """Duration of the measurement of a row."""
 SLOTS = 200
-"""Slots per call of a task on the device."""
+"""Slots per call of a JAX environment."""
 
 COLUMNS = {
     "task": "task",

@@ -84,7 +84,7 @@ class Copier(Protocol):
 
 
 def executor_of(spec: Spec) -> Executor:
-    """One program for runs of a task on the device, unless the file asks for processes; else processes."""
+    """One program for runs of a JAX environment, unless the file asks for processes; else processes."""
     sweep = spec.sweep
     if sweep.population == 1 or not all(envs.is_on_device(task) for task in spec.tasks):
         return SingleExecutor(train_in_process)

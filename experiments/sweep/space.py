@@ -67,9 +67,9 @@ class Dimension:
         number = isinstance(value, int | float) and not isinstance(value, bool)
         return number and self.low <= value <= self.high and (self.kind != "int" or value == int(value))
 
-    def varied(self, value: Any, chance: np.random.Generator) -> Any:
+    def varied(self, value: Any, rng: np.random.Generator) -> Any:
         """A perturbed value: a fifth less or a quarter more; for choices a neighbour."""
-        up = bool(chance.integers(2))
+        up = bool(rng.integers(2))
         if self.kind == "choice":
             place = self.choices.index(value) + (1 if up else -1)
             return self.choices[min(max(place, 0), len(self.choices) - 1)]

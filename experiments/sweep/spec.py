@@ -69,7 +69,7 @@ class SweepConfig(Section):
     concurrency: Count = 1
     """Trials at the same time, where the launcher can."""
     population: Natural = 0
-    """Runs that a worker trains in one program, on a task on the device; 1 gives each a separate process,
+    """Runs that a worker trains in one program, On a JAX environment; 1 gives each a separate process,
     0 is the seeds of one trial on a CPU and 16 elsewhere."""
     seed: Natural = 0
     """Seed of the sampler."""

@@ -72,13 +72,13 @@ def _exploit(study: Study, active: Sequence[ActiveTrial], executor: Copier) -> N
     rung = exploit.agreed(list(judged.values()))
     if rung is None or rung <= max(held.moved for held in active):
         return
-    chance = np.random.default_rng([sweep.seed, rung])
+    rng = np.random.default_rng([sweep.seed, rung])
     scores = {number: scores[rung] for number, scores in judged.items()}
-    leaders = exploit.leaders(scores, maximizes=study.spec.maximizes, chance=chance)
+    leaders = exploit.leaders(scores, maximizes=study.spec.maximizes, rng=rng)
     by_number = {held.claim.row.number: held for held in active}
     values = {number: held.values for number, held in by_number.items()}
     for number, leader in leaders.items():
-        new = exploit.explored(values[leader], study.spec.space, chance)
+        new = exploit.explored(values[leader], study.spec.space, rng)
         by_number[number].follow(by_number[leader], new, rung * every, executor)
     for held in active:
         held.moved = rung

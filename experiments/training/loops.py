@@ -82,8 +82,8 @@ def check_replay_apart(cfg: Config) -> None:
     """Raise a ConfigError if a run cannot go without its replay, because that is part of its checkpoints."""
     if envs.is_on_device(cfg.task):
         raise schema.ConfigError(
-            f"--without-replay is for tasks of the host, but {cfg.task} is compiled in: its replay "
-            "is part of the checkpoint"
+            f"--without-replay is for Gymnasium environments, but {cfg.task} is a JAX environment: "
+            "its replay is part of the checkpoint"
         )
 
 
@@ -91,7 +91,7 @@ def restore(loop: Loop, workspace: Workspace, folder: RunFolder, *, without_repl
     """Restore a loop from the newest intact checkpoint.
 
     Args:
-      without_replay: resume the learner alone (tasks on the host).
+      without_replay: resume the learner alone (Gymnasium environments).
 
     Raises:
       ConfigError: the task has other spaces than it was trained with, or there is no intact checkpoint.

@@ -123,7 +123,7 @@ def build(
       resume: whether the folder has held this run before.
       console: where progress is shown; standard error by default.
       cpu_clock: CPU seconds spent on this run.
-      without_replay: resume the learner alone (tasks on the host).
+      without_replay: resume the learner alone (Gymnasium environments).
 
     Raises:
       ConfigError: the run cannot be resumed, or the task cannot be trained that way.
@@ -162,7 +162,9 @@ def _hooks(cfg: Config, folder: RunFolder, agents: Agents[Any]) -> list[Hook]:
         Hook("seconds", cfg.log.every, agents.log, is_ready=lambda: agents.has_metrics),
         Hook("env_steps", loops.pauses(cfg), agents.check, is_aside=True),
         Hook("env_steps", cfg.eval.every, meanwhile, is_aside=True),
+        Hook("updates", cfg.eval.every_updates, meanwhile, is_aside=True),
         Hook("env_steps", cfg.report.every, report, is_aside=True),
+        Hook("updates", cfg.report.every_updates, report, is_aside=True),
     ]
 
 

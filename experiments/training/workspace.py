@@ -48,14 +48,15 @@ def _world(cfg: Config) -> Iterator[Any]:
     if envs.is_on_device(cfg.task):
         if hosted := [name for name, value in cfg.env.copies.items() if value]:
             raise schema.ConfigError(
-                f"env.{hosted[0]} is for tasks of the host, but {cfg.task} is compiled in: leave it out"
+                f"env.{hosted[0]} is for Gymnasium environments, but {cfg.task} is a JAX environment: "
+                "leave it out"
             )
         yield envs.make_jax(cfg.task, levels=cfg.env.levels, **cfg.env.world)
         return
     if not cfg.population.is_one:
         raise schema.ConfigError(
             f"a population is one program, but {cfg.task} runs on the host: train its members one after the "
-            "other, or take a task of the device, such as grid:DoorKey-5x5"
+            "other, or take a JAX environment, such as grid:DoorKey-5x5"
         )
     how: dict[str, Any] = {"levels": cfg.env.levels, **cfg.env.copies, **cfg.env.world}
     env = envs.make(cfg.task, cfg.loop.num_envs, seed=cfg.seed, **how)

@@ -1,7 +1,7 @@
 """Where PPO gathers what it learns from: an iteration fills T slots of E copies and learns from them.
 
 Where the worlds are functions of JAX arrays, that is one compiled program: a scan over slots, then one over
-updates. Worlds of the host are stepped in Python between two programs, one that acts and one that learns.
+updates. Gymnasium environments are stepped in Python between two programs, one that acts and one that learns.
 """
 
 from __future__ import annotations

@@ -67,7 +67,7 @@ def grid() -> PPOConfig:
 
 
 def classic() -> PPOConfig:
-    """Small control tasks of the host.
+    """Small control tasks of Gymnasium.
 
     On gymnasium:CartPole-v1, one seed, 2 shared CPU cores: mean return 494 sampled and 500 (the most there
     is) greedy in 200 episodes after 60,400 steps and 31 CPU seconds with compilation.

@@ -178,7 +178,7 @@ class Planner:
 
 
 def player(env: HostVector) -> Planner | None:
-    """The planner of a task of the host, None if it is not one of MiniGrid about getting to a place."""
+    """The planner of a Gymnasium environment, None if it is not one of MiniGrid about getting to a place."""
     import minigrid.envs as suites
 
     places = (
