@@ -201,21 +201,24 @@ class Logger:
         Args:
           row: `return` and `length`, `success` where the task reports it, and what else is known (`seed`;
             `began`, the environment steps when it began; and `kind`: "train", the default, or "eval", which
-            is not part of the shown means).
+            is not part of the shown means; and `log`, what the task says besides, {name: number or list}).
 
         Raises:
           LoggerError: `return` or `length` is missing, or a value is neither one number nor text.
         """
         if not {"return", "length"} <= set(row):
             raise LoggerError(f"an episode needs return and length, but has {', '.join(row)}")
-        plain = {key: _scalar(key, value) for key, value in row.items()}
+        plain = {key: _scalar(key, value) for key, value in row.items() if key != "log"}
         clocks = {"env_steps": self.env_steps, "updates": self.updates}
         plain = {**clocks, "return": None, "length": None, "success": None} | plain
-        self._episodes.append(plain)
+        log: Mapping[str, Any] = row.get("log") or {}
+        self._episodes.append({**plain, "log": log} if log else plain)
         self._remember(plain)
         kind = plain.get("kind", "train")
         prefix = "episode" if kind == "train" else kind
-        self._events({f"{prefix}/{key}": plain[key] for key in ("return", "length", "success")})
+        shown = {key: plain[key] for key in ("return", "length", "success")}
+        shown |= {name: value for name, value in log.items() if isinstance(value, int | float)}
+        self._events({f"{prefix}/{key}": value for key, value in shown.items()})
 
     def checkpoint_saved(self) -> None:
         """The age of the last checkpoint counts from now."""

@@ -26,6 +26,10 @@ import numpy as np
 
 LOG_PREFIX = "log/"
 """Observation keys with this prefix are for people (`log/success`); no agent sees them."""
+SUCCESS = LOG_PREFIX + "success"
+"""Of an episode so far: 1 yes, 0 no, NaN while the task does not say."""
+RECORDED = 64
+"""Entries up to which what a `log/` key says at the end of an episode is recorded with it."""
 
 
 DTYPES = frozenset(np.dtype(code).name for code in "?bBhHiIlLqQefd")
@@ -187,6 +191,25 @@ class Policy(Protocol):
           key: a seed sequence for sampling: any int; the same int and carry give the same actions.
         """
         ...
+
+
+def is_recorded(key: str, space: Space) -> bool:
+    """Whether what the key says at the end of an episode is part of the record of that episode."""
+    return key.startswith(LOG_PREFIX) and key != SUCCESS and space.size <= RECORDED
+
+
+def ended(obs: Mapping[str, Any], copy: int, spaces: Spaces) -> tuple[bool | None, dict[str, Any]]:
+    """What a copy's last observation of an episode says to people: success, and {name: number or list}.
+
+    Names lack their prefix; numbers that are not finite say nothing and are left out.
+    """
+    success = float(obs[SUCCESS][copy]) if SUCCESS in obs else math.nan
+    recorded = {
+        key.removeprefix(LOG_PREFIX): np.asarray(obs[key][copy]).tolist()
+        for key, space in spaces.items()
+        if is_recorded(key, space) and np.isfinite(obs[key][copy]).all()
+    }
+    return None if math.isnan(success) else success > 0, recorded
 
 
 FIRST_TRAINING_SEED = 2**30

@@ -29,12 +29,11 @@ from gymnasium import spaces as gym
 from gymnasium.vector import AsyncVectorEnv, AutoresetMode
 from gymnasium.vector.async_vector_env import AsyncState, _async_worker
 
-from envs.api import LOG_PREFIX, EnvError, Space, Spaces
+from envs.api import SUCCESS, EnvError, Space, Spaces
 from envs.modules import ours_first
 from envs.spaces import box, flatten_action, flatten_observation
 from envs.watchdog import Interrupted, Watchdog, building, end_with_parent
 
-SUCCESS = LOG_PREFIX + "success"
 GO_ON = -1
 """The seed that means: no new episode, take the action."""
 

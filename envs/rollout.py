@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 
-from envs.api import LOG_PREFIX, Policy, Spaces, Step, VectorEnv
+from envs.api import Policy, Spaces, Step, VectorEnv, ended
 
 IDLE = -1
 """A copy that plays no episode that counts."""
@@ -38,6 +38,8 @@ class Episode:
     """Wall-clock time from its first to its last slot, shared with the other copies."""
     cut: bool = False
     """Whether it had not ended when it was recorded, because it reached the `max_steps` of a rollout."""
+    log: Mapping[str, Any] = field(default_factory=dict)
+    """{name: number or list} what else the task says to people at its end (`log/` observations)."""
 
 
 def rollout(
@@ -68,7 +70,7 @@ def rollout(
     """
     played: list[Episode | None] = [None] * len(seeds)
     dealt = 0
-    table = _Table(env.num_envs)
+    table = _Table(env)
     step, carry, slot = None, policy.init(env.num_envs), 0
     action: Mapping[str, np.ndarray] = {}
     while any(episode is None for episode in played):
@@ -95,11 +97,12 @@ def rollout(
 class _Table:
     """What each copy is playing and how far it has come."""
 
-    def __init__(self, num_envs: int):
+    def __init__(self, env: VectorEnv):
+        num_envs, self.obs_space = env.num_envs, env.obs_space
         self.index = np.full(num_envs, IDLE)
         self.return_ = np.zeros(num_envs)
         self.length = np.zeros(num_envs, np.int64)
-        self.success = np.full(num_envs, np.nan)
+        self.obs: Mapping[str, Any] = {}
         self.last, self.terminal = np.zeros((2, num_envs), bool)
         self.began = np.zeros(num_envs)
 
@@ -115,7 +118,7 @@ class _Table:
         first = np.asarray(step.is_first)
         self.return_ = np.where(first, 0.0, self.return_) + step.reward
         self.length = np.where(first, 0, self.length + 1)
-        self.success = np.asarray(step.obs.get(LOG_PREFIX + "success", self.success))
+        self.obs = step.obs
         self.last, self.terminal = np.asarray(step.is_last), np.asarray(step.is_terminal)
 
     def over(self, max_steps: int | None) -> np.ndarray:
@@ -125,15 +128,16 @@ class _Table:
         return np.flatnonzero(over & (self.index != IDLE))
 
     def episode(self, copy: int, seeds: Sequence[int]) -> Episode:
-        success = self.success[copy]
+        success, log = ended(self.obs, copy, self.obs_space)
         return Episode(
             seed=int(seeds[self.index[copy]]),
             return_=float(self.return_[copy]),
             length=int(self.length[copy]),
-            success=None if np.isnan(success) else bool(success > 0),
+            success=success,
             discount=0.0 if self.terminal[copy] else 1.0,
             seconds=time.perf_counter() - float(self.began[copy]),
             cut=not self.last[copy],
+            log=log,
         )
 
 

@@ -296,5 +296,6 @@ def record(episode: Episode) -> dict[str, Any]:
         "success": episode.success,
         "discount": episode.discount,
         "cut": episode.cut,
+        **({"log": dict(episode.log)} if episode.log else {}),
         "seconds": episode.seconds,
     }

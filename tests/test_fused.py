@@ -100,6 +100,17 @@ def test_fused_loop_episodes_match_game_rules(finished):
     assert steps == sorted(steps) and steps[0] == 9 * CFG.num_envs
 
 
+def test_fused_loop_episodes_record_small_log_observations():
+    env = Batched(envs.make_jax("jax:my_jax_env:Counting"), CFG.num_envs)
+    agent = Agent({"vector": env.obs_space["vector"]}, env.act_space, AGENT)
+    replay = DeviceReplay(400, CFG.num_envs, agent.obs_space, env.act_space, agent.entries)
+    fused = FusedLoop(
+        CompiledLoop(Fused(agent, env, replay, CFG), jit=tiny.jit), trace(AGENT), 0, 40, Progress()
+    )
+    episodes = [episode for turn in fused.outputs() for episode in turn.episodes]
+    assert episodes and all(episode.log == {"counts": [5, 50]} for episode in episodes)
+
+
 def test_fused_loop_any_dispatch_size_gives_same_result(finished):
     small = loop()
     while not small.done:

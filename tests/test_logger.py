@@ -372,3 +372,11 @@ def test_memory_used_allocated_block_is_counted():
     np.frombuffer(block, np.uint8)[:] = 1
     assert memory_used() - before > 40_000_000
     assert len(block) == 50_000_000
+
+
+def test_logger_episode_with_what_a_task_says_keeps_it_in_the_row(tmp_path):
+    with Logger(tmp_path, total_steps=10, tensorboard=False) as logger:
+        logger.episode({"return": 1.0, "length": 3, "log": {"score": 2.0, "achievements": [1, 0]}})
+        logger.episode({"return": 1.0, "length": 3, "log": {}})
+    first, second = read_rows(tmp_path / "episodes.jsonl")
+    assert first["log"] == {"score": 2.0, "achievements": [1, 0]} and "log" not in second

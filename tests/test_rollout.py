@@ -32,6 +32,12 @@ def test_rollout_one_episode_matches_hand_computation():
     assert 0 < episode.seconds < 10
 
 
+def test_rollout_episode_records_small_log_observations():
+    env = envs.make("jax:my_jax_env:Counting", 2)
+    episodes = rollout(Random(env.act_space), env, range(3))
+    assert [e.log for e in episodes] == [{"counts": [5, 50]}] * 3 and episodes[0].success is None
+
+
 class Always:
     """Takes the same action, whatever happens."""
 

@@ -34,7 +34,7 @@ from dreamer.loops.placement import SINGLE, Data, Placement
 from dreamer.numbers import Numbers
 from dreamer.replay.device import DeviceReplay, Ring
 from dreamer.replay.layout import Layout
-from envs.api import LOG_PREFIX, Step
+from envs.api import LOG_PREFIX, SUCCESS, Spaces, Step, ended, is_recorded
 from envs.wrappers import Batched
 
 SLOTS = 256
@@ -71,6 +71,14 @@ class FusedState(NamedTuple):
     acting: Acting
 
 
+Row = tuple[Array, Array, Array, dict[str, Array]]
+"""Of a slot: ended, returns, lengths, [E] each, and the observations."""
+
+
+def _for_people(spaces: Spaces) -> Spaces:
+    return {key: space for key, space in spaces.items() if key == SUCCESS or is_recorded(key, space)}
+
+
 class ChunkLog(NamedTuple):
     """Log of a dispatch."""
 
@@ -80,8 +88,8 @@ class ChunkLog(NamedTuple):
     """[slots, E]."""
     lengths: Array
     """[slots, E]."""
-    success: Array
-    """[slots, E] NaN where the task does not report it."""
+    obs: dict[str, Array]
+    """{key: [slots, E, ...]} what the task says to people (`log/` observations)."""
     metrics: Array
     """[K] sums over the updates, in the order of their names."""
     updates: Array
@@ -90,20 +98,21 @@ class ChunkLog(NamedTuple):
     """[K] the metrics of the first update that failed."""
 
     @classmethod
-    def nothing(cls, shape: tuple[int, int], metrics: int) -> ChunkLog:
-        """An empty log for [slots, E] and that many metrics."""
+    def nothing(cls, shape: tuple[int, int], metrics: int, spaces: Spaces) -> ChunkLog:
+        """An empty log for [slots, E], that many metrics and the `log/` observations of these spaces."""
         zeros, values, count = jnp.zeros(metrics), jnp.zeros(shape), jnp.zeros((), jnp.int32)
-        return cls(jnp.zeros(shape, bool), values, jnp.zeros(shape, jnp.int32), values, zeros, count, zeros)
+        obs = {k: jnp.zeros((*shape, *space.shape), space.dtype) for k, space in _for_people(spaces).items()}
+        return cls(jnp.zeros(shape, bool), values, jnp.zeros(shape, jnp.int32), obs, zeros, count, zeros)
 
-    def after_slot(self, number: Array, row: tuple[Array, Array, Array, Array]) -> ChunkLog:
-        """With one more slot: ended, returns, lengths, success, [E] each."""
+    def after_slot(self, number: Array, row: Row) -> ChunkLog:
+        """With one more slot."""
         write = lambda column, new: jax.lax.dynamic_update_index_in_dim(column, new, number, 0)
-        ended, returns, lengths, success = row
+        ended, returns, lengths, obs = row
         return self._replace(
             ended=write(self.ended, ended),
             returns=write(self.returns, returns),
             lengths=write(self.lengths, lengths),
-            success=write(self.success, success),
+            obs={key: write(self.obs[key], obs[key]) for key in self.obs},
         )
 
     def after_update(self, failed_before: Array, failed: Array, metrics: Array) -> ChunkLog:
@@ -179,9 +188,7 @@ class Fused:
         """The same worlds, and a learner that starts from these parameters of some modules."""
         return self._placed(state._replace(learner=self.agent.start({**state.learner.params, **params})))
 
-    def slot(
-        self, state: FusedState, numbers: Numbers, seed: Array
-    ) -> tuple[FusedState, tuple[Array, Array, Array, Array]]:
+    def slot(self, state: FusedState, numbers: Numbers, seed: Array) -> tuple[FusedState, Row]:
         """Act in every environment and record the step; also returns which episodes ended."""
         acting, keys = state.acting, _keys(seed)
         seen = {k: v for k, v in acting.step.obs.items() if not k.startswith(LOG_PREFIX)}
@@ -199,9 +206,8 @@ class Fused:
         worlds, step = self.env.step(acting.worlds, action, key=key)
         returns = jnp.where(step.is_first, 0.0, acting.returns) + step.reward
         lengths = jnp.where(step.is_first, 0, acting.lengths + 1)
-        success = step.obs.get(LOG_PREFIX + "success", jnp.full(returns.shape, jnp.nan))
         acting = Acting(worlds, step, carry, ring, returns, lengths, slots, acting.failed)
-        return state._replace(acting=acting), (step.is_last, returns, lengths, success)
+        return state._replace(acting=acting), (step.is_last, returns, lengths, step.obs)
 
     def update(self, state: FusedState, numbers: Numbers, seed: Array) -> tuple[FusedState, dict[str, Array]]:
         """One update from the ring; an agent whose numbers are no longer finite stays as it was."""
@@ -248,7 +254,8 @@ class Fused:
 
         most = max(SLOTS // slots, 1) * slots
         self.metric_names = sorted(jax.eval_shape(update, state)[1])
-        nothing = ChunkLog.nothing((most, self.env.num_envs), len(self.metric_names))
+        shape = most, self.env.num_envs
+        nothing = ChunkLog.nothing(shape, len(self.metric_names), self.env.obs_space)
         return jax.lax.fori_loop(0, count, one_round, (state, nothing))
 
 
@@ -472,23 +479,23 @@ class FusedLoop:
 
     def _output(self, log: ChunkLog, before: Progress, dispatch: Dispatch, running_since: int) -> LoopOutput:
         """Output of a dispatch that began at the progress `before`."""
-        E, round_ = self.fused.env.num_envs, self.fused.round
+        env, round_ = self.fused.env, self.fused.round
         slots = dispatch.count * self._size(dispatch.learn)
         episodes = [
             EpisodeStats(
-                env_steps=(before.slots + int(t) + 1) * E,
-                updates=before.updates + dispatch.learn * int(t) // round_.slots * round_.updates,
-                began=(before.slots + int(t) + 1 - int(log.lengths[t, e])) * E,
-                return_=float(log.returns[t, e]),
-                length=int(log.lengths[t, e]),
-                success=None if np.isnan(log.success[t, e]) else bool(log.success[t, e] > 0),
+                (before.slots + int(t) + 1) * env.num_envs,
+                before.updates + dispatch.learn * int(t) // round_.slots * round_.updates,
+                (before.slots + int(t) + 1 - int(log.lengths[t, e])) * env.num_envs,
+                float(log.returns[t, e]),
+                int(log.lengths[t, e]),
+                *ended({key: rows[t] for key, rows in log.obs.items()}, e, env.obs_space),
             )
             for t, e in np.argwhere(log.ended[:slots])
         ]
         updates = int(log.updates)
         means = (log.metrics / max(updates, 1)).tolist()
         metrics = [dict(zip(self.fused.metric_names, means, strict=True))] if updates else []
-        return LoopOutput(episodes, metrics, running_since * E)
+        return LoopOutput(episodes, metrics, running_since * env.num_envs)
 
     @property
     def layout(self) -> Layout:

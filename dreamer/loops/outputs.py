@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Mapping
-from typing import NamedTuple
+from types import MappingProxyType
+from typing import Any, NamedTuple
 
 
 class Diverged(Exception):
@@ -36,6 +37,8 @@ class EpisodeStats(NamedTuple):
     return_: float
     length: int
     success: bool | None
+    log: Mapping[str, Any] = MappingProxyType({})
+    """{name: number or list} what else the task says to people at its end (`log/` observations)."""
 
 
 class LoopOutput(NamedTuple):

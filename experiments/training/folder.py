@@ -197,4 +197,5 @@ def episode_row(episode: EpisodeStats) -> dict[str, Any]:
         "return": episode.return_,
         "length": episode.length,
         "success": episode.success,
+        **({"log": dict(episode.log)} if episode.log else {}),
     }
