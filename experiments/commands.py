@@ -64,6 +64,8 @@ class EvalOptions(Section):
     random draws uniformly."""
     sampled: bool = False
     """Deprecated form of --actor sampled."""
+    task: str = ""
+    """Play another task with the same observations and actions, such as the original of a port."""
     num_envs: Natural = 0
     """Copies of the environment, stepped together; 0 means 16 on the host and 256 on the device."""
     max_steps: Natural = 0
@@ -222,6 +224,7 @@ def evaluate(words: Sequence[str], options: EvalOptions, changes: Mapping[str, A
         episodes=options.episodes,
         seed=options.seed,
         actor=options.actor or ("sampled" if options.sampled else "greedy"),
+        task=options.task,
         num_envs=options.num_envs,
         max_steps=options.max_steps,
         out=options.out,
