@@ -139,6 +139,14 @@ SUITES = (
         versions=("navix",),
     ),
     Suite(
+        "dmc",
+        "envs.adapters.dmc",
+        "dm_control",
+        "dreamer-toolkit[dmc]",
+        ("dmc:walker-walk", "dmc:cartpole-balance", "dmc:quadruped-escape"),
+        versions=("dm-control", "mujoco"),
+    ),
+    Suite(
         "jax",
         "envs.adapters.jax",
         "jax",

@@ -16,6 +16,7 @@ PACKAGES = ("envs", "dreamer", "experiments")
 
 ORDER = (
     *("envs.adapters", "envs.api", "envs.probes", "envs.trust", "envs.modules", "envs.arguments"),
+    *("envs.opengl", "envs.dm"),
     *("envs.readings", "envs.spaces", "envs.watchdog", "envs.rollout", "envs.wrappers"),
     *("envs.copies", "envs.device_copies", "envs.vector", "envs.adapters.*", "envs.flat", "envs.catch"),
     *("envs.draw", "envs.gridworld", "envs.make", "envs.text", "envs.check", "envs"),
