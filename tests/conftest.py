@@ -29,10 +29,11 @@ CORE = """
 
 
 def pytest_configure(config):
-    if config.option.markexpr == "core" and hasattr(config, "cache"):
-        folder = config.cache.mkdir("jax")  # compiled once, and read from then on
+    if hasattr(config, "cache"):
+        folder = config.cache.mkdir("jax")  # compiled once for all workers and modules, and read from then on
         jax.config.update("jax_compilation_cache_dir", str(folder))
-        jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)
+        least = 0.0 if config.option.markexpr == "core" else 0.1
+        jax.config.update("jax_persistent_cache_min_compile_time_secs", least)
         jax.config.update("jax_persistent_cache_min_entry_size_bytes", -1)
 
 
