@@ -144,11 +144,17 @@ class Crafter(gymnasium.Env):
         image, reward, done, info = self._env.step(int(action))
         self._return += info["reward"]
         is_dead = info["discount"] == 0
-        return self._observe(image, info["achievements"]), float(reward), is_dead, done and not is_dead, info
+        return (
+            self._observe(image, info["achievements"]),
+            float(reward),
+            is_dead,
+            bool(done) and not is_dead,
+            info,
+        )
 
     def _observe(self, image: np.ndarray, counts: Mapping[str, int]) -> dict[str, Any]:
         unlocked = np.array([counts.get(name, 0) > 0 for name in ACHIEVEMENTS], np.int32)
-        obs = {"image": image, LOG_PREFIX + "achievements": unlocked}
+        obs: dict[str, Any] = {"image": image, LOG_PREFIX + "achievements": unlocked}
         if self._hides:
             obs[LOG_PREFIX + "return"] = np.float32(self._return)
         return obs
