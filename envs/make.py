@@ -120,6 +120,14 @@ SUITES = (
         versions=("craftax",),
     ),
     Suite(
+        "crafter",
+        "envs.adapters.crafter",
+        "crafter",
+        "dreamer-toolkit[crafter]",
+        ("crafter:reward", "crafter:noreward"),
+        versions=("crafter", "opensimplex"),
+    ),
+    Suite(
         "brax",
         "envs.adapters.brax",
         "brax",
