@@ -423,7 +423,7 @@ def test_make_missing_or_other_file_of_game_raises_missing_extra(content, monkey
 def test_note_names_size_sticky_actions_repeat_and_lives(suite, parts):
     text = envs.note(f"{suite}:Pong")
     assert all(part in text for part in (*parts, "4 frames", "108,000", "whole games", "30 frames"))
-    assert text.endswith(".") and text.count(". ") == 0
+    assert text.endswith(".") and "\n" not in text
 
 
 def test_made_of_names_emulator_and_resizer():

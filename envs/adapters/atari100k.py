@@ -2,6 +2,9 @@
 
 `image` is [64, 64, 3] in colour, no action is repeated by chance, and only the actions are allowed that the
 game uses; all else is as in `envs.adapters.atari`.
+
+danijar/dreamerv3 e3f0224 asks for no sticky actions, too, but only after it has loaded the game, which ALE (0.9.0,
+its version, and 0.12.1) ignores: what it plays has ALE's default of 0.25, `--env.kwargs '{"sticky": 0.25}'` here.
 """
 
 from __future__ import annotations
@@ -22,5 +25,8 @@ def make(name: str, obs: str, **how: Any) -> gymnasium.Env:
 
 
 def note(name: str) -> str:
-    """The protocol in a sentence."""
-    return atari.note(name, atari.ATARI100K)
+    """The protocol in a sentence, and how the public code of DreamerV3 departs from it in another."""
+    return (
+        f"{atari.note(name, atari.ATARI100K)} Although configured likewise, danijar/dreamerv3 e3f0224 plays with "
+        "sticky actions 0.25, because ALE ignores a setting that comes after the game is loaded."
+    )
