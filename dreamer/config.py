@@ -317,6 +317,8 @@ class EnvConfig(Section):
     """Whether every copy of the environment runs in a process of its own."""
     levels: Annotated[int, Range(0, FIRST_TRAINING_SEED)] = 0
     """Training uses only this many different levels; 0 means a new one every episode."""
+    lives: Literal["game", "terminal-and-go-on", "terminal-and-restart"] = "game"
+    """Whether a lost life ends an episode in training, and what follows; evaluations play whole games."""
     pixels: tuple[str, ...] = ()
     """Keys of observations to read as pictures, where their bounds leave that open (host tasks)."""
     categories: tuple[str, ...] = ()
@@ -335,6 +337,11 @@ class EnvConfig(Section):
         for name in self.wrappers:
             if not all(name.partition(":")):
                 raise ConfigError(f"wrappers must be named as my_module:wrap, but one is '{name}'")
+
+    @property
+    def training(self) -> dict[str, Any]:
+        """What is otherwise in training than in evaluations: keywords of `envs.make` and `make_jax`."""
+        return {"levels": self.levels, "lives": self.lives}
 
     @property
     def copies(self) -> dict[str, Any]:

@@ -14,6 +14,9 @@ from envs import modules
 from envs.adapters import MissingExtra, UnknownTask, suggestion, versions_of
 from envs.api import FIRST_TRAINING_SEED, JaxEnv, UnsupportedSpace, VectorEnv
 
+WHOLE_GAMES = "game"
+"""The `lives` with which episodes are whole games."""
+
 
 @dataclass(frozen=True)
 class Suite:
@@ -155,6 +158,22 @@ SUITES = (
         versions=("dm-control", "mujoco"),
     ),
     Suite(
+        "atari",
+        "envs.adapters.atari",
+        "ale_py",
+        "dreamer-toolkit[atari]",
+        ("atari:Pong", "atari:Breakout", "atari:MsPacman"),
+        versions=("ale-py", "pillow"),
+    ),
+    Suite(
+        "atari100k",
+        "envs.adapters.atari100k",
+        "ale_py",
+        "dreamer-toolkit[atari]",
+        ("atari100k:Pong", "atari100k:Breakout", "atari100k:Boxing"),
+        versions=("ale-py", "pillow"),
+    ),
+    Suite(
         "jax",
         "envs.adapters.jax",
         "jax",
@@ -256,6 +275,7 @@ def make(
     kwargs: Mapping[str, Any] | None = None,
     max_episode_steps: int = 0,
     wrappers: Sequence[str | Callable[[Any], Any]] = (),
+    lives: str = WHOLE_GAMES,
     timeout: float = 0.0,
 ) -> VectorEnv:
     """Make copies of a task that are stepped together.
@@ -276,6 +296,8 @@ def make(
       kwargs: arguments of the environment, where the suite takes some.
       max_episode_steps: its time limit, which ends an episode without being terminal (0: its own).
       wrappers: callables env -> env, or where they are (`my_module:wrap`), the first one innermost.
+      lives: what a lost life means, of games that have lives: "game" (nothing), "terminal-and-go-on" or
+        "terminal-and-restart" (`envs.adapters.atari`).
       timeout: seconds in which a copy of a Gymnasium environment must answer, else that is an `EnvError`
         (0: any).
 
@@ -306,10 +328,18 @@ def make(
             kwargs=kwargs,
             max_episode_steps=max_episode_steps,
             wrappers=wrappers,
+            lives=lives,
         )
         copies = DeviceCopies(inside, num_envs)
     else:
-        taken = _taken(full, adapter, kwargs=kwargs, max_episode_steps=max_episode_steps, wrappers=wrappers)
+        taken = _taken(
+            full,
+            adapter,
+            kwargs=kwargs,
+            max_episode_steps=max_episode_steps,
+            wrappers=wrappers,
+            lives=lives,
+        )
         make_env = functools.partial(adapter.make, rest, obs or adapter.OBS[0], **taken)
         kind = Processes if parallel else Serial
         copies = kind(full, make_env, num_envs, pixels=pixels, categories=categories, timeout=timeout)
@@ -326,13 +356,14 @@ def make_jax(
     kwargs: Mapping[str, Any] | None = None,
     max_episode_steps: int = 0,
     wrappers: Sequence[str | Callable[[Any], Any]] = (),
+    lives: str = WHOLE_GAMES,
 ) -> JaxEnv:
     """Make one world of a suite that is `on_device`, as pure functions.
 
     Args:
       levels: how many different worlds it starts, those of the first training seeds (0: any).
       pixels, categories: none, for such a world says itself what its observations are.
-      kwargs, max_episode_steps, wrappers: as of `make`, where the suite takes them.
+      kwargs, max_episode_steps, wrappers, lives: as of `make`, where the suite takes them.
 
     Raises:
       UnknownTask, MissingExtra, UnsupportedSpace: as `make`; UnknownTask also for a Gymnasium environment.
@@ -349,7 +380,14 @@ def make_jax(
     if not is_on_device(task):
         names = ", ".join(suite.name for suite in SUITES if suite.on_device)
         raise UnknownTask(f"{full} runs on the host; the suites of the device are {names}")
-    taken = _taken(full, adapter, kwargs=kwargs, max_episode_steps=max_episode_steps, wrappers=wrappers)
+    taken = _taken(
+        full,
+        adapter,
+        kwargs=kwargs,
+        max_episode_steps=max_episode_steps,
+        wrappers=wrappers,
+        lives=lives,
+    )
     world = adapter.make_jax(rest, obs or adapter.OBS[0], **taken)
     if not levels:
         return world
@@ -365,7 +403,7 @@ def _check_levels(levels: int) -> None:
 
 def _taken(full: str, adapter: ModuleType, **asked: Any) -> dict[str, Any]:
     """Of what was asked for that which is not the default, if the adapter takes it."""
-    asked = {name: value for name, value in asked.items() if value}
+    asked = {name: value for name, value in asked.items() if value and value != WHOLE_GAMES}
     takes = getattr(adapter, "TAKES", ())
     refused = [name for name in asked if name not in takes]
     if refused:

@@ -45,7 +45,7 @@ def test_make_short_name_has_the_full_name_and_num_envs():
         ("minigrid:DoorKy-5x5", "did you mean DoorKey-5x5"),
         ("probe:choosen", "did you mean chosen"),
         ("minigird:Empty-5x5", "did you mean minigrid or"),
-        ("atari:Pong", "the suites are minigrid, gymnasium, grid, "),
+        ("soccer:Goal", "the suites are minigrid, gymnasium, grid, "),
         ("my_env:My-v0", "did you mean gymnasium:my_env:My-v0?"),
         ("gymnasium:MiniGrid-Empty-5x5-v0", "did you mean minigrid:MiniGrid-Empty-5x5-v0?"),
         ("gymnasium:no_such_module:My-v0", "there is no module 'no_such_module'"),
@@ -90,6 +90,8 @@ def test_make_levels_out_of_range_raises_value_error(make, levels):
 def test_make_missing_package_raises_with_install_command(monkeypatch, task, package, install):
     # None in sys.modules is how Python itself marks a module that must not be found.
     monkeypatch.setitem(sys.modules, package, None)
+    for part in [name for name in sys.modules if name.startswith(f"{package}.")]:
+        monkeypatch.delitem(sys.modules, part)
     monkeypatch.setattr("importlib.util.find_spec", _without(package))
     with pytest.raises(MissingExtra, match=install):
         envs.make(task)

@@ -61,3 +61,20 @@ def test_workspace_notices_of_task_and_agent_are_combined():
     with workspace.opened(schema.replace_path(cells, "env.pixels", ["map"])) as opened:
         (notice,) = opened.notices
     assert "padded to" in notice and opened.agent.obs_space["map"].is_image
+
+
+def test_workspace_lives_and_levels_are_of_training_only(monkeypatch):
+    changes = {"task": "gymnasium:CartPole-v1", "env.lives": "terminal-and-go-on", "env.levels": 3}
+    asked, make = [], workspace.envs.make
+
+    def recorded(task, num_envs, **how):
+        asked.append({name: how.pop(name, None) for name in ("lives", "levels")})
+        return make(task, num_envs, **how)
+
+    monkeypatch.setattr(workspace.envs, "make", recorded)
+    with workspace.opened(schema.replace_paths(CFG, changes)) as shared:
+        shared.evaluation_world(1)
+        assert shared.examiner
+    training, *others = asked
+    assert training == {"lives": "terminal-and-go-on", "levels": 3}
+    assert others == [{"lives": None, "levels": None}] * 2
