@@ -139,6 +139,14 @@ SUITES = (
         versions=("navix",),
     ),
     Suite(
+        "popgym",
+        "envs.adapters.popgym",
+        "popgym",
+        "dreamer-toolkit[popgym]",
+        ("popgym:RepeatPreviousEasy", "popgym:ConcentrationMedium", "popgym:NoisyPositionOnlyCartPoleHard"),
+        versions=("popgym", "gymnasium"),
+    ),
+    Suite(
         "jax",
         "envs.adapters.jax",
         "jax",
