@@ -147,6 +147,14 @@ SUITES = (
         versions=("popgym", "gymnasium"),
     ),
     Suite(
+        "bsuite",
+        "envs.adapters.bsuite",
+        "bsuite",
+        "dreamer-toolkit[bsuite]",
+        ("bsuite:catch/0", "bsuite:deep_sea/3", "bsuite:memory_len/10"),
+        versions=("bsuite",),
+    ),
+    Suite(
         "jax",
         "envs.adapters.jax",
         "jax",
