@@ -9,8 +9,10 @@ from envs.api import ended
 
 bsuite = pytest.importorskip("bsuite")
 
-SIMPLE = ("_action_mapping", "_rewards", "_noise_scale", "_reward_scale", "_size", "_deterministic", "_num_bits")
-SIMPLE += ("_chain_length", "_n_distractor", "_memory_length", "_height_threshold", "_x_reward_threshold")
+SIMPLE = (
+    *("_action_mapping", "_rewards", "_noise_scale", "_reward_scale", "_size", "_deterministic", "_num_bits"),
+    *("_chain_length", "_n_distractor", "_memory_length", "_height_threshold", "_x_reward_threshold"),
+)
 """What tells the settings of an experiment apart, in the attributes of its environments."""
 ONE_OF_EACH = sorted({name.partition("/")[0]: name for name in adapter.sets()["408"]}.values())
 
@@ -149,7 +151,7 @@ def test_bsuite_mnist_without_files_raises_one_clear_sentence(monkeypatch):
 
     monkeypatch.setattr(datasets, "load_mnist", fail)
     adapter._read_digits_once.cache_clear()
-    with pytest.raises(envs.EnvError, match=r"four files of MNIST in /tmp/mnist.*no network.*leave out mnist"):
+    with pytest.raises(envs.EnvError, match=r"files of MNIST in /tmp/mnist.*no network.*leave out mnist"):
         envs.make("bsuite:mnist/0")
 
 

@@ -64,7 +64,8 @@ def canonical(name: str) -> str:
     experiment = name.partition("/")[0]
     known = [other.partition("/")[0] for other in ids()]
     if count := known.count(experiment):
-        raise UnknownTask(f"bsuite:{name} is no setting; there are {experiment}/0 to {experiment}/{count - 1}")
+        there = f"{experiment}/0 to {experiment}/{count - 1}"
+        raise UnknownTask(f"bsuite:{name} is no setting; there are {there}")
     close = suggestion(experiment, {other: f"{other}/0" for other in known})
     raise UnknownTask(f"bsuite has no experiment '{experiment}'{close}")
 
@@ -154,7 +155,7 @@ class _Recipe(NamedTuple):
 def build(name: str, seed: int) -> Any:
     """The package's environment of a setting (a `dm_env.Environment`), its chance from a seed.
 
-    Settings with noisy rewards get two seeds: the package would draw noise from the same numbers as the world.
+    Settings with noisy rewards get two seeds: the package would draw noise and world from the same numbers.
     """
     from bsuite.utils.wrappers import RewardNoise  # pyrefly: ignore
 
