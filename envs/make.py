@@ -174,6 +174,22 @@ SUITES = (
         versions=("ale-py", "pillow"),
     ),
     Suite(
+        "popgym",
+        "envs.adapters.popgym",
+        "popgym",
+        "dreamer-toolkit[popgym]",
+        ("popgym:RepeatPreviousEasy", "popgym:ConcentrationMedium", "popgym:NoisyPositionOnlyCartPoleHard"),
+        versions=("popgym", "gymnasium"),
+    ),
+    Suite(
+        "bsuite",
+        "envs.adapters.bsuite",
+        "bsuite",
+        "dreamer-toolkit[bsuite]",
+        ("bsuite:catch/0", "bsuite:deep_sea/3", "bsuite:memory_len/10"),
+        versions=("bsuite",),
+    ),
+    Suite(
         "jax",
         "envs.adapters.jax",
         "jax",
@@ -190,6 +206,9 @@ SUITES = (
     ),
 )
 
+PARTS = {"babyai": ("minigrid", "BabyAI-")}
+"""Names for a part of a suite: which suite it is, and how the names of that part begin there."""
+
 
 def suites() -> tuple[Suite, ...]:
     """The suites there are, installed or not."""
@@ -197,17 +216,21 @@ def suites() -> tuple[Suite, ...]:
 
 
 def canonical(task: str) -> str:
-    """The full name of a task: `minigrid:DoorKey-5x5` is `minigrid:MiniGrid-DoorKey-5x5-v0`.
+    """The full name of a task: `minigrid:DoorKey-5x5` is `minigrid:MiniGrid-DoorKey-5x5-v0`, and
+    `babyai:GoTo` is `minigrid:BabyAI-GoTo-v0`.
 
     Raises:
       UnknownTask: with close matches.
       MissingExtra: if it needs a package that is not installed.
     """
     name, colon, rest = task.partition(":")
+    if name in PARTS and colon:
+        name, prefix = PARTS[name]
+        rest = prefix + rest.removeprefix(prefix)
     suite = next((suite for suite in SUITES if suite.name == name), None)
     if suite is not None and colon:
         return f"{name}:{suite.adapter().canonical(rest)}"
-    known = [suite.name for suite in SUITES]
+    known = [*(suite.name for suite in SUITES), *PARTS]
     if not colon:
         raise UnknownTask(f"'{task}' lacks its suite{_suite_of(task)}")
     if rest.rpartition("-v")[2].isdigit() and not suggestion(name, known):

@@ -21,6 +21,10 @@ Where a task of a suite is not what its name makes one think, there is one more:
 
     note(name)             what must be known to compare its scores with others', in a sentence; else empty
 
+and one whose tasks are often used together
+
+    sets()                 {name: tasks}, as the adapter names them; the first set is the usual one
+
 What differs from the originals of ports is in PORTS.md, beside this file.
 """
 
