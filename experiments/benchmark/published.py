@@ -36,6 +36,11 @@ class Curve(NamedTuple):
     std: np.ndarray
     """[points] over seeds."""
 
+    @property
+    def width(self) -> float:
+        """Environment steps of training that each point is the mean of."""
+        return float(np.diff(self.steps, prepend=0.0).min())
+
     def at(self, steps: float) -> float | None:
         """The mean at these environment steps, linear in between; None outside of the curve."""
         if not len(self.steps) or not self.steps[0] <= steps <= self.steps[-1]:

@@ -208,6 +208,18 @@ def scoring(task: str) -> Scoring:
     return SCORES.get(task.partition(":")[0], OTHERS)
 
 
+def on_common_scale(task: str, headline: float | None, known: published.Published) -> float | None:
+    """A headline number of a task, as a published one, on the scale that all tasks of its suite share."""
+    how = scoring(task)
+    if headline is None or not how.common:
+        return None
+    if how.common == how.headline:
+        return headline / how.scale
+    if known.random is None or known.human is None:
+        return None
+    return (headline - known.random) / (known.human - known.random)
+
+
 def of(task: str, rows: Sequence[Row], steps: int) -> Numbers:
     """The score of a run; empty where its suite has none of its own, or no episode ended.
 
