@@ -24,8 +24,16 @@ from envs.adapters import UnknownTask
 
 VARIABLE = "DREAMER_GUARD"
 """Of the environment, with the guard of this process as JSON."""
-MARKS = ("config.toml", "sweep.toml", "storage.json", "manifest.json", "checkpoints", "members")
-"""One of these is in every folder of a run, a checkpoint or a sweep."""
+MARKS = (
+    "config.toml",
+    "sweep.toml",
+    "benchmark.toml",
+    "storage.json",
+    "manifest.json",
+    "checkpoints",
+    "members",
+)
+"""One of these is in every folder of a run, a checkpoint, a sweep or a benchmark."""
 CONFIGURATION = {"task", "agent", "replay"}
 """Names that the configuration of a run has, and that of another program hardly."""
 LAYERS = ("checkpoints", "members", "trials")

@@ -32,6 +32,8 @@ LONGEST, LONGEST_WORD = 8000, 400
 NEEDED = {
     "RUN": ("the folder of a run", "runs/quickstart-seed0"),
     "SPEC.toml": ("a file that says what to try", "sweep.toml"),
+    "SUITE": ("a suite of tasks", "minigrid --tasks Empty-5x5 DoorKey-5x5"),
+    "BENCHMARK": ("the folder of a benchmark", "benchmarks/minigrid"),
     "SWEEP": ("the folder of a sweep", "sweeps/sweep"),
 }
 """What each positional argument is, and an example of it."""

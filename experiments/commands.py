@@ -16,6 +16,11 @@ from dreamer import config, schema
 from dreamer.config import Config, Count, EnvConfig, Natural, Seed
 from dreamer.schema import ConfigError, Range, Section
 from experiments import presets
+from experiments.benchmark.options import (
+    BenchmarkOptions,
+    BenchmarkReportOptions,
+    BenchmarkWorkerOptions,
+)
 from experiments.compare.options import CompareOptions
 from experiments.names import check_known
 from experiments.presets.sizes import SIZES
@@ -291,6 +296,28 @@ def report_sweep(words: Sequence[str], options: SweepReportOptions, changes: Map
     return sweep.report(Path(words[0]), options)
 
 
+def benchmark(words: Sequence[str], options: BenchmarkOptions, changes: Mapping[str, Any]) -> int:
+    from experiments.benchmark import benchmark
+
+    return benchmark.benchmark(words[0], options)
+
+
+def work_on_benchmark(
+    words: Sequence[str], options: BenchmarkWorkerOptions, changes: Mapping[str, Any]
+) -> int:
+    from experiments.benchmark import benchmark
+
+    return benchmark.worker(options)
+
+
+def report_benchmark(
+    words: Sequence[str], options: BenchmarkReportOptions, changes: Mapping[str, Any]
+) -> int:
+    from experiments.benchmark import benchmark
+
+    return benchmark.show(list(map(Path, words)), options)
+
+
 def bench(words: Sequence[str], options: BenchOptions, changes: Mapping[str, Any]) -> int:
     for size in options.sizes:
         check_known("size", size, SIZES)
@@ -435,6 +462,21 @@ COMMANDS = {
     "sweep": Command("Try many configurations, or resume a sweep.", "SPEC.toml", SweepOptions, sweep),
     "sweep worker": Command("Work on a sweep that runs elsewhere.", "", WorkerOptions, work_on_sweep),
     "sweep report": Command("Write a page about a sweep.", "SWEEP", SweepReportOptions, report_sweep),
+    "benchmark": Command(
+        "Train on the tasks of a suite, several seeds each, beside what was published.",
+        "SUITE",
+        BenchmarkOptions,
+        benchmark,
+    ),
+    "benchmark worker": Command(
+        "Work on a benchmark that runs elsewhere.", "", BenchmarkWorkerOptions, work_on_benchmark
+    ),
+    "benchmark report": Command(
+        "Write a page about a benchmark, or one that compares several.",
+        "BENCHMARK ...",
+        BenchmarkReportOptions,
+        report_benchmark,
+    ),
     "bench": Command("Measure how fast this machine learns and acts.", "", BenchOptions, bench),
     "envs": Command("List environments, or check one.", "", EnvsOptions, show_envs),
     "doctor": Command("Say what is installed and what would run where.", "", DoctorOptions, doctor),

@@ -30,6 +30,14 @@ class Difference(NamedTuple):
     """Where it ends."""
 
 
+class Estimate(NamedTuple):
+    """A number with its interval."""
+
+    value: float
+    low: float
+    high: float
+
+
 class Profile(NamedTuple):
     """How many runs reach which score."""
 
@@ -72,6 +80,58 @@ def iqm_interval(scores: Sequence[Sequence[float]]) -> tuple[float, float]:
 
     low, high = _interval(trim_mean(np.concatenate(_resampled(scores), 1), 0.25, axis=1))
     return float(low), float(high)
+
+
+def aggregates(scores: Sequence[Sequence[float]], target: float = 1.0) -> dict[str, Estimate]:
+    """`iqm`, `median`, `mean` and `optimality_gap` of normalised scores, each with its 95% interval.
+
+        iqm              interquartile mean of all runs
+        median, mean     of the mean score of each task
+        optimality gap   mean over tasks of target - min(score, target): by how much `target` is missed
+
+    Args:
+      scores: [tasks][seeds], on one scale for all tasks.
+      target: the score from which on nothing is missed.
+    """
+    from scipy.stats import trim_mean
+
+    observed = [np.asarray(task, float)[None] for task in scores]
+    over_tasks = lambda tasks: np.stack([task.mean(1) for task in tasks], 1)
+    functions = {
+        "iqm": lambda tasks: trim_mean(np.concatenate(tasks, 1), 0.25, axis=1),
+        "median": lambda tasks: np.median(over_tasks(tasks), 1),
+        "mean": lambda tasks: over_tasks(tasks).mean(1),
+        "optimality_gap": lambda tasks: target - over_tasks([np.minimum(t, target) for t in tasks]).mean(1),
+    }
+    drawn = _resampled(scores)
+    return {name: Estimate(f(observed).item(), *_ends(f(drawn))) for name, f in functions.items()}
+
+
+def probability_of_improvement(a: Sequence[Sequence[float]], b: Sequence[Sequence[float]]) -> Estimate:
+    """How probable it is that a run of a beats one of b on a task drawn at random; ties count half.
+
+        P = mean over tasks m of mean over runs i, j of [a_mi > b_mj] + [a_mi = b_mj] / 2
+
+    Args:
+      a, b: [tasks][seeds], the same tasks in the same order.
+
+    Raises:
+      ValueError: they are of different numbers of tasks.
+    """
+    if len(a) != len(b):
+        raise ValueError(f"both need scores of the same tasks, but there are {len(a)} and {len(b)} of them")
+    observed = [
+        _wins(np.asarray(x, float)[None], np.asarray(y, float)[None]) for x, y in zip(a, b, strict=True)
+    ]
+    drawn = _resampled([*a, *b])
+    wins = [_wins(x, y) for x, y in zip(drawn[: len(a)], drawn[len(a) :], strict=True)]
+    return Estimate(float(np.mean(observed)), *_ends(np.mean(wins, 0)))
+
+
+def _wins(a: np.ndarray, b: np.ndarray) -> np.ndarray:
+    """[n] share of the pairs of [n, runs] and [n, others] in which the first is larger."""
+    difference = a[:, :, None] - b[:, None, :]
+    return ((difference > 0) + 0.5 * (difference == 0)).mean((1, 2))
 
 
 def performance_profile(scores: Sequence[Sequence[float]], thresholds: Sequence[float]) -> Profile:
@@ -131,3 +191,9 @@ def _interval(statistic: np.ndarray) -> np.ndarray:
     """[2, ...] low and high of what was computed from each resample, [RESAMPLES, ...]."""
     tail = (1 - CONFIDENCE) / 2
     return np.quantile(statistic, (tail, 1 - tail), axis=0)
+
+
+def _ends(statistic: np.ndarray) -> tuple[float, float]:
+    """Low and high of what was computed from each resample, [RESAMPLES]."""
+    low, high = _interval(statistic)
+    return float(low), float(high)

@@ -178,3 +178,69 @@ def test_rate_difference_newcombe_example_matches_the_paper():
 def test_rate_difference_few_identical_episodes_have_a_wide_interval(rate):
     _, low, high = statistics.rate_difference((2 * rate, 2), (2 * rate, 2))
     assert low < -0.5 and high > 0.5
+
+
+# Several tasks together.
+
+
+def test_aggregates_scores_match_hand_computation():
+    """Task means 0.5, 1.0 and 3.0; runs 0 1 1 1 2 4 without the lowest and highest: 1 1 1 2."""
+    told = statistics.aggregates([[0.0, 1.0], [1.0, 1.0], [2.0, 4.0]])
+    assert told["iqm"].value == 1.25
+    assert told["median"].value == 1.0
+    assert told["mean"].value == 1.5
+    assert told["optimality_gap"].value == pytest.approx((0.5 + 0 + 0) / 3)
+    assert all(estimate.low <= estimate.value <= estimate.high for estimate in told.values())
+
+
+def test_aggregates_of_one_seed_per_task_have_zero_width():
+    for estimate in statistics.aggregates([[0.2], [0.4], [0.9]]).values():
+        assert estimate.low == estimate.high == pytest.approx(estimate.value)
+
+
+def test_aggregates_task_with_more_seeds_weighs_no_more_in_mean_median_and_gap():
+    few, many = ([[0.0], [1.0]], [[0.0], [1.0] * 9])
+    for name in ("median", "mean", "optimality_gap"):
+        assert statistics.aggregates(few)[name].value == statistics.aggregates(many)[name].value == 0.5
+
+
+def test_aggregates_scores_above_target_leave_no_gap():
+    assert statistics.aggregates([[1.0, 5.0], [2.0]])["optimality_gap"] == (0.0, 0.0, 0.0)
+    assert statistics.aggregates([[1.0], [2.0]], target=4.0)["optimality_gap"].value == 2.5
+
+
+def test_aggregates_iqm_equals_iqm_of_all_runs():
+    scores = np.random.default_rng(0).random((5, 4)).tolist()
+    told = statistics.aggregates(scores)["iqm"]
+    assert told.value == pytest.approx(statistics.iqm(np.ravel(scores).tolist()))
+    assert (told.low, told.high) == pytest.approx(statistics.iqm_interval(scores))
+
+
+def test_probability_of_improvement_scores_match_hand_computation():
+    """Task 1: of 4 pairs 2 are won and 1 tied, so 0.625; task 2: lost, 0."""
+    told = statistics.probability_of_improvement([[1.0, 3.0], [0.0]], [[1.0, 2.0], [5.0]])
+    assert told.value == 0.3125
+    assert told.low <= 0.3125 <= told.high
+
+
+@pytest.mark.parametrize(("a", "p"), [(2.0, 1.0), (1.0, 0.5), (0.0, 0.0)])
+def test_probability_of_improvement_at_its_limits(a, p):
+    assert statistics.probability_of_improvement([[a, a]] * 3, [[1.0]] * 3) == (p, p, p)
+
+
+def test_probability_of_improvement_both_ways_sums_to_one():
+    rng = np.random.default_rng(0)
+    a, b = rng.integers(0, 4, (2, 3, 5)).astype(float).tolist()
+    there, back = (statistics.probability_of_improvement(*pair).value for pair in ((a, b), (b, a)))
+    assert there + back == pytest.approx(1)
+
+
+def test_probability_of_improvement_different_numbers_of_tasks_raise_value_error():
+    with pytest.raises(ValueError, match="same tasks, but there are 1 and 2"):
+        statistics.probability_of_improvement([[1.0]], [[1.0], [2.0]])
+
+
+def test_aggregates_intervals_cover_the_true_mean():
+    interval = lambda scores: statistics.aggregates(scores)["mean"][1:]
+    sample = lambda rng: rng.normal(0.5, 1, (4, 30)).tolist()
+    assert 0.90 < coverage(interval, sample, 0.5, 200) < 0.98

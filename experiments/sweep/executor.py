@@ -168,9 +168,13 @@ class SingleExecutor:
         """Nothing to release."""
 
 
-def train_in_process(part: Part, ended: Callable[[], bool], lock: int) -> None:
-    """Train in a separate process."""
-    config, log = _written(part), part.folder.parent / LOG
+def train_in_process(part: Part, ended: Callable[[], bool], lock: int, *, log: Path | None = None) -> None:
+    """Train in a separate process.
+
+    Args:
+      log: file for its output (default: that of the trial).
+    """
+    config, log = _written(part), log or part.folder.parent / LOG
     command = machine.command("experiments.sweep.child")
     with log.open("ab") as output:
         process = subprocess.Popen(

@@ -24,7 +24,7 @@ from dreamer.schema import ConfigError
 from envs import trust
 from experiments import machine
 from experiments.sweep.executor import tail
-from experiments.sweep.study import Study
+from experiments.sweep.study import Counts
 from experiments.training.run import TrainingStopped
 
 POLL = 1.0
@@ -50,12 +50,27 @@ Start = Callable[[int], Worker]
 """Starts a worker in a slot: the lowest free number."""
 
 
+class Work(Protocol):
+    """What workers share: a sweep, or another folder of runs."""
+
+    @property
+    def folder(self) -> Path: ...
+
+    def counts(self) -> Counts:
+        """How much has ended, is in the hands of a worker, and is left."""
+        ...
+
+
 def command(folder: Path, url: str) -> list[str]:
-    """The command that starts a worker."""
-    words = ["sweep", "worker", "--storage", url, "--out", str(folder.absolute())]
+    """The command that starts a worker of a sweep."""
+    return worker("sweep", "worker", "--storage", url, "--out", str(folder.absolute()))
+
+
+def worker(*words: str) -> list[str]:
+    """The command line of a worker."""
     standing = trust.guard()  # a job of another system does not see our environment
-    words += ["--trust"] if standing is not None and standing.trusted else []
-    return machine.command("experiments.cli", *words)
+    trusted = ["--trust"] if standing is not None and standing.trusted else []
+    return machine.command("experiments.cli", *words, *trusted)
 
 
 def run(words: Sequence[str], log: str) -> int:
@@ -220,10 +235,10 @@ def _needed(package: str) -> Any:
         raise ConfigError(f"this launcher needs {package}: pip install {package}") from None
 
 
-def coordinate(study: Study, start: Start, workers: int, stop: Any, poll: float = POLL) -> None:
-    """Keep workers while there is work, until all trials ended or a stop is requested.
+def coordinate(work: Work, start: Start, workers: int, stop: Any, poll: float = POLL) -> None:
+    """Keep workers while there is work, until all of it ended or a stop is requested.
 
-    Workers started elsewhere count too, by the trials that they hold.
+    Workers started elsewhere count too, by what they hold.
 
     Raises:
       TrainingStopped: workers end without having worked.
@@ -232,7 +247,7 @@ def coordinate(study: Study, start: Start, workers: int, stop: Any, poll: float 
     ended, fruitless = -1, 0
     while not stop:
         running = {slot: worker for slot, worker in running.items() if worker.alive()}
-        now = study.counts()
+        now = work.counts()
         if now.locked or now.ended != ended:
             ended, fruitless = now.ended, 0
         if not now.open and not now.locked:
@@ -244,7 +259,7 @@ def coordinate(study: Study, start: Start, workers: int, stop: Any, poll: float 
             fruitless += 1
         if fruitless > FRUITLESS * workers:
             _stop(running)
-            raise TrainingStopped(f"workers end without having worked: {_last_line(study.folder)}")
+            raise TrainingStopped(f"workers end without having worked: {_last_line(work.folder)}")
         time.sleep(poll)
     if stop:
         _stop(running)

@@ -1,0 +1,112 @@
+"""The figures of a benchmark, as self-contained SVG."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from matplotlib import rc_context
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from experiments import statistics
+from experiments.benchmark import published, scores
+from experiments.benchmark.published import Curve
+from experiments.benchmark.report import Run, Variant
+from experiments.benchmark.runs import DONE
+from experiments.report.figures import COLORS, QUIET, STYLE, WIDTH, svg
+
+BINS = 20
+"""Points of a curve, or as many as the published one has up to there."""
+
+
+def binned(points: Sequence[tuple[float, float]], width: float, steps: float) -> np.ndarray:
+    """[bins] mean of the values at up to `width` steps before each multiple of it; NaN where there are none.
+
+    Args:
+      points: (steps, value) of every episode.
+      steps: of the run; a last bin that is not full is left out.
+    """
+    bins = max(int(round(steps / width, 6)), 1)
+    at, values = np.asarray(points, float).reshape(-1, 2).T
+    index = np.maximum(np.ceil(at / width).astype(int) - 1, 0)
+    index, values = index[index < bins], values[index < bins]
+    counts = np.bincount(index, minlength=bins)
+    with np.errstate(invalid="ignore"):
+        return np.bincount(index, weights=values, minlength=bins) / counts
+
+
+def curves(variants: Sequence[Variant], task: str) -> str:
+    """Training curves of every variant: the mean over seeds with its interval, the published one in grey."""
+    curve = published.of(task, variants[0].plan.config.env.obs).curve
+    runs = [run for v in variants for run in v.runs if run.task == task and run.rows]
+    if not runs:
+        return ""
+    steps = max(run.steps for run in runs)
+    width = steps / BINS if curve is None else min(curve.width, steps / BINS)
+    with rc_context(STYLE):
+        ax = Figure(figsize=(WIDTH / 2, 2.5)).subplots()
+        if curve is not None and scores.scoring(task).headline in ("score", "return"):
+            _behind(ax, curve)
+            steps = max(steps, float(curve.steps[:2][-1]))
+        for i, variant in enumerate(variants):
+            ours = [run for run in variant.runs if run.task == task and run.rows]
+            _ours(ax, ours, width, COLORS[i % len(COLORS)])
+        ax.set(title=task.partition(":")[2], xlabel="environment steps", xlim=(0, steps))
+        ax.set_ylabel(_label(runs[0]))
+        ax.xaxis.set_major_formatter(lambda x, _: f"{x / 1000:g}k" if x else "0")
+        return svg([ax])
+
+
+def _label(run: Run) -> str:
+    if scores.scoring(run.task).curve is scores.success_of and run.rows[0].get("success") is not None:
+        return "success"
+    return "score" if scores.scoring(run.task).curve is scores.game_of else "return"
+
+
+def _behind(ax: Axes, curve: Curve) -> None:
+    ax.fill_between(curve.steps, curve.mean - curve.std, curve.mean + curve.std, color=QUIET, alpha=0.2, lw=0)
+    ax.plot(curve.steps, curve.mean, color=QUIET, lw=1.4)
+
+
+def _ours(ax: Axes, runs: Sequence[Run], width: float, color: str) -> None:
+    """Finished runs as their mean with its interval, the others each as a dotted line."""
+    done = [_line(run, width) for run in runs if run.state == DONE]
+    for run in runs:
+        if run.state != DONE:
+            line = _line(run, width)
+            known = ~np.isnan(line)
+            ax.plot(width * np.arange(1, len(line) + 1)[known], line[known], color=color, lw=1.2, ls=":")
+    if not done:
+        return
+    rows = np.stack([line[: min(map(len, done))] for line in done])
+    known = ~np.isnan(rows).any(0)
+    steps, rows = width * np.arange(1, rows.shape[1] + 1)[known], rows[:, known]
+    if len(rows) > 1:
+        low, high = np.transpose([statistics.bootstrap(column.tolist()) for column in rows.T]).reshape(2, -1)
+        ax.fill_between(steps, low, high, color=color, alpha=0.25, lw=0)
+    ax.plot(steps, rows.mean(0), color=color, marker="o" if len(steps) == 1 else None, ms=4)
+
+
+def _line(run: Run, width: float) -> np.ndarray:
+    return binned(scores.values(run.rows, run.task), width, run.steps)
+
+
+def profile(variants: Mapping[str, Sequence[Sequence[float]]], score: str) -> str:
+    """Share of the runs above every score, {variant: [tasks][seeds]}, with its 95% interval."""
+    every = [value for tasks in variants.values() for seeds in tasks for value in seeds]
+    low, high = min(0.0, *every), max(1.0, *every)
+    thresholds = np.linspace(low, high, 101)
+    with rc_context(STYLE):
+        ax = Figure(figsize=(4.8, 2.6)).subplots()
+        for i, (name, table) in enumerate(variants.items()):
+            told = statistics.performance_profile(table, thresholds.tolist())
+            look: dict[str, Any] = {"color": COLORS[i % len(COLORS)]}
+            if any(len(seeds) > 1 for seeds in table):
+                ax.fill_between(thresholds, told.low, told.high, alpha=0.2, lw=0, step="post", **look)
+            ax.step(thresholds, told.share, where="post", label=name, **look)
+        ax.set(xlabel=score, ylabel="share of runs above it", xlim=(low, high), ylim=(0, 1.02))
+        if len(variants) > 1:
+            ax.legend(fontsize=7)
+        return svg([ax])

@@ -1,0 +1,54 @@
+"""The page of a benchmark: curves and tables beside what was published, aggregates, and what is left out."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from experiments.benchmark import figures, published, scores
+from experiments.benchmark.report import Variant, common_scores
+from experiments.report import page
+from experiments.report.figures import COLORS
+
+MEANINGS = {
+    "iqm": "interquartile mean of all runs",
+    "median": "median of the tasks' means",
+    "mean": "mean of the tasks' means",
+    "optimality_gap": "by how much 1 is missed; lower is better",
+}
+
+
+def write(path: Path, variants: Sequence[Variant], results: Mapping[str, Any]) -> Path:
+    """Render everything that is known into one file."""
+    tasks = results["aggregated"]["tasks"]
+    score = words(results["aggregated"]["score"])
+    profiles = {variant.name: common_scores(variant, tasks) for variant in variants} if tasks else {}
+    return page.write(
+        path,
+        "benchmark.html",
+        results=results,
+        variants=variants,
+        curves=[svg for task in results["tasks"] if (svg := figures.curves(variants, task))],
+        has_published=any(
+            published.of(task, variants[0].plan.config.env.obs).curve for task in results["tasks"]
+        ),
+        profile=figures.profile(profiles, score) if profiles else "",
+        methods=methods(results),
+        notes=list(dict.fromkeys(task["note"] for task in results["tasks"].values() if task["note"])),
+        meanings=MEANINGS,
+        scale=scores.scoring(next(iter(results["tasks"]))).scale,
+        colors=COLORS,
+        words=words,
+        leader=published.LEADER,
+    )
+
+
+def methods(results: Mapping[str, Any]) -> list[str]:
+    """The methods that have a published score on any of the tasks."""
+    return list(dict.fromkeys(m for task in results["tasks"].values() for m in task["published"]))
+
+
+def words(name: str) -> str:
+    """The name of a number, as prose has it."""
+    return name.replace("_", " ")

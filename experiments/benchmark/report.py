@@ -1,0 +1,343 @@
+"""What the runs of benchmarks reached: per task beside what was published, and over all tasks.
+
+Several benchmarks of one suite are variants of each other. Aggregates take the tasks on which every variant
+has a finished run; what is left out is listed with the reason.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+import itertools
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+import envs
+from dreamer import atomic
+from dreamer.logger import read_rows
+from dreamer.schema import ConfigError
+from experiments import sidecar, statistics, surroundings
+from experiments.benchmark import published, scores
+from experiments.benchmark.published import LEADER, Published
+from experiments.benchmark.runs import DONE, FAILED, MISSING, UNFINISHED, Benchmark, Plan
+from experiments.sweep import trial
+from experiments.sweep.trial import Part
+
+PAGE, TABLE, EVERYTHING = "benchmark.html", "benchmark.csv", "benchmark.json"
+
+
+@dataclass(frozen=True)
+class Run:
+    """One run of a benchmark."""
+
+    task: str
+    seed: int
+    state: str
+    """One of done, failed, unfinished, missing."""
+    why: str
+    """Why it is not done; empty where it is."""
+    steps: int
+    """Environment steps so far."""
+    rows: list[dict[str, Any]]
+    """Its training episodes."""
+    numbers: dict[str, float]
+    """Its score so far."""
+    result: dict[str, Any]
+    versions: dict[str, str]
+    """Of the packages that it was trained with."""
+
+    @property
+    def headline(self) -> float | None:
+        """The number that tables show."""
+        return self.numbers.get(scores.scoring(self.task).headline)
+
+    @property
+    def common(self) -> float | None:
+        """The score on the scale that all tasks share."""
+        scoring = scores.scoring(self.task)
+        value = self.numbers.get(scoring.common)
+        return None if value is None else value / scoring.scale
+
+    def recent(self, steps: float, width: float) -> float | None:
+        """Mean of what its curve shows, over the episodes that ended in so many steps before these."""
+        points = scores.values(self.rows, self.task)
+        values = [value for at, value in points if steps - width < at <= steps]
+        return float(np.mean(values)) if values else None
+
+
+@dataclass(frozen=True)
+class Variant:
+    """A benchmark and its runs."""
+
+    name: str
+    folder: Path
+    plan: Plan
+    runs: list[Run]
+
+    def done(self, task: str) -> list[Run]:
+        """The finished runs of a task that have a score."""
+        return [r for r in self.runs if r.task == task and r.state == DONE and r.headline is not None]
+
+
+def read(folder: Path) -> Variant:
+    """A benchmark with all of its runs.
+
+    Raises:
+      ConfigError: the folder is none.
+    """
+    bench = Benchmark(folder)
+    runs = [_run(bench, part) for part in bench.parts]
+    return Variant(folder.absolute().name, folder, bench.plan, runs)
+
+
+def _run(bench: Benchmark, part: Part) -> Run:
+    result = trial.result_of(part) or {}
+    state, steps = bench.state(part), trial.steps_of(part.folder)
+    steps = int(result.get("env_steps", steps))
+    path, task = part.folder / "episodes.jsonl", part.cfg.task
+    rows = read_rows(path, "env_steps", "return") if path.is_file() else []
+    numbers = scores.scoring(task).function(rows, task.partition(":")[2], steps) if rows else {}
+    whys = {
+        FAILED: bench.why(part),
+        UNFINISHED: f"has taken {steps:,} of {part.cfg.steps:,} steps",
+        MISSING: "has not begun",
+        DONE: "" if numbers else "no episode ended",
+    }
+    sessions = surroundings.sessions(part.folder)
+    versions = sessions[-1].get("versions", {}) if sessions else {}
+    return Run(task, part.cfg.seed, state, whys[state], steps, rows, numbers, result, versions)
+
+
+def check_alike(variants: Sequence[Variant]) -> None:
+    """Check that benchmarks can be compared.
+
+    Raises:
+      ConfigError: they are of several suites, or two have the same name.
+    """
+    suites = {variant.plan.suite: variant.folder for variant in variants}
+    if len(suites) > 1:
+        listed = ", ".join(f"{folder} is of {suite}" for suite, folder in suites.items())
+        raise ConfigError(f"only benchmarks of one suite can be compared, but {listed}")
+    names = [variant.name for variant in variants]
+    if double := next((name for name in names if names.count(name) > 1), None):
+        raise ConfigError(f"variants are named after their folders, but two are called {double}: rename one")
+
+
+def results(variants: Sequence[Variant]) -> dict[str, Any]:
+    """Everything that the page shows in numbers, as JSON can say it."""
+    check_alike(variants)
+    tasks = list(dict.fromkeys(task for variant in variants for task in variant.plan.tasks))
+    common, left_out = shared(variants, tasks)
+    return {
+        "suite": variants[0].plan.suite,
+        "score": scores.scoring(tasks[0]).headline,
+        "variants": [_about(variant) for variant in variants],
+        "tasks": {task: _task(variants, task) for task in tasks},
+        "excluded": excluded(variants),
+        "aggregated": {"score": scores.scoring(tasks[0]).common, "tasks": common, "left_out": left_out},
+        "aggregates": {v.name: _aggregates(v, common) for v in variants if common},
+        "published": _published_aggregates(variants, common),
+        "improvement": _improvements(variants, common),
+    }
+
+
+def _about(variant: Variant) -> dict[str, Any]:
+    cfg = variant.plan.config
+    versions: dict[str, set[str]] = {}
+    for run in variant.runs:
+        for package, version in run.versions.items():
+            versions.setdefault(package, set()).add(version)
+    return {
+        "name": variant.name,
+        "folder": str(variant.folder),
+        "preset": cfg.preset,
+        "steps": cfg.steps,
+        "seeds": variant.plan.seeds,
+        "train_ratio": cfg.loop.train_ratio,
+        "versions": {package: sorted(several) for package, several in sorted(versions.items())},
+    }
+
+
+def excluded(variants: Sequence[Variant]) -> list[dict[str, Any]]:
+    """The runs that are in no table: failed, unfinished, missing, or without an episode."""
+    rows = [(variant.name, run) for variant in variants for run in variant.runs]
+    return [
+        {"variant": name, "task": run.task, "seed": run.seed, "state": run.state, "why": run.why}
+        for name, run in rows
+        if run.state != DONE or run.headline is None
+    ]
+
+
+def shared(variants: Sequence[Variant], tasks: Sequence[str]) -> tuple[list[str], dict[str, str]]:
+    """The tasks to aggregate over, and {task: why it is left out}."""
+    why: dict[str, str] = {}
+    for task in tasks:
+        for variant in variants:
+            done = variant.done(task)
+            if not done:
+                why.setdefault(task, f"{variant.name} has no finished run")
+            elif any(run.common is None for run in done):
+                why.setdefault(task, "its score is not on a scale that tasks share")
+    return [task for task in tasks if task not in why], why
+
+
+def _task(variants: Sequence[Variant], task: str) -> dict[str, Any]:
+    """What each variant reached on a task, and what was published on it."""
+    obs = variants[0].plan.config.env.obs
+    known = published.of(task, obs)
+    methods = {m: score._asdict() for m, score in known.scores.items()}
+    reached = {v.name: _reached(v.done(task), known) for v in variants if v.done(task)}
+    return {
+        "variants": reached,
+        "published": methods,
+        "published_score": known.unit,
+        "random": known.random,
+        "human": known.human,
+        "note": envs.note(task),
+    }
+
+
+def _reached(done: Sequence[Run], known: Published) -> dict[str, Any]:
+    """The scores of the seeds of one task, and the published curve at the same steps."""
+    values = [run.headline for run in done if run.headline is not None]
+    steps = min(run.steps for run in done)
+    beside: dict[str, Any] = {"published": None, "window": None, "mean": None}
+    theirs = known.curve.at(steps) if known.curve is not None else None
+    if known.curve is not None and theirs is not None:
+        width = known.curve.width
+        ours = [mean for run in done if (mean := run.recent(steps, width)) is not None]
+        beside = {"published": theirs, "window": width, "mean": float(np.mean(ours)) if ours else None}
+    return {
+        **_mean(values),
+        "scores": values,
+        "seeds": [run.seed for run in done],
+        "steps": steps,
+        "at_the_same_steps": beside,
+        "numbers": _means([run.numbers for run in done]),
+        "evaluated": _evaluated(done),
+    }
+
+
+def _mean(values: Sequence[float]) -> dict[str, Any]:
+    """The mean of seeds, with its interval where there are several."""
+    interval = list(statistics.bootstrap(values)) if len(values) > 1 else None
+    return {"mean": float(np.mean(values)), "interval": interval}
+
+
+def _means(numbers: Sequence[Mapping[str, float]]) -> dict[str, float]:
+    names = dict.fromkeys(name for row in numbers for name in row)
+    return {name: float(np.mean([row[name] for row in numbers if name in row])) for name in names}
+
+
+def _evaluated(done: Sequence[Run]) -> dict[str, float | None]:
+    """Means of the evaluations at the end, which are apart from the score."""
+    kinds = {"greedy": lambda result: result, "sampled": lambda result: result.get("sampled") or {}}
+    mean = lambda values: float(np.mean(values)) if values else None
+    return {
+        f"{kind}_{key}": mean([x for run in done if (x := of(run.result).get(key)) is not None])
+        for kind, of in kinds.items()
+        for key in ("return_mean", "success_rate")
+    }
+
+
+def common_scores(variant: Variant, tasks: Sequence[str]) -> list[list[float]]:
+    """[tasks][seeds] scores on the common scale."""
+    return [[run.common for run in variant.done(task) if run.common is not None] for task in tasks]
+
+
+def _aggregates(variant: Variant, tasks: Sequence[str]) -> dict[str, Any]:
+    """Every aggregate with its interval; there is none where no task has two seeds."""
+    table = common_scores(variant, tasks)
+    several = any(len(seeds) > 1 for seeds in table)
+    return {
+        name: {"value": e.value, "interval": [e.low, e.high] if several else None}
+        for name, e in statistics.aggregates(table).items()
+    }
+
+
+def _published_aggregates(variants: Sequence[Variant], tasks: Sequence[str]) -> dict[str, Any] | None:
+    """Aggregates of the means that DreamerV3 has on the same tasks, at the same steps and at its end."""
+    obs, known = variants[0].plan.config.env.obs, {}
+    steps = {task: min(run.steps for v in variants for run in v.done(task)) for task in tasks}
+    for task in tasks:
+        told, scoring = published.of(task, obs), scores.scoring(task)
+        if LEADER not in told.scores or told.unit != scoring.headline:
+            return None
+        ours = lambda value, task=task, told=told: scores.on_common_scale(task, value, told)
+        same = told.curve.at(steps[task]) if told.curve is not None else None
+        known[task] = {"same_steps": ours(same), "end": ours(told.scores[LEADER].mean)}
+    summaries = {}
+    for name in ("same_steps", "end"):
+        values = [row[name] for row in known.values()]
+        if values and None not in values:
+            summaries[name] = {k: e.value for k, e in statistics.aggregates([[v] for v in values]).items()}
+    return summaries or None
+
+
+def _improvements(variants: Sequence[Variant], tasks: Sequence[str]) -> list[dict[str, Any]]:
+    """How probable it is that each variant beats each later one."""
+    pairs = itertools.combinations(variants, 2) if tasks else ()
+    rows = []
+    for a, b in pairs:
+        told = statistics.probability_of_improvement(common_scores(a, tasks), common_scores(b, tasks))
+        rows.append({"first": a.name, "second": b.name, "probability": told.value, "interval": told[1:]})
+    return rows
+
+
+def lines(results: Mapping[str, Any]) -> list[str]:
+    """The results in a few lines, for a terminal."""
+    told = []
+    for name, summary in results["aggregates"].items():
+        several = len(results["aggregated"]["tasks"])
+        words = ", ".join(f"{k.replace('_', ' ')} {_short(e)}" for k, e in summary.items())
+        told.append(f"{name}, {several} task{'s' if several > 1 else ''}: {words}")
+    gone = results["excluded"]
+    told += [f"excluded: {r['variant']} {r['task']} seed {r['seed']}, {r['state']}: {r['why']}" for r in gone]
+    return told
+
+
+def _short(estimate: Mapping[str, Any]) -> str:
+    low_high = estimate["interval"]
+    interval = "" if low_high is None else f" [{low_high[0]:.3g}, {low_high[1]:.3g}]"
+    return f"{estimate['value']:.3g}{interval}"
+
+
+def table(variants: Sequence[Variant]) -> str:
+    """Every run as a line."""
+    names = list(dict.fromkeys(n for v in variants for run in v.runs for n in run.numbers))
+    evaluations = ("greedy_return_mean", "greedy_success_rate", "sampled_return_mean", "sampled_success_rate")
+    text = io.StringIO()
+    out = csv.writer(text, lineterminator="\n")
+    out.writerow(["variant", "task", "seed", "state", "env_steps", *names, *evaluations, "why"])
+    blank = lambda value: "" if value is None else value
+    for variant in variants:
+        for run in variant.runs:
+            ours = [blank(run.numbers.get(name)) for name in names]
+            evaluated = _evaluated([run])
+            ends = [blank(evaluated[name]) for name in evaluations]
+            out.writerow([variant.name, run.task, run.seed, run.state, run.steps, *ours, *ends, run.why])
+    return text.getvalue()
+
+
+def write(variants: Sequence[Variant], out: Path) -> dict[str, Any]:
+    """Write page, table and numbers into a folder; the numbers.
+
+    Raises:
+      ConfigError: they cannot be compared, or no run has begun.
+    """
+    from experiments.benchmark import page
+
+    told = results(variants)
+    if not any(run.rows for variant in variants for run in variant.runs):
+        raise ConfigError(f"no episode of {variants[0].folder} has ended yet: there is nothing to report")
+    out.mkdir(parents=True, exist_ok=True)
+    sidecar.keep_damaged(out / EVERYTHING)
+    atomic.write(out / EVERYTHING, json.dumps(told, indent=1) + "\n")
+    atomic.write(out / TABLE, table(variants))
+    page.write(out / PAGE, variants, told)
+    return told
