@@ -51,6 +51,7 @@ class World(gymnasium.Env):
           limit: the time limit that the world keeps itself, in its steps.
         """
         self._begin, self._observe = begin, observe
+        self._world: Any = None
         self.observation_space, self.action_space = spaces
         self._repeat, self._limit, self._steps = action_repeat, max_episode_steps, 0
         steps = max_episode_steps or (int(np.ceil(limit / action_repeat)) if np.isfinite(limit) else None)
@@ -60,7 +61,10 @@ class World(gymnasium.Env):
         self, *, seed: int | None = None, options: dict[str, Any] | None = None
     ) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
         super().reset(seed=seed)
+        before = self._world
         self._world = self._begin(int(self.np_random.integers(2**31)) if seed is None else seed)
+        if before is not None and before is not self._world:
+            before.close()
         self._steps = 0
         return self._observe(self._world, self._world.reset().observation), {}
 
@@ -83,8 +87,9 @@ class World(gymnasium.Env):
         return self._world
 
     def close(self) -> None:
-        if hasattr(self, "_world"):
+        if self._world is not None:
             self._world.close()
+        self._world = None  # those of dm_control's composer can be closed once
 
 
 def control(module: str) -> ModuleType:
@@ -108,7 +113,7 @@ def loading(task: str) -> Iterator[None]:
         _refuse_version(task, error)
         if isinstance(error, ModuleNotFoundError):
             raise MissingExtra(f"{task} needs a missing package: {described(error)}") from None
-        if "OpenGL" in str(error):
+        if opengl.is_about(error):
             raise opengl.missing(task, error) from None
         raise EnvError(f"{task} cannot be built: it raised {described(error)}") from None
 
@@ -119,7 +124,7 @@ def _refuse_version(task: str, error: Exception) -> None:
     right = written_for()
     if right and installed.get("mujoco", right) != right:
         raise MissingExtra(
-            f"{task} cannot be built, as dm_control {installed['dm-control']} does not get on with mujoco "
+            f"{task} cannot be built, as dm_control {installed['dm-control']} does not work with mujoco "
             f"{installed['mujoco']} ({described(error)[:200]}): pip install mujoco=={right}"
         ) from None
 

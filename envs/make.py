@@ -190,6 +190,22 @@ SUITES = (
         versions=("bsuite",),
     ),
     Suite(
+        "mujoco",
+        "envs.adapters.mujoco",
+        "mujoco",
+        "dreamer-toolkit[mujoco]",
+        ("mujoco:hopper", "mujoco:half-cheetah", "mujoco:humanoid-standup"),
+        versions=("gymnasium", "mujoco"),
+    ),
+    Suite(
+        "memory-maze",
+        "envs.adapters.memory_maze",
+        "memory_maze",
+        "dreamer-toolkit[memory-maze]",
+        ("memory-maze:9x9", "memory-maze:15x15"),
+        versions=("memory-maze", "dm-control", "labmaze", "mujoco"),
+    ),
+    Suite(
         "jax",
         "envs.adapters.jax",
         "jax",

@@ -2,20 +2,24 @@
 
 import functools
 import importlib
+import importlib.metadata
 import importlib.util
 import os
 import subprocess
 import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
 
 import envs
+from envs import opengl
 from envs.adapters import MissingExtra, UnknownTask, dmc
-from envs.dm import World, control
+from envs.dm import control
 
 pytest.importorskip("dm_control")
 make = importlib.import_module("envs.make")
+ROOT = Path(envs.__file__).parents[1]
 
 QUICK = (
     *("acrobot-swingup", "ball-in-cup-catch", "cartpole-swingup", "cheetah-run", "finger-turn-hard"),
@@ -225,7 +229,7 @@ def test_make_wrong_argument_raises_with_what_is_right(obs, kwargs, sentence):
 def test_check_task_keeps_the_contract(obs):
     if obs == "both":
         needs_drawing()
-    findings = envs.check("dmc:cartpole-balance", steps=20, obs=obs)
+    findings = envs.check("dmc:cartpole-balance", steps=6, obs=obs, elsewhere=obs == "proprio")
     assert len(findings) > 10 and not [f for f in findings if f.status == "fail"], findings
 
 
@@ -271,21 +275,46 @@ def test_make_missing_package_says_what_to_install(monkeypatch):
         envs.make("dmc:walker-walk")
 
 
-def test_world_truncates_where_discount_is_not_zero():
-    class Ends:
-        def __init__(self, discount):
-            self.discount = discount
+@pytest.mark.parametrize("task", ["walker-walk", "quadruped-escape"])
+def test_make_without_opengl_says_what_to_install(task):
+    code = f"""
+import envs
+if "{task}" == "walker-walk":
+    envs.make("dmc:{task}").reset([0])  # numbers need none
+try:
+    envs.make("dmc:{task}", obs="image" if "{task}" == "walker-walk" else "")
+except envs.adapters.MissingExtra as error:
+    print(error)
+"""
+    nothing = {"__EGL_VENDOR_LIBRARY_DIRS": os.devnull}  # EGL is there, and nothing that it could use
+    bare = {
+        name: value for name, value in os.environ.items() if name not in (opengl.VARIABLE, *opengl.SCREENS)
+    }
+    there = subprocess.run(
+        [sys.executable, "-c", code], env=bare | nothing, cwd=ROOT, capture_output=True, text=True, check=True
+    )
+    assert there.stdout.startswith(f"dmc:{task} needs OpenGL") and there.stdout.count("\n") == 1
+    assert opengl.INSTALL in there.stdout and "MUJOCO_GL=egl" in there.stdout
 
-        def reset(self):
-            return self
 
-        def step(self, action):
-            return self
+def test_make_mujoco_that_dm_control_cannot_use_says_which_to_install(monkeypatch):
+    def fails(*_, **__):  # as with mujoco 4.0.0
+        raise AttributeError("'MjModel' object has no attribute 'flex_vertedge'")
 
-        observation, reward, last = {}, 1.0, lambda self: True
+    installed = importlib.metadata.version
+    other = lambda name: "4.0.0" if name == "mujoco" else installed(name)
+    monkeypatch.setattr(control("dm_control.suite"), "load", fails)
+    monkeypatch.setattr("importlib.metadata.version", other)
+    sentence = (
+        r"dm_control \S+ does not work with mujoco 4.0.0 \(.*flex_vertedge.*\): pip install mujoco==3.17.0$"
+    )
+    with pytest.raises(MissingExtra, match=sentence):
+        envs.make("dmc:walker-walk")
 
-    spaces = (None, None)
-    for discount, ends in ((0.0, (True, False)), (0.5, (False, True)), (1.0, (False, True))):
-        env = World("dmc:x", lambda seed, d=discount: Ends(d), lambda world, seen: {}, spaces)
-        env.reset(seed=0)
-        assert env.step(0)[1:4] == (1.0, *ends)
+
+def test_make_other_mujoco_that_works_is_used(monkeypatch):
+    installed = importlib.metadata.version
+    other = lambda name: "3.17.1" if name == "mujoco" else installed(name)
+    monkeypatch.setattr("importlib.metadata.version", other)
+    assert make.made_of("dmc:walker-walk")["mujoco"] == "3.17.1"
+    assert envs.make("dmc:walker-walk").reset([0]).is_first.all()

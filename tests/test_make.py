@@ -88,6 +88,9 @@ def test_make_levels_out_of_range_raises_value_error(make, levels):
     ],
 )
 def test_make_missing_package_raises_with_install_command(monkeypatch, task, package, install):
+    # Other tests may have imported the package and those of Gymnasium's modules that import it.
+    for module in [m for m in sys.modules if m.startswith((f"{package}.", "gymnasium.envs.mujoco"))]:
+        monkeypatch.delitem(sys.modules, module)
     # None in sys.modules is how Python itself marks a module that must not be found.
     monkeypatch.setitem(sys.modules, package, None)
     for part in [name for name in sys.modules if name.startswith(f"{package}.")]:

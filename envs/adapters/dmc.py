@@ -144,7 +144,7 @@ def _arguments(task: str, obs: str, image: Mapping[str, int], given: Mapping[str
     for name, value in given.items():
         least = 0 if name == "camera" else 1
         if isinstance(value, bool) or not isinstance(value, int) or value < least:
-            raise UnknownTask(f"{task} has a whole number of at least {least} for '{name}', not {value!r}")
+            raise UnknownTask(f"{task} takes a whole number of at least {least} for '{name}', not {value!r}")
         if obs == "proprio" and name in image:
             raise UnknownTask(f"'{name}' is of images, and {task} shows none: add --env.obs image, or both")
     return {"action_repeat": 1, **image, **given}
