@@ -131,6 +131,13 @@ SUITES = (
         versions=("crafter", "opensimplex"),
     ),
     Suite(
+        "pinpad",
+        "envs.pinpad",
+        "gymnasium",
+        "gymnasium",
+        ("pinpad:three", "pinpad:six", "pinpad:eight"),
+    ),
+    Suite(
         "brax",
         "envs.adapters.brax",
         "brax",

@@ -19,7 +19,7 @@ ORDER = (
     *("envs.opengl", "envs.dm"),
     *("envs.readings", "envs.spaces", "envs.watchdog", "envs.rollout", "envs.wrappers"),
     *("envs.copies", "envs.device_copies", "envs.vector", "envs.adapters.*", "envs.flat", "envs.catch"),
-    *("envs.draw", "envs.gridworld", "envs.make", "envs.text", "envs.check", "envs"),
+    *("envs.draw", "envs.gridworld", "envs.pinpad", "envs.make", "envs.text", "envs.check", "envs"),
     "dreamer.packages",
     "dreamer.atomic",
     "dreamer.schema",
