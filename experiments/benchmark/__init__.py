@@ -1,0 +1,1 @@
+"""Benchmarks: many tasks and seeds by name, their scores, and what was published on them."""
