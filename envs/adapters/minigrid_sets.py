@@ -17,7 +17,7 @@ TABLE = (
     "BabyAI-GoToLocal",  # any object: the sentence has to be read
 )
 """Twelve levels from easy to hard, each with something that the ones before it lack, none larger than the
-19 x 19 cells of FourRooms. Empty-5x5 and -8x8 are left out: their grid is fixed, and walking is in the first."""
+19 x 19 cells of FourRooms. Empty-5x5 and -8x8 are left out: their grid is fixed, the first level's is not."""
 
 ONE_ROOM = ("GoToObj", "GoToRedBallGrey", "GoToRedBall", "GoToLocal", "PutNextLocal", "PickupLoc")
 MAZES = (
@@ -32,5 +32,5 @@ SETS = {
     "babyai-one-room": tuple(f"BabyAI-{level}" for level in ONE_ROOM),
     "babyai-mazes": tuple(f"BabyAI-{level}" for level in MAZES),
 }
-"""The first is the usual one. BabyAI's are the levels of its paper (Chevalier-Boisvert et al. 2019), of one room
-and of a maze of nine rooms; PutNext, of which MiniGrid has sizes only, is left out."""
+"""The first is the usual one. BabyAI's are the levels of its paper (Chevalier-Boisvert et al. 2019), of one
+room and of a maze of nine rooms; PutNext, of which MiniGrid has sizes only, is left out."""
