@@ -22,7 +22,8 @@ MEANINGS = {
 def write(path: Path, variants: Sequence[Variant], results: Mapping[str, Any]) -> Path:
     """Render everything that is known into one file."""
     tasks = results["aggregated"]["tasks"]
-    score = words(results["aggregated"]["score"])
+    scale = scores.scoring(next(iter(results["tasks"]))).scale
+    score = words(results["aggregated"]["score"]) + (f" / {scale:g}" if scale != 1 else "")
     profiles = {variant.name: common_scores(variant, tasks) for variant in variants} if tasks else {}
     return page.write(
         path,
@@ -37,7 +38,8 @@ def write(path: Path, variants: Sequence[Variant], results: Mapping[str, Any]) -
         methods=methods(results),
         notes=list(dict.fromkeys(task["note"] for task in results["tasks"].values() if task["note"])),
         meanings=MEANINGS,
-        scale=scores.scoring(next(iter(results["tasks"]))).scale,
+        scale=scale,
+        has_players=any(task["human"] is not None for task in results["tasks"].values()),
         colors=COLORS,
         words=words,
         leader=published.LEADER,

@@ -117,8 +117,9 @@ def of(task: str, obs: str = "") -> Published:
         return NOTHING
     divisor = FRAMES if suite.startswith("atari") else 1
     content = _read("published_scores")
+    source = content["source"].partition(";")[0]  # what follows is about the x axis, which is converted
     scores = {
-        method: Score(mean, std, seeds, steps // divisor, content["source"])
+        method: Score(mean, std, seeds, steps // divisor, source)
         for method, (mean, std, seeds, steps) in content["scores"][suite][name].items()
     }
     random, human = _read("random_and_human_scores")["atari57_gamer"].get(name, (None, None))

@@ -19,7 +19,6 @@ import numpy as np
 
 import envs
 from dreamer import atomic
-from dreamer.logger import read_rows
 from dreamer.schema import ConfigError
 from experiments import sidecar, statistics, surroundings
 from experiments.benchmark import published, scores
@@ -99,8 +98,7 @@ def _run(bench: Benchmark, part: Part) -> Run:
     result = trial.result_of(part) or {}
     state, steps = bench.state(part), trial.steps_of(part.folder)
     steps = int(result.get("env_steps", steps))
-    path, task = part.folder / "episodes.jsonl", part.cfg.task
-    rows = read_rows(path, "env_steps", "return") if path.is_file() else []
+    task, rows = part.cfg.task, scores.training_episodes(part.folder)
     numbers = scores.scoring(task).function(rows, task.partition(":")[2], steps) if rows else {}
     whys = {
         FAILED: bench.why(part),

@@ -13,11 +13,13 @@ that ended in the last 5% of the run, as in the published files; where none did,
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 
 import envs
+from dreamer.logger import read_rows
 from experiments.benchmark import published
 
 LAST = 0.05
@@ -231,7 +233,27 @@ def of(task: str, rows: Sequence[Row], steps: int) -> Numbers:
     return SCORES[suite].function(rows, name, steps) if suite in SCORES and rows else {}
 
 
+def training_episodes(folder: Path) -> list[dict[str, Any]]:
+    """The training episodes of a run or a member, in their order."""
+    path = folder / "episodes.jsonl"
+    rows = read_rows(path, "env_steps", "return") if path.is_file() else []
+    return [row for row in rows if row.get("kind", "train") == "train"]
+
+
+def of_run(folder: Path, task: str, steps: int) -> dict[str, Numbers]:
+    """`score` of a run or a member for its result; empty where it has none."""
+    numbers = of(task, training_episodes(folder), steps)
+    return {"score": numbers} if numbers else {}
+
+
+def divided(numbers: Mapping[str, float]) -> tuple[Numbers, Numbers]:
+    """A score without its achievements, and the percentage of each achievement by its bare name."""
+    is_one = lambda name: name.startswith(ACHIEVEMENT)
+    rest = {name: value for name, value in numbers.items() if not is_one(name)}
+    return rest, {k.removeprefix(ACHIEVEMENT): v for k, v in numbers.items() if is_one(k)}
+
+
 def sentence(numbers: Mapping[str, float]) -> str:
     """A score in one line, without single achievements."""
-    shown = {name: value for name, value in numbers.items() if not name.startswith(ACHIEVEMENT)}
-    return ", ".join(f"{name.replace('_', ' ')} {value:.4g}" for name, value in shown.items())
+    rest, _ = divided(numbers)
+    return ", ".join(f"{name.replace('_', ' ')} {value:.4g}" for name, value in rest.items())

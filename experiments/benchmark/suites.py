@@ -25,7 +25,7 @@ def sets(suite: str) -> dict[str, tuple[str, ...]]:
     """
     known = {s.name: s for s in envs.suites()}
     if suite not in known:
-        close = suggestion(suite, known) or f"; the suites are {', '.join(known)}"
+        close = suggestion(suite, list(known)) or f"; the suites are {', '.join(known)}"
         raise envs.UnknownTask(f"there is no suite '{suite}'{close}")
     adapter = known[suite].adapter()
     named: Mapping[str, Sequence[str]] = getattr(adapter, "sets", dict)()
@@ -63,7 +63,7 @@ def _canonical(suite: str, name: str, known: Mapping[str, Sequence[str]]) -> str
     try:
         return envs.canonical(f"{suite}:{name.removeprefix(f'{suite}:')}")
     except envs.UnknownTask as error:
-        close = suggestion(name, known)
+        close = suggestion(name, list(known))
         raise envs.UnknownTask(f"{error}{close.replace('you mean', 'you mean the set')}") from None
 
 

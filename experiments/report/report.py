@@ -30,6 +30,7 @@ from envs.draw import action_names
 from envs.rollout import Episode
 from experiments import machine, sidecar, statistics, surroundings
 from experiments.agreement import agree, spaces
+from experiments.benchmark import scores
 from experiments.report import card as cards
 from experiments.report import figures, page, stories
 from experiments.report.meanings import MEANINGS
@@ -206,6 +207,8 @@ def write_run(run: RunRecord, examination: Examination, player: Player, out: Pat
     save_card(run.folder, examination, player)
     if run.result.get("env_steps") != player.counters["env_steps"]:  # from before the run was resumed
         run = dataclasses.replace(run, result={})
+    training = [row for row in run.episodes if row.get("kind", "train") == "train"]
+    score, achievements = scores.divided(scores.of(run.cfg.task, training, player.counters["env_steps"]))
     kinds = [key for key in ("return", "success") if run.curve(key)[0]]
     panels = {key: [figures.Curve([run.curve(key)])] for key in kinds}
     entropy = next((k for row in run.metrics for k in row if k.startswith("randomness/")), None)
@@ -220,6 +223,8 @@ def write_run(run: RunRecord, examination: Examination, player: Player, out: Pat
         parameters=_parameters(player),
         played=examination.played,
         success=_rate(examination.played),
+        score=score,
+        achievements=achievements,
         pictures=examination.pictures | ({"curves": figures.curves(panels)} if panels else {}),
         stories=examination.stories,
         clips=[{k: v for k, v in clip.items() if k != "curves"} for clip in examination.clips],

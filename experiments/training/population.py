@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from dreamer import schema
 from dreamer.config import Config, PopulationConfig
 from experiments import evaluate
+from experiments.benchmark import scores
 from experiments.training import agents, session
 from experiments.training.folder import episode_row, write_result
 
@@ -232,7 +233,7 @@ class Population:
             row = {"run": str(path), **done, **evaluation, **sampled, "diverged": self.failed.get(i)}
             if cfg.until:
                 row |= {"until": cfg.until, "solved": i in solved, "solved_at": solved.get(i)}
-            write_result(path, row)
+            write_result(path, row | scores.of_run(path, cfg.task, done["env_steps"]))
 
     @property
     def playable(self) -> Path:

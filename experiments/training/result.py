@@ -10,6 +10,7 @@ import envs
 from dreamer.logger import read_rows
 from envs.api import EnvError
 from experiments import evaluate
+from experiments.benchmark import scores
 from experiments.training.verdict import verdict
 
 if TYPE_CHECKING:
@@ -21,11 +22,15 @@ if TYPE_CHECKING:
 def finish(agents: Agents[Any], folder: RunFolder, until: Until) -> dict[str, Any]:
     """Evaluate, write the result and the report, and say what to do next; the result."""
     result, evaluation, words = evaluated(agents, folder, until)
+    if folder.cfg.population.is_one:  # else every member has its score
+        result |= scores.of_run(folder.path, folder.cfg.task, result["env_steps"])
     agents.write_result(result)
     cfg, progress = folder.cfg, agents.loop.progress
     seconds = folder.logger.seconds
     folder.notice(f"{cfg.task} after {progress.env_steps:,} steps and {seconds:,.0f} s: {words}")
-    lines = [_verdict(agents, folder, until, evaluation), envs.note(cfg.task)]
+    score = scores.sentence(result.get("score", {}))
+    beside = f"score of the training episodes: {score}" if score else ""
+    lines = [beside, _verdict(agents, folder, until, evaluation), envs.note(cfg.task)]
     for line in filter(None, lines):
         folder.notice(line)
     folder.notice(f"next: dreamer eval {agents.playable} --episodes 1000 --seed 1000")
