@@ -26,6 +26,10 @@ CORE = """
     source status transforms types uniform words world
 """
 """Modules whose tests are the core lane, `pytest -m core`: what a developer of the agent runs all day."""
+SUITES = """
+    atari benchmark_bsuite bsuite crafter craftax dmc gymnax memory_maze mujoco_adapter popgym text_craftax
+"""
+"""Modules whose tests need packages of suites; CI installs these and runs `pytest -m suites` once more."""
 
 
 def pytest_configure(config):
@@ -39,8 +43,11 @@ def pytest_configure(config):
 
 def pytest_collection_modifyitems(items):
     for item in items:
-        if item.path.stem.removeprefix("test_") in CORE.split() and not {"slow", "gpu"} & set(item.keywords):
-            item.add_marker(pytest.mark.core)
+        if {"slow", "gpu"} & set(item.keywords):
+            continue
+        for lane, modules in (("core", CORE), ("suites", SUITES)):
+            if item.path.stem.removeprefix("test_") in modules.split():
+                item.add_marker(lane)
 
 
 def pytest_addoption(parser):
