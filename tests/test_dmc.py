@@ -9,6 +9,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import gymnasium
 import numpy as np
 import pytest
 
@@ -74,7 +75,7 @@ def test_ids_are_the_tasks_of_dm_control():
 
 def test_ids_need_no_dm_control():
     code = "import sys; from envs.adapters import dmc; dmc.ids(); assert 'dm_control' not in sys.modules"
-    subprocess.run([sys.executable, "-c", code], check=True)
+    subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=True)
 
 
 @pytest.mark.parametrize(
@@ -262,6 +263,29 @@ def test_image_of_quadruped_is_of_camera_2():
     theirs.reset()
     shown = envs.make("dmc:quadruped-walk", obs="image").reset([4]).obs["image"][0]
     assert np.array_equal(shown, theirs.physics.render(64, 64, camera_id=2))
+
+
+def test_note_is_of_lqr_alone():
+    noted = [name for name in dmc.ids() if make.note(f"dmc:{name}")]
+    assert noted == ["lqr-lqr-2-1", "lqr-lqr-6-2"]
+
+
+def test_lqr_system_is_that_of_the_seed():
+    env = dmc.make("lqr-lqr-2-1", "proprio")
+    stiffness = []
+    for seed in (1, 2, 1):
+        env.reset(seed=seed)
+        stiffness.append(env.world.physics.model.jnt_stiffness.copy())
+    assert np.array_equal(stiffness[0], stiffness[2]) and not np.array_equal(*stiffness[:2])
+
+
+def test_make_wrapper_is_around_the_world():
+    double = lambda env: gymnasium.wrappers.TransformReward(env, lambda reward: 2 * reward)
+    ours, plain = (envs.make("dmc:pendulum-swingup", wrappers=w) for w in ((double,), ()))
+    ours.reset([3]), plain.reset([3])
+    up = {"action": np.ones((1, 1), np.float32)}
+    pairs = [(ours.step(up).reward[0], plain.step(up).reward[0]) for _ in range(300)]
+    assert all(a == 2 * b for a, b in pairs) and max(a for a, _ in pairs) > 0
 
 
 def test_made_of_names_both_packages():

@@ -93,6 +93,16 @@ def canonical(name: str) -> str:
     return full
 
 
+def note(name: str) -> str:
+    """That lqr is another system with every seed, and has bounds here."""
+    if not name.startswith("lqr"):
+        return ""
+    return (
+        "The system of lqr is drawn with the seed of every episode, in dm_control when a task is loaded; its "
+        "controls, which have no bounds there, lie in [-1, 1]."
+    )
+
+
 def make(
     name: str,
     obs: str,
