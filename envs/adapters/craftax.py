@@ -13,8 +13,8 @@ so their scores do not compare (`note`, PORTS.md).
 
 A new world costs as much as 15 steps, so `envs.wrappers.Batched` makes one only where an episode begins, and
 every episode has a world of its own: with 256 copies of Classic and random actions that takes a fifth of the
-time (9,900 steps/s on two busy cores). Building an environment of pixels for the first time takes a minute, in
-which Craftax writes its textures into its own package folder.
+time (9,900 steps/s on two busy cores). Building an environment of pixels for the first time takes a minute,
+in which Craftax writes its textures into its own package folder.
 """
 
 from __future__ import annotations
