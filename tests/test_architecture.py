@@ -17,7 +17,15 @@ PACKAGES = ("envs", "dreamer", "experiments")
 ORDER = (
     *("envs.adapters", "envs.api", "envs.probes", "envs.trust", "envs.modules", "envs.arguments"),
     *("envs.readings", "envs.spaces", "envs.watchdog", "envs.rollout", "envs.wrappers"),
-    *("envs.copies", "envs.device_copies", "envs.vector", "envs.adapters.*", "envs.flat", "envs.catch"),
+    *(
+        "envs.copies",
+        "envs.device_copies",
+        "envs.engine",
+        "envs.vector",
+        "envs.adapters.*",
+        "envs.flat",
+        "envs.catch",
+    ),
     *("envs.draw", "envs.gridworld", "envs.make", "envs.text", "envs.check", "envs"),
     "dreamer.packages",
     "dreamer.atomic",
