@@ -319,6 +319,8 @@ class EnvConfig(Section):
     """Training uses only this many different levels; 0 means a new one every episode."""
     lives: Literal["game", "terminal-and-go-on", "terminal-and-restart"] = "game"
     """Whether a lost life ends an episode in training, and what follows; evaluations play whole games."""
+    engine: Literal["", "envpool"] = ""
+    """In training EnvPool steps all copies, in threads; seeds are then of copies, not of episodes."""
     pixels: tuple[str, ...] = ()
     """Keys of observations to read as pictures, where their bounds leave that open (host tasks)."""
     categories: tuple[str, ...] = ()
@@ -341,7 +343,7 @@ class EnvConfig(Section):
     @property
     def training(self) -> dict[str, Any]:
         """What is otherwise in training than in evaluations: keywords of `envs.make` and `make_jax`."""
-        return {"levels": self.levels, "lives": self.lives}
+        return {"levels": self.levels, "lives": self.lives, "engine": self.engine}
 
     @property
     def copies(self) -> dict[str, Any]:

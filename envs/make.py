@@ -213,6 +213,14 @@ SUITES = (
         versions=("memory-maze", "dm-control", "labmaze", "mujoco"),
     ),
     Suite(
+        "envpool",
+        "envs.adapters.envpool",
+        "envpool",
+        "dreamer-toolkit[envpool]",
+        ("envpool:WalkerWalk-v1", "envpool:CoinrunHard-v0", "envpool:Ant-v5"),
+        versions=("envpool",),
+    ),
+    Suite(
         "jax",
         "envs.adapters.jax",
         "jax",
@@ -322,6 +330,7 @@ def make(
     max_episode_steps: int = 0,
     wrappers: Sequence[str | Callable[[Any], Any]] = (),
     lives: str = WHOLE_GAMES,
+    engine: str = "",
     timeout: float = 0.0,
 ) -> VectorEnv:
     """Make copies of a task that are stepped together.
@@ -344,6 +353,8 @@ def make(
       wrappers: callables env -> env, or where they are (`my_module:wrap`), the first one innermost.
       lives: what a lost life means, of games that have lives: "game" (nothing), "terminal-and-go-on" or
         "terminal-and-restart" (`envs.adapters.atari`).
+      engine: "envpool" has EnvPool step all copies of a task that it has (`envs.engine`); then a seed is
+        of a copy, not of an episode.
       timeout: seconds in which a copy of a Gymnasium environment must answer, else that is an `EnvError`
         (0: any).
 
@@ -375,6 +386,7 @@ def make(
             max_episode_steps=max_episode_steps,
             wrappers=wrappers,
             lives=lives,
+            engine=engine,
         )
         copies = DeviceCopies(inside, num_envs)
     else:
@@ -385,10 +397,18 @@ def make(
             max_episode_steps=max_episode_steps,
             wrappers=wrappers,
             lives=lives,
+            engine=engine,
         )
-        make_env = functools.partial(adapter.make, rest, obs or adapter.OBS[0], **taken)
-        kind = Processes if parallel else Serial
-        copies = kind(full, make_env, num_envs, pixels=pixels, categories=categories, timeout=timeout)
+        how = {"pixels": pixels, "categories": categories, "timeout": timeout}
+        chosen = obs or adapter.OBS[0]
+        if taken.pop("engine", ""):
+            _check_engine(full, engine, parallel=parallel, wrappers=wrappers, lives=lives)
+            from envs.engine import Pool
+
+            copies = Pool(full, adapter.pool(rest, chosen, **taken), num_envs, **how)
+        else:
+            make_env = functools.partial(adapter.make, rest, chosen, **taken)
+            copies = (Processes if parallel else Serial)(full, make_env, num_envs, **how)
     return HostVector(full, copies, num_envs, seed=seed, levels=levels)
 
 
@@ -403,13 +423,14 @@ def make_jax(
     max_episode_steps: int = 0,
     wrappers: Sequence[str | Callable[[Any], Any]] = (),
     lives: str = WHOLE_GAMES,
+    engine: str = "",
 ) -> JaxEnv:
     """Make one world of a suite that is `on_device`, as pure functions.
 
     Args:
       levels: how many different worlds it starts, those of the first training seeds (0: any).
       pixels, categories: none, for such a world says itself what its observations are.
-      kwargs, max_episode_steps, wrappers, lives: as of `make`, where the suite takes them.
+      kwargs, max_episode_steps, wrappers, lives, engine: as of `make`, where the suite takes them.
 
     Raises:
       UnknownTask, MissingExtra, UnsupportedSpace: as `make`; UnknownTask also for a Gymnasium environment.
@@ -433,6 +454,7 @@ def make_jax(
         max_episode_steps=max_episode_steps,
         wrappers=wrappers,
         lives=lives,
+        engine=engine,
     )
     world = adapter.make_jax(rest, obs or adapter.OBS[0], **taken)
     if not levels:
@@ -445,6 +467,17 @@ def make_jax(
 def _check_levels(levels: int) -> None:
     if not 0 <= levels <= FIRST_TRAINING_SEED:
         raise ValueError(f"levels is {levels}; it takes 0 (any world) to {FIRST_TRAINING_SEED}")
+
+
+def _check_engine(full: str, engine: str, **asked: Any) -> None:
+    """Refuse what an engine does not have."""
+    if engine != "envpool":
+        raise UnknownTask(f"there is no engine {engine!r}; the only one is 'envpool'")
+    for name, value in asked.items():
+        if value and value != WHOLE_GAMES:
+            why = {"parallel": "has threads of its own", "lives": "plays whole games"}
+            text = why.get(name, "has no Gymnasium environments to wrap")
+            raise UnknownTask(f"the engine envpool {text}: leave out {name} or engine for {full}")
 
 
 def _taken(full: str, adapter: ModuleType, **asked: Any) -> dict[str, Any]:

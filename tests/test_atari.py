@@ -416,7 +416,7 @@ def test_make_missing_or_other_file_of_game_raises_missing_extra(content, monkey
 @pytest.mark.parametrize(
     ("suite", "parts"),
     [
-        ("atari", ("96x96 grey", "sticky actions 0.25", "all 18 actions")),
+        ("atari", ("96x96 grey", "sticky actions 0.25", "all actions of the console")),
         ("atari100k", ("64x64 colour", "no sticky actions", "actions that the game uses")),
     ],
 )

@@ -12,7 +12,8 @@ An adapter of a suite that runs on the device has `make_jax(name, obs)`, a `JaxE
 One whose tasks can be made otherwise says so, and `make` or `make_jax` gets what was asked for by that name:
 
     TAKES                  of "kwargs", a mapping, "max_episode_steps", at least 1, "wrappers", callables, and
-                           "lives", what a lost life means in training
+                           "lives", what a lost life means in training; of "engine", which has
+                           `pool(name, obs)`, a `Recipe` of `envs.engine`, instead of `make`
 
 and what decides what a task does, beside the packages of the suite:
 

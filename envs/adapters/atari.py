@@ -6,9 +6,10 @@
                  episode that a lost life ends, as the game is not over there
 
 Every action is played for four frames, of which each repeats the action before it with probability 0.25;
-all 18 actions are allowed, rewards are not clipped. A game starts with 0 to 30 frames without action and is
-truncated 108,000 frames after them. `atari100k` is the same with another `Protocol`, and `env.kwargs` changes
-either: {"size": 64, "grey": true, "sticky": 0.25, "repeat": 4, "noops": 30, "all_actions": false}.
+all actions of the console are allowed (18; 9 in Skiing and LostLuggage), rewards are not clipped. A game starts
+with 0 to 30 frames without action and is truncated 108,000 frames after them. `atari100k` is the same with
+another `Protocol`, and `env.kwargs` changes either: {"size": 64, "grey": true, "sticky": 0.25, "repeat": 4,
+"noops": 30, "all_actions": false}.
 
 In training a lost life can end an episode (`lives`), if it leaves others and the game is not over:
 
@@ -38,6 +39,7 @@ import numpy as np
 from gymnasium import spaces as gym
 from gymnasium.envs.registration import EnvSpec
 
+from envs import engine
 from envs.adapters import MissingExtra, UnknownTask, suggestion
 from envs.api import LOG_PREFIX
 from envs.arguments import NONE, Wrap, check_names, wrapped
@@ -46,13 +48,15 @@ if TYPE_CHECKING:
     from ale_py import ALEInterface
 
 OBS = ("",)
-TAKES = ("kwargs", "max_episode_steps", "wrappers", "lives")
+TAKES = ("kwargs", "max_episode_steps", "wrappers", "lives", "engine")
 Lives = Literal["game", "terminal-and-go-on", "terminal-and-restart"]
 MAX_FRAMES = 108_000
 """Frames after which a game is cut short: half an hour."""
 SCORE = LOG_PREFIX + "score"
 GREY = (0.299, 0.587, 1 - (0.299 + 0.587))
 """Weights of red, green and blue."""
+SCREEN = 210, 160
+"""Height and width in most games."""
 NOOP = 0
 SEED = 0
 """Of the emulator, for which all chance is drawn outside it."""
@@ -71,7 +75,7 @@ class Protocol:
     sticky: float
     """Probability that a frame repeats the action of the one before."""
     all_actions: bool
-    """All 18 actions of the console, also those that the game does not use."""
+    """All actions of the console, also those that the game does not use."""
     repeat: int = 4
     """Frames for which an action is played."""
     noops: int = 30
@@ -81,7 +85,7 @@ class Protocol:
         sticky = f"sticky actions {self.sticky}" if self.sticky else "no sticky actions"
         return (
             f"{self.size}x{self.size} {'grey' if self.grey else 'colour'}, {sticky}, "
-            f"{'all 18 actions' if self.all_actions else 'the actions that the game uses'}, "
+            f"{'all actions of the console' if self.all_actions else 'the actions that the game uses'}, "
             f"each for {self.repeat} frames, up to {self.noops} frames without action at the start, "
             f"at most {MAX_FRAMES:,} frames"
         )
@@ -159,6 +163,51 @@ def make(
     return wrapped(task, Game(task, emulator(task), protocol, lives, frames), wrappers)
 
 
+def pool(
+    name: str,
+    obs: str,
+    *,
+    kwargs: Mapping[str, Any] = NONE,
+    max_episode_steps: int = 0,
+    protocol: Protocol = ATARI,
+) -> engine.Recipe:
+    """What EnvPool makes of a game: its frames, which are then resized as always.
+
+    Its games start after 1 to `noops` frames without action, and take chance from ALE.
+
+    Raises:
+      UnknownTask, MissingExtra: as `make`, and for what EnvPool does not have.
+    """
+    name = canonical(name)
+    task = f"{protocol.suite}:{name}"
+    protocol = dataclasses.replace(protocol, **_checked(task, kwargs))
+    if not protocol.noops:
+        raise UnknownTask(
+            f"{task} starts after at least one frame in EnvPool: set 'noops' to 1, or leave out engine"
+        )
+    height, width = emulator(task).getScreenDims()
+    if (height, width) != SCREEN:
+        raise UnknownTask(
+            f"EnvPool is right only for screens of 210x160, but that of {task} is {height}x{width}: "
+            "leave out engine"
+        )
+    options = {
+        "img_height": height,  # as it is, for EnvPool would resize it otherwise than PIL
+        "img_width": width,
+        "gray_scale": False,
+        "stack_num": 1,
+        "frame_skip": protocol.repeat,
+        "noop_max": protocol.noops,
+        "use_fire_reset": False,
+        "full_action_space": protocol.all_actions,
+        "repeat_action_probability": float(protocol.sticky),
+        "max_episode_steps": max_episode_steps or -(-MAX_FRAMES // protocol.repeat),
+    }
+    observe = lambda screen, score: observation(screen.transpose(1, 2, 0), score, protocol)
+    action = engine.described(f"{name}-v5", options).action
+    return engine.Recipe(f"{name}-v5", options, observation_space(protocol), action, observe)
+
+
 def _checked(task: str, given: Mapping[str, Any]) -> Mapping[str, Any]:
     """Arguments, if all are fields of a protocol and their values possible."""
     check_names(task, given, list(RANGES))
@@ -193,10 +242,7 @@ class Game(gymnasium.Env):
         actions = ale.getLegalActionSet() if protocol.all_actions else ale.getMinimalActionSet()
         self._actions = [action.value for action in actions]
         self.action_space = gym.Discrete(len(self._actions))
-        shape = (protocol.size, protocol.size, 1 if protocol.grey else 3)
-        self.observation_space = gym.Dict(
-            {"image": gym.Box(0, 255, shape, np.uint8), SCORE: gym.Box(-np.inf, np.inf, (), np.float32)}
-        )
+        self.observation_space = observation_space(protocol)
         screen = np.zeros((*ale.getScreenDims(), 3), np.uint8)
         self._screens = [screen, screen.copy()]
         self._go_on = False
@@ -254,15 +300,30 @@ class Game(gymnasium.Env):
         return 0 < self._lives < before
 
     def _observation(self, score: float) -> dict[str, Any]:
-        image = resized(np.maximum(*self._screens), self.protocol.size)
-        return {"image": grey(image) if self.protocol.grey else image, SCORE: np.float32(score)}
+        return observation(np.maximum(*self._screens), score, self.protocol)
+
+
+def observation_space(protocol: Protocol) -> gym.Dict:
+    """Of `image` and `log/score`."""
+    shape = (protocol.size, protocol.size, 1 if protocol.grey else 3)
+    return gym.Dict(
+        {"image": gym.Box(0, 255, shape, np.uint8), SCORE: gym.Box(-np.inf, np.inf, (), np.float32)}
+    )
+
+
+def observation(screen: np.ndarray, score: float, protocol: Protocol) -> dict[str, Any]:
+    """What is seen of a screen [height, width, 3], and the score."""
+    image = resized(screen, protocol.size)
+    return {"image": grey(image) if protocol.grey else image, SCORE: np.float32(score)}
 
 
 def resized(image: np.ndarray, size: int) -> np.ndarray:
     """An image [h, w, 3] as [size, size, 3], by the bilinear filter of PIL."""
     from PIL import Image
 
-    return np.array(Image.fromarray(image).resize((size, size), Image.Resampling.BILINEAR))
+    return np.array(
+        Image.fromarray(np.ascontiguousarray(image)).resize((size, size), Image.Resampling.BILINEAR)
+    )
 
 
 def grey(image: np.ndarray) -> np.ndarray:
