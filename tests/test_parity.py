@@ -1,6 +1,7 @@
 """The comparison with the reference: its files are read, its flags say what ours say, its worlds are ours."""
 
 import json
+from dataclasses import asdict
 from functools import partial
 from types import SimpleNamespace
 
@@ -8,7 +9,7 @@ import numpy as np
 import pytest
 
 import envs
-from experiments.parity import launch, outcome
+from experiments.parity import launch, outcome, picture
 from experiments.parity.__main__ import train
 from experiments.parity.settings import Settings, our_flags, reference_flags
 
@@ -61,6 +62,21 @@ def test_difference_by_hand_has_sign_interval_and_p():
     assert gap["ours_minus_reference"] == 2.0
     assert gap["interval"][0] < 2.0 < gap["interval"][1]
     assert gap["permutation_p"] == pytest.approx(2 / 6)
+
+
+def test_difference_one_seed_has_no_interval_and_no_p():
+    gap = outcome.difference([3.0], [1.0])
+    assert gap == {"ours_minus_reference": 2.0, "interval": None, "permutation_p": None}
+
+
+@pytest.mark.parametrize("seeds", [1, 2])
+def test_draw_any_number_of_seeds_gives_a_picture(tmp_path, seeds):
+    episodes = [outcome.Episode(slot, float(slot)) for slot in range(1, 101)]
+    side = outcome.of_side([episodes] * seeds, 100)
+    content = {"ours": side, "reference": side, "settings": asdict(Settings())}
+    gap = outcome.difference(side["last_half"], side["last_half"])
+    picture.draw(content | {"difference": gap}, tmp_path / "parity.png")
+    assert (tmp_path / "parity.png").read_bytes().startswith(b"\x89PNG")
 
 
 def test_flags_shared_settings_have_equal_values_on_both_sides(tmp_path):

@@ -99,12 +99,12 @@ def main(reference: str, flags: list[str]) -> None:
       reference: the folder of its repository.
       flags: of its `main`; its `task` is one of ours.
     """
-    jax = importlib.import_module("jax")
-    setattr(jax, "jit", by_position(jax.jit))  # noqa: B010
+    jax: Any = importlib.import_module("jax")
+    jax.jit = by_position(jax.jit)
     for name in ("start_trace", "stop_trace"):
         setattr(jax.profiler, name, lambda *_, **__: None)
     sys.path[:0] = [reference, str(ROOT)]
-    program = importlib.import_module("dreamerv3.main")
+    program: Any = importlib.import_module("dreamerv3.main")
     program.make_env = lambda config, copy, **_: program.wrap_env(
         World(config.task, config.seed, copy), config
     )

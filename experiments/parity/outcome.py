@@ -12,7 +12,7 @@ import numpy as np
 from experiments import statistics
 from experiments.results_table import curve
 
-POINTS, WINDOW = 40, 20
+POINTS, WINDOW = 40, 10
 """Points of a curve, and the episodes each is a mean of."""
 
 
@@ -97,8 +97,13 @@ def of_side(runs: Sequence[Sequence[Episode]], steps: int) -> dict[str, Any]:
 
 
 def difference(ours: Sequence[float], reference: Sequence[float]) -> dict[str, Any]:
-    """How much higher our scores are, with interval and the p-value of a permutation test."""
+    """How much higher our scores are, with interval and the p-value of a permutation test.
+
+    One seed of each has neither interval nor p-value: null.
+    """
     gap = statistics.difference(ours, reference)
+    if min(len(ours), len(reference)) < 2:
+        return {"ours_minus_reference": gap.mean, "interval": None, "permutation_p": None}
     return {
         "ours_minus_reference": gap.mean,
         "interval": [gap.low, gap.high],

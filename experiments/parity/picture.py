@@ -20,13 +20,10 @@ def draw(content: dict[str, Any], path: Path) -> None:
     axes = figure.subplots()
     for side, color in COLORS.items():
         _side(axes, content[side], side, color)
-    gap, settings = content["difference"], content["settings"]
-    low, high = gap["interval"]
+    settings = content["settings"]
     axes.set(xlabel="steps of all environments (a reset counts)", ylabel="return while training")
     axes.set_title(
-        f"{settings['task']}, size {settings['size']}: {len(content['ours']['last_half'])} seeds each. "
-        f"Second half, ours minus reference:\n{gap['ours_minus_reference']:+.1f} [{low:+.1f}, {high:+.1f}], "
-        f"permutation test p = {gap['permutation_p']:.2f}",
+        f"{settings['task']}, size {settings['size']}, {_seeds(content)}.\n{_verdict(content['difference'])}",
         loc="left",
         fontsize=10,
     )
@@ -46,3 +43,16 @@ def _side(axes: Any, side: dict[str, Any], name: str, color: str) -> None:
     low, high = np.transpose([statistics.bootstrap(column.tolist()) for column in curves.T])
     axes.fill_between(steps, low, high, color=color, alpha=0.2, lw=0)
     axes.plot(steps, curves.mean(0), color=color, lw=2, label=name)
+
+
+def _seeds(content: dict[str, Any]) -> str:
+    count = len(content["ours"]["last_half"])
+    return f"{count} seeds of each" if count > 1 else "one seed of each"
+
+
+def _verdict(gap: dict[str, Any]) -> str:
+    text = f"Second half, ours minus reference: {gap['ours_minus_reference']:+.3g}"
+    if gap["interval"] is None:
+        return f"{text} (one seed: no test)"
+    low, high = gap["interval"]
+    return f"{text} [{low:+.3g}, {high:+.3g}], permutation test p = {gap['permutation_p']:.2g}"

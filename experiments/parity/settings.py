@@ -50,7 +50,7 @@ class Settings:
 def reference_flags(settings: Settings, seed: int, folder: Path) -> list[str]:
     """Flags of the reference's `main` for one seed."""
     s = settings
-    values = {
+    values: dict[str, object] = {
         "logdir": folder,
         "configs": f"size{s.size}",
         "task": s.task,
@@ -86,7 +86,7 @@ def reference_flags(settings: Settings, seed: int, folder: Path) -> list[str]:
 def our_flags(settings: Settings, seed: int, folder: Path) -> list[str]:
     """Flags of `dreamer train dreamerv3` for one seed."""
     s = settings
-    values = {
+    values: dict[str, object] = {
         "task": s.task,
         "steps": s.steps,
         "seed": seed,
