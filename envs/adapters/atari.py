@@ -6,10 +6,10 @@
                  episode that a lost life ends, as the game is not over there
 
 Every action is played for four frames, of which each repeats the action before it with probability 0.25;
-all actions of the console are allowed (18; 9 in Skiing and LostLuggage), rewards are not clipped. A game starts
-with 0 to 30 frames without action and is truncated 108,000 frames after them. `atari100k` is the same with
-another `Protocol`, and `env.kwargs` changes either: {"size": 64, "grey": true, "sticky": 0.25, "repeat": 4,
-"noops": 30, "all_actions": false}.
+all actions of the console are allowed (18; 9 in Skiing and LostLuggage), rewards are not clipped. A game
+starts with 0 to 30 frames without action and is truncated 108,000 frames after them. `atari100k` is the same
+with another `Protocol`, and `env.kwargs` changes either: {"size": 64, "grey": true, "sticky": 0.25,
+"repeat": 4, "noops": 30, "all_actions": false}.
 
 In training a lost life can end an episode (`lives`), if it leaves others and the game is not over:
 
