@@ -362,6 +362,13 @@ class EnvConfig(Section):
             "wrappers": self.wrappers,
         }
 
+    @property
+    def changed(self) -> dict[str, Any]:
+        """Of all keywords of `envs.make` those that are not as by default."""
+        every = lambda cfg: {**cfg.world, **cfg.copies, **cfg.training}
+        default = every(EnvConfig())
+        return {name: value for name, value in every(self).items() if value != default[name]}
+
 
 @dataclass(frozen=True)
 class LoopConfig(Section):

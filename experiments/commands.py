@@ -169,6 +169,8 @@ class BenchOptions(Section):
     """Measure this task alone instead, with random actions."""
     copies: tuple[Count, ...] = (1, 16, 1024)
     """With --task: numbers of copies that are stepped together."""
+    env: EnvConfig = EnvConfig()
+    """With --task: how it is made."""
     trust: bool = False
     """Run code that lies in the folder of a run or a sweep, where its files ask for it."""
     json: bool = False
@@ -325,7 +327,7 @@ def bench(words: Sequence[str], options: BenchOptions, changes: Mapping[str, Any
     if o.task:
         from experiments.bench import env as bench_env
 
-        return bench_env.run(o.task, o.copies, json=o.json)
+        return bench_env.run(o.task, o.copies, o.env, json=o.json)
     if o.loop:
         from experiments.bench import loop as bench_loop
 
