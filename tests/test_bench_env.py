@@ -25,7 +25,7 @@ def test_on_device_catch_counts_exact_number_of_episodes(monkeypatch):
 
 def test_measure_options_are_those_of_the_environment(monkeypatch):
     monkeypatch.setattr(bench_env, "SECONDS", 0.1)
-    row = bench_env.measure("probe:remembered", 2, {"max_episode_steps": 1, "parallel": True})
+    row = bench_env.measure("probe:remembered", 2, {"levels": 3, "parallel": True})
     assert row["steps_per_cpu_s"] is None and row["options"]["parallel"]
 
 

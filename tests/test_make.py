@@ -114,7 +114,7 @@ def test_make_failing_constructor_raises_env_error():
 def test_suites_installed_packages_list_their_tasks():
     suites = {suite.name: suite for suite in envs.suites()}
     core = {name for name, suite in suites.items() if suite.install in ("minigrid", "gymnasium", "jax")}
-    assert core == {"minigrid", "gymnasium", "grid", "jax", "probe"}
+    assert core == {"minigrid", "gymnasium", "grid", "jax", "pinpad", "probe"}
     assert all(suites[name].installed for name in core)
     assert {name for name, s in suites.items() if s.on_device} == {
         "grid",

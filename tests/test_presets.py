@@ -144,7 +144,9 @@ def attributes_read() -> set[str]:
             nodes = ast.walk(ast.parse(path.read_text()))
             read |= {n.attr for n in nodes if isinstance(n, ast.Attribute) and isinstance(n.ctx, ast.Load)}
     read |= {field.rpartition(".")[2] for field in TRACED.values()}
-    read |= set(EnvConfig().world) & set(inspect.signature(envs.make).parameters)  # handed on by name
+    read |= {*EnvConfig().world, *EnvConfig().training} & set(
+        inspect.signature(envs.make).parameters
+    )  # handed on by name
     return read | {"vary", "factors"}  # by `grid` and `rate_factors` next to them
 
 

@@ -77,14 +77,21 @@ def dmc_vision_small() -> Config:
     return _laptop(dmc_vision(), 20_000, ratio=32)
 
 
+def _whole_games(base: Config) -> Config:
+    """With evaluations of games as long as they may be: 108,000 frames."""
+    return replace(base, eval=replace(base.eval, max_steps=27_000))
+
+
 def atari100k() -> Config:
     """Atari with 400,000 frames, by the published protocol but for lives.
 
     Command: dreamer train atari100k --task atari100k:Pong. Published, 26 games: human-normalised mean 1.26,
     median 0.47; Pong -4.4. 27,500 updates at size 200m: for a large GPU. The published runs leave lives alone
-    (--env.lives game); here a lost life is terminal and the game goes on.
+    (--env.lives game) and by an oversight have sticky actions (--env.kwargs '{"sticky": 0.25}'); here a lost
+    life is terminal and the game continues, and scores are of whole games.
     """
-    return _protocol("atari100k:Pong", 110_000, size="200m", num_envs=1, ratio=256)
+    base = _protocol("atari100k:Pong", 110_000, size="200m", num_envs=1, ratio=256)
+    return _whole_games(replace(base, env=EnvConfig(lives="terminal-and-go-on")))
 
 
 def atari100k_small() -> Config:
@@ -92,7 +99,7 @@ def atari100k_small() -> Config:
 
     Command: dreamer train atari100k-small --task atari100k:Pong.
     """
-    return _laptop(atari100k(), 20_000, ratio=32, num_envs=4)
+    return _whole_games(_laptop(atari100k(), 20_000, ratio=32, num_envs=4))
 
 
 def atari() -> Config:
@@ -101,7 +108,7 @@ def atari() -> Config:
     Command: dreamer train atari --task atari:Pong. Published, 57 games, by the score files. 1,600,000 updates
     at size 200m: for a large GPU.
     """
-    return _protocol("atari:Pong", 51_000_000, size="200m", num_envs=16, ratio=32)
+    return _whole_games(_protocol("atari:Pong", 51_000_000, size="200m", num_envs=16, ratio=32))
 
 
 def atari_small() -> Config:
@@ -109,7 +116,7 @@ def atari_small() -> Config:
 
     Command: dreamer train atari-small --task atari:Pong.
     """
-    return _laptop(atari(), 50_000, ratio=16)
+    return _whole_games(_laptop(atari(), 50_000, ratio=16))
 
 
 def crafter() -> Config:
