@@ -19,7 +19,7 @@ from dreamer.schema import ConfigError
 from envs import trust
 from experiments.benchmark import benchmark
 from experiments.benchmark.options import BenchmarkOptions, BenchmarkReportOptions
-from experiments.benchmark.runs import Benchmark
+from experiments.benchmark.runs import DONE, Benchmark
 from experiments.cli import main
 from experiments.sweep.executor import RunDied
 from experiments.training.run import TrainingStopped
@@ -154,20 +154,38 @@ def test_trust_folder_of_a_benchmark_is_guarded(tmp_path):
     assert trust.opened(["benchmark", "worker", "--out", str(tmp_path / "x")]) == [str(tmp_path / "x")]
 
 
-def test_main_worker_trains_for_real_and_writes_a_score(tmp_path, capsys):
-    """By a worker in a process and a run in another, from the command line to the page."""
+def test_main_run_trains_for_real_and_writes_a_score(tmp_path, capsys):
+    """From the command line to the page."""
     config = tmp_path / "tiny.toml"
     config.write_text(schema.dump_toml(tiny.RUN))
-    words = f"benchmark minigrid --tasks Empty-5x5 --workers 2 --config {config} --steps 400 --json"
-    words += " --set eval.episodes=0"
-    assert main([*words.split(), "--out", str(tmp_path / "x")]) == 0
+    words = f"benchmark minigrid --tasks Empty-5x5 --config {config} --steps 160 --set eval.episodes=0 --json"
+    assert main([*words.split(), "--set", "env.max_episode_steps=20", "--out", str(tmp_path / "x")]) == 0
     told = json.loads(capsys.readouterr().out)
     ours = told["tasks"]["minigrid:MiniGrid-Empty-5x5-v0"]["variants"]["x"]
     assert ours["seeds"] == [0] and 0 <= ours["mean"] <= 1
-    for part in Benchmark(tmp_path / "x").parts:
-        result = json.loads((part.folder / "result.json").read_text())
-        assert set(result["score"]) == {"success_rate", "return"}
-        assert "score of the training episodes: success rate" in part.folder.with_suffix(".log").read_text()
+    (part,) = Benchmark(tmp_path / "x").parts
+    result = json.loads((part.folder / "result.json").read_text())
+    assert set(result["score"]) == {"success_rate", "return"}
+    assert "score of the training episodes: success rate" in part.folder.with_suffix(".log").read_text()
+
+
+WORKER = """
+from pathlib import Path
+from benchmark_runs import instant
+from experiments.benchmark import benchmark, options
+benchmark.worker(options.BenchmarkWorkerOptions(out={out!r}), trainer=instant)
+"""
+
+
+def test_benchmark_several_workers_share_the_runs(tmp_path, monkeypatch):
+    out = tmp_path / "x"
+    roots = [Path(dreamer.__file__).parents[1], Path(__file__).parent]
+    monkeypatch.setenv("PYTHONPATH", os.pathsep.join(map(str, roots)))
+    command = lambda folder: [sys.executable, "-c", WORKER.format(out=str(folder))]
+    asked = BenchmarkOptions(out=str(out), tasks=("Empty-5x5",), preset="empty", seeds=3, workers=2)
+    assert benchmark.benchmark("minigrid", asked, command=command) == 0
+    assert [Benchmark(out).state(part) for part in Benchmark(out).parts] == [DONE] * 3
+    assert (out / "workers" / "0.log").is_file()
 
 
 def test_command_starts_a_worker_that_ends_where_nothing_is_left(tmp_path):

@@ -126,7 +126,7 @@ def test_write_page_is_self_contained_and_names_everything(tmp_path):
     told = benchmark_runs.plan("dmc", WALKER, REACHER, "dmc:dog-run", seeds=3)
     made(tmp_path / "low", told, lambda p: None if p.cfg.task == "dmc:dog-run" else height(p))
     made(tmp_path / "high", told, lambda p: None if p.cfg.task == "dmc:dog-run" else height(p) + 150)
-    report.write([report.read(tmp_path / name) for name in ("low", "high")], tmp_path / "out")
+    page.write([report.read(tmp_path / name) for name in ("low", "high")], tmp_path / "out")
     html = (tmp_path / "out" / "benchmark.html").read_text()
     for word in (
         "low",
@@ -147,10 +147,10 @@ def test_write_page_is_self_contained_and_names_everything(tmp_path):
 
 def test_write_page_of_a_single_run_without_published_figures(tmp_path):
     made(tmp_path / "a", benchmark_runs.plan("other", "other:task"), lambda part: 3.0)
-    told = report.write([report.read(tmp_path / "a")], tmp_path / "a")
+    told = page.write([report.read(tmp_path / "a")], tmp_path / "a")
     assert (
         told["aggregates"] == {}
-        and "There is nothing to aggregate" in (tmp_path / "a" / report.PAGE).read_text()
+        and "There is nothing to aggregate" in (tmp_path / "a" / page.PAGE).read_text()
     )
     assert page.methods(told) == []
 
@@ -159,7 +159,7 @@ def test_write_crafter_shows_the_score_over_all_episodes(tmp_path):
     bench = prepare(tmp_path / "a", benchmark_runs.plan("crafter", "crafter:reward"))
     unlocked = [{"achievements": [1] * 22}, {"achievements": [0] * 22}] * 15
     store(bench.parts[0], [row | {"log": log} for row, log in zip(flat(3.0), unlocked, strict=True)])
-    told = report.write([report.read(tmp_path / "a")], tmp_path / "a")
+    told = page.write([report.read(tmp_path / "a")], tmp_path / "a")
     ours = told["tasks"]["crafter:reward"]["variants"]["a"]
     assert ours["mean"] == pytest.approx(50) and ours["at_the_same_steps"]["published"] is None
     assert told["tasks"]["crafter:reward"]["human"] == 50.5
@@ -169,4 +169,4 @@ def test_write_crafter_shows_the_score_over_all_episodes(tmp_path):
 def test_write_before_any_episode_is_refused(tmp_path):
     prepare(tmp_path / "a", benchmark_runs.plan("dmc", WALKER))
     with pytest.raises(ConfigError, match="no episode of .* has ended yet"):
-        report.write([report.read(tmp_path / "a")], tmp_path / "a")
+        page.write([report.read(tmp_path / "a")], tmp_path / "a")

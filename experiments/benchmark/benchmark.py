@@ -168,7 +168,7 @@ def worker(options: BenchmarkWorkerOptions, *, trainer: Trainer = train) -> int:
 
 @contextlib.contextmanager
 def _watched(bench: Benchmark, say: Say) -> Iterator[None]:
-    """Within it a line is printed for every run that ends, whoever trained it."""
+    """Within it a line is printed for every run that ends, by any worker."""
     over = threading.Event()
     ended = {part.folder for part in bench.parts if bench.state(part) == DONE}
     if ended:
@@ -227,9 +227,11 @@ def show(folders: list[Path], options: BenchmarkReportOptions) -> int:
 
 
 def _report(folders: list[Path], out: Path, json: bool, say: Say) -> None:
-    results = report.write([report.read(folder) for folder in folders], out)
+    from experiments.benchmark import page
+
+    results = page.write([report.read(folder) for folder in folders], out)
     for line in report.lines(results):
         say(line)
-    say(f"{out / report.PAGE} has the curves and tables: open it in a browser")
+    say(f"{out / page.PAGE} has the curves and tables: open it in a browser")
     if json:
         print(jsonlib.dumps(results))

@@ -101,11 +101,11 @@ def profile(variants: Mapping[str, Sequence[Sequence[float]]], score: str) -> st
     with rc_context(STYLE):
         ax = Figure(figsize=(4.8, 2.6)).subplots()
         for i, (name, table) in enumerate(variants.items()):
-            told = statistics.performance_profile(table, thresholds.tolist())
+            drawn = statistics.performance_profile(table, thresholds.tolist())
             look: dict[str, Any] = {"color": COLORS[i % len(COLORS)]}
             if any(len(seeds) > 1 for seeds in table):
-                ax.fill_between(thresholds, told.low, told.high, alpha=0.2, lw=0, step="post", **look)
-            ax.step(thresholds, told.share, where="post", label=name, **look)
+                ax.fill_between(thresholds, drawn.low, drawn.high, alpha=0.2, lw=0, step="post", **look)
+            ax.step(thresholds, drawn.share, where="post", label=name, **look)
         ax.set(xlabel=score, ylabel="share of runs above it", xlim=(low, high), ylim=(0, 1.02))
         if len(variants) > 1:
             ax.legend(fontsize=7)

@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from experiments.benchmark import figures, published, scores
+from dreamer import atomic
+from dreamer.schema import ConfigError
+from experiments import sidecar
+from experiments.benchmark import figures, published, report, scores
 from experiments.benchmark.report import Variant, common_scores
 from experiments.report import page
 from experiments.report.figures import COLORS
 
+PAGE, TABLE, EVERYTHING = "benchmark.html", "benchmark.csv", "benchmark.json"
 MEANINGS = {
     "iqm": "interquartile mean of all runs",
     "median": "median of the tasks' means",
@@ -19,13 +24,30 @@ MEANINGS = {
 }
 
 
-def write(path: Path, variants: Sequence[Variant], results: Mapping[str, Any]) -> Path:
-    """Render everything that is known into one file."""
+def write(variants: Sequence[Variant], out: Path) -> dict[str, Any]:
+    """Write page, table and numbers into a folder; the numbers.
+
+    Raises:
+      ConfigError: the variants cannot be compared, or no episode has ended.
+    """
+    results = report.results(variants)
+    if not any(run.rows for variant in variants for run in variant.runs):
+        raise ConfigError(f"no episode of {variants[0].folder} has ended yet: there is nothing to report")
+    out.mkdir(parents=True, exist_ok=True)
+    sidecar.keep_damaged(out / EVERYTHING)
+    atomic.write(out / EVERYTHING, json.dumps(results, indent=1) + "\n")
+    atomic.write(out / TABLE, report.table(variants))
+    _render(out / PAGE, variants, results)
+    return results
+
+
+def _render(path: Path, variants: Sequence[Variant], results: Mapping[str, Any]) -> None:
+    """Everything that is known in one file."""
     tasks = results["aggregated"]["tasks"]
     scale = scores.scoring(next(iter(results["tasks"]))).scale
     score = words(results["aggregated"]["score"]) + (f" / {scale:g}" if scale != 1 else "")
     profiles = {variant.name: common_scores(variant, tasks) for variant in variants} if tasks else {}
-    return page.write(
+    page.write(
         path,
         "benchmark.html",
         results=results,

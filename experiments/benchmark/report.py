@@ -9,7 +9,6 @@ from __future__ import annotations
 import csv
 import io
 import itertools
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,16 +17,13 @@ from typing import Any
 import numpy as np
 
 import envs
-from dreamer import atomic
 from dreamer.schema import ConfigError
-from experiments import sidecar, statistics, surroundings
+from experiments import statistics, surroundings
 from experiments.benchmark import published, scores
 from experiments.benchmark.published import LEADER, Published
 from experiments.benchmark.runs import DONE, FAILED, MISSING, UNFINISHED, Benchmark, Plan
 from experiments.sweep import trial
 from experiments.sweep.trial import Part
-
-PAGE, TABLE, EVERYTHING = "benchmark.html", "benchmark.csv", "benchmark.json"
 
 
 @dataclass(frozen=True)
@@ -260,19 +256,20 @@ def _aggregates(variant: Variant, tasks: Sequence[str]) -> dict[str, Any]:
 
 def _published_aggregates(variants: Sequence[Variant], tasks: Sequence[str]) -> dict[str, Any] | None:
     """Aggregates of the means that DreamerV3 has on the same tasks, at the same steps and at its end."""
-    obs, known = variants[0].plan.config.env.obs, {}
+    obs = variants[0].plan.config.env.obs
     steps = {task: min(run.steps for v in variants for run in v.done(task)) for task in tasks}
+    rows = []
     for task in tasks:
-        told, scoring = published.of(task, obs), scores.scoring(task)
-        if LEADER not in told.scores or told.unit != scoring.headline:
+        known = published.of(task, obs)
+        if LEADER not in known.scores or known.unit != scores.scoring(task).headline:
             return None
-        ours = lambda value, task=task, told=told: scores.on_common_scale(task, value, told)
-        same = told.curve.at(steps[task]) if told.curve is not None else None
-        known[task] = {"same_steps": ours(same), "end": ours(told.scores[LEADER].mean)}
+        same = known.curve.at(steps[task]) if known.curve is not None else None
+        values = {"same_steps": same, "end": known.scores[LEADER].mean}
+        rows.append({name: scores.on_common_scale(task, value, known) for name, value in values.items()})
     summaries = {}
     for name in ("same_steps", "end"):
-        values = [row[name] for row in known.values()]
-        if values and None not in values:
+        values = [value for row in rows if (value := row[name]) is not None]
+        if values and len(values) == len(rows):
             summaries[name] = {k: e.value for k, e in statistics.aggregates([[v] for v in values]).items()}
     return summaries or None
 
@@ -282,21 +279,21 @@ def _improvements(variants: Sequence[Variant], tasks: Sequence[str]) -> list[dic
     pairs = itertools.combinations(variants, 2) if tasks else ()
     rows = []
     for a, b in pairs:
-        told = statistics.probability_of_improvement(common_scores(a, tasks), common_scores(b, tasks))
-        rows.append({"first": a.name, "second": b.name, "probability": told.value, "interval": told[1:]})
+        p = statistics.probability_of_improvement(common_scores(a, tasks), common_scores(b, tasks))
+        rows.append({"first": a.name, "second": b.name, "probability": p.value, "interval": p[1:]})
     return rows
 
 
 def lines(results: Mapping[str, Any]) -> list[str]:
     """The results in a few lines, for a terminal."""
-    told = []
+    text = []
     for name, summary in results["aggregates"].items():
         several = len(results["aggregated"]["tasks"])
         words = ", ".join(f"{k.replace('_', ' ')} {_short(e)}" for k, e in summary.items())
-        told.append(f"{name}, {several} task{'s' if several > 1 else ''}: {words}")
+        text.append(f"{name}, {several} task{'s' if several > 1 else ''}: {words}")
     gone = results["excluded"]
-    told += [f"excluded: {r['variant']} {r['task']} seed {r['seed']}, {r['state']}: {r['why']}" for r in gone]
-    return told
+    text += [f"excluded: {r['variant']} {r['task']} seed {r['seed']}, {r['state']}: {r['why']}" for r in gone]
+    return text
 
 
 def _short(estimate: Mapping[str, Any]) -> str:
@@ -320,22 +317,3 @@ def table(variants: Sequence[Variant]) -> str:
             ends = [blank(evaluated[name]) for name in evaluations]
             out.writerow([variant.name, run.task, run.seed, run.state, run.steps, *ours, *ends, run.why])
     return text.getvalue()
-
-
-def write(variants: Sequence[Variant], out: Path) -> dict[str, Any]:
-    """Write page, table and numbers into a folder; the numbers.
-
-    Raises:
-      ConfigError: they cannot be compared, or no run has begun.
-    """
-    from experiments.benchmark import page
-
-    told = results(variants)
-    if not any(run.rows for variant in variants for run in variant.runs):
-        raise ConfigError(f"no episode of {variants[0].folder} has ended yet: there is nothing to report")
-    out.mkdir(parents=True, exist_ok=True)
-    sidecar.keep_damaged(out / EVERYTHING)
-    atomic.write(out / EVERYTHING, json.dumps(told, indent=1) + "\n")
-    atomic.write(out / TABLE, table(variants))
-    page.write(out / PAGE, variants, told)
-    return told
