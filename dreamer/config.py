@@ -317,6 +317,10 @@ class EnvConfig(Section):
     """Whether every copy of the environment runs in a process of its own."""
     levels: Annotated[int, Range(0, FIRST_TRAINING_SEED)] = 0
     """Training uses only this many different levels; 0 means a new one every episode."""
+    lives: Literal["game", "terminal-and-go-on", "terminal-and-restart"] = "game"
+    """Whether a lost life ends an episode in training, and what follows; evaluations play whole games."""
+    engine: Literal["", "envpool"] = ""
+    """In training EnvPool steps all copies, in threads; seeds are then of copies, not of episodes."""
     pixels: tuple[str, ...] = ()
     """Keys of observations to read as pictures, where their bounds leave that open (host tasks)."""
     categories: tuple[str, ...] = ()
@@ -337,6 +341,11 @@ class EnvConfig(Section):
                 raise ConfigError(f"wrappers must be named as my_module:wrap, but one is '{name}'")
 
     @property
+    def training(self) -> dict[str, Any]:
+        """What is otherwise in training than in evaluations: keywords of `envs.make` and `make_jax`."""
+        return {"levels": self.levels, "lives": self.lives, "engine": self.engine}
+
+    @property
     def copies(self) -> dict[str, Any]:
         """How its copies are stepped on the host: keywords of `envs.make`."""
         return {"parallel": self.parallel, "timeout": self.timeout}
@@ -352,6 +361,13 @@ class EnvConfig(Section):
             "max_episode_steps": self.max_episode_steps,
             "wrappers": self.wrappers,
         }
+
+    @property
+    def changed(self) -> dict[str, Any]:
+        """Of all keywords of `envs.make` those that are not as by default."""
+        every = lambda cfg: {**cfg.world, **cfg.copies, **cfg.training}
+        default = every(EnvConfig())
+        return {name: value for name, value in every(self).items() if value != default[name]}
 
 
 @dataclass(frozen=True)

@@ -28,8 +28,9 @@ LOG_PREFIX = "log/"
 """Observation keys with this prefix are for people (`log/success`); no agent sees them."""
 SUCCESS = LOG_PREFIX + "success"
 """Of an episode so far: 1 yes, 0 no, NaN while the task does not say."""
-RECORDED = 64
-"""Entries up to which what a `log/` key says at the end of an episode is recorded with it."""
+RECORDED = 80
+"""Entries up to which what a `log/` key says at the end of an episode is recorded with it: Craftax has 67
+achievements, and a picture or grid for people has more than 80."""
 
 
 DTYPES = frozenset(np.dtype(code).name for code in "?bBhHiIlLqQefd")

@@ -14,6 +14,9 @@ from envs import modules
 from envs.adapters import MissingExtra, UnknownTask, suggestion, versions_of
 from envs.api import FIRST_TRAINING_SEED, JaxEnv, UnsupportedSpace, VectorEnv
 
+WHOLE_GAMES = "game"
+"""The `lives` with which episodes are whole games."""
+
 
 @dataclass(frozen=True)
 class Suite:
@@ -120,6 +123,21 @@ SUITES = (
         versions=("craftax",),
     ),
     Suite(
+        "crafter",
+        "envs.adapters.crafter",
+        "crafter",
+        "dreamer-toolkit[crafter]",
+        ("crafter:reward", "crafter:noreward"),
+        versions=("crafter", "opensimplex"),
+    ),
+    Suite(
+        "pinpad",
+        "envs.pinpad",
+        "gymnasium",
+        "gymnasium",
+        ("pinpad:three", "pinpad:six", "pinpad:eight"),
+    ),
+    Suite(
         "brax",
         "envs.adapters.brax",
         "brax",
@@ -139,6 +157,70 @@ SUITES = (
         versions=("navix",),
     ),
     Suite(
+        "dmc",
+        "envs.adapters.dmc",
+        "dm_control",
+        "dreamer-toolkit[dmc]",
+        ("dmc:walker-walk", "dmc:cartpole-balance", "dmc:quadruped-escape"),
+        versions=("dm-control", "mujoco"),
+    ),
+    Suite(
+        "atari",
+        "envs.adapters.atari",
+        "ale_py",
+        "dreamer-toolkit[atari]",
+        ("atari:Pong", "atari:Breakout", "atari:MsPacman"),
+        versions=("ale-py", "pillow"),
+    ),
+    Suite(
+        "atari100k",
+        "envs.adapters.atari100k",
+        "ale_py",
+        "dreamer-toolkit[atari]",
+        ("atari100k:Pong", "atari100k:Breakout", "atari100k:Boxing"),
+        versions=("ale-py", "pillow"),
+    ),
+    Suite(
+        "popgym",
+        "envs.adapters.popgym",
+        "popgym",
+        "dreamer-toolkit[popgym]",
+        ("popgym:RepeatPreviousEasy", "popgym:ConcentrationMedium", "popgym:NoisyPositionOnlyCartPoleHard"),
+        versions=("popgym", "gymnasium"),
+    ),
+    Suite(
+        "bsuite",
+        "envs.adapters.bsuite",
+        "bsuite",
+        "dreamer-toolkit[bsuite]",
+        ("bsuite:catch/0", "bsuite:deep_sea/3", "bsuite:memory_len/10"),
+        versions=("bsuite",),
+    ),
+    Suite(
+        "mujoco",
+        "envs.adapters.mujoco",
+        "mujoco",
+        "dreamer-toolkit[mujoco]",
+        ("mujoco:hopper", "mujoco:half-cheetah", "mujoco:humanoid-standup"),
+        versions=("gymnasium", "mujoco"),
+    ),
+    Suite(
+        "memory-maze",
+        "envs.adapters.memory_maze",
+        "memory_maze",
+        "dreamer-toolkit[memory-maze]",
+        ("memory-maze:9x9", "memory-maze:15x15"),
+        versions=("memory-maze", "dm-control", "labmaze", "mujoco"),
+    ),
+    Suite(
+        "envpool",
+        "envs.adapters.envpool",
+        "envpool",
+        "dreamer-toolkit[envpool]",
+        ("envpool:WalkerWalk-v1", "envpool:CoinrunHard-v0", "envpool:Ant-v5"),
+        versions=("envpool",),
+    ),
+    Suite(
         "jax",
         "envs.adapters.jax",
         "jax",
@@ -155,6 +237,9 @@ SUITES = (
     ),
 )
 
+PARTS = {"babyai": ("minigrid", "BabyAI-")}
+"""Names for a part of a suite: which suite it is, and how the names of that part begin there."""
+
 
 def suites() -> tuple[Suite, ...]:
     """The suites there are, installed or not."""
@@ -162,17 +247,21 @@ def suites() -> tuple[Suite, ...]:
 
 
 def canonical(task: str) -> str:
-    """The full name of a task: `minigrid:DoorKey-5x5` is `minigrid:MiniGrid-DoorKey-5x5-v0`.
+    """The full name of a task: `minigrid:DoorKey-5x5` is `minigrid:MiniGrid-DoorKey-5x5-v0`, and
+    `babyai:GoTo` is `minigrid:BabyAI-GoTo-v0`.
 
     Raises:
       UnknownTask: with close matches.
       MissingExtra: if it needs a package that is not installed.
     """
     name, colon, rest = task.partition(":")
+    if name in PARTS and colon:
+        name, prefix = PARTS[name]
+        rest = prefix + rest.removeprefix(prefix)
     suite = next((suite for suite in SUITES if suite.name == name), None)
     if suite is not None and colon:
         return f"{name}:{suite.adapter().canonical(rest)}"
-    known = [suite.name for suite in SUITES]
+    known = [*(suite.name for suite in SUITES), *PARTS]
     if not colon:
         raise UnknownTask(f"'{task}' lacks its suite{_suite_of(task)}")
     if rest.rpartition("-v")[2].isdigit() and not suggestion(name, known):
@@ -240,6 +329,8 @@ def make(
     kwargs: Mapping[str, Any] | None = None,
     max_episode_steps: int = 0,
     wrappers: Sequence[str | Callable[[Any], Any]] = (),
+    lives: str = WHOLE_GAMES,
+    engine: str = "",
     timeout: float = 0.0,
 ) -> VectorEnv:
     """Make copies of a task that are stepped together.
@@ -260,6 +351,10 @@ def make(
       kwargs: arguments of the environment, where the suite takes some.
       max_episode_steps: its time limit, which ends an episode without being terminal (0: its own).
       wrappers: callables env -> env, or where they are (`my_module:wrap`), the first one innermost.
+      lives: what a lost life means, of games that have lives: "game" (nothing), "terminal-and-go-on" or
+        "terminal-and-restart" (`envs.adapters.atari`).
+      engine: "envpool" has EnvPool step all copies of a task that it has (`envs.engine`); then a seed is
+        of a copy, not of an episode.
       timeout: seconds in which a copy of a Gymnasium environment must answer, else that is an `EnvError`
         (0: any).
 
@@ -290,13 +385,30 @@ def make(
             kwargs=kwargs,
             max_episode_steps=max_episode_steps,
             wrappers=wrappers,
+            lives=lives,
+            engine=engine,
         )
         copies = DeviceCopies(inside, num_envs)
     else:
-        taken = _taken(full, adapter, kwargs=kwargs, max_episode_steps=max_episode_steps, wrappers=wrappers)
-        make_env = functools.partial(adapter.make, rest, obs or adapter.OBS[0], **taken)
-        kind = Processes if parallel else Serial
-        copies = kind(full, make_env, num_envs, pixels=pixels, categories=categories, timeout=timeout)
+        taken = _taken(
+            full,
+            adapter,
+            kwargs=kwargs,
+            max_episode_steps=max_episode_steps,
+            wrappers=wrappers,
+            lives=lives,
+            engine=engine,
+        )
+        how = {"pixels": pixels, "categories": categories, "timeout": timeout}
+        chosen = obs or adapter.OBS[0]
+        if taken.pop("engine", ""):
+            _check_engine(full, engine, parallel=parallel, wrappers=wrappers, lives=lives)
+            from envs.engine import Pool
+
+            copies = Pool(full, adapter.pool(rest, chosen, **taken), num_envs, **how)
+        else:
+            make_env = functools.partial(adapter.make, rest, chosen, **taken)
+            copies = (Processes if parallel else Serial)(full, make_env, num_envs, **how)
     return HostVector(full, copies, num_envs, seed=seed, levels=levels)
 
 
@@ -310,13 +422,15 @@ def make_jax(
     kwargs: Mapping[str, Any] | None = None,
     max_episode_steps: int = 0,
     wrappers: Sequence[str | Callable[[Any], Any]] = (),
+    lives: str = WHOLE_GAMES,
+    engine: str = "",
 ) -> JaxEnv:
     """Make one world of a suite that is `on_device`, as pure functions.
 
     Args:
       levels: how many different worlds it starts, those of the first training seeds (0: any).
       pixels, categories: none, for such a world says itself what its observations are.
-      kwargs, max_episode_steps, wrappers: as of `make`, where the suite takes them.
+      kwargs, max_episode_steps, wrappers, lives, engine: as of `make`, where the suite takes them.
 
     Raises:
       UnknownTask, MissingExtra, UnsupportedSpace: as `make`; UnknownTask also for a Gymnasium environment.
@@ -333,7 +447,15 @@ def make_jax(
     if not is_on_device(task):
         names = ", ".join(suite.name for suite in SUITES if suite.on_device)
         raise UnknownTask(f"{full} runs on the host; the suites of the device are {names}")
-    taken = _taken(full, adapter, kwargs=kwargs, max_episode_steps=max_episode_steps, wrappers=wrappers)
+    taken = _taken(
+        full,
+        adapter,
+        kwargs=kwargs,
+        max_episode_steps=max_episode_steps,
+        wrappers=wrappers,
+        lives=lives,
+        engine=engine,
+    )
     world = adapter.make_jax(rest, obs or adapter.OBS[0], **taken)
     if not levels:
         return world
@@ -347,9 +469,20 @@ def _check_levels(levels: int) -> None:
         raise ValueError(f"levels is {levels}; it takes 0 (any world) to {FIRST_TRAINING_SEED}")
 
 
+def _check_engine(full: str, engine: str, **asked: Any) -> None:
+    """Refuse what an engine does not have."""
+    if engine != "envpool":
+        raise UnknownTask(f"there is no engine {engine!r}; the only one is 'envpool'")
+    for name, value in asked.items():
+        if value and value != WHOLE_GAMES:
+            why = {"parallel": "has threads of its own", "lives": "plays whole games"}
+            text = why.get(name, "has no Gymnasium environments to wrap")
+            raise UnknownTask(f"the engine envpool {text}: leave out {name} or engine for {full}")
+
+
 def _taken(full: str, adapter: ModuleType, **asked: Any) -> dict[str, Any]:
     """Of what was asked for that which is not the default, if the adapter takes it."""
-    asked = {name: value for name, value in asked.items() if value}
+    asked = {name: value for name, value in asked.items() if value and value != WHOLE_GAMES}
     takes = getattr(adapter, "TAKES", ())
     refused = [name for name in asked if name not in takes]
     if refused:

@@ -69,6 +69,8 @@ class EvalOptions(Section):
     random draws uniformly."""
     sampled: bool = False
     """Deprecated form of --actor sampled."""
+    task: str = ""
+    """Play another task with the same observations and actions, such as the original of a port."""
     num_envs: Natural = 0
     """Copies of the environment, stepped together; 0 means 16 on the host and 256 on the device."""
     max_steps: Natural = 0
@@ -167,6 +169,8 @@ class BenchOptions(Section):
     """Measure this task alone instead, with random actions."""
     copies: tuple[Count, ...] = (1, 16, 1024)
     """With --task: numbers of copies that are stepped together."""
+    env: EnvConfig = EnvConfig()
+    """With --task: how it is made."""
     trust: bool = False
     """Run code that lies in the folder of a run or a sweep, where its files ask for it."""
     json: bool = False
@@ -227,6 +231,7 @@ def evaluate(words: Sequence[str], options: EvalOptions, changes: Mapping[str, A
         episodes=options.episodes,
         seed=options.seed,
         actor=options.actor or ("sampled" if options.sampled else "greedy"),
+        task=options.task,
         num_envs=options.num_envs,
         max_steps=options.max_steps,
         out=options.out,
@@ -322,7 +327,7 @@ def bench(words: Sequence[str], options: BenchOptions, changes: Mapping[str, Any
     if o.task:
         from experiments.bench import env as bench_env
 
-        return bench_env.run(o.task, o.copies, json=o.json)
+        return bench_env.run(o.task, o.copies, o.env, json=o.json)
     if o.loop:
         from experiments.bench import loop as bench_loop
 

@@ -51,8 +51,7 @@ def check(task: str, cfg: EnvConfig = EnvConfig(), *, json: bool) -> int:
     Raises:
       UnknownTask, MissingExtra: the task cannot be made.
     """
-    asked: dict[str, Any] = {**cfg.world, "parallel": cfg.parallel, "levels": cfg.levels}
-    findings = envs.check(task, **{name: value for name, value in asked.items() if value})
+    findings = envs.check(task, **{k: v for k, v in cfg.changed.items() if k != "timeout"})
     failed = [finding for finding in findings if finding.status == "fail"]
     if json:
         rows = [asdict(finding) for finding in findings]

@@ -8,12 +8,14 @@ import math
 import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, TextIO
 
 import numpy as np
 
 import envs
+from dreamer.config import Config, EnvConfig
 from dreamer.logger import read_rows
 from dreamer.schema import ConfigError
 from envs.api import FIRST_TRAINING_SEED, Policy, Step, VectorEnv
@@ -231,6 +233,7 @@ def evaluate(
     out: str,
     json: bool,
     max_steps: int = 0,
+    task: str = "",
 ) -> int:
     """Evaluate the newest checkpoint of a run, also on its training levels where it has a set; the exit code.
 
@@ -239,9 +242,11 @@ def evaluate(
       num_envs: copies of the environment (0: the default of the task).
       out: file for the episodes, a line of JSON each (empty: none).
       max_steps: after which an episode is cut short (0: as the run is configured).
+      task: another task than that of the run, with the same spaces (empty: its own).
 
     Raises:
       CheckpointError: there is no agent in the folder.
+      UnknownTask, MissingExtra: there is no such task here.
       ConfigError: there is no such actor, the file cannot be written, or the task has other spaces than the
         agent was trained with.
     """
@@ -251,18 +256,21 @@ def evaluate(
     player = dreamer.load(run, actor=actor)
     cfg = player.config
     assert cfg is not None
+    trained_on, cfg = cfg.task, elsewhere(cfg, task)
+    is_other = cfg.task != trained_on
     num_envs = num_envs or (DEVICE_COPIES if envs.is_on_device(cfg.task) else HOST_COPIES)
     memory.check_copies(min(num_envs, episodes), cfg.env.parallel, "--num-envs")
     with contextlib.ExitStack() as stack:
         file = stack.enter_context(_opened(out)) if out else None
         env = envs.make(cfg.task, min(num_envs, episodes), **cfg.env.copies, **cfg.env.world)
         stack.callback(env.close)
-        agree(str(run), cfg.task, spaces(player.agent), env)
-        surroundings.notice(run, cfg)
+        agree(str(run), cfg.task, spaces(player.agent), env, more=is_other)
+        if not is_other:
+            surroundings.notice(run, cfg)
         limit = step_limit(max_steps or cfg.eval.max_steps, longest_episode(run))
         say: Say = lambda text: print(text, file=sys.stderr, flush=True)
         played, trained = _played(player, env, episodes, seed, limit, say), []
-        result = {"actor": actor} | summary(played, limit)
+        result = {"task": cfg.task, "trained_on": trained_on, "actor": actor} | summary(played, limit)
         if cfg.env.levels:
             levels = min(episodes, cfg.env.levels)
             trained = _played(player, env, levels, FIRST_TRAINING_SEED, limit, say)
@@ -273,11 +281,29 @@ def evaluate(
     if json:
         print(jsonlib.dumps(result | ({"note": note} if note else {})))
     else:
-        print(f"{cfg.task}, {actor} actions, seeds {seed} to {seed + episodes - 1}", file=sys.stderr)
+        where = f"{cfg.task} (trained on {trained_on})" if is_other else cfg.task
+        print(f"{where}, {actor} actions, seeds {seed} to {seed + episodes - 1}", file=sys.stderr)
         print(sentence(result))
         if note:
             print(note, file=sys.stderr)
     return 0
+
+
+def elsewhere(cfg: Config, task: str) -> Config:
+    """The configuration of a run with another task in the place of its own (empty: its own).
+
+    Rules of the trained task do not hold there; within its suite the observation is the same one.
+
+    Raises:
+      UnknownTask, MissingExtra: there is no such task here.
+    """
+    if not task or envs.canonical(task) == envs.canonical(cfg.task):
+        return cfg
+    is_related = task.partition(":")[0] == cfg.task.partition(":")[0]
+    world = EnvConfig(
+        obs=cfg.env.obs if is_related else "", parallel=cfg.env.parallel, timeout=cfg.env.timeout
+    )
+    return replace(cfg, task=envs.canonical(task), env=world)
 
 
 def _opened(out: str) -> TextIO:

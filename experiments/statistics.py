@@ -9,6 +9,7 @@ Reference: Agarwal et al. (2021), Deep RL at the edge of the statistical precipi
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Sequence
 from typing import NamedTuple
@@ -17,6 +18,7 @@ import numpy as np
 
 CONFIDENCE = 0.95
 RESAMPLES = 2000
+PERMUTATIONS = 20_000
 
 
 class Difference(NamedTuple):
@@ -176,6 +178,26 @@ def rate_difference(a: tuple[int, int], b: tuple[int, int]) -> Difference:
     """
     (p, q), ((l_a, u_a), (l_b, u_b)) = (s / n for s, n in (a, b)), (wilson(*a), wilson(*b))
     return Difference(p - q, p - q - math.hypot(p - l_a, u_b - q), p - q + math.hypot(u_a - p, q - l_b))
+
+
+def permutation_test(a: Sequence[float], b: Sequence[float]) -> float:
+    """Two-sided p-value of a difference of means: how often chance alone makes it at least as large.
+
+    The share of all ways to divide the pooled values into groups of these sizes; where there are more than
+    20,000 of them, of that many drawn at random and the one that was observed.
+    """
+    pooled = np.concatenate([np.asarray(a, float), np.asarray(b, float)])
+    if not len(a) or not len(b):
+        raise ValueError("there is nothing to compare: both samples need at least one value")
+    if math.comb(len(pooled), len(a)) <= PERMUTATIONS:
+        chosen = np.array(list(itertools.combinations(range(len(pooled)), len(a))))
+    else:
+        rng = np.random.default_rng(0)
+        drawn = rng.permuted(np.tile(np.arange(len(pooled)), (PERMUTATIONS, 1)), axis=1)[:, : len(a)]
+        chosen = np.concatenate([np.arange(len(a))[None], drawn])
+    first = pooled[chosen].sum(1)
+    gaps = np.abs(first / len(a) - (pooled.sum() - first) / len(b))
+    return float((gaps >= abs(np.mean(a) - np.mean(b)) - 1e-9 * np.ptp(pooled)).mean())
 
 
 def _resampled(samples: Sequence[Sequence[float]]) -> list[np.ndarray]:

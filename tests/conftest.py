@@ -26,20 +26,28 @@ CORE = """
     source status transforms types uniform words world
 """
 """Modules whose tests are the core lane, `pytest -m core`: what a developer of the agent runs all day."""
+SUITES = """
+    atari benchmark_bsuite bsuite crafter craftax dmc gymnax memory_maze mujoco_adapter popgym text_craftax
+"""
+"""Modules whose tests need packages of suites; CI installs these and runs `pytest -m suites` once more."""
 
 
 def pytest_configure(config):
-    if config.option.markexpr == "core" and hasattr(config, "cache"):
-        folder = config.cache.mkdir("jax")  # compiled once, and read from then on
+    if hasattr(config, "cache"):
+        folder = config.cache.mkdir("jax")  # compiled once for all workers and modules, and read from then on
         jax.config.update("jax_compilation_cache_dir", str(folder))
-        jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)
+        least = 0.0 if config.option.markexpr == "core" else 0.1
+        jax.config.update("jax_persistent_cache_min_compile_time_secs", least)
         jax.config.update("jax_persistent_cache_min_entry_size_bytes", -1)
 
 
 def pytest_collection_modifyitems(items):
     for item in items:
-        if item.path.stem.removeprefix("test_") in CORE.split() and not {"slow", "gpu"} & set(item.keywords):
-            item.add_marker(pytest.mark.core)
+        if {"slow", "gpu"} & set(item.keywords):
+            continue
+        for lane, modules in (("core", CORE), ("suites", SUITES)):
+            if item.path.stem.removeprefix("test_") in modules.split():
+                item.add_marker(lane)
 
 
 def pytest_addoption(parser):

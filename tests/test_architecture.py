@@ -16,9 +16,11 @@ PACKAGES = ("envs", "dreamer", "experiments")
 
 ORDER = (
     *("envs.adapters", "envs.api", "envs.probes", "envs.trust", "envs.modules", "envs.arguments"),
+    *("envs.opengl", "envs.dm"),
     *("envs.readings", "envs.spaces", "envs.watchdog", "envs.rollout", "envs.wrappers"),
-    *("envs.copies", "envs.device_copies", "envs.vector", "envs.adapters.*", "envs.flat", "envs.catch"),
-    *("envs.draw", "envs.gridworld", "envs.make", "envs.text", "envs.check", "envs"),
+    *("envs.copies", "envs.device_copies", "envs.engine", "envs.vector", "envs.adapters.*", "envs.flat"),
+    *("envs.catch", "envs.draw", "envs.gridworld", "envs.pinpad", "envs.make", "envs.text", "envs.check"),
+    "envs",
     "dreamer.packages",
     "dreamer.atomic",
     "dreamer.schema",
@@ -53,7 +55,7 @@ ORDER = (
     "experiments.benchmark",
     *("experiments.export", "experiments.doctor", "experiments.envs_command", "experiments.commands"),
     *("experiments.cli", "experiments.chance", "experiments.sweep.child", "experiments.results_table"),
-    "experiments.figures",
+    *("experiments.figures", "experiments.parity"),
 )
 """Reading order: what stands here may import what stands above it and its own neighbours. A package stands
 for all that lies in it and does not stand here itself, with a star without its own file; a root for that."""

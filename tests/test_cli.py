@@ -454,7 +454,7 @@ def test_eval_command_passes_options(monkeypatch):
     monkeypatch.setattr(evaluate, "evaluate", lambda run, **rest: seen.update(run=run, **rest) or 0)
     assert main(["eval", "runs/x", "--episodes", "3", "--seed", "1000", "--sampled"]) == 0
     how = {"episodes": 3, "seed": 1000, "actor": "sampled", "num_envs": 0, "max_steps": 0}
-    how |= {"out": "", "json": False}
+    how |= {"out": "", "json": False, "task": ""}
     assert seen == {"run": Path("runs/x"), **how}
 
 

@@ -137,6 +137,8 @@ def test_replace_path_wrong_type_names_field(path):
         ("agent.optim.schedule", ["const"], ["constant", 1]),
         ("agent.dtype", ["bfloat16"], ["float16"]),
         ("env.levels", [0, 2**30], [-1, 2**30 + 1]),
+        ("env.engine", ["", "envpool"], ["gym", 3]),
+        ("env.lives", ["game", "terminal-and-go-on", "terminal-and-restart"], ["", "lost", 3]),
         ("env.kwargs", ["", "{}", '{"a": [1, {"b": null}]}', {"a": 1}], ["[1]", "{'a': 1}", '{"a": NaN}', 3]),
         ("env.kwargs", [{}], [[1], {"a": object()}, {"a": float("inf")}, '{"a": "\\ud800"}', "7", "{"]),
         ("env.max_episode_steps", [0, 5], [-1, 1.5]),

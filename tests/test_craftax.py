@@ -1,5 +1,7 @@
 """craftax: the same worlds as the package's own. They compile slowly, and so the tests are few."""
 
+import importlib
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -7,11 +9,13 @@ import pytest
 
 import envs
 from envs.adapters import craftax as adapter
+from envs.api import is_recorded
 from envs.wrappers import Batched
 
 pytest.importorskip("craftax")
 
 LIMIT = 6
+PLACE_PLANT = 10
 
 
 @pytest.fixture(autouse=True)
@@ -23,8 +27,10 @@ def lenient():
 
 @pytest.mark.parametrize(("task", "size", "actions"), [("Craftax-Classic", 1345, 17), ("Craftax", 8268, 43)])
 def test_craftax_adapter_reset_and_step_keep_declared_shapes_and_dtypes(task, size, actions):
-    env = envs.make_jax(f"craftax:{task}")
-    assert env.obs_space == {"vector": envs.Space((size,), "float32")}
+    env, count = envs.make_jax(f"craftax:{task}"), len(adapter.achievements(task))
+    unlocked = envs.Space((count,), "uint8")
+    assert env.obs_space == {"vector": envs.Space((size,), "float32"), "log/achievements": unlocked}
+    assert is_recorded("log/achievements", unlocked)
     assert env.act_space == {"action": envs.Space((), "int32", actions)}
     state, first = jax.eval_shape(lambda key: env.reset(key=key), jax.random.key(0))
     act = {"action": jnp.zeros((), jnp.int32)}
@@ -32,7 +38,20 @@ def test_craftax_adapter_reset_and_step_keep_declared_shapes_and_dtypes(task, si
     shape = lambda tree: jax.tree.map(lambda x: (x.shape, x.dtype, x.weak_type), tree)
     assert shape(state) == shape(later_state) and shape(first) == shape(step)
     assert shape(step.obs["vector"]) == ((size,), np.float32, False)
+    assert shape(step.obs["log/achievements"]) == ((count,), np.uint8, False)
     assert not any(jnp.issubdtype(x.dtype, jax.dtypes.prng_key) for x in jax.tree.leaves(state))
+
+
+@pytest.mark.parametrize(
+    ("task", "module", "count"),
+    [
+        ("Craftax-Classic", "craftax.craftax_classic.constants", 22),
+        ("Craftax", "craftax.craftax.constants", 67),
+    ],
+)
+def test_achievements_are_those_of_the_package(task, module, count):
+    theirs = {item.value: item.name.lower() for item in importlib.import_module(module).Achievement}
+    assert adapter.achievements(task) == tuple(theirs[i] for i in range(count)) and len(theirs) == count
 
 
 def test_craftax_adapter_checked_passes_environment_contract():
@@ -57,11 +76,19 @@ def test_craftax_adapter_played_matches_original_env_with_truncating_limit():
     (mine, first), (obs, state) = reset(jax.random.key(0))
     same(first.obs["vector"], obs)
     actions = np.random.default_rng(0).integers(0, 17, LIMIT)
+    actions[1] = PLACE_PLANT
     for t in range(LIMIT):
+        if t == 1:  # so that placing what it has unlocks something
+            mine, state = (
+                s.replace(inventory=s.inventory.replace(sapling=jnp.ones_like(s.inventory.sapling)))
+                for s in (mine, state)
+            )
         before = mine, state
         (mine, told), (obs, state, reward, done, _) = step(mine, state, actions[t], jax.random.key(t + 1))
         same(told.obs["vector"], obs)
         same(told.reward, reward)
+        same(told.obs["log/achievements"], state.achievements)
+        assert bool(told.obs["log/achievements"][adapter.CLASSIC.index("place_plant")]) == (t >= 1)
         assert bool(told.is_last) == bool(done) == (t == LIMIT - 1)
         assert not told.is_terminal
 
@@ -98,7 +125,7 @@ def test_craftax_adapter_batched_in_scan_passes_environment_contract():
 def test_craftax_adapter_pixels_are_uint8_images(capsys):
     env = envs.make_jax("craftax:Craftax-Classic", obs="pixels")
     assert capsys.readouterr().out == ""
-    assert env.obs_space == {"image": envs.Space((63, 63, 3), "uint8")}
+    assert env.obs_space["image"] == envs.Space((63, 63, 3), "uint8")
 
     @jax.jit
     def reset(key):

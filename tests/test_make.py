@@ -45,7 +45,7 @@ def test_make_short_name_has_the_full_name_and_num_envs():
         ("minigrid:DoorKy-5x5", "did you mean DoorKey-5x5"),
         ("probe:choosen", "did you mean chosen"),
         ("minigird:Empty-5x5", "did you mean minigrid or"),
-        ("atari:Pong", "the suites are minigrid, gymnasium, grid, "),
+        ("soccer:Goal", "the suites are minigrid, gymnasium, grid, "),
         ("my_env:My-v0", "did you mean gymnasium:my_env:My-v0?"),
         ("gymnasium:MiniGrid-Empty-5x5-v0", "did you mean minigrid:MiniGrid-Empty-5x5-v0?"),
         ("gymnasium:no_such_module:My-v0", "there is no module 'no_such_module'"),
@@ -88,8 +88,13 @@ def test_make_levels_out_of_range_raises_value_error(make, levels):
     ],
 )
 def test_make_missing_package_raises_with_install_command(monkeypatch, task, package, install):
+    # Other tests may have imported the package and those of Gymnasium's modules that import it.
+    for module in [m for m in sys.modules if m.startswith((f"{package}.", "gymnasium.envs.mujoco"))]:
+        monkeypatch.delitem(sys.modules, module)
     # None in sys.modules is how Python itself marks a module that must not be found.
     monkeypatch.setitem(sys.modules, package, None)
+    for part in [name for name in sys.modules if name.startswith(f"{package}.")]:
+        monkeypatch.delitem(sys.modules, part)
     monkeypatch.setattr("importlib.util.find_spec", _without(package))
     with pytest.raises(MissingExtra, match=install):
         envs.make(task)
@@ -109,7 +114,7 @@ def test_make_failing_constructor_raises_env_error():
 def test_suites_installed_packages_list_their_tasks():
     suites = {suite.name: suite for suite in envs.suites()}
     core = {name for name, suite in suites.items() if suite.install in ("minigrid", "gymnasium", "jax")}
-    assert core == {"minigrid", "gymnasium", "grid", "jax", "probe"}
+    assert core == {"minigrid", "gymnasium", "grid", "jax", "pinpad", "probe"}
     assert all(suites[name].installed for name in core)
     assert {name for name, s in suites.items() if s.on_device} == {
         "grid",

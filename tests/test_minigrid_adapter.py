@@ -285,3 +285,38 @@ def test_make_kwargs_of_a_builtin_task_are_passed_and_checked():
     assert env.obs_space["object"].shape == (5, 5) and env.worlds()[0].unwrapped.width == 6
     with pytest.raises(envs.UnknownTask, match="takes no argument 'sise'; did you mean size"):
         envs.make("minigrid:DoorKey-5x5", kwargs={"sise": 6})
+
+
+def test_minigrid_sets_are_levels_that_exist():
+    sets = adapter.sets()
+    assert next(iter(sets)) == "table-12" and len(set(sets["table-12"])) == 12
+    for name, tasks in sets.items():
+        assert set(tasks) <= set(adapter.ids()) and len(set(tasks)) == len(tasks), name
+    assert len(sets["babyai-one-room"] + sets["babyai-mazes"]) == 18
+
+
+@pytest.mark.parametrize(("name", "rooms"), [("babyai-one-room", 1), ("babyai-mazes", 3)])
+def test_minigrid_set_of_babyai_has_levels_of_its_size(name, rooms):
+    worlds = [gymnasium.make(f"{task}-v0").unwrapped for task in adapter.sets()[name]]
+    assert all((world.num_rows, world.num_cols) == (rooms, rooms) for world in worlds)
+
+
+@pytest.mark.parametrize("task", adapter.sets()["table-12"])
+def test_minigrid_level_of_the_table_is_built_and_played(task):
+    env = envs.make(f"minigrid:{task}")
+    env.reset([0])
+    assert not env.step({"action": np.array([LEFT])}).is_first[0]
+
+
+@pytest.mark.parametrize("name", ["babyai:GoToLocal", "babyai:BabyAI-GoToLocal-v0"])
+def test_babyai_name_is_the_level_of_minigrid(name):
+    assert envs.canonical(name) == "minigrid:BabyAI-GoToLocal-v0"
+    mine, theirs = envs.make(name).reset([3]), envs.make("minigrid:BabyAI-GoToLocal").reset([3])
+    assert all(np.array_equal(mine.obs[k], theirs.obs[k], equal_nan=True) for k in theirs.obs)
+
+
+def test_babyai_wrong_name_raises_unknown_task_with_close_matches():
+    with pytest.raises(envs.UnknownTask, match="did you mean BabyAI-GoToLocal"):
+        envs.make("babyai:GoToLocl")
+    with pytest.raises(envs.UnknownTask, match="no suite 'babai'; did you mean babyai"):
+        envs.make("babai:GoToLocal")

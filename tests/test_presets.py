@@ -106,6 +106,33 @@ def test_build_dreamerv3_preset_has_the_values_of_the_paper():
     assert cfg.replay.capacity == 5_000_000
 
 
+@pytest.mark.parametrize(
+    ("name", "steps", "ratio", "num_envs", "size"),
+    [
+        ("atari", 51_000_000, 32, 16, "200m"),
+        ("atari100k", 110_000, 256, 1, "200m"),
+        ("dmc-proprio", 1_100_000, 1024, 16, "1m"),
+        ("dmc-vision", 1_100_000, 256, 16, "200m"),
+        ("crafter", 1_100_000, 512, 1, "200m"),
+        ("bsuite", 100_000, 1024, 1, "1m"),
+    ],
+)
+def test_build_benchmark_preset_has_the_published_protocol(name, steps, ratio, num_envs, size):
+    """As configured by danijar/dreamerv3 e3f0224."""
+    cfg = presets.build(name)
+    assert (cfg.steps, cfg.loop.train_ratio, cfg.loop.num_envs) == (steps, ratio, num_envs)
+    assert cfg.agent == SIZES[size](AgentConfig())
+    assert (cfg.loop.batch_size, cfg.loop.batch_length, cfg.replay.capacity) == (16, 64, 5_000_000)
+
+
+@pytest.mark.parametrize("name", [name for name in presets.PRESETS if name.endswith("-small")])
+def test_build_small_preset_is_of_the_task_of_its_protocol(name):
+    cfg, protocol = presets.build(name), presets.build(name.removesuffix("-small"))
+    assert cfg.task.partition(":")[0] == protocol.task.partition(":")[0] and cfg.env == protocol.env
+    updates = cfg.steps * cfg.loop.train_ratio / (cfg.loop.batch_size * cfg.loop.batch_length)
+    assert updates < 10_000 and cfg.steps < protocol.steps
+
+
 def attributes_read() -> set[str]:
     """Names that some module reads as an attribute, apart from where fields are declared and set."""
     read = set()
@@ -117,7 +144,9 @@ def attributes_read() -> set[str]:
             nodes = ast.walk(ast.parse(path.read_text()))
             read |= {n.attr for n in nodes if isinstance(n, ast.Attribute) and isinstance(n.ctx, ast.Load)}
     read |= {field.rpartition(".")[2] for field in TRACED.values()}
-    read |= set(EnvConfig().world) & set(inspect.signature(envs.make).parameters)  # handed on by name
+    read |= {*EnvConfig().world, *EnvConfig().training} & set(
+        inspect.signature(envs.make).parameters
+    )  # handed on by name
     return read | {"vary", "factors"}  # by `grid` and `rate_factors` next to them
 
 

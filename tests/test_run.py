@@ -22,6 +22,7 @@ from dreamer.checkpoint import CheckpointError, CheckpointStore
 from dreamer.config import Config
 from dreamer.logger import read_rows
 from envs.wrappers import Levels
+from experiments import evaluate
 from experiments.training import run, session, workspace
 
 CFG = tiny.RUN
@@ -130,6 +131,16 @@ def test_train_final_evaluation_plays_greedy_and_sampled(finished):
     assert result["sampled"]["episodes"] == result["episodes"] == 8
     logged = {key for row in read_rows(finished / "metrics.jsonl") for key in row}
     assert {"eval/return_mean", "eval_sampled/return_mean"} <= logged
+
+
+def test_evaluate_other_task_with_the_same_spaces_is_played(finished, capsys):
+    how = dict(episodes=3, seed=0, actor="greedy", num_envs=2, out="", json=True)
+    assert evaluate.evaluate(finished, task="probe:remembered", **how) == 0
+    result = json.loads(capsys.readouterr().out)
+    assert (result["task"], result["trained_on"]) == ("probe:remembered", "probe:chosen")
+    assert result["length_mean"] == 3
+    with pytest.raises(schema.ConfigError, match="does not fit probe:continuous: its action"):
+        evaluate.evaluate(finished, task="probe:continuous", **how)
 
 
 def test_train_logged_episodes_have_their_start_step(finished):

@@ -244,3 +244,35 @@ def test_aggregates_intervals_cover_the_true_mean():
     interval = lambda scores: statistics.aggregates(scores)["mean"][1:]
     sample = lambda rng: rng.normal(0.5, 1, (4, 30)).tolist()
     assert 0.90 < coverage(interval, sample, 0.5, 200) < 0.98
+
+
+@pytest.mark.parametrize(
+    ("a", "b", "p"),
+    [
+        ([3.0, 4.0], [1.0, 2.0], 2 / 6),  # the most extreme of six divisions, and its mirror image
+        ([1.0, 4.0], [2.0, 3.0], 1.0),  # equal means
+        ([5.0], [1.0, 2.0], 1 / 3),  # of 3.5, -1.0 and -2.5 only the first is as large
+        ([2.0, 2.0], [2.0, 2.0], 1.0),
+    ],
+)
+def test_permutation_test_few_values_matches_a_count_by_hand(a, b, p):
+    assert statistics.permutation_test(a, b) == pytest.approx(p)
+
+
+def test_permutation_test_many_values_agrees_with_a_t_test():
+    from scipy.stats import ttest_ind
+
+    rng = np.random.default_rng(1)
+    a, b = rng.normal(0.5, 1, 30), rng.normal(0, 1, 30)
+    assert statistics.permutation_test(a, b) == pytest.approx(ttest_ind(a, b).pvalue, abs=0.01)
+
+
+def test_permutation_test_equal_distributions_is_rarely_significant():
+    rng = np.random.default_rng(2)
+    values = [statistics.permutation_test(*rng.normal(size=(2, 5))) for _ in range(400)]
+    assert 0.02 < np.mean(np.array(values) <= 0.05) < 0.08
+
+
+def test_permutation_test_empty_sample_is_named():
+    with pytest.raises(ValueError, match="at least one value"):
+        statistics.permutation_test([], [1.0])

@@ -61,3 +61,19 @@ def test_workspace_notices_of_task_and_agent_are_combined():
     with workspace.opened(schema.replace_path(cells, "env.pixels", ["map"])) as opened:
         (notice,) = opened.notices
     assert "padded to" in notice and opened.agent.obs_space["map"].is_image
+
+
+def test_workspace_lives_levels_and_engine_are_of_training_only(monkeypatch):
+    training = {"lives": "terminal-and-go-on", "levels": 3, "engine": "envpool"}
+    changes = {"task": "gymnasium:CartPole-v1"} | {f"env.{name}": value for name, value in training.items()}
+    asked, make = [], workspace.envs.make
+
+    def recorded(task, num_envs, **how):
+        asked.append({name: how.pop(name, None) for name in training})
+        return make(task, num_envs, **how)
+
+    monkeypatch.setattr(workspace.envs, "make", recorded)
+    with workspace.opened(schema.replace_paths(CFG, changes)) as shared:
+        shared.evaluation_world(1)
+        assert shared.examiner
+    assert asked == [training, *[dict.fromkeys(training)] * 2]

@@ -11,7 +11,9 @@ An adapter of a suite that runs on the device has `make_jax(name, obs)`, a `JaxE
 
 One whose tasks can be made otherwise says so, and `make` or `make_jax` gets what was asked for by that name:
 
-    TAKES                  of "kwargs", a mapping, "max_episode_steps", at least 1, and "wrappers", callables
+    TAKES                  of "kwargs", a mapping, "max_episode_steps", at least 1, "wrappers", callables, and
+                           "lives", what a lost life means in training; of "engine", which has
+                           `pool(name, obs)`, a `Recipe` of `envs.engine`, instead of `make`
 
 and what decides what a task does, beside the packages of the suite:
 
@@ -19,6 +21,10 @@ and what decides what a task does, beside the packages of the suite:
 Where a task of a suite is not what its name makes one think, there is one more:
 
     note(name)             what must be known to compare its scores with others', in a sentence; else empty
+
+and one whose tasks are often used together
+
+    sets()                 {name: tasks}, as the adapter names them; the first set is the usual one
 
 What differs from the originals of ports is in PORTS.md, beside this file.
 """

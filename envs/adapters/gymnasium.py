@@ -22,7 +22,7 @@ from envs.modules import OURS, attribute, import_module, is_taken
 OBS = ("",)
 TAKES = ("kwargs", "max_episode_steps", "wrappers")
 
-OTHER_SUITES = {"MiniGrid-": "minigrid", "BabyAI-": "minigrid"}
+OTHER_SUITES = {"MiniGrid-": "minigrid", "BabyAI-": "minigrid", "popgym-": "popgym"}
 """Prefixes of ids that are registered with Gymnasium but have an adapter of their own."""
 
 EXTRAS = {

@@ -30,6 +30,7 @@ from gymnasium import spaces as gym
 
 from envs.adapters import MissingExtra, UnknownTask, suggestion
 from envs.adapters.gymnasium import build, entry, is_minigrid
+from envs.adapters.minigrid_sets import SETS
 from envs.api import LOG_PREFIX, EnvError
 from envs.arguments import NONE, Wrap, wrapped
 from envs.modules import import_module
@@ -82,6 +83,11 @@ LONGEST_MISSION = {
 def ids() -> list[str]:
     """The short name of every task of MiniGrid and BabyAI."""
     return [shorten(name) for name in _registered()]
+
+
+def sets() -> dict[str, tuple[str, ...]]:
+    """Levels that are used together, by short name; the first set is the usual one."""
+    return SETS
 
 
 def canonical(name: str) -> str:

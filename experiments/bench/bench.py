@@ -138,7 +138,8 @@ def table(rows: Sequence[dict[str, Any]], columns: Mapping[str, str], title: str
         view.add_column(justify="right")
     for key, name in columns.items():
         if key in rows[0]:
-            view.add_row(name, *(f"{v:,}" if isinstance(v := row[key], int | float) else v for row in rows))
+            cells = (f"{v:,}" if isinstance(v := row[key], int | float) else v or "" for row in rows)
+            view.add_row(name, *cells)
     return view
 
 

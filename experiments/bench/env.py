@@ -5,12 +5,14 @@ from __future__ import annotations
 import json as jsonlib
 import sys
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
 
 import envs
+from dreamer.config import EnvConfig
 from experiments.bench.bench import peak_memory, report, surroundings
 
 SECONDS = 5.0
@@ -30,23 +32,30 @@ COLUMNS = {
 """Keys of a row and their labels."""
 
 
-def run(task: str, copies: Iterable[int], json: bool = False) -> int:
+def run(task: str, copies: Iterable[int], cfg: EnvConfig = EnvConfig(), *, json: bool = False) -> int:
     """Measure a task with every number of copies; the exit code.
 
+    Args:
+      cfg: how it is made.
+
     Raises:
-      UnknownTask: there is none of that name.
+      UnknownTask: there is none of that name, or it cannot be made like that.
     """
     task = envs.canonical(task)
-    jobs = [{"task": task, "copies": count} for count in copies]
-    return report("experiments.bench.env", jobs, lambda job: f"{job['copies']} copies", COLUMNS, task, json)
+    options = cfg.changed
+    if envs.is_on_device(task) and (hosted := [name for name in cfg.copies if name in options]):
+        raise envs.UnknownTask(f"env.{hosted[0]} is for Gymnasium environments, but {task} is of JAX")
+    jobs = [{"task": task, "copies": count, "options": options} for count in copies]
+    title = " ".join([task, *(f"{name}={value}" for name, value in options.items())])
+    return report("experiments.bench.env", jobs, lambda job: f"{job['copies']} copies", COLUMNS, title, json)
 
 
-def measure(task: str, copies: int) -> dict[str, Any]:
-    """One row: `task, copies, compile_s, steps_per_s, steps_per_cpu_s, episodes, peak_mb`.
+def measure(task: str, copies: int, options: Mapping[str, Any] = MappingProxyType({})) -> dict[str, Any]:
+    """One row: `task, copies, compile_s, steps_per_s, steps_per_cpu_s, episodes, peak_mb`, and the options.
 
     A slot that holds the first observation of an episode counts as a step, as in training.
     """
-    play = (_on_device if envs.is_on_device(task) else _on_host)(task, copies)
+    play = (_on_device if envs.is_on_device(task) else _on_host)(task, copies, options)
     began = time.perf_counter()
     play(0)
     compile_s = time.perf_counter() - began
@@ -62,9 +71,10 @@ def measure(task: str, copies: int) -> dict[str, Any]:
         "copies": copies,
         "compile_s": round(compile_s, 1),
         "steps_per_s": round(steps / wall),
-        "steps_per_cpu_s": round(steps / cpu),
+        "steps_per_cpu_s": None if options.get("parallel") else round(steps / cpu),  # of this process alone
         "episodes": ended,
         "peak_mb": round(peak_memory() / 2**20),
+        "options": dict(options),
     }
 
 
@@ -72,13 +82,13 @@ Play = Callable[[int], tuple[int, int]]
 """From a seed of the actions to slots played and episodes ended."""
 
 
-def _on_device(task: str, copies: int) -> Play:
+def _on_device(task: str, copies: int, options: Mapping[str, Any]) -> Play:
     import jax
     import jax.numpy as jnp
 
     from envs.wrappers import Batched
 
-    env = Batched(envs.make_jax(task), copies)
+    env = Batched(envs.make_jax(task, **options), copies)
 
     def draw(key: Any, space: envs.Space) -> Any:
         shape = (copies, *space.shape)
@@ -106,10 +116,10 @@ def _on_device(task: str, copies: int) -> Play:
     return call
 
 
-def _on_host(task: str, copies: int) -> Play:
+def _on_host(task: str, copies: int, options: Mapping[str, Any]) -> Play:
     from envs.rollout import Random
 
-    env = envs.make(task, copies)
+    env = envs.make(task, copies, **options)
     env.reset()
     policy = Random(env.act_space)
     nothing = env.step(policy.act(None, env.reset(), key=0)[0])

@@ -51,14 +51,14 @@ def _world(cfg: Config) -> Iterator[Any]:
                 f"env.{hosted[0]} is for Gymnasium environments, but {cfg.task} is a JAX environment: "
                 "leave it out"
             )
-        yield envs.make_jax(cfg.task, levels=cfg.env.levels, **cfg.env.world)
+        yield envs.make_jax(cfg.task, **cfg.env.training, **cfg.env.world)
         return
     if not cfg.population.is_one:
         raise schema.ConfigError(
             f"a population is one program, but {cfg.task} runs on the host: train its members one after the "
             "other, or take a JAX environment, such as grid:DoorKey-5x5"
         )
-    how: dict[str, Any] = {"levels": cfg.env.levels, **cfg.env.copies, **cfg.env.world}
+    how: dict[str, Any] = {**cfg.env.training, **cfg.env.copies, **cfg.env.world}
     env = envs.make(cfg.task, cfg.loop.num_envs, seed=cfg.seed, **how)
     try:
         yield env
