@@ -46,6 +46,7 @@ def test_benchmark_plan_applies_size_file_and_set_over_the_preset(tmp_path):
     (tmp_path / "more.toml").write_text("[loop]\ntrain_ratio = 4\nnum_envs = 2\n")
     asked = BenchmarkOptions(
         tasks=("Empty-5x5",),
+        preset="dreamerv3",
         size="1m",
         config=str(tmp_path / "more.toml"),
         set=("loop.train-ratio=8",),

@@ -144,6 +144,20 @@ def test_report_page_shows_every_number_of_the_card(either):
         assert f'<td class="n">{page.number(either.found.card.numbers[name])}</td>' in row
 
 
+def test_write_run_of_crafter_lists_score_and_every_achievement(room, tmp_path):
+    """Two episodes, of which one unlocked the second achievement: 0 and 50 percent."""
+    unlocked = [[0, 1], [0, 0]]
+    rows = [{"env_steps": 9, "return": 3.0, "success": None, "log": {"achievements": x}} for x in unlocked]
+    run = report.read_run(room.run)
+    cfg = dataclasses.replace(run.cfg, task="crafter:reward")
+    run = dataclasses.replace(run, folder=tmp_path, cfg=cfg, episodes=rows)
+    player = SimpleNamespace(counters={"env_steps": 10, "updates": 1}, everything={})
+    text = report.write_run(run, room.found, player).read_text()
+    assert re.findall(r"<tr><td>(\d)</td><td class=\"n\">(\d+)</td></tr>", text) == [("0", "0"), ("1", "50")]
+    assert "crafter score" in text and f"<b>{page.number(51**0.5 - 1)}</b>" in text
+    assert "achievements" not in room.page
+
+
 def test_report_page_shows_config_command_and_versions(either):
     config = re.search(r"<pre>(.*?)</pre>", either.page, re.DOTALL)
     assert config and html.unescape(config[1]) == (either.run / "config.toml").read_text()

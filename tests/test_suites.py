@@ -58,6 +58,12 @@ def test_sets_of_the_adapter_are_named_and_the_default_comes_first(toy):
     assert suites.tasks("toy", ["easy", "d"]) == ("toy:a", "toy:b", "toy:d")
 
 
+def test_tasks_without_words_of_crafter_is_the_one_of_its_scoreboard(toy):
+    toy("crafter")
+    assert suites.tasks("crafter", []) == ("crafter:reward",)
+    assert published.of("crafter:reward").scores
+
+
 def test_tasks_misspelled_set_is_suggested(toy):
     def canonical(name: str) -> str:
         raise envs.UnknownTask(f"there is no task toy:{name}")
@@ -77,8 +83,9 @@ def test_published_sets_have_the_names_of_the_adapter(toy):
 
 
 def test_preset_is_named_after_set_or_suite(monkeypatch):
+    monkeypatch.setattr(suites.presets, "PRESETS", {"dreamerv3": None})
     assert suites.preset("minigrid", ["Empty-5x5"]) == "dreamerv3"
-    known = {**suites.presets.PRESETS, "minigrid": None, "dmc-vision": None, "dmc-proprio": None}
+    known = {"dreamerv3": None, "minigrid": None, "dmc-vision": None, "dmc-proprio": None}
     monkeypatch.setattr(suites.presets, "PRESETS", known)
     assert suites.preset("minigrid", ["Empty-5x5"]) == "minigrid"
     assert suites.preset("dmc", ["dmc_vision"]) == "dmc-vision"

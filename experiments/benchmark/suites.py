@@ -12,6 +12,8 @@ from experiments.benchmark import published
 
 PUBLISHED = {"dmc": ("dmc_proprio", "dmc_vision"), "atari100k": ("atari100k",), "atari": ("atari57",)}
 """{suite: sets that are the tasks of published results, the default first}."""
+JUDGED = {"crafter": ("reward",), "craftax": ("Craftax-Classic",)}
+"""{suite: the tasks of its scoreboard}, the set `default` where the adapter has none."""
 DEFAULT = "default"
 """Name of the set that a benchmark takes where none is named."""
 
@@ -30,6 +32,8 @@ def sets(suite: str) -> dict[str, tuple[str, ...]]:
     adapter = known[suite].adapter()
     named: Mapping[str, Sequence[str]] = getattr(adapter, "sets", dict)()
     listed = {name: tuple(task.removeprefix(f"{suite}:") for task in tasks) for name, tasks in named.items()}
+    if suite in JUDGED:
+        listed.setdefault(DEFAULT, JUDGED[suite])
     ids = {published.normal(name): name for name in adapter.ids()} if suite in PUBLISHED else {}
     for name in PUBLISHED.get(suite, ()):
         listed.setdefault(name, tuple(ids.get(key, key) for key in published.names(name)))
