@@ -9,7 +9,7 @@ An episode ends by death, which is terminal; after 10,000 steps it ends without 
 Chance comes from the seed of an episode alone (`Ordered`), in any process: a seed gives the world that
 `crafter.Env(seed=seed)` gives in its first episode.
 
-A new world costs 0.65 s of a processor, as much as 800 steps, and copies in one process wait for each other:
+A new world costs 0.9 s of a processor, as much as 600 steps, and copies in one process wait for each other:
 with `--env.parallel` each has a process.
 """
 
