@@ -10,7 +10,7 @@ import pytest
 
 import envs
 from experiments.parity import launch, outcome, picture
-from experiments.parity.__main__ import train
+from experiments.parity.__main__ import Options, programs, train
 from experiments.parity.settings import Settings, our_flags, reference_flags
 
 
@@ -162,14 +162,24 @@ def test_world_symbolic_view_is_a_vector_of_categories(elements):
 
 def test_train_finished_run_is_not_repeated_and_other_settings_are_refused(tmp_path):
     folder, log = tmp_path / "ours" / "seed0", tmp_path / "count"
-    command = ["bash", "-c", f"mkdir -p {folder}; echo once >> {log}"]
-    first = train("ours", command, folder, {})
-    assert train("ours", command, folder, {}) == first
-    assert log.read_text() == "once\n"
+    program = ["bash", "-c", f"mkdir -p {folder}; echo $0 >> {log}"]
+    first = train("ours", program, ["--lr"], folder, {})
+    assert train("ours", program, ["--lr"], folder, {}) == first
+    assert log.read_text() == "--lr\n"
     with pytest.raises(SystemExit, match="other settings"):
-        train("ours", [*command, "--lr"], folder, {})
+        train("ours", program, ["--warmup"], folder, {})
 
 
 def test_train_failure_names_the_log(tmp_path):
     with pytest.raises(SystemExit, match=r"exit status 3: see .*seed0\.log"):
-        train("ours", ["bash", "-c", "exit 3"], tmp_path / "ours" / "seed0", {})
+        train("ours", ["bash", "-c", "exit 3"], [], tmp_path / "ours" / "seed0", {})
+
+
+def test_programs_missing_reference_or_python_is_named(tmp_path):
+    options = Options(Settings(), reference=tmp_path, python=tmp_path / "python")
+    with pytest.raises(SystemExit, match=r"has no dreamerv3/main\.py"):
+        programs(options)
+    (tmp_path / "dreamerv3").mkdir()
+    (tmp_path / "dreamerv3" / "main.py").touch()
+    with pytest.raises(SystemExit, match=r"--python .*python is missing"):
+        programs(options)

@@ -43,28 +43,31 @@ class Options:
     """Seeds of each side, from 0 on."""
 
 
-def train(name: str, command: list[str], folder: Path, env: dict[str, str]) -> dict[str, Any]:
-    """Run one training, unless it has finished; returns its command and what it took.
+def train(
+    name: str, program: list[str], flags: list[str], folder: Path, env: dict[str, str]
+) -> dict[str, Any]:
+    """Run one training, unless it has finished; returns its flags and what it took.
 
     Raises:
-      SystemExit: it failed, or the folder was trained with another command.
+      SystemExit: it failed, or the folder was trained with other flags.
     """
     mark = folder / FINISHED
     if mark.exists():
         record = json.loads(mark.read_text())
-        if record["command"] != command:
+        if record["flags"] != flags:
             sys.exit(f"{folder} was trained with other settings; choose another --out")
         return record
     shutil.rmtree(folder, ignore_errors=True)  # an interrupted run has no equal continuation on both sides
     folder.parent.mkdir(parents=True, exist_ok=True)
     began, cpu = time.monotonic(), _children_cpu()
+    command = [*program, *flags]
     print(f"{name}: {' '.join(command)}", flush=True)
     with open(folder.with_suffix(".log"), "w") as log:
         code = subprocess.run(command, stdout=log, stderr=log, env=os.environ | env).returncode
     if code:
         sys.exit(f"{name} failed with exit status {code}: see {folder.with_suffix('.log')}")
     took = {"seconds": round(time.monotonic() - began, 1), "cpu_seconds": round(_children_cpu() - cpu, 1)}
-    record = {"command": command, **took}
+    record = {"flags": flags, **took}
     atomic.write(mark, json.dumps(record) + "\n")
     print(f"{name}: {took}", flush=True)
     return record
@@ -83,33 +86,55 @@ def source_digest(reference: Path) -> str:
     return digest.hexdigest()
 
 
-def compare(options: Options) -> dict[str, Any]:
-    """Train what is missing and compare; returns what goes into `parity.json`."""
-    settings = options.settings
-    launch = [str(options.python), str(Path(__file__).with_name("launch.py")), str(options.reference)]
-    ours = [sys.executable, "-m", "dreamer", "train", "dreamerv3"]
-    cache = {"JAX_PLATFORMS": "cpu", "JAX_COMPILATION_CACHE_DIR": str(options.out.absolute() / "compiled")}
-    episodes: dict[str, list[list[outcome.Episode]]] = {"reference": [], "ours": []}
-    runs: dict[str, list[dict[str, Any]]] = {"reference": [], "ours": []}
+def programs(options: Options) -> dict[str, list[str]]:
+    """What starts each side, before its flags.
+
+    Raises:
+      SystemExit: the reference or its Python is not where it should be.
+    """
+    reference, python = options.reference.absolute(), options.python.absolute()
+    if not (reference / "dreamerv3" / "main.py").exists():
+        sys.exit(f"--reference must be danijar/dreamerv3, but {reference} has no dreamerv3/main.py")
+    if not python.exists():
+        sys.exit(f"--python must be one with the reference's requirements, but {python} is missing")
+    launch = Path(__file__).with_name("launch.py")
+    return {
+        "reference": [str(python), str(launch), str(reference)],
+        "ours": [sys.executable, "-m", "dreamer", "train", "dreamerv3"],
+    }
+
+
+def train_both(options: Options) -> dict[str, list[dict[str, Any]]]:
+    """Train what is missing; returns what each run took, by side and seed."""
+    out = options.out.absolute()
+    cache = {"JAX_PLATFORMS": "cpu", "JAX_COMPILATION_CACHE_DIR": str(out / "compiled")}
+    flags = {"reference": reference_flags, "ours": our_flags}
+    runs: dict[str, list[dict[str, Any]]] = {side: [] for side in flags}
     for seed in range(options.seeds):
-        folders = {side: options.out.absolute() / side / f"seed{seed}" for side in runs}
-        theirs = launch + reference_flags(settings, seed, folders["reference"])
-        mine = ours + our_flags(settings, seed, folders["ours"])
-        runs["reference"].append(train(f"reference, seed {seed}", theirs, folders["reference"], cache))
-        runs["ours"].append(train(f"ours, seed {seed}", mine, folders["ours"], cache))
-        episodes["reference"].append(outcome.reference_episodes(folders["reference"]))
-        episodes["ours"].append(outcome.our_episodes(folders["ours"], settings.num_envs))
+        for side, program in programs(options).items():
+            folder = out / side / f"seed{seed}"
+            given = flags[side](options.settings, seed, folder)
+            runs[side].append(train(f"{side}, seed {seed}", program, given, folder, cache))
+    return runs
+
+
+def compare(options: Options, runs: dict[str, list[dict[str, Any]]]) -> dict[str, Any]:
+    """What goes into `parity.json`."""
+    settings, seeds = options.settings, range(options.seeds)
+    episodes = {
+        "reference": [outcome.reference_episodes(options.out / "reference" / f"seed{n}") for n in seeds],
+        "ours": [outcome.our_episodes(options.out / "ours" / f"seed{n}", settings.num_envs) for n in seeds],
+    }
     sides = {side: outcome.of_side(ended, settings.steps) for side, ended in episodes.items()}
     costs = {side: [{k: run[k] for k in ("seconds", "cpu_seconds")} for run in runs[side]] for side in runs}
+    versions = subprocess.run([str(options.python), "-c", VERSIONS], capture_output=True, check=True).stdout
     return {
         "settings": asdict(settings),
         "difference": outcome.difference(sides["ours"]["last_half"], sides["reference"]["last_half"]),
-        **{side: sides[side] | {"cost": costs[side], "command": runs[side][0]["command"]} for side in sides},
+        **{side: sides[side] | {"cost": costs[side], "flags": runs[side][0]["flags"]} for side in sides},
         "differences": DIFFERENCES,
         "reference_sources_sha256": source_digest(options.reference),
-        "reference_versions": json.loads(
-            subprocess.run([str(options.python), "-c", VERSIONS], capture_output=True, check=True).stdout
-        ),
+        "reference_versions": json.loads(versions),
         "machine": machine(),
     }
 
@@ -119,7 +144,7 @@ def main() -> None:
 
     options = tyro.cli(Options, description=__doc__, config=(tyro.conf.OmitArgPrefixes,))
     try:
-        content = compare(options)
+        content = compare(options, train_both(options))
     except outcome.RunError as error:
         sys.exit(str(error))
     options.out.mkdir(parents=True, exist_ok=True)
