@@ -63,7 +63,7 @@ def test_benchmark_again_trains_only_what_is_left(tmp_path, capsys):
     assert run(tmp_path / "x", trainer=note) == 0
     assert run(tmp_path / "x", trainer=note, seeds=3) == 0
     assert trained == [0, 0, 1, 1, 2, 2]
-    assert "4 of 6 runs are done already" in capsys.readouterr().err
+    assert "with seeds 0 to 2; 4 of 6 runs done" in capsys.readouterr().err
 
 
 def test_benchmark_failed_run_is_named_excluded_and_tried_again(tmp_path, capsys):

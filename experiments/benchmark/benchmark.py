@@ -6,17 +6,16 @@ import contextlib
 import dataclasses
 import json as jsonlib
 import sys
-import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 from dreamer import config, schema
 from dreamer.config import Config
 from dreamer.schema import ConfigError
-from experiments import presets, sidecar, signals
-from experiments.benchmark import report, runs, scores, suites
+from experiments import presets, signals
+from experiments.benchmark import progress, report, runs, suites
 from experiments.benchmark.options import BenchmarkOptions, BenchmarkReportOptions, BenchmarkWorkerOptions
 from experiments.benchmark.runs import DONE, FAILED, Benchmark, Plan
 from experiments.names import check_known
@@ -94,9 +93,10 @@ def benchmark(
         raise ConfigError("slurm is for --launcher submitit")
     folder = Path(options.out or Path("benchmarks") / suite)
     bench = runs.prepare(folder, plan(suite, options))
+    say = lambda text: print(text, file=sys.stderr, flush=True)
+    say(progress.introduction(bench))
     bench.forgive()
-    say = lambda text: print(text, file=sys.stderr)
-    with signals.gentle_signals() as stop, _watched(bench, say):
+    with signals.gentle_signals() as stop, progress.shown(bench, say):
         if options.launcher == "processes" and options.workers == 1:
             _alone(bench, stop, say, trainer or train)
         else:
@@ -164,43 +164,6 @@ def worker(options: BenchmarkWorkerOptions, *, trainer: Trainer = train) -> int:
     with signals.gentle_signals() as stop:
         work(bench, stop, lambda text: print(text, file=sys.stderr), trainer)
     return 128 + stop.signal if stop.signal is not None else 0
-
-
-@contextlib.contextmanager
-def _watched(bench: Benchmark, say: Say) -> Iterator[None]:
-    """Within it a line is printed for every run that ends, by any worker."""
-    over = threading.Event()
-    ended = {part.folder for part in bench.parts if bench.state(part) == DONE}
-    if ended:
-        say(f"{bench.folder}: {len(ended)} of {len(bench.parts)} runs are done already")
-
-    def look() -> None:
-        for part in bench.parts:
-            if part.folder not in ended and (state := bench.state(part)) in (DONE, FAILED):
-                ended.add(part.folder)
-                say(f"{_line(bench, part, state)}  ({len(ended)} of {len(bench.parts)})")
-
-    def watch() -> None:
-        while not over.wait(launch.POLL):
-            look()
-
-    thread = threading.Thread(target=watch, daemon=True, name="benchmark-lines")
-    thread.start()
-    try:
-        yield
-    finally:
-        over.set()
-        thread.join(10)
-        look()
-
-
-def _line(bench: Benchmark, part: Part, state: str) -> str:
-    """A run that ended."""
-    run = f"{part.cfg.task} seed {part.cfg.seed}"
-    if state == FAILED:
-        return f"{run} failed: {bench.why(part)}"
-    result = sidecar.read(part.folder / "result.json")
-    return f"{run}: {scores.sentence(result.get('score') or {}) or 'done'}"
 
 
 def _conclude(bench: Benchmark, json: bool, say: Say) -> int:

@@ -54,15 +54,9 @@ def curves(variants: Sequence[Variant], task: str) -> str:
             ours = [run for run in variant.runs if run.task == task and run.rows]
             _ours(ax, ours, width, COLORS[i % len(COLORS)])
         ax.set(title=task.partition(":")[2], xlabel="environment steps", xlim=(0, steps))
-        ax.set_ylabel(_label(runs[0]))
+        ax.set_ylabel(scores.quantity(runs[0].rows, task))
         ax.xaxis.set_major_formatter(lambda x, _: f"{x / 1000:g}k" if x else "0")
         return svg([ax])
-
-
-def _label(run: Run) -> str:
-    if scores.scoring(run.task).curve is scores.success_of and run.rows[0].get("success") is not None:
-        return "success"
-    return "score" if scores.scoring(run.task).curve is scores.game_of else "return"
 
 
 def _behind(ax: Axes, curve: Curve) -> None:

@@ -104,6 +104,12 @@ class Benchmark:
                     return Claim(part, taken)
         return None
 
+    def going(self) -> list[Part]:
+        """The runs that a worker trains now."""
+        with lock.held(self.folder / LOCK):
+            self._refresh()
+            return [part for part in self._left() if _is_locked(part)]
+
     def _refresh(self) -> None:
         """Read again what is asked for: tasks and seeds may be added while workers run."""
         self.plan = schema.load_toml(Plan, self.folder / PLAN)
