@@ -11,9 +11,11 @@ import pytest
 from benchmark_runs import REACHER, WALKER, flat, store
 
 import dreamer
-from experiments.benchmark import benchmark, progress, runs
+from experiments.benchmark import benchmark, progress
 from experiments.benchmark.options import BenchmarkOptions
 from experiments.benchmark.runs import Benchmark, prepare
+from experiments.sweep import lock
+from experiments.sweep.trial import beside
 
 
 def test_introduction_names_tasks_seeds_folder_and_what_ended(tmp_path):
@@ -43,7 +45,7 @@ def test_line_shows_held_runs_with_their_last_ten_episodes(tmp_path):
     store(others[0], flat(1.0, 7_000), 7_000, done=False)  # stopped earlier, held by no worker
     store(reacher, flat(1.0))
     bench.fail(others[1], "why")
-    held = [runs.lock.take(runs.beside(part, "lock")) for part in (walker, dog)]
+    held = [lock.take(beside(part, "lock")) for part in (walker, dog)]
     assert all(held)
     assert progress.line(bench) == (
         "1 of 6 runs done, 1 failed; dmc-walker-walk-seed0 12,300 of 30,000 steps, return 312; "

@@ -22,7 +22,7 @@ from experiments.names import check_known
 from experiments.presets.sizes import SIZES
 from experiments.sweep import launch
 from experiments.sweep.executor import RunDied, SingleExecutor, Trainer, train_all, train_in_process
-from experiments.sweep.trial import FAULTS, Part, result_of
+from experiments.sweep.trial import FAULTS, Part, beside, result_of
 from experiments.training.run import TrainingStopped
 
 DEATHS = 3
@@ -128,7 +128,7 @@ def _alone(bench: Benchmark, stop: Any, say: Say, trainer: Trainer) -> None:
 
 def train(part: Part, ended: Callable[[], bool], lock: int) -> None:
     """Train a run in a process, with a log of its own."""
-    train_in_process(part, ended, lock, log=runs.beside(part, "log"))
+    train_in_process(part, ended, lock, log=beside(part, "log"))
 
 
 def work(bench: Benchmark, stop: Any, say: Say, trainer: Trainer) -> None:

@@ -19,7 +19,7 @@ from dreamer.config import Config, Count
 from dreamer.schema import ConfigError, Section
 from experiments.sweep import lock, trial
 from experiments.sweep.study import Counts
-from experiments.sweep.trial import Part
+from experiments.sweep.trial import Part, beside
 from experiments.training import session
 
 PLAN, LOCK, RUNS = "benchmark.toml", "lock", "runs"
@@ -125,11 +125,6 @@ class Benchmark:
         """Have the runs that failed tried again."""
         for part in self.parts:
             beside(part, "failed").unlink(missing_ok=True)
-
-
-def beside(part: Part, kind: str) -> Path:
-    """A file of a run that lies beside its folder."""
-    return part.folder.with_name(f"{part.folder.name}.{kind}")
 
 
 def _is_locked(part: Part) -> bool:

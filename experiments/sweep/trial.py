@@ -66,6 +66,11 @@ def parts(spec: Spec, params: Mapping[str, Any], folder: Path, seeds: range | No
     return sorted(runs, key=lambda part: part.cfg.seed)
 
 
+def beside(part: Part, kind: str) -> Path:
+    """A file of a run that lies beside its folder, whose name may have dots."""
+    return part.folder.with_name(f"{part.folder.name}.{kind}")
+
+
 def result_of(part: Part) -> dict[str, Any] | None:
     """The result of a run that is done; None if it is not."""
     result = sidecar.read(part.folder / "result.json")
