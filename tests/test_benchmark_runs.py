@@ -1,5 +1,7 @@
 """The folder of a benchmark: the state of its runs, who trains which, and what may change."""
 
+import dataclasses
+
 import benchmark_runs
 import pytest
 from benchmark_runs import REACHER, WALKER, flat, store
@@ -102,3 +104,15 @@ def test_benchmark_of_another_folder_is_refused(tmp_path):
 def test_beside_is_named_after_the_folder(tmp_path):
     (part,) = prepare(tmp_path / "x", benchmark_runs.plan("dmc", WALKER)).parts
     assert beside(part, "log").name == "dmc-walker-walk-seed0.log"
+
+
+def test_parts_have_the_steps_of_their_task_and_fewer_are_refused(tmp_path):
+    told = benchmark_runs.plan("dmc", WALKER, REACHER)
+    lengths = dataclasses.replace(told, steps=(500, 700))
+    assert [part.cfg.steps for part in prepare(tmp_path / "x", lengths).parts] == [500, 700]
+    assert Benchmark(tmp_path / "x").plan.steps_of(REACHER) == 700
+    swapped = dataclasses.replace(told, tasks=(REACHER, WALKER), steps=(700, 500))
+    assert [part.cfg.steps for part in prepare(tmp_path / "x", swapped).parts] == [700, 500]
+    with pytest.raises(ConfigError, match="steps was 700, now 600, of dmc:reacher-easy"):
+        prepare(tmp_path / "x", dataclasses.replace(told, steps=(500, 600)))
+    assert prepare(tmp_path / "x", told).plan.steps == ()  # 30,000 for both

@@ -43,7 +43,7 @@ def plan(suite: str, options: BenchmarkOptions) -> Plan:
     tasks = suites.tasks(suite, options.tasks)
     name = options.preset or suites.preset(suite, options.tasks)
     check_known("preset", name, presets.PRESETS)
-    cfg = presets.build(name)
+    cfg = preset = presets.build(name)
     if options.size:
         check_known("size", options.size, SIZES)
         cfg = dataclasses.replace(cfg, agent=SIZES[options.size](cfg.agent))
@@ -52,7 +52,11 @@ def plan(suite: str, options: BenchmarkOptions) -> Plan:
     # Runs are compared after the same number of steps, unless `until` is set.
     changes: dict[str, Any] = {"until": "", "report.episodes": 0, **dict(map(_field, options.set))}
     changes |= {"task": tasks[0], "steps": options.steps or cfg.steps}
-    return Plan(suite, tasks, options.seeds, schema.replace_paths(cfg, changes))
+    cfg = schema.replace_paths(cfg, changes)
+    # A preset that is named after its suite is its protocol, by which tasks may have lengths of their own.
+    is_protocol = name == suite and cfg.steps == preset.steps and not options.steps
+    steps = suites.steps(tasks, cfg.loop.num_envs) if is_protocol else ()
+    return Plan(suite, tasks, options.seeds, cfg, steps)
 
 
 def _field(entry: str) -> tuple[str, Any]:

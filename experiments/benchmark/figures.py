@@ -87,6 +87,37 @@ def _line(run: Run, width: float) -> np.ndarray:
     return binned(scores.values(run.rows, run.task), width, run.steps)
 
 
+def radar(variants: Mapping[str, Mapping[str, float]], axes: Sequence[str]) -> str:
+    """The score of every variant on axes around a circle, each from 0 in the middle to 1.
+
+    Args:
+      axes: names; a variant has a gap where it has no score, and an area where it has all.
+    """
+    angles = np.linspace(0, 2 * np.pi, len(axes), endpoint=False)
+    with rc_context(STYLE):
+        ax = Figure(figsize=(5.6, 3.4)).subplots(subplot_kw={"projection": "polar"})
+        for i, reached in enumerate(variants.values()):
+            color, values = COLORS[i % len(COLORS)], [reached.get(axis, np.nan) for axis in axes]
+            closed = [*angles, angles[0]], [*values, values[0]]
+            ax.plot(*closed, color=color, marker="o", ms=4, clip_on=False)
+            if not np.isnan(values).any():
+                ax.fill(*closed, color=color, alpha=0.2, lw=0)
+        scored = {axis for reached in variants.values() for axis in reached}
+        titles = [axis.replace("_", " ") + ("" if axis in scored else "\nnot played") for axis in axes]
+        _round(ax, angles, titles)
+        return svg([ax])
+
+
+def _round(ax: Axes, angles: np.ndarray, titles: Sequence[str]) -> None:
+    """Name the axes of a radar, outside of the circle."""
+    ax.set(ylim=(0, 1), yticks=[0.25, 0.5, 0.75, 1.0], xticks=angles)
+    ax.set_yticklabels(["", "0.5", "", "1"], fontsize=6, color=QUIET)
+    for label, angle in zip(ax.set_xticklabels(titles), np.degrees(angles), strict=True):
+        label.set_horizontalalignment("right" if 90 < angle < 270 else "left")
+    ax.grid(color=QUIET, lw=0.5, ls=":")
+    ax.spines["polar"].set_color(QUIET)
+
+
 def profile(variants: Mapping[str, Sequence[Sequence[float]]], score: str) -> str:
     """Share of the runs above every score, {variant: [tasks][seeds]}, with its 95% interval."""
     every = [value for tasks in variants.values() for seeds in tasks for value in seeds]
