@@ -1,5 +1,6 @@
 """`dreamer benchmark`: every run once, resumable, and one sentence for every mistake."""
 
+import dataclasses
 import json
 import os
 import signal
@@ -57,13 +58,22 @@ def test_benchmark_plan_applies_size_file_and_set_over_the_preset(tmp_path):
     assert (cfg.until, cfg.report.episodes, cfg.preset) == ("", 0, "dreamerv3")
 
 
+def test_benchmark_plan_of_bsuite_plays_every_setting_to_its_end_unless_steps_are_asked_for(tmp_path):
+    pytest.importorskip("bsuite")
+    asked = BenchmarkOptions(tasks=("catch/0", "deep_sea/0"))
+    assert benchmark.plan("bsuite", asked).steps == (90_000, 100_000)
+    (tmp_path / "more.toml").write_text("steps = 7000\n")
+    for other in ({"steps": 5000}, {"preset": "bsuite-small"}, {"config": str(tmp_path / "more.toml")}):
+        assert benchmark.plan("bsuite", dataclasses.replace(asked, **other)).steps == ()
+
+
 def test_benchmark_again_trains_only_what_is_left(tmp_path, capsys):
     trained = []
     note = lambda part, ended, lock: (trained.append(part.cfg.seed), instant(part, ended, lock))
     assert run(tmp_path / "x", trainer=note) == 0
     assert run(tmp_path / "x", trainer=note, seeds=3) == 0
     assert trained == [0, 0, 1, 1, 2, 2]
-    assert "4 of 6 runs are done already" in capsys.readouterr().err
+    assert "with seeds 0 to 2; 4 of 6 runs done" in capsys.readouterr().err
 
 
 def test_benchmark_failed_run_is_named_excluded_and_tried_again(tmp_path, capsys):

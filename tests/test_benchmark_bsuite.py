@@ -1,12 +1,19 @@
 """experiments.benchmark.bsuite: scores equal those of the package for its own logs of the same episodes."""
 
+import csv
+import json
+
+import benchmark_runs
 import numpy as np
 import pytest
+from benchmark_runs import store
 
 import envs
 from envs.adapters import bsuite as adapter
 from envs.api import ended
 from experiments.benchmark import bsuite as scoring
+from experiments.benchmark import page, report
+from experiments.benchmark.runs import prepare
 
 bsuite = pytest.importorskip("bsuite")
 pd = pytest.importorskip("pandas")
@@ -169,3 +176,85 @@ def test_score_without_episodes_or_of_unknown_setting_raises_value_error():
         scoring.score({"catch/0": []})
     with pytest.raises(ValueError, match="no setting 'catch/20'"):
         scoring.score({"catch/20": []})
+
+
+def rows(regret, episodes):
+    """Episodes of catch or bandit with a regret each: 0 is perfect."""
+    return [{"return": 1 - regret, "length": 9, "log": {"total_regret": regret}}] * episodes
+
+
+def test_summary_of_two_seeds_is_their_mean_and_counts_what_all_played_to_the_end():
+    first = {"catch/0": rows(0.0, 10_000), "catch/1": rows(0.0, 10_000)}
+    second = {"catch/0": rows(2.0, 10_000), "catch/1": rows(2.0, 700)}
+    both = scoring.summary([first, second])
+    assert both["experiments"] == {"catch": {"mean": 0.5, "scores": [1.0, 0.0]}}
+    assert both["tags"]["basic"] == both["tags"]["credit_assignment"] == {"mean": 0.5, "scores": [1.0, 0.0]}
+    assert both["settings"] == {"catch": {"finished": 1, "there": 20, "begun": 2}}
+    assert both["short"] == {"catch/1": {"episodes": 700, "needed": 10_000}}
+
+
+def test_summary_setting_that_a_seed_lacks_was_not_played_to_the_end():
+    both = scoring.summary([{"catch/0": rows(0.0, 10_000)}, {"catch/0": []}])
+    assert both["experiments"]["catch"]["scores"] == [1.0]
+    assert both["settings"]["catch"]["finished"] == 0 and both["short"]["catch/0"]["episodes"] == 0
+
+
+def test_summary_without_a_run_is_empty():
+    assert scoring.summary([]) == {"experiments": {}, "tags": {}, "settings": {}, "short": {}}
+
+
+def test_tags_are_those_of_the_package():
+    assert set(scoring.TAGS) == summary_analysis.ALL_TAGS and list(scoring.TAGS) == sorted(scoring.TAGS)
+
+
+def benched(folder, regret, *, episodes=10_000, tasks=("bsuite:catch/0", "bsuite:catch/1")):
+    """A benchmark whose finished runs had a regret in every episode; the last task has none."""
+    bench = prepare(folder, benchmark_runs.plan("bsuite", *tasks, "bsuite:memory_len/0", steps=90_000))
+    for part in bench.parts[: len(tasks)]:
+        played = [row | {"env_steps": 9 * i} for i, row in enumerate(rows(regret, episodes), 1)]
+        store(part, played)
+    return report.read(folder)
+
+
+def test_write_shows_radar_tables_and_what_was_not_played_to_the_end(tmp_path):
+    low, high = benched(tmp_path / "low", 1.0), benched(tmp_path / "high", 0.0, episodes=400)
+    told = page.write([low, high], tmp_path / "out")
+    analysed = told["bsuite"]["variants"]
+    assert analysed["low"]["tags"]["basic"]["mean"] == pytest.approx(low_score())
+    assert analysed["high"]["experiments"]["catch"]["mean"] == pytest.approx(1.0)
+    html = (tmp_path / "out" / "benchmark.html").read_text()
+    assert "catch/0 (400 of 10,000 episodes), catch/1 (400 of 10,000 episodes)" in html
+    assert "2 of 20" in html and "0 of 20" in html and "credit assignment" in html
+    assert html.count('class="legend"') == 2  # of the radar and the curves
+    assert html.count("not played<") == 5  # of seven tags, catch has two
+    table = list(csv.DictReader((tmp_path / "out" / "bsuite.csv").read_text().splitlines()))
+    catch = {row["variant"]: row for row in table if row["name"] == "catch"}
+    assert float(catch["high"]["score"]) == 1.0 and catch["low"]["settings_finished"] == "2"
+    assert catch["high"]["settings_finished"] == "0" and catch["high"]["settings_begun"] == "2"
+    assert {row["name"] for row in table if row["kind"] == "tag"} == {"basic", "credit_assignment"}
+    said = "\n".join(report.lines(told))
+    assert "high, scores by tag: basic 1, credit assignment 1" in said
+    assert "high, not played to the end: catch/0 (400 of 10,000 episodes)" in said and "low, not" not in said
+    numbers = json.loads((tmp_path / "out" / "benchmark.json").read_text())
+    assert numbers["bsuite"]["variants"]["low"]["settings"]["catch"]["finished"] == 2
+
+
+def low_score():
+    """The package's: the mean regret of an episode over that of a policy that is always wrong."""
+    return summary_analysis.BSUITE_INFO["catch"].score(scoring.table({"catch/0": rows(1.0, 10_000)}))
+
+
+def test_results_without_the_package_say_what_to_install(tmp_path, monkeypatch):
+    variant = benched(tmp_path / "a", 0.0)
+    monkeypatch.setattr(type(envs.suites()[0]), "installed", False)
+    told = report.results([variant])
+    assert (
+        told["bsuite"]["why"]
+        == "its analysis needs the package bsuite: pip install 'dreamer-toolkit[bsuite]'"
+    )
+    assert report.lines(told)[0].startswith("no scores of bsuite: its analysis needs")
+
+
+def test_results_of_other_suites_have_no_analysis_of_bsuite(tmp_path):
+    benchmark_runs.made(tmp_path / "a", benchmark_runs.plan("dmc", benchmark_runs.WALKER), lambda part: 1.0)
+    assert report.results([report.read(tmp_path / "a")])["bsuite"] is None

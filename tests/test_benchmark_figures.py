@@ -18,3 +18,11 @@ def test_binned_bin_that_is_not_full_is_left_out():
 
 def test_binned_without_episodes_is_unknown():
     assert np.isnan(figures.binned([], 10, 20)).all()
+
+
+def test_radar_axis_without_a_score_is_a_gap_and_says_so():
+    whole = figures.radar({"a": {"x": 1.0, "y": 0.5, "z": 0.0}}, ("x", "y", "z"))
+    gap = figures.radar({"a": {"x": 1.0, "y": 0.5}}, ("x", "y", "z"))
+    assert "not played" not in whole and "not played" in gap
+    area = "fill-opacity: 0.2"
+    assert (area in whole or "opacity: 0.2" in whole) and "opacity: 0.2" not in gap

@@ -1,12 +1,14 @@
 """The folder of a benchmark: the state of its runs, who trains which, and what may change."""
 
+import dataclasses
+
 import benchmark_runs
 import pytest
 from benchmark_runs import REACHER, WALKER, flat, store
 
 from dreamer.schema import ConfigError
-from experiments.benchmark import runs
 from experiments.benchmark.runs import DONE, FAILED, MISSING, UNFINISHED, Benchmark, prepare
+from experiments.sweep.trial import beside
 
 
 def test_parts_have_distinct_folders_and_the_first_seed_of_all_tasks_first(tmp_path):
@@ -18,12 +20,12 @@ def test_parts_have_distinct_folders_and_the_first_seed_of_all_tasks_first(tmp_p
         (REACHER, 6),
     ]
     assert bench.parts[0].folder == tmp_path / "x" / "runs" / "dmc-walker-walk-seed5"
-    assert len({p.folder.with_suffix(".toml") for p in bench.parts}) == 4
+    assert len({beside(p, "toml") for p in bench.parts}) == 4
 
 
 def test_parts_of_tasks_with_dots_have_distinct_files(tmp_path):
     told = benchmark_runs.plan("gymnasium", "gymnasium:my.pkg:A-v0", "gymnasium:my.pkg:B-v0", seeds=2)
-    assert len({p.folder.with_suffix(".toml") for p in prepare(tmp_path / "x", told).parts}) == 4
+    assert len({beside(p, "toml") for p in prepare(tmp_path / "x", told).parts}) == 4
 
 
 def test_state_follows_the_files_of_a_run(tmp_path):
@@ -99,6 +101,18 @@ def test_benchmark_of_another_folder_is_refused(tmp_path):
         Benchmark(tmp_path)
 
 
-def test_beside_names_files_that_no_run_contains(tmp_path):
+def test_beside_is_named_after_the_folder(tmp_path):
     (part,) = prepare(tmp_path / "x", benchmark_runs.plan("dmc", WALKER)).parts
-    assert runs.beside(part, "log").name == "dmc-walker-walk-seed0.log"
+    assert beside(part, "log").name == "dmc-walker-walk-seed0.log"
+
+
+def test_parts_have_the_steps_of_their_task_and_fewer_are_refused(tmp_path):
+    told = benchmark_runs.plan("dmc", WALKER, REACHER)
+    lengths = dataclasses.replace(told, steps=(500, 700))
+    assert [part.cfg.steps for part in prepare(tmp_path / "x", lengths).parts] == [500, 700]
+    assert Benchmark(tmp_path / "x").plan.steps_of(REACHER) == 700
+    swapped = dataclasses.replace(told, tasks=(REACHER, WALKER), steps=(700, 500))
+    assert [part.cfg.steps for part in prepare(tmp_path / "x", swapped).parts] == [700, 500]
+    with pytest.raises(ConfigError, match="steps was 700, now 600, of dmc:reacher-easy"):
+        prepare(tmp_path / "x", dataclasses.replace(told, steps=(500, 600)))
+    assert prepare(tmp_path / "x", told).plan.steps == ()  # 30,000 for both

@@ -210,3 +210,36 @@ def test_bsuite_note_names_missing_seeds_and_terminal_limits():
 def test_bsuite_checked_passes_environment_contract(name):
     findings = envs.check(f"bsuite:{name}", steps=60)
     assert not [f for f in findings if f.status == "fail"], findings
+
+
+SAME_LENGTH = (
+    "catch/0",
+    "deep_sea/20",
+    "discounting_chain/0",
+    "umbrella_length/22",
+    "umbrella_distract/3",
+    "bandit/0",
+)
+UNTIL_TIME = ("mountain_car/0", "mountain_car_noise/3", "cartpole_swingup/0")
+"""Where action 1, no force, plays until the limit of time."""
+
+
+@pytest.mark.parametrize("name", [*SAME_LENGTH, *UNTIL_TIME, "memory_len/22", "memory_size/16"])
+def test_longest_episode_is_as_long_as_said(name):
+    env = envs.make(f"bsuite:{name}")
+    step, length = env.reset([0]), 0
+    while not step.is_last[0]:
+        step, length = _act(env, 1), length + 1
+    assert length == adapter.longest(name)
+
+
+def test_longest_covers_every_setting_and_cartpole_has_the_limit_of_its_swingup():
+    assert min(adapter.longest(name) for name in adapter.ids()) == 1
+    limit = lambda name: {k: vars(_layers(_package(name))[-1])[k] for k in ("_max_time", "_timescale")}
+    assert limit("cartpole/0") == limit("cartpole_scale/4") == limit("cartpole_swingup/0")
+
+
+def test_protocol_steps_hold_the_episodes_of_all_copies():
+    # 10,000 episodes of 9 steps; with four copies three others may be unfinished.
+    assert adapter.protocol_steps("catch/0", 1) == 90_000
+    assert adapter.protocol_steps("catch/0", 4) == 90_027

@@ -13,7 +13,7 @@ import pytest
 from rich.console import Console
 
 from dreamer import logger
-from dreamer.logger import Logger, LoggerError, Recent, memory_used, read_rows
+from dreamer.logger import Logger, LoggerError, Recent, last_rows, memory_used, read_rows
 
 
 class Clock:
@@ -380,3 +380,11 @@ def test_logger_episode_with_what_a_task_says_keeps_it_in_the_row(tmp_path):
         logger.episode({"return": 1.0, "length": 3, "log": {}})
     first, second = read_rows(tmp_path / "episodes.jsonl")
     assert first["log"] == {"score": 2.0, "achievements": [1, 0]} and "log" not in second
+
+
+def test_last_rows_are_the_whole_ones_at_the_end(tmp_path):
+    path = tmp_path / "rows.jsonl"
+    path.write_text('{"n": 10}\n{"n": 20}\n{"x": 30}\n{"n": 4')
+    assert last_rows(path) == [{"n": 10}, {"n": 20}, {"x": 30}]
+    assert last_rows(path, "n", size=30) == [{"n": 20}]  # begins in the first row
+    assert last_rows(tmp_path / "none") == []

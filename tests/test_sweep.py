@@ -2,6 +2,7 @@
 
 import contextlib
 import csv
+import dataclasses
 import json
 import os
 import random
@@ -648,6 +649,21 @@ def test_ranked_equal_scores_keep_trial_order(tmp_path):
     assert [r.number for r in answer.ranked(found, rows)] == [1, 2, 0]
     lowest = spec.load(write(tmp_path, more='direction = "minimize"'))
     assert [r.number for r in answer.ranked(lowest, rows)] == [0, 1, 2]
+
+
+def test_train_in_process_runs_of_tasks_with_dots_have_a_configuration_each(tmp_path, monkeypatch):
+    monkeypatch.setattr(executor.machine, "command", lambda *words: [sys.executable, "-c", ""])
+    found = spec.load(write(tmp_path, seeds=2))
+    dotted = dataclasses.replace(found.sweep, task=("gymnasium:my.pkg:A-v0", "gymnasium:my.pkg:B-v0"))
+    parts = trial.parts(dataclasses.replace(found, sweep=dotted), {}, tmp_path / "0")
+    assert all("." in part.folder.name for part in parts)
+    (tmp_path / "0").mkdir()
+    with open(tmp_path / "lock", "w") as held:
+        for part in parts:
+            executor.train_in_process(part, lambda: False, held.fileno())
+    written = [load_toml(path) for path in (tmp_path / "0").glob("*.toml")]
+    assert sorted((cfg.task, cfg.seed) for cfg in written) == sorted((p.cfg.task, p.cfg.seed) for p in parts)
+    assert len(written) == 4
 
 
 # The page and the fresh seeds

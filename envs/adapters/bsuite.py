@@ -34,6 +34,12 @@ UNSEEDED = ("cartpole", "catch", "mnist", "mountain_car")
 TIMED = ("cartpole", "cartpole_swingup", "mountain_car")
 """Experiments in which a time limit may end an episode before something else does."""
 DIGITS = "/tmp/mnist"
+LONGEST = {
+    **dict.fromkeys(("bandit", "mnist"), 1),
+    **{"memory_size": 3, "catch": 9, "umbrella_distract": 20, "discounting_chain": 100},
+    **{"mountain_car": 1000, "cartpole": 1001, "cartpole_swingup": 1001},
+}
+"""Steps of the longest episode, where all settings of an experiment have the same."""
 
 
 def ids() -> list[str]:
@@ -51,6 +57,27 @@ def sets() -> dict[str, tuple[str, ...]]:
 def episodes(name: str) -> int:
     """How many episodes the experiment of a setting takes."""
     return _sweep().EPISODES[canonical(name)]
+
+
+def longest(name: str) -> int:
+    """The steps of the longest possible episode of a setting."""
+    experiment, kwargs = canonical(name).partition("/")[0], _sweep().SETTINGS[name]
+    if experiment in ("deep_sea", "deep_sea_stochastic"):
+        return kwargs["size"]
+    if experiment == "memory_len":
+        return kwargs["memory_length"] + 1
+    if experiment == "umbrella_length":
+        return kwargs["chain_length"]
+    return LONGEST[experiment.removesuffix("_noise").removesuffix("_scale")]
+
+
+def protocol_steps(name: str, num_envs: int) -> int:
+    """Environment steps after which the experiment of a setting is over, however long its episodes are.
+
+    Args:
+      num_envs: copies, of which each may be within an episode at the end.
+    """
+    return (episodes(name) + num_envs - 1) * longest(name)
 
 
 def canonical(name: str) -> str:

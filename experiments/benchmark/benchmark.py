@@ -6,24 +6,23 @@ import contextlib
 import dataclasses
 import json as jsonlib
 import sys
-import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 from dreamer import config, schema
 from dreamer.config import Config
 from dreamer.schema import ConfigError
-from experiments import presets, sidecar, signals
-from experiments.benchmark import report, runs, scores, suites
+from experiments import presets, signals
+from experiments.benchmark import progress, report, runs, suites
 from experiments.benchmark.options import BenchmarkOptions, BenchmarkReportOptions, BenchmarkWorkerOptions
 from experiments.benchmark.runs import DONE, FAILED, Benchmark, Plan
 from experiments.names import check_known
 from experiments.presets.sizes import SIZES
 from experiments.sweep import launch
 from experiments.sweep.executor import RunDied, SingleExecutor, Trainer, train_all, train_in_process
-from experiments.sweep.trial import FAULTS, Part, result_of
+from experiments.sweep.trial import FAULTS, Part, beside, result_of
 from experiments.training.run import TrainingStopped
 
 DEATHS = 3
@@ -44,7 +43,7 @@ def plan(suite: str, options: BenchmarkOptions) -> Plan:
     tasks = suites.tasks(suite, options.tasks)
     name = options.preset or suites.preset(suite, options.tasks)
     check_known("preset", name, presets.PRESETS)
-    cfg = presets.build(name)
+    cfg = preset = presets.build(name)
     if options.size:
         check_known("size", options.size, SIZES)
         cfg = dataclasses.replace(cfg, agent=SIZES[options.size](cfg.agent))
@@ -53,7 +52,11 @@ def plan(suite: str, options: BenchmarkOptions) -> Plan:
     # Runs are compared after the same number of steps, unless `until` is set.
     changes: dict[str, Any] = {"until": "", "report.episodes": 0, **dict(map(_field, options.set))}
     changes |= {"task": tasks[0], "steps": options.steps or cfg.steps}
-    return Plan(suite, tasks, options.seeds, schema.replace_paths(cfg, changes))
+    cfg = schema.replace_paths(cfg, changes)
+    # A preset that is named after its suite is its protocol, by which tasks may have lengths of their own.
+    is_protocol = name == suite and cfg.steps == preset.steps and not options.steps
+    steps = suites.steps(tasks, cfg.loop.num_envs) if is_protocol else ()
+    return Plan(suite, tasks, options.seeds, cfg, steps)
 
 
 def _field(entry: str) -> tuple[str, Any]:
@@ -94,9 +97,10 @@ def benchmark(
         raise ConfigError("slurm is for --launcher submitit")
     folder = Path(options.out or Path("benchmarks") / suite)
     bench = runs.prepare(folder, plan(suite, options))
+    say = lambda text: print(text, file=sys.stderr, flush=True)
+    say(progress.introduction(bench))
     bench.forgive()
-    say = lambda text: print(text, file=sys.stderr)
-    with signals.gentle_signals() as stop, _watched(bench, say):
+    with signals.gentle_signals() as stop, progress.shown(bench, say):
         if options.launcher == "processes" and options.workers == 1:
             _alone(bench, stop, say, trainer or train)
         else:
@@ -128,7 +132,7 @@ def _alone(bench: Benchmark, stop: Any, say: Say, trainer: Trainer) -> None:
 
 def train(part: Part, ended: Callable[[], bool], lock: int) -> None:
     """Train a run in a process, with a log of its own."""
-    train_in_process(part, ended, lock, log=runs.beside(part, "log"))
+    train_in_process(part, ended, lock, log=beside(part, "log"))
 
 
 def work(bench: Benchmark, stop: Any, say: Say, trainer: Trainer) -> None:
@@ -164,43 +168,6 @@ def worker(options: BenchmarkWorkerOptions, *, trainer: Trainer = train) -> int:
     with signals.gentle_signals() as stop:
         work(bench, stop, lambda text: print(text, file=sys.stderr), trainer)
     return 128 + stop.signal if stop.signal is not None else 0
-
-
-@contextlib.contextmanager
-def _watched(bench: Benchmark, say: Say) -> Iterator[None]:
-    """Within it a line is printed for every run that ends, by any worker."""
-    over = threading.Event()
-    ended = {part.folder for part in bench.parts if bench.state(part) == DONE}
-    if ended:
-        say(f"{bench.folder}: {len(ended)} of {len(bench.parts)} runs are done already")
-
-    def look() -> None:
-        for part in bench.parts:
-            if part.folder not in ended and (state := bench.state(part)) in (DONE, FAILED):
-                ended.add(part.folder)
-                say(f"{_line(bench, part, state)}  ({len(ended)} of {len(bench.parts)})")
-
-    def watch() -> None:
-        while not over.wait(launch.POLL):
-            look()
-
-    thread = threading.Thread(target=watch, daemon=True, name="benchmark-lines")
-    thread.start()
-    try:
-        yield
-    finally:
-        over.set()
-        thread.join(10)
-        look()
-
-
-def _line(bench: Benchmark, part: Part, state: str) -> str:
-    """A run that ended."""
-    run = f"{part.cfg.task} seed {part.cfg.seed}"
-    if state == FAILED:
-        return f"{run} failed: {bench.why(part)}"
-    result = sidecar.read(part.folder / "result.json")
-    return f"{run}: {scores.sentence(result.get('score') or {}) or 'done'}"
 
 
 def _conclude(bench: Benchmark, json: bool, say: Say) -> int:

@@ -22,6 +22,9 @@ SOLVED = {"deep_sea": (0.9, 1), "deep_sea_stochastic": (0.8, 100)}
 FORGIVEN = 100
 """Episodes that may be added to the 2^size in which chance alone is expected to solve deep sea."""
 
+TAGS = ("basic", "credit_assignment", "exploration", "generalization", "memory", "noise", "scale")
+"""The axes of bsuite's radar, in its order."""
+
 Rows = Sequence[Mapping[str, Any]]
 """Episodes as in `episodes.jsonl`: `return`, `length`, and the counts as `log`."""
 
@@ -61,7 +64,7 @@ def score(settings: Mapping[str, Rows]) -> Scores:
     return Scores(
         dict(zip(scores["bsuite_env"], scores["score"].tolist(), strict=True)),
         dict(zip(tags["tag"], tags["score"].tolist(), strict=True)),
-        _finished(settings),
+        finished(settings),
     )
 
 
@@ -104,7 +107,47 @@ def logged(episodes: Iterable[Mapping[str, Any]]) -> list[dict[str, float]]:
     return lines
 
 
-def _finished(settings: Mapping[str, Rows]) -> dict[str, tuple[int, int]]:
+def summary(seeds: Sequence[Mapping[str, Rows]]) -> dict[str, Any]:
+    """What several runs of every setting reached, as JSON can say it.
+
+    Args:
+      seeds: of every seed what `score` takes.
+
+    Returns:
+      `experiments` and `tags` with the mean of the seeds and each of their `scores`; `settings`, how many of
+      each experiment were begun with a seed, and played to the end with all; `short`, the begun ones that
+      were not, with the fewest episodes of a seed.
+    """
+    from bsuite.sweep import EPISODES  # pyrefly: ignore
+
+    scored = [score(settings) for settings in seeds if any(settings.values())]
+    begun = dict.fromkeys(name for settings in seeds for name, rows in settings.items() if rows)
+    fewest = {name: min((settings.get(name, ()) for settings in seeds), key=len) for name in begun}
+    counts = {name: {"finished": done, "there": there} for name, (done, there) in finished(fewest).items()}
+    for count in counts.values():
+        count["begun"] = 0
+    for name in begun:
+        counts[name.partition("/")[0]]["begun"] += 1
+    return {
+        "experiments": _means([one.experiments for one in scored]),
+        "tags": _means([one.tags for one in scored]),
+        "settings": {name: count for name, count in counts.items() if count["begun"]},
+        "short": {
+            name: {"episodes": len(rows), "needed": EPISODES[name]}
+            for name, rows in fewest.items()
+            if len(rows) < EPISODES[name]
+        },
+    }
+
+
+def _means(seeds: Sequence[Mapping[str, float]]) -> dict[str, dict[str, Any]]:
+    names = sorted({name for one in seeds for name in one})
+    scores = {name: [one[name] for one in seeds if name in one] for name in names}
+    return {name: {"mean": sum(values) / len(values), "scores": values} for name, values in scores.items()}
+
+
+def finished(settings: Mapping[str, Rows]) -> dict[str, tuple[int, int]]:
+    """{experiment: (settings that were played to the end, settings there are)}."""
     from bsuite.sweep import EPISODES  # pyrefly: ignore
 
     counts = {name.partition("/")[0]: [0, 0] for name in EPISODES}

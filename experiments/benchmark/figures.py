@@ -54,15 +54,9 @@ def curves(variants: Sequence[Variant], task: str) -> str:
             ours = [run for run in variant.runs if run.task == task and run.rows]
             _ours(ax, ours, width, COLORS[i % len(COLORS)])
         ax.set(title=task.partition(":")[2], xlabel="environment steps", xlim=(0, steps))
-        ax.set_ylabel(_label(runs[0]))
+        ax.set_ylabel(scores.quantity(runs[0].rows, task))
         ax.xaxis.set_major_formatter(lambda x, _: f"{x / 1000:g}k" if x else "0")
         return svg([ax])
-
-
-def _label(run: Run) -> str:
-    if scores.scoring(run.task).curve is scores.success_of and run.rows[0].get("success") is not None:
-        return "success"
-    return "score" if scores.scoring(run.task).curve is scores.game_of else "return"
 
 
 def _behind(ax: Axes, curve: Curve) -> None:
@@ -91,6 +85,37 @@ def _ours(ax: Axes, runs: Sequence[Run], width: float, color: str) -> None:
 
 def _line(run: Run, width: float) -> np.ndarray:
     return binned(scores.values(run.rows, run.task), width, run.steps)
+
+
+def radar(variants: Mapping[str, Mapping[str, float]], axes: Sequence[str]) -> str:
+    """The score of every variant on axes around a circle, each from 0 in the middle to 1.
+
+    Args:
+      axes: names; a variant has a gap where it has no score, and an area where it has all.
+    """
+    angles = np.linspace(0, 2 * np.pi, len(axes), endpoint=False)
+    with rc_context(STYLE):
+        ax = Figure(figsize=(5.6, 3.4)).subplots(subplot_kw={"projection": "polar"})
+        for i, reached in enumerate(variants.values()):
+            color, values = COLORS[i % len(COLORS)], [reached.get(axis, np.nan) for axis in axes]
+            closed = [*angles, angles[0]], [*values, values[0]]
+            ax.plot(*closed, color=color, marker="o", ms=4, clip_on=False)
+            if not np.isnan(values).any():
+                ax.fill(*closed, color=color, alpha=0.2, lw=0)
+        scored = {axis for reached in variants.values() for axis in reached}
+        titles = [axis.replace("_", " ") + ("" if axis in scored else "\nnot played") for axis in axes]
+        _round(ax, angles, titles)
+        return svg([ax])
+
+
+def _round(ax: Axes, angles: np.ndarray, titles: Sequence[str]) -> None:
+    """Name the axes of a radar, outside of the circle."""
+    ax.set(ylim=(0, 1), yticks=[0.25, 0.5, 0.75, 1.0], xticks=angles)
+    ax.set_yticklabels(["", "0.5", "", "1"], fontsize=6, color=QUIET)
+    for label, angle in zip(ax.set_xticklabels(titles), np.degrees(angles), strict=True):
+        label.set_horizontalalignment("right" if 90 < angle < 270 else "left")
+    ax.grid(color=QUIET, lw=0.5, ls=":")
+    ax.spines["polar"].set_color(QUIET)
 
 
 def profile(variants: Mapping[str, Sequence[Sequence[float]]], score: str) -> str:

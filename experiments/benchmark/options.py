@@ -22,7 +22,7 @@ class BenchmarkOptions(Section):
     config: str = ""
     """TOML file with any fields of the configuration, over preset and size."""
     steps: Natural = 0
-    """Environment steps of every run; 0 as the preset says."""
+    """Environment steps of every run; 0 as the preset says (bsuite: what each setting's episodes take)."""
     set: tuple[str, ...] = ()
     """Other fields of the configuration, as in --set loop.train_ratio=32 env.obs=image."""
     out: str = ""

@@ -10,12 +10,14 @@ from typing import Any
 from dreamer import atomic
 from dreamer.schema import ConfigError
 from experiments import sidecar
-from experiments.benchmark import figures, published, report, scores
+from experiments.benchmark import bsuite, figures, published, report, scores
 from experiments.benchmark.report import Variant, common_scores
 from experiments.report import page
 from experiments.report.figures import COLORS
 
 PAGE, TABLE, EVERYTHING = "benchmark.html", "benchmark.csv", "benchmark.json"
+BSUITE = "bsuite.csv"
+"""Scores of experiments and tags, of benchmarks of bsuite."""
 MEANINGS = {
     "iqm": "interquartile mean of all runs",
     "median": "median of the tasks' means",
@@ -37,6 +39,8 @@ def write(variants: Sequence[Variant], out: Path) -> dict[str, Any]:
     sidecar.keep_damaged(out / EVERYTHING)
     atomic.write(out / EVERYTHING, json.dumps(results, indent=1) + "\n")
     atomic.write(out / TABLE, report.table(variants))
+    if results["bsuite"]:
+        atomic.write(out / BSUITE, report.bsuite_table(results))
     _render(out / PAGE, variants, results)
     return results
 
@@ -57,6 +61,9 @@ def _render(path: Path, variants: Sequence[Variant], results: Mapping[str, Any])
             published.of(task, variants[0].plan.config.env.obs).curve for task in results["tasks"]
         ),
         profile=figures.profile(profiles, score) if profiles else "",
+        radar=radar(results),
+        tags=bsuite.TAGS,
+        short_of=report.short_of,
         methods=methods(results),
         notes=list(dict.fromkeys(task["note"] for task in results["tasks"].values() if task["note"])),
         meanings=MEANINGS,
@@ -66,6 +73,15 @@ def _render(path: Path, variants: Sequence[Variant], results: Mapping[str, Any])
         words=words,
         leader=published.LEADER,
     )
+
+
+def radar(results: Mapping[str, Any]) -> str:
+    """The tags of bsuite around a circle; empty for other suites and before there is a score."""
+    reached = {
+        name: {tag: score["mean"] for tag, score in one["tags"].items()}
+        for name, one in (results["bsuite"] or {"variants": {}})["variants"].items()
+    }
+    return figures.radar(reached, bsuite.TAGS) if any(reached.values()) else ""
 
 
 def methods(results: Mapping[str, Any]) -> list[str]:

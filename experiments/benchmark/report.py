@@ -19,7 +19,7 @@ import numpy as np
 import envs
 from dreamer.schema import ConfigError
 from experiments import statistics, surroundings
-from experiments.benchmark import published, scores
+from experiments.benchmark import bsuite, published, scores
 from experiments.benchmark.published import LEADER, Published
 from experiments.benchmark.runs import DONE, FAILED, MISSING, UNFINISHED, Benchmark, Plan
 from experiments.sweep import trial
@@ -137,11 +137,30 @@ def results(variants: Sequence[Variant]) -> dict[str, Any]:
         "aggregates": {v.name: _aggregates(v, common) for v in variants if common},
         "published": _published_aggregates(variants, common),
         "improvement": _improvements(variants, common),
+        "bsuite": _bsuite(variants) if variants[0].plan.suite == "bsuite" else None,
     }
+
+
+def _bsuite(variants: Sequence[Variant]) -> dict[str, Any]:
+    """The package's own analysis of the finished runs of every variant, or why there is none."""
+    suite = next(s for s in envs.suites() if s.name == "bsuite")
+    if not suite.installed:
+        return {"why": f"its analysis needs the package {suite.package}: {suite.how}", "variants": {}}
+    return {"why": "", "variants": {v.name: bsuite.summary(_settings(v)) for v in variants}}
+
+
+def _settings(variant: Variant) -> list[dict[str, list[dict[str, Any]]]]:
+    """{setting: episodes} of the finished runs of every seed."""
+    seeds: dict[int, dict[str, list[dict[str, Any]]]] = {}
+    for run in variant.runs:
+        if run.state == DONE:
+            seeds.setdefault(run.seed, {})[run.task.partition(":")[2]] = run.rows
+    return list(seeds.values())
 
 
 def _about(variant: Variant) -> dict[str, Any]:
     cfg = variant.plan.config
+    steps = [variant.plan.steps_of(task) for task in variant.plan.tasks]
     versions: dict[str, set[str]] = {}
     for run in variant.runs:
         for package, version in run.versions.items():
@@ -150,7 +169,8 @@ def _about(variant: Variant) -> dict[str, Any]:
         "name": variant.name,
         "folder": str(variant.folder),
         "preset": cfg.preset,
-        "steps": cfg.steps,
+        "steps": max(steps),
+        "least_steps": min(steps),
         "seeds": variant.plan.seeds,
         "train_ratio": cfg.loop.train_ratio,
         "versions": {package: sorted(several) for package, several in sorted(versions.items())},
@@ -291,9 +311,43 @@ def lines(results: Mapping[str, Any]) -> list[str]:
         several = len(results["aggregated"]["tasks"])
         words = ", ".join(f"{k.replace('_', ' ')} {_short(e)}" for k, e in summary.items())
         text.append(f"{name}, {several} task{'s' if several > 1 else ''}: {words}")
+    text += _bsuite_lines(results["bsuite"] or {"why": "", "variants": {}})
     gone = results["excluded"]
     text += [f"excluded: {r['variant']} {r['task']} seed {r['seed']}, {r['state']}: {r['why']}" for r in gone]
     return text
+
+
+def _bsuite_lines(analysed: Mapping[str, Any]) -> list[str]:
+    text = [f"no scores of bsuite: {analysed['why']}"] if analysed["why"] else []
+    for name, one in analysed["variants"].items():
+        if one["tags"]:
+            tags = ", ".join(f"{tag.replace('_', ' ')} {e['mean']:.3g}" for tag, e in one["tags"].items())
+            text.append(f"{name}, scores by tag: {tags}")
+        if one["short"]:
+            text.append(f"{name}, not played to the end: {short_of(one['short'])}")
+    return text
+
+
+def short_of(settings: Mapping[str, Mapping[str, int]], most: int = 10) -> str:
+    """The settings of bsuite that were not played to the end, as text."""
+    words = [f"{name} ({e['episodes']:,} of {e['needed']:,} episodes)" for name, e in settings.items()]
+    return ", ".join(words[:most]) + (f" and {len(words) - most} more" if len(words) > most else "")
+
+
+def bsuite_table(results: Mapping[str, Any]) -> str:
+    """Every experiment and tag of bsuite as a line, of every variant."""
+    text = io.StringIO()
+    out = csv.writer(text, lineterminator="\n")
+    counts = ("finished", "begun", "there")
+    out.writerow(["variant", "kind", "name", "score", "seeds", *(f"settings_{name}" for name in counts)])
+    for variant, one in results["bsuite"]["variants"].items():
+        for name, settings in one["settings"].items():
+            reached = one["experiments"].get(name, {"mean": "", "scores": []})
+            played = [settings[key] for key in counts]
+            out.writerow([variant, "experiment", name, reached["mean"], len(reached["scores"]), *played])
+        for name, reached in one["tags"].items():
+            out.writerow([variant, "tag", name, reached["mean"], len(reached["scores"]), "", "", ""])
+    return text.getvalue()
 
 
 def _short(estimate: Mapping[str, Any]) -> str:

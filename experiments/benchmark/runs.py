@@ -19,7 +19,7 @@ from dreamer.config import Config, Count
 from dreamer.schema import ConfigError, Section
 from experiments.sweep import lock, trial
 from experiments.sweep.study import Counts
-from experiments.sweep.trial import Part
+from experiments.sweep.trial import Part, beside
 from experiments.training import session
 
 PLAN, LOCK, RUNS = "benchmark.toml", "lock", "runs"
@@ -36,6 +36,12 @@ class Plan(Section):
     seeds: Count
     config: Config
     """Of every run, with the first task and the first seed."""
+    steps: tuple[Count, ...] = ()
+    """Environment steps of each task, where its suite has lengths of their own; else those of `config`."""
+
+    def steps_of(self, task: str) -> int:
+        """Environment steps of the runs of a task."""
+        return self.steps[self.tasks.index(task)] if self.steps else self.config.steps
 
 
 class Claim(NamedTuple):
@@ -66,7 +72,7 @@ class Benchmark:
         cfg, first = self.plan.config, self.plan.config.seed
         return [
             Part(
-                dataclasses.replace(cfg, task=task, seed=seed),
+                dataclasses.replace(cfg, task=task, seed=seed, steps=self.plan.steps_of(task)),
                 self.folder / RUNS / f"{re.sub(r'[^a-zA-Z0-9_-]+', '-', task)}-seed{seed}",
             )
             for seed in range(first, first + self.plan.seeds)
@@ -104,6 +110,12 @@ class Benchmark:
                     return Claim(part, taken)
         return None
 
+    def going(self) -> list[Part]:
+        """The runs that a worker trains now."""
+        with lock.held(self.folder / LOCK):
+            self._refresh()
+            return [part for part in self._left() if _is_locked(part)]
+
     def _refresh(self) -> None:
         """Read again what is asked for: tasks and seeds may be added while workers run."""
         self.plan = schema.load_toml(Plan, self.folder / PLAN)
@@ -119,11 +131,6 @@ class Benchmark:
         """Have the runs that failed tried again."""
         for part in self.parts:
             beside(part, "failed").unlink(missing_ok=True)
-
-
-def beside(part: Part, kind: str) -> Path:
-    """A file of a run that lies beside its folder."""
-    return part.folder.with_name(f"{part.folder.name}.{kind}")
 
 
 def _is_locked(part: Part) -> bool:
@@ -159,13 +166,20 @@ def check_same(old: Plan, new: Plan, folder: Path) -> None:
         differ.append(f"tasks had {', '.join(lost)}")
     if new.seeds < old.seeds:
         differ.append(f"seeds was {old.seeds}, now {new.seeds}")
-    may_change = tuple(path for path in session.MAY_CHANGE if path != "steps")
     for path, was, now in schema.diff(old.config, new.config):
-        grows = path == "steps" and now > was
-        if path != "task" and not grows and not path.startswith(may_change):
+        if path != "task" and not path.startswith(session.MAY_CHANGE):
             differ.append(f"{path} was {was!r}, now {now!r}")
+    differ += _fewer_steps(old, new)
     if differ:
         raise ConfigError(
             f"{folder} holds a benchmark with other settings: {'; '.join(differ)}. Choose another --out, or "
             "ask for the same (tasks, seeds and steps may be added)"
         )
+
+
+def _fewer_steps(old: Plan, new: Plan) -> list[str]:
+    """The first task that would have fewer steps than before."""
+    for task in old.tasks:
+        if task in new.tasks and (now := new.steps_of(task)) < (was := old.steps_of(task)):
+            return [f"steps was {was}, now {now}" + (f", of {task}" if old.steps or new.steps else "")]
+    return []

@@ -79,6 +79,14 @@ def values(rows: Sequence[Row], task: str) -> list[tuple[float, float]]:
     return [(steps, value) for steps, value in points if value is not None]
 
 
+def quantity(rows: Sequence[Row], task: str) -> str:
+    """The name of what a training curve shows of these episodes."""
+    of_row = scoring(task).curve
+    if of_row is success_of and any(row.get("success") is not None for row in rows):
+        return "success"
+    return "score" if of_row is game_of else "return"
+
+
 def _number(value: Any) -> float | None:
     return float(value) if isinstance(value, int | float) and np.isfinite(value) else None
 

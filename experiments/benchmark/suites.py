@@ -81,3 +81,21 @@ def preset(suite: str, words: Sequence[str]) -> str:
     asked = list(words) or [*PUBLISHED.get(suite, ())[:1]]
     names = [name.replace("_", "-") for name in (*asked, suite)]
     return next((name for name in names if name in presets.PRESETS), "dreamerv3")
+
+
+def steps(tasks: Sequence[str], num_envs: int) -> tuple[int, ...]:
+    """Environment steps of each task by the protocol of its suite; none where it has one length for all.
+
+    Args:
+      num_envs: copies in a run.
+    """
+    known = {s.name: s for s in envs.suites()}
+    lengths = [
+        (getattr(known[suite].adapter(), "protocol_steps", None), name) for suite, name in map(_split, tasks)
+    ]
+    return tuple(of(name, num_envs) for of, name in lengths if of is not None)
+
+
+def _split(task: str) -> tuple[str, str]:
+    suite, _, name = task.partition(":")
+    return suite, name

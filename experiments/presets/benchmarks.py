@@ -173,8 +173,8 @@ def popgym_small() -> Config:
 def bsuite() -> Config:
     """The behaviour suite, by the published protocol.
 
-    Command: dreamer train bsuite --task bsuite:catch/0. A setting is scored over its own number of episodes;
-    give --steps to match. One update a step.
+    Command: dreamer train bsuite --task bsuite:catch/0. A setting is scored over its own number of episodes:
+    give --steps to match, as dreamer benchmark bsuite does. One update a step.
     """
     return _protocol("bsuite:catch/0", 100_000, size="1m", num_envs=1, ratio=1024)
 

@@ -25,7 +25,7 @@ from dreamer import atomic, schema
 from dreamer.schema import ConfigError
 from experiments import machine
 from experiments.sweep.spec import Spec
-from experiments.sweep.trial import Part, TrialFailed
+from experiments.sweep.trial import Part, TrialFailed, beside
 
 TAIL = 20
 """Lines of a log that a failed trial keeps."""
@@ -204,7 +204,7 @@ def train_in_process(part: Part, ended: Callable[[], bool], lock: int, *, log: P
 
 def _written(part: Part) -> Path:
     """The file with the configuration of a run, beside its folder."""
-    config = part.folder.with_suffix(".toml")
+    config = beside(part, "toml")
     config.parent.mkdir(parents=True, exist_ok=True)
     atomic.write(config, schema.dump_toml(part.cfg))
     return config

@@ -7,7 +7,6 @@ DIR/trials/0007/log.txt                 the output of the runs
 from __future__ import annotations
 
 import dataclasses
-import json
 import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -17,7 +16,7 @@ import numpy as np
 
 import envs
 from dreamer.config import Config
-from dreamer.logger import read_rows
+from dreamer.logger import last_rows, read_rows
 from dreamer.schema import ConfigError
 from experiments import sidecar, statistics
 from experiments.sweep.spec import Spec
@@ -65,6 +64,11 @@ def parts(spec: Spec, params: Mapping[str, Any], folder: Path, seeds: range | No
         for seed in seeds:
             runs.append(Part(dataclasses.replace(task_cfg, seed=seed), folder / f"{before}seed{seed}"))
     return sorted(runs, key=lambda part: part.cfg.seed)
+
+
+def beside(part: Part, kind: str) -> Path:
+    """A file of a run that lies beside its folder, whose name may have dots."""
+    return part.folder.with_name(f"{part.folder.name}.{kind}")
 
 
 def result_of(part: Part) -> dict[str, Any] | None:
@@ -122,17 +126,7 @@ def progress(runs: Sequence[Part]) -> float:
     return sum(min(steps_of(part.folder) / part.cfg.steps, 1.0) for part in runs) / len(runs)
 
 
-def steps_of(folder: Path, last: int = 8192) -> int:
+def steps_of(folder: Path) -> int:
     """Environment steps in the newest row of a run's metrics, without reading the others."""
-    try:
-        with (folder / "metrics.jsonl").open("rb") as file:
-            file.seek(max(file.seek(0, 2) - last, 0))
-            lines = file.read().splitlines()
-    except OSError:
-        return 0
-    for line in reversed(lines):
-        try:
-            return int(json.loads(line)["env_steps"])
-        except (ValueError, KeyError, TypeError):  # cut at its start, or not yet whole
-            continue
-    return 0
+    rows = last_rows(folder / "metrics.jsonl", "env_steps")
+    return int(rows[-1]["env_steps"]) if rows else 0
