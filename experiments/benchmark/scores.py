@@ -230,6 +230,11 @@ def on_common_scale(task: str, headline: float | None, known: published.Publishe
     return (headline - known.random) / (known.human - known.random)
 
 
+def has_score(task: str) -> bool:
+    """Whether the suite of a task has a score of its own."""
+    return task.partition(":")[0] in SCORES
+
+
 def of(task: str, rows: Sequence[Row], steps: int) -> Numbers:
     """The score of a run; empty where its suite has none of its own, or no episode ended.
 

@@ -130,7 +130,7 @@ def _learning(part: Part) -> tuple[int, float]:
     path = part.folder / "metrics.jsonl"
     rows = read_rows(path, "env_steps", "seconds")
     rows = [row for row in rows if row["env_steps"] > part.cfg.loop.prefill]
-    rows = [row for row in rows if not any(key.startswith("eval/") for key in row)]
+    rows = [row for row in rows if not any(key.startswith(("eval/", "score/")) for key in row)]
     if len(rows) < 2:
         return 0, 0.0
     return rows[-1]["env_steps"] - rows[0]["env_steps"], rows[-1]["seconds"] - rows[0]["seconds"]

@@ -11,6 +11,7 @@ from dreamer.logger import read_rows
 from envs.api import EnvError
 from experiments import evaluate
 from experiments.benchmark import scores
+from experiments.training import score
 from experiments.training.verdict import verdict
 
 if TYPE_CHECKING:
@@ -24,12 +25,13 @@ def finish(agents: Agents[Any], folder: RunFolder, until: Until) -> dict[str, An
     result, evaluation, words = evaluated(agents, folder, until)
     if folder.cfg.population.is_one:  # else every member has its score
         result |= scores.of_run(folder.path, folder.cfg.task, result["env_steps"])
+        score.log(folder, result.get("score", {}))
     agents.write_result(result)
     cfg, progress = folder.cfg, agents.loop.progress
     seconds = folder.logger.seconds
     folder.notice(f"{cfg.task} after {progress.env_steps:,} steps and {seconds:,.0f} s: {words}")
-    score = scores.sentence(result.get("score", {}))
-    beside = f"score of the training episodes: {score}" if score else ""
+    reached = scores.sentence(result.get("score", {}))
+    beside = f"score of the training episodes: {reached}" if reached else ""
     lines = [beside, _verdict(agents, folder, until, evaluation), envs.note(cfg.task)]
     for line in filter(None, lines):
         folder.notice(line)

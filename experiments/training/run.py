@@ -18,7 +18,7 @@ from dreamer.config import Config
 from dreamer.logger import read_rows
 from envs.watchdog import Interrupted
 from experiments import machine, signals, surroundings
-from experiments.training import loops, population, result, session, warm_start, workspace
+from experiments.training import loops, population, result, score, session, warm_start, workspace
 from experiments.training.agents import Agents, OneAgent
 from experiments.training.evaluator import Evaluator
 from experiments.training.folder import RunFolder, TrainingStopped
@@ -160,6 +160,7 @@ def _hooks(cfg: Config, folder: RunFolder, agents: Agents[Any]) -> list[Hook]:
     report = partial(result.try_report, agents, folder)
     return [
         Hook("seconds", cfg.log.every, agents.log, is_ready=lambda: agents.has_metrics),
+        *([Hook("seconds", score.EVERY, score.Meanwhile(folder))] if score.is_scored(cfg) else []),
         Hook("env_steps", loops.pauses(cfg), agents.check, is_aside=True),
         Hook("env_steps", cfg.eval.every, meanwhile, is_aside=True),
         Hook("updates", cfg.eval.every_updates, meanwhile, is_aside=True),
