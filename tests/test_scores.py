@@ -5,6 +5,7 @@ import math
 import pytest
 
 from experiments.benchmark import scores
+from experiments.training.result import _score
 
 
 def row(steps: int, return_: float, success=None, **log) -> dict:
@@ -114,3 +115,9 @@ def test_sentence_leaves_single_achievements_out():
     assert scores.sentence({"crafter_score": 14.512, "achievements/wood": 3.0, "return": 11.7}) == (
         "crafter score 14.51, return 11.7"
     )
+
+
+def test_score_of_a_suite_is_a_line_unless_it_is_success():
+    assert _score("dmc:walker-walk", {"return": 350.2}) == "score of the training episodes: return 350.2"
+    assert _score("minigrid:MiniGrid-Empty-5x5-v0", {"success_rate": 1.0, "return": 0.9}) == ""
+    assert _score("gymnasium:CartPole-v1", {}) == ""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import traceback
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -30,9 +31,11 @@ def finish(agents: Agents[Any], folder: RunFolder, until: Until) -> dict[str, An
     cfg, progress = folder.cfg, agents.loop.progress
     seconds = folder.logger.seconds
     folder.notice(f"{cfg.task} after {progress.env_steps:,} steps and {seconds:,.0f} s: {words}")
-    reached = scores.sentence(result.get("score", {}))
-    beside = f"score of the training episodes: {reached}" if reached else ""
-    lines = [beside, _verdict(agents, folder, until, evaluation), envs.note(cfg.task)]
+    lines = [
+        _score(cfg.task, result.get("score", {})),
+        _verdict(agents, folder, until, evaluation),
+        envs.note(cfg.task),
+    ]
     for line in filter(None, lines):
         folder.notice(line)
     folder.notice(f"next: dreamer eval {agents.playable} --episodes 1000 --seed 1000")
@@ -42,6 +45,13 @@ def finish(agents: Agents[Any], folder: RunFolder, until: Until) -> dict[str, An
             result["report"] = str(page)
             folder.notice(f"{page} has the report: open it in a browser")
     return result
+
+
+def _score(task: str, numbers: Mapping[str, float]) -> str:
+    """The score of a suite in a line; empty where it is the success that the evaluation also has."""
+    reached = scores.sentence(numbers)
+    is_more = scores.scoring(task).headline != "success_rate"
+    return f"score of the training episodes: {reached}" if reached and is_more else ""
 
 
 def evaluated(
