@@ -19,6 +19,7 @@ def test_last_takes_the_episodes_of_the_last_twentieth():
 
 def test_last_without_recent_episode_takes_the_very_last():
     assert scores.last([row(10, 1.0), row(20, 5.0)], 1000) == 5.0
+    assert scores.last([row(10, 1.0), row(20, 5.0), row(20, 7.0)], 1000) == 6.0, "of all copies"
     assert scores.last([], 1000) is None
 
 

@@ -2,7 +2,8 @@
 
 A score is a pure function of rows of `episodes.jsonl` (with the environment steps at which each episode
 ended), the task and the environment steps of the run, and gives {name: number}. "Last" means the episodes
-that ended in the last 5% of the run, as in the published files; where none did, the very last one.
+that ended in the last 5% of the run, as in the published files; where none did, those that ended last, in one step
+of all copies.
 
     human-normalised   (score - random) / (human - random)
     Crafter            S = exp(mean_i ln(1 + s_i)) - 1, with s_i the percentage of all training episodes that
@@ -100,9 +101,9 @@ def window(rows: Sequence[Row], low: float, high: float, value: Callable[[Row], 
 def last(rows: Sequence[Row], steps: int, value: Callable[[Row], float | None] = return_of) -> float | None:
     """Mean over the last episodes of a run; None if there is none."""
     recent = window(rows, (1 - LAST) * steps, steps, value)
-    if not recent:
-        known = [v for v in map(value, rows) if v is not None]
-        recent = known[-1:]
+    if not recent:  # copies whose episodes are long and equally long all end at once
+        known = [(row["env_steps"], v) for row in rows if (v := value(row)) is not None]
+        recent = [v for ended, v in known if ended == known[-1][0]]
     return float(np.mean(recent)) if recent else None
 
 
