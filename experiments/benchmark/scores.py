@@ -2,8 +2,8 @@
 
 A score is a pure function of rows of `episodes.jsonl` (with the environment steps at which each episode
 ended), the task and the environment steps of the run, and gives {name: number}. "Last" means the episodes
-that ended in the last 5% of the run, as in the published files; where none did, those that ended last, in one step
-of all copies.
+that ended in the last 5% of the run, as in the published files; where none did, those that ended last, in one
+step of all copies.
 
     human-normalised   (score - random) / (human - random)
     Crafter            S = exp(mean_i ln(1 + s_i)) - 1, with s_i the percentage of all training episodes that
