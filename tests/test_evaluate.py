@@ -165,7 +165,7 @@ def test_eval_out_writes_one_line_per_episode(run, tmp_path, capsys):
     out = tmp_path / "episodes.jsonl"
     assert run("minigrid:Empty-5x5")(f"--episodes 6 --seed 3 --out {out} --json") == 0
     result, lines = json.loads(capsys.readouterr().out), read(out)
-    assert result.keys() == KEYS | {"actor"}
+    assert result.keys() == KEYS | {"actor", "task", "trained_on"}
     columns = ("seed", "return", "length", "success", "discount", "cut", "seconds")
     assert {tuple(line) for line in lines} == {columns}
     assert [line["seed"] for line in lines] == list(range(3, 9))
@@ -188,7 +188,8 @@ def test_eval_run_with_levels_also_evaluates_training_levels(run, tmp_path, caps
     out = tmp_path / "episodes.jsonl"
     assert run(task, levels=3)(f"--episodes {episodes} --out {out} --json") == 0
     result, lines = json.loads(capsys.readouterr().out), read(out)
-    assert result.keys() == KEYS | ON_LEVELS | {"actor"} and result["train_episodes"] == played
+    assert result.keys() == KEYS | ON_LEVELS | {"actor", "task", "trained_on"}
+    assert result["train_episodes"] == played
     seeds = [*range(episodes), *(FIRST_TRAINING_SEED + i for i in range(played))]
     assert [line["seed"] for line in lines] == seeds
     assert result["success_rate"] == sum(line["success"] for line in lines[:episodes]) / episodes
