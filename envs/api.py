@@ -194,21 +194,22 @@ class Policy(Protocol):
         ...
 
 
-def is_recorded(key: str, space: Space) -> bool:
-    """Whether what the key says at the end of an episode is part of the record of that episode."""
-    return key.startswith(LOG_PREFIX) and key != SUCCESS and space.size <= RECORDED
+def is_recorded(key: str, size: int) -> bool:
+    """Whether what a key of so many entries says at the end of an episode belongs to its record."""
+    return key.startswith(LOG_PREFIX) and size <= RECORDED
 
 
-def ended(obs: Mapping[str, Any], copy: int, spaces: Spaces) -> tuple[bool | None, dict[str, Any]]:
+def ended(obs: Mapping[str, Any], copy: int) -> tuple[bool | None, dict[str, Any]]:
     """What a copy's last observation of an episode says to people: success, and {name: number or list}.
 
     Names lack their prefix; numbers that are not finite say nothing and are left out.
     """
-    success = float(obs[SUCCESS][copy]) if SUCCESS in obs else math.nan
+    last = {key: np.asarray(values[copy]) for key, values in obs.items() if key.startswith(LOG_PREFIX)}
+    success = float(last.pop(SUCCESS, math.nan))
     recorded = {
-        key.removeprefix(LOG_PREFIX): np.asarray(obs[key][copy]).tolist()
-        for key, space in spaces.items()
-        if is_recorded(key, space) and np.isfinite(obs[key][copy]).all()
+        key.removeprefix(LOG_PREFIX): value.tolist()
+        for key, value in last.items()
+        if is_recorded(key, value.size) and np.isfinite(value).all()
     }
     return None if math.isnan(success) else success > 0, recorded
 

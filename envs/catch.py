@@ -14,7 +14,7 @@ import jax.numpy as jnp
 from jax import Array
 
 from envs.adapters.device import restart, transition
-from envs.api import LOG_PREFIX, Space, Step
+from envs.api import SUCCESS, Space, Step
 
 ROWS, COLUMNS = 10, 5
 
@@ -37,7 +37,7 @@ class Catch:
         self.task = "grid:Catch"
         self.obs_space = {
             "board": Space((ROWS, COLUMNS), "uint8", 2),
-            LOG_PREFIX + "success": Space((), "float32"),
+            SUCCESS: Space((), "float32"),
         }
         self.act_space = {"action": Space((), "int32", 3)}
 
@@ -63,5 +63,5 @@ class Catch:
         paddle = (row == ROWS - 1) & (column == state.paddle)
         return {
             "board": (ball | paddle).astype(jnp.uint8),
-            LOG_PREFIX + "success": jnp.asarray(success, jnp.float32),
+            SUCCESS: jnp.asarray(success, jnp.float32),
         }

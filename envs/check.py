@@ -21,7 +21,7 @@ from typing import Any, Literal
 
 import numpy as np
 
-from envs.api import LOG_PREFIX, EnvError, Spaces, Step, UnsupportedSpace, VectorEnv
+from envs.api import LOG_PREFIX, SUCCESS, EnvError, Spaces, Step, UnsupportedSpace, VectorEnv
 from envs.make import is_on_device, make
 from envs.rollout import Random
 
@@ -423,7 +423,7 @@ def _extreme(space: Any, highest: bool) -> Any:
 
 def success(play: Recording) -> Finding:
     """Whether the task says if it was solved."""
-    successes = [s.obs.get(LOG_PREFIX + "success", np.array(np.nan)) for s in play.steps]
+    successes = [s.obs.get(SUCCESS, np.array(np.nan)) for s in play.steps]
     if np.isnan(np.stack(successes)).all():
         return Finding("success", "note", "the task does not say if it was solved (info['success'])")
     return Finding("success", "pass", "the task says if it was solved")

@@ -25,7 +25,7 @@ from jax import Array
 
 from envs.adapters import UnknownTask, suggestion
 from envs.adapters.device import restart, transition
-from envs.api import LOG_PREFIX, JaxEnv, Space, Step
+from envs.api import LOG_PREFIX, SUCCESS, JaxEnv, Space, Step
 from envs.catch import Catch
 
 COLOR, STATE = 16, 128
@@ -83,7 +83,7 @@ class GridWorld:
         self._see_through_walls = see_through_walls
         self._pickup_toggles = pickup_toggles
         self.obs_space = {k: Space((VIEW, VIEW), "uint8", n) for k, n in CLASSES.items()}
-        self.obs_space |= {"direction": Space((), "int32", 4), LOG_PREFIX + "success": Space((), "float32")}
+        self.obs_space |= {"direction": Space((), "int32", 4), SUCCESS: Space((), "float32")}
         self.act_space = {"action": Space((), "int32", 7)}
 
     def reset(self, *, key: Array) -> tuple[GridState, Step]:
@@ -134,7 +134,7 @@ class GridWorld:
         view = look(state, self.size, self._see_through_walls)
         return unpack(view) | {
             "direction": state.direction,
-            LOG_PREFIX + "success": success,
+            SUCCESS: success,
         }
 
 

@@ -374,35 +374,23 @@ def make(
     for wrap in wrappers:  # here, where it is known whose they are, and not first in a process of a copy
         if isinstance(wrap, str):
             modules.examine(wrap.partition(":")[0])
+    special = {
+        "kwargs": kwargs,
+        "max_episode_steps": max_episode_steps,
+        "wrappers": wrappers,
+        "engine": engine,
+    }
     if is_on_device(task):
         from envs.device_copies import DeviceCopies
 
-        inside = make_jax(
-            task,
-            obs=obs,
-            pixels=pixels,
-            categories=categories,
-            kwargs=kwargs,
-            max_episode_steps=max_episode_steps,
-            wrappers=wrappers,
-            lives=lives,
-            engine=engine,
-        )
+        inside = make_jax(task, obs=obs, pixels=pixels, categories=categories, lives=lives, **special)
         copies = DeviceCopies(inside, num_envs)
     else:
-        taken = _taken(
-            full,
-            adapter,
-            kwargs=kwargs,
-            max_episode_steps=max_episode_steps,
-            wrappers=wrappers,
-            lives=lives,
-            engine=engine,
-        )
+        taken = _taken(full, adapter, _asked(lives, **special))
         how = {"pixels": pixels, "categories": categories, "timeout": timeout}
         chosen = obs or adapter.OBS[0]
         if taken.pop("engine", ""):
-            _check_engine(full, engine, parallel=parallel, wrappers=wrappers, lives=lives)
+            _check_engine(full, engine, {**taken, **({"parallel": True} if parallel else {})})
             from envs.engine import Pool
 
             copies = Pool(full, adapter.pool(rest, chosen, **taken), num_envs, **how)
@@ -447,15 +435,10 @@ def make_jax(
     if not is_on_device(task):
         names = ", ".join(suite.name for suite in SUITES if suite.on_device)
         raise UnknownTask(f"{full} runs on the host; the suites of the device are {names}")
-    taken = _taken(
-        full,
-        adapter,
-        kwargs=kwargs,
-        max_episode_steps=max_episode_steps,
-        wrappers=wrappers,
-        lives=lives,
-        engine=engine,
+    asked = _asked(
+        lives, kwargs=kwargs, max_episode_steps=max_episode_steps, wrappers=wrappers, engine=engine
     )
+    taken = _taken(full, adapter, asked)
     world = adapter.make_jax(rest, obs or adapter.OBS[0], **taken)
     if not levels:
         return world
@@ -469,20 +452,30 @@ def _check_levels(levels: int) -> None:
         raise ValueError(f"levels is {levels}; it takes 0 (any world) to {FIRST_TRAINING_SEED}")
 
 
-def _check_engine(full: str, engine: str, **asked: Any) -> None:
+NOT_OF_ENGINES = {
+    "parallel": "has threads of its own",
+    "lives": "plays whole games",
+    "wrappers": "has no Gymnasium environments to wrap",
+}
+"""Why an engine takes no such argument."""
+
+
+def _check_engine(full: str, engine: str, asked: Mapping[str, Any]) -> None:
     """Refuse what an engine does not have."""
     if engine != "envpool":
         raise UnknownTask(f"there is no engine {engine!r}; the only one is 'envpool'")
-    for name, value in asked.items():
-        if value and value != WHOLE_GAMES:
-            why = {"parallel": "has threads of its own", "lives": "plays whole games"}
-            text = why.get(name, "has no Gymnasium environments to wrap")
-            raise UnknownTask(f"the engine envpool {text}: leave out {name} or engine for {full}")
+    for name, why in NOT_OF_ENGINES.items():
+        if name in asked:
+            raise UnknownTask(f"the engine envpool {why}: leave out {name} or engine for {full}")
 
 
-def _taken(full: str, adapter: ModuleType, **asked: Any) -> dict[str, Any]:
-    """Of what was asked for that which is not the default, if the adapter takes it."""
-    asked = {name: value for name, value in asked.items() if value and value != WHOLE_GAMES}
+def _asked(lives: str, **others: Any) -> dict[str, Any]:
+    """Of the arguments that only some adapters take those that are not as by default."""
+    return {k: v for k, v in {**others, "lives": "" if lives == WHOLE_GAMES else lives}.items() if v}
+
+
+def _taken(full: str, adapter: ModuleType, asked: dict[str, Any]) -> dict[str, Any]:
+    """What was asked for, if the adapter takes it."""
     takes = getattr(adapter, "TAKES", ())
     refused = [name for name in asked if name not in takes]
     if refused:

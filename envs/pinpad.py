@@ -24,7 +24,7 @@ import gymnasium
 import numpy as np
 from gymnasium import spaces as gym
 
-from envs.adapters import UnknownTask, suggestion
+from envs.adapters import listed
 from envs.arguments import Wrap, wrapped
 
 OBS = ("",)
@@ -86,10 +86,7 @@ def canonical(name: str) -> str:
     Raises:
       UnknownTask: with close matches.
     """
-    if name not in LAYOUTS:
-        close = suggestion(name, ids()) or f"; its tasks are {', '.join(LAYOUTS)}"
-        raise UnknownTask(f"there is no task pinpad:{name}{close}")
-    return name
+    return listed("pinpad", name, LAYOUTS)
 
 
 def make(

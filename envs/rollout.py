@@ -70,7 +70,7 @@ def rollout(
     """
     played: list[Episode | None] = [None] * len(seeds)
     dealt = 0
-    table = _Table(env)
+    table = _Table(env.num_envs)
     step, carry, slot = None, policy.init(env.num_envs), 0
     action: Mapping[str, np.ndarray] = {}
     while any(episode is None for episode in played):
@@ -97,8 +97,7 @@ def rollout(
 class _Table:
     """What each copy is playing and how far it has come."""
 
-    def __init__(self, env: VectorEnv):
-        num_envs, self.obs_space = env.num_envs, env.obs_space
+    def __init__(self, num_envs: int):
         self.index = np.full(num_envs, IDLE)
         self.return_ = np.zeros(num_envs)
         self.length = np.zeros(num_envs, np.int64)
@@ -128,7 +127,7 @@ class _Table:
         return np.flatnonzero(over & (self.index != IDLE))
 
     def episode(self, copy: int, seeds: Sequence[int]) -> Episode:
-        success, log = ended(self.obs, copy, self.obs_space)
+        success, log = ended(self.obs, copy)
         return Episode(
             seed=int(seeds[self.index[copy]]),
             return_=float(self.return_[copy]),

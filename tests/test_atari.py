@@ -270,7 +270,7 @@ def played(mode, games):
         total += step.reward[0]
         if step.is_last[0]:
             assert step.is_terminal[0]
-            log = ended(step.obs, 0, env.obs_space)[1]
+            log = ended(step.obs, 0)[1]
             rows.append((start, ale.lives(), log.get("score"), total))
             if len(rows) == games:
                 break

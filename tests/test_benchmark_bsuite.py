@@ -47,7 +47,7 @@ def _ours(name, episodes):
         while not step.is_last[0]:
             step = env.step({"action": rng.integers(env.act_space["action"].num_classes, size=1)})
             total, length = total + float(step.reward[0]), length + 1
-        rows.append({"return": total, "length": length, "log": ended(step.obs, 0, env.obs_space)[1]})
+        rows.append({"return": total, "length": length, "log": ended(step.obs, 0)[1]})
     return rows
 
 

@@ -131,7 +131,7 @@ def test_bsuite_time_limit_is_terminal_as_in_the_package():
     for _ in range(1000):
         step = _act(env, 1)
     assert step.is_last[0] and step.is_terminal[0]
-    assert ended(step.obs, 0, env.obs_space) == (None, {"raw_return": -1000.0})
+    assert ended(step.obs, 0) == (None, {"raw_return": -1000.0})
 
 
 def test_bsuite_counts_are_those_of_the_episode():
@@ -140,7 +140,7 @@ def test_bsuite_counts_are_those_of_the_episode():
         step = env.reset([seed])
         while not step.is_last[0]:
             step = _act(env, 1)
-        assert ended(step.obs, 0, env.obs_space)[1] == {"total_regret": 1.0 - step.reward[0]}
+        assert ended(step.obs, 0)[1] == {"total_regret": 1.0 - step.reward[0]}
 
 
 def test_bsuite_mnist_without_files_raises_one_clear_sentence(monkeypatch):

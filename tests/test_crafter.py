@@ -115,7 +115,7 @@ def test_crafter_noreward_hides_rewards_and_tells_people_their_sum():
     env.step({"action": np.array([PLACE_PLANT])})  # 1 for the plant, -0.2 for the health
     step = env.step({"action": np.array([NOOP])})
     assert step.is_last[0] and step.reward[0] == 0
-    success, recorded = ended(step.obs, 0, env.obs_space)
+    success, recorded = ended(step.obs, 0)
     assert success is None and recorded["return"] == pytest.approx(0.8)
     assert sum(recorded["achievements"]) == 1 and len(recorded["achievements"]) == 22
     assert not env.step({"action": np.array([NOOP])}).obs["log/return"][0]
@@ -125,7 +125,7 @@ def test_crafter_noreward_hides_rewards_and_tells_people_their_sum():
     ("task", "world", "sentence"),
     [
         ("crafter:rewards", {}, "there is no task crafter:rewards; did you mean reward"),
-        ("crafter:survive", {}, "its tasks are reward, noreward"),
+        ("crafter:survive", {}, "there are reward, noreward"),
         ("crafter:reward", {"kwargs": {"sice": 64}}, "takes no argument 'sice'; did you mean size"),
         ("crafter:reward", {"kwargs": {"size": "big"}}, "'size' is 'big'; it takes a whole number"),
         ("crafter:reward", {"kwargs": {"size": [64, 64, 3]}}, "or a pair of them"),

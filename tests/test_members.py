@@ -197,7 +197,7 @@ class Adding:
         slots = acting.slots + count * (2 if learn else 1)
         whole = jnp.round(1000 * hyper.optim.lr)  # sums of these are exact, whatever the size of a dispatch
         learner = Learner(params + whole * count, updates + count) if learn else state.learner
-        return FusedState(learner, acting._replace(slots=slots)), ChunkLog.nothing((4, 4), 1, {})
+        return FusedState(learner, acting._replace(slots=slots)), ChunkLog.nothing(4, 1, acting.step)
 
 
 SHARED = [(1, 3), (2, 1), (2, 2)]

@@ -172,7 +172,7 @@ def test_pinpad_checked_passes_environment_contract():
 
 
 @pytest.mark.parametrize(
-    ("task", "hint"), [("pinpad:tree", "did you mean three"), ("pinpad:9", "its tasks are three, four")]
+    ("task", "hint"), [("pinpad:tree", "did you mean three"), ("pinpad:9", "there are three, four")]
 )
 def test_pinpad_unknown_task_raises_with_a_suggestion(task, hint):
     with pytest.raises(UnknownTask, match=hint):

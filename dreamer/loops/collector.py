@@ -17,7 +17,7 @@ from dreamer.loops.source import Collected
 from dreamer.numbers import Numbers
 from dreamer.records import PackedLatent
 from dreamer.replay.host import HostReplay
-from envs.api import LOG_PREFIX, Spaces, Step, VectorEnv, ended
+from envs.api import LOG_PREFIX, Step, VectorEnv, ended
 
 
 class Collector:
@@ -35,7 +35,7 @@ class Collector:
         self._key, self._numbers = jax.device_put((acting_key(seed), numbers), self._device)
         self._act = jax.jit(partial(_act, agent))
         self._params: Params = {}
-        self._episodes = EpisodeTracker(env.num_envs, env.obs_space)
+        self._episodes = EpisodeTracker(env.num_envs)
 
     def set_params(self, params: Params) -> None:
         """Act with these parameters from now on."""
@@ -108,8 +108,7 @@ def _seen(step: Step) -> Step:
 class EpisodeTracker:
     """Sums what happens in every environment until its episode ends, and counts environment steps."""
 
-    def __init__(self, num_envs: int, obs_space: Spaces):
-        self._obs_space = obs_space
+    def __init__(self, num_envs: int):
         self._return = np.zeros(num_envs)
         self._length = np.zeros(num_envs, np.int64)
         self._began = np.zeros(num_envs, np.int64)
@@ -132,7 +131,7 @@ class EpisodeTracker:
                 int(self._began[i]),
                 float(self._return[i]),
                 int(self._length[i]),
-                *ended(step.obs, int(i), self._obs_space),
+                *ended(step.obs, int(i)),
             )
             for i in np.flatnonzero(step.is_last)
         ]

@@ -34,7 +34,7 @@ from dreamer.loops.placement import SINGLE, Data, Placement
 from dreamer.numbers import Numbers
 from dreamer.replay.device import DeviceReplay, Ring
 from dreamer.replay.layout import Layout
-from envs.api import LOG_PREFIX, SUCCESS, Spaces, Step, ended, is_recorded
+from envs.api import LOG_PREFIX, Step, ended, is_recorded
 from envs.wrappers import Batched
 
 SLOTS = 256
@@ -75,10 +75,6 @@ Row = tuple[Array, Array, Array, dict[str, Array]]
 """Of a slot: ended, returns, lengths, [E] each, and the observations."""
 
 
-def _for_people(spaces: Spaces) -> Spaces:
-    return {key: space for key, space in spaces.items() if key == SUCCESS or is_recorded(key, space)}
-
-
 class ChunkLog(NamedTuple):
     """Log of a dispatch."""
 
@@ -98,11 +94,12 @@ class ChunkLog(NamedTuple):
     """[K] the metrics of the first update that failed."""
 
     @classmethod
-    def nothing(cls, shape: tuple[int, int], metrics: int, spaces: Spaces) -> ChunkLog:
-        """An empty log for [slots, E], that many metrics and the `log/` observations of these spaces."""
-        zeros, values, count = jnp.zeros(metrics), jnp.zeros(shape), jnp.zeros((), jnp.int32)
-        obs = {k: jnp.zeros((*shape, *space.shape), space.dtype) for k, space in _for_people(spaces).items()}
-        return cls(jnp.zeros(shape, bool), values, jnp.zeros(shape, jnp.int32), obs, zeros, count, zeros)
+    def nothing(cls, slots: int, metrics: int, step: Step) -> ChunkLog:
+        """An empty log of so many slots and metrics, for environments with such steps ([E, ...])."""
+        column = lambda x: jnp.zeros((slots, *x.shape), x.dtype)
+        obs = {key: column(x) for key, x in step.obs.items() if is_recorded(key, x[0].size)}
+        ended, returns, zeros = column(step.is_last), column(step.reward), jnp.zeros(metrics)
+        return cls(ended, returns, returns.astype(jnp.int32), obs, zeros, jnp.zeros((), jnp.int32), zeros)
 
     def after_slot(self, number: Array, row: Row) -> ChunkLog:
         """With one more slot."""
@@ -254,8 +251,7 @@ class Fused:
 
         most = max(SLOTS // slots, 1) * slots
         self.metric_names = sorted(jax.eval_shape(update, state)[1])
-        shape = most, self.env.num_envs
-        nothing = ChunkLog.nothing(shape, len(self.metric_names), self.env.obs_space)
+        nothing = ChunkLog.nothing(most, len(self.metric_names), state.acting.step)
         return jax.lax.fori_loop(0, count, one_round, (state, nothing))
 
 
@@ -479,23 +475,23 @@ class FusedLoop:
 
     def _output(self, log: ChunkLog, before: Progress, dispatch: Dispatch, running_since: int) -> LoopOutput:
         """Output of a dispatch that began at the progress `before`."""
-        env, round_ = self.fused.env, self.fused.round
+        E, round_ = self.fused.env.num_envs, self.fused.round
         slots = dispatch.count * self._size(dispatch.learn)
         episodes = [
             EpisodeStats(
-                (before.slots + int(t) + 1) * env.num_envs,
+                (before.slots + int(t) + 1) * E,
                 before.updates + dispatch.learn * int(t) // round_.slots * round_.updates,
-                (before.slots + int(t) + 1 - int(log.lengths[t, e])) * env.num_envs,
+                (before.slots + int(t) + 1 - int(log.lengths[t, e])) * E,
                 float(log.returns[t, e]),
                 int(log.lengths[t, e]),
-                *ended({key: rows[t] for key, rows in log.obs.items()}, e, env.obs_space),
+                *ended({key: rows[t] for key, rows in log.obs.items()}, e),
             )
             for t, e in np.argwhere(log.ended[:slots])
         ]
         updates = int(log.updates)
         means = (log.metrics / max(updates, 1)).tolist()
         metrics = [dict(zip(self.fused.metric_names, means, strict=True))] if updates else []
-        return LoopOutput(episodes, metrics, running_since * env.num_envs)
+        return LoopOutput(episodes, metrics, running_since * E)
 
     @property
     def layout(self) -> Layout:

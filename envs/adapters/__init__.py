@@ -58,6 +58,19 @@ def suggestion(name: str, known: Iterable[str] | Mapping[str, str], cutoff: floa
     return f"; did you mean {' or '.join(spelled[c] for c in close)}?" if close else ""
 
 
+def listed(suite: str, name: str, tasks: Iterable[str]) -> str:
+    """The name itself, if the suite has such a task.
+
+    Raises:
+      UnknownTask: with close matches, or all that there are.
+    """
+    known = list(tasks)
+    if name not in known:
+        close = suggestion(name, known) or f"; there are {', '.join(known)}"
+        raise UnknownTask(f"there is no task {suite}:{name}{close}")
+    return name
+
+
 def versions_of(packages: Iterable[str]) -> dict[str, str]:
     """The version of every one of these packages that is installed."""
     versions = {}

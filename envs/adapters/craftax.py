@@ -27,7 +27,7 @@ from typing import Any
 import jax.numpy as jnp
 from jax import Array
 
-from envs.adapters import UnknownTask, suggestion
+from envs.adapters import listed
 from envs.adapters.device import concrete, restart, transition
 from envs.api import LOG_PREFIX, JaxEnv, Space, Spaces, Step
 from envs.arguments import NONE, replaced
@@ -77,9 +77,7 @@ def canonical(name: str) -> str:
     Raises:
       UnknownTask: with close matches.
     """
-    if name not in TASKS:
-        raise UnknownTask(f"there is no task craftax:{name}{suggestion(name, TASKS)}")
-    return name
+    return listed("craftax", name, TASKS)
 
 
 def achievements(name: str) -> tuple[str, ...]:

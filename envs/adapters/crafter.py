@@ -23,7 +23,7 @@ import gymnasium
 import numpy as np
 from gymnasium import spaces as gym
 
-from envs.adapters import UnknownTask, suggestion
+from envs.adapters import UnknownTask, listed
 from envs.api import LOG_PREFIX
 from envs.arguments import NONE, Wrap, check_names, making, wrapped
 
@@ -56,10 +56,7 @@ def canonical(name: str) -> str:
     Raises:
       UnknownTask: with close matches.
     """
-    if name not in TASKS:
-        close = suggestion(name, TASKS) or f"; its tasks are {', '.join(TASKS)}"
-        raise UnknownTask(f"there is no task crafter:{name}{close}")
-    return name
+    return listed("crafter", name, TASKS)
 
 
 def achievements(name: str) -> tuple[str, ...]:

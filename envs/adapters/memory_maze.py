@@ -22,7 +22,7 @@ import gymnasium
 import numpy as np
 from gymnasium import spaces as gym
 
-from envs.adapters import MissingExtra, UnknownTask, suggestion
+from envs.adapters import MissingExtra, UnknownTask, listed
 from envs.arguments import NONE, Wrap, check_names, wrapped
 from envs.dm import World, control, loading
 
@@ -48,10 +48,7 @@ def canonical(name: str) -> str:
     Raises:
       UnknownTask: with close matches.
     """
-    if name not in LIMITS:
-        close = suggestion(name, LIMITS.keys()) or f"; there are {', '.join(LIMITS)}"
-        raise UnknownTask(f"there is no task memory-maze:{name}{close}")
-    return name
+    return listed("memory-maze", name, LIMITS)
 
 
 def make(

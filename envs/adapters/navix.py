@@ -49,7 +49,7 @@ from jax import Array
 
 from envs.adapters import MissingExtra, UnknownTask, suggestion
 from envs.adapters.device import concrete, restart, transition
-from envs.api import LOG_PREFIX, JaxEnv, Space, Spaces, Step
+from envs.api import SUCCESS, JaxEnv, Space, Spaces, Step
 
 OBS = ("symbolic",)
 TAKES = ("max_episode_steps",)
@@ -207,7 +207,7 @@ class Navix:
                 f"target_{key}": Space((named,), "uint8", CLASSES[key]) for key in ("object", "color")
             }
         if self._tells:
-            obs_space[LOG_PREFIX + "success"] = Space((), "float32")
+            obs_space[SUCCESS] = Space((), "float32")
         self.obs_space: Spaces = obs_space
         self.act_space: Spaces = {"action": Space((), "int32", len(self._env.action_set))}
 
@@ -241,7 +241,7 @@ class Navix:
         obs = dict(zip(CLASSES, layers, strict=True)) | state.target
         obs["direction"] = world.get_player().direction.astype(jnp.int32)
         if self._tells:
-            obs[LOG_PREFIX + "success"] = jnp.asarray(success, jnp.float32)
+            obs[SUCCESS] = jnp.asarray(success, jnp.float32)
         return obs
 
 

@@ -24,7 +24,7 @@ from jax import Array
 
 from envs.adapters import UnknownTask, suggestion
 from envs.adapters.device import concrete, restart, transition
-from envs.api import LOG_PREFIX, JaxEnv, Space, Spaces, Step
+from envs.api import SUCCESS, JaxEnv, Space, Spaces, Step
 from envs.arguments import NONE, replaced
 
 OBS = ("symbolic",)
@@ -103,7 +103,7 @@ class XMiniGrid:
             "color": Space(tuple(view), "uint8", NUM_COLORS),
         }
         if self._tells:
-            obs_space[LOG_PREFIX + "success"] = Space((), "float32")
+            obs_space[SUCCESS] = Space((), "float32")
         self.obs_space: Spaces = obs_space
         self.act_space: Spaces = {"action": Space((), "int32", self._env.num_actions(self._params))}
 
@@ -150,5 +150,5 @@ class XMiniGrid:
         tile, color = jnp.moveaxis(state.observation.astype(jnp.uint8), -1, 0)
         obs = {"tile": tile, "color": color}
         if self._tells:
-            obs[LOG_PREFIX + "success"] = jnp.asarray(success, jnp.float32)
+            obs[SUCCESS] = jnp.asarray(success, jnp.float32)
         return obs

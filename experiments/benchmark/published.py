@@ -22,8 +22,6 @@ FRAMES = 4
 """Frames of a decision in Atari, whose files count frames."""
 LEADER = "dreamerv3"
 """The method whose curves are known."""
-IMAGES = ("image", "pixels", "vision")
-"""Names of an observation of `dmc` that is a picture."""
 
 
 class Curve(NamedTuple):
@@ -91,7 +89,7 @@ def suite_of(task: str, obs: str = "") -> str:
     """What the files call the suite of a task; empty if they do not have it."""
     suite = task.partition(":")[0]
     if suite == "dmc":
-        return "dmc_vision" if obs in IMAGES else "dmc_proprio"
+        return "dmc_vision" if obs == "image" else "dmc_proprio"
     return OURS.get(suite, "")
 
 

@@ -86,7 +86,7 @@ def atari100k() -> Config:
     """Atari with 400,000 frames, by the published protocol but for lives.
 
     Command: dreamer train atari100k --task atari100k:Pong. Published, 26 games: human-normalised mean 1.26,
-    median 0.47; Pong -4.4. 27,500 updates at size 200m: for a large GPU. The published runs leave lives alone
+    median 0.47; Pong -3.6. 27,500 updates at size 200m: for a large GPU. The published runs leave lives alone
     (--env.lives game) and by an oversight have sticky actions (--env.kwargs '{"sticky": 0.25}'); here a lost
     life is terminal and the game continues, and scores are of whole games.
     """
@@ -105,8 +105,8 @@ def atari100k_small() -> Config:
 def atari() -> Config:
     """Atari with 200 million frames, by the published protocol.
 
-    Command: dreamer train atari --task atari:Pong. Published, 57 games, by the score files. 1,600,000 updates
-    at size 200m: for a large GPU.
+    Command: dreamer train atari --task atari:Pong. Published, 57 games: human-normalised mean 34.0,
+    median 8.3; Pong 20.5. 1,600,000 updates at size 200m: for a large GPU.
     """
     return _whole_games(_protocol("atari:Pong", 51_000_000, size="200m", num_envs=16, ratio=32))
 

@@ -17,7 +17,7 @@ from jax import Array
 
 import envs
 from envs.adapters.device import concrete
-from envs.api import LOG_PREFIX, Spaces, Step, VectorEnv
+from envs.api import LOG_PREFIX, SUCCESS, Spaces, Step, VectorEnv
 from envs.wrappers import Batched
 from experiments.baselines.ppo.agent import Agent, Learner, Outcome, Rollout, Slot
 from experiments.baselines.ppo.presets import PPOConfig
@@ -69,7 +69,7 @@ def _seen(step: Step) -> dict[str, Any]:
 
 
 def _slot(step: Step, action: dict[str, Any], logp: Any, value: Any) -> Slot:
-    success = step.obs.get(LOG_PREFIX + "success")
+    success = step.obs.get(SUCCESS)
     success = jnp.full(value.shape, jnp.nan) if success is None else success
     outcome = Outcome(step.reward, step.is_last, step.is_terminal, value)
     return Slot(_seen(step), step.is_first, outcome, success, action, logp)
