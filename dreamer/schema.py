@@ -9,6 +9,7 @@ import difflib
 import json
 import math
 import numbers
+import re
 import sys
 import tomllib
 from collections.abc import Iterable, Iterator, Mapping
@@ -216,10 +217,14 @@ def is_list(kind: Any) -> bool:
 
 
 def parse_text(kind: Any, text: str) -> Any:
-    """Parse text of a command line as a value for a field of this type; the text itself if it is none."""
+    """Parse text of a command line as a value for a field of this type; the text itself if it is none.
+
+    The parts of a list are separated by spaces or commas, but in `lr=1e-3,3e-3` commas separate values.
+    """
     kind = get_args(kind)[0] if get_origin(kind) is Annotated else kind
     if is_list(kind):
-        parts = text.strip("()[] ").replace(",", " ").split()
+        words = text.strip("()[] ").split()
+        parts = [part for word in words for part in re.split(r",(?=[^,]*=)" if "=" in word else ",", word) if part]
         return [parse_text(get_args(kind)[0], part) for part in parts]
     if kind is bool:
         return {"true": True, "1": True, "false": False, "0": False}.get(text.lower(), text)
