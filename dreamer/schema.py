@@ -223,8 +223,8 @@ def parse_text(kind: Any, text: str) -> Any:
     """
     kind = get_args(kind)[0] if get_origin(kind) is Annotated else kind
     if is_list(kind):
-        words = text.strip("()[] ").split()
-        parts = [part for word in words for part in re.split(r",(?=[^,]*=)" if "=" in word else ",", word) if part]
+        split = lambda word: re.split(r",(?=[^,]*=)" if "=" in word else ",", word)
+        parts = [part for word in text.strip("()[] ").split() for part in split(word) if part]
         return [parse_text(get_args(kind)[0], part) for part in parts]
     if kind is bool:
         return {"true": True, "1": True, "false": False, "0": False}.get(text.lower(), text)

@@ -60,7 +60,7 @@ def test_parse_words_returns_positional_and_field_values(words, positional, valu
 
 def test_parse_population_keeps_the_values_of_a_number_together():
     kinds = {path: f.type for path, f in schema.paths(TrainOptions).items()}
-    _, values = cli.parse("--population lr=1e-3,2.5e-3 seeds=2".split(), kinds, "dreamer train")
+    _, values = cli.parse(["--population", "lr=1e-3,2.5e-3", "seeds=2"], kinds, "dreamer train")
     assert values == {"population": ["lr=1e-3,2.5e-3", "seeds=2"]}
 
 
