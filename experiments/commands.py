@@ -209,6 +209,13 @@ def train(words: Sequence[str], options: TrainOptions, changes: Mapping[str, Any
     plan = resolve(words[0] if words else "", options, changes)
     if plan.resumes and not options.run and not options.fresh:
         print(f"{plan.folder} holds a run: resuming it (--run names another folder)", file=sys.stderr)
+    protocol = presets.protocol(plan.cfg.task) if plan.cfg.preset == "small" and not words else None
+    if protocol and not plan.resumes:
+        print(
+            f"settings for small tasks; the published protocol is "
+            f"dreamer train {protocol} --task {plan.cfg.task}",
+            file=sys.stderr,
+        )
     from experiments.training import run
 
     return run.train(
@@ -375,7 +382,7 @@ def resolve(preset: str, options: TrainOptions, changes: Mapping[str, Any]) -> P
         raise ConfigError(f"'{preset}' is a task, not a preset: --task {preset}")
     if preset:
         check_known("preset", preset, presets.PRESETS)
-    base = presets.build(preset or "quickstart")
+    base = presets.build(preset or default_preset(options, changes))
     folder = Path(options.run) if options.run else default_folder(_over(base, options, changes), base)
     stored = folder / "config.toml"
     resumes, previous = stored.is_file(), base
@@ -388,6 +395,12 @@ def resolve(preset: str, options: TrainOptions, changes: Mapping[str, Any]) -> P
     if resumes and not cfg.start.run:  # the start of a resumed run need not be repeated
         cfg = dataclasses.replace(cfg, start=previous.start)
     return Plan(cfg, folder, resumes)
+
+
+def default_preset(options: TrainOptions, changes: Mapping[str, Any]) -> str:
+    """The preset where none is named: `small` for a task that is, else `quickstart`."""
+    names_task = "task" in changes or (options.config and "task" in schema.read_toml(options.config))
+    return "small" if names_task else "quickstart"
 
 
 def _no_run(folder: Path) -> ConfigError:

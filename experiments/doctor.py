@@ -47,7 +47,7 @@ def doctor(task: str = "", world: EnvConfig = EnvConfig(), *, json: bool = False
         "extras": {name: importlib.util.find_spec(module) is not None for name, module in EXTRAS.items()},
     }
     if task:
-        report["task"] = plan(task, dataclasses.replace(presets.build("quickstart"), env=world))
+        report["task"] = plan(task, dataclasses.replace(presets.build("small"), env=world))
     report["warnings"] = warnings(report)
     print(jsonlib.dumps(report) if json else "\n".join(_lines(report)))
     return 0

@@ -110,6 +110,15 @@ def test_resolve_without_run_names_folder_after_preset_or_task(preset, changes, 
     assert asked(preset or "quickstart", changes, run="x").folder == Path("x")
 
 
+def test_resolve_without_preset_takes_small_for_a_named_task(tmp_path):
+    assert asked().cfg.preset == "quickstart"
+    assert asked(changes={"task": "gymnasium:CartPole-v1"}).cfg.preset == "small"
+    assert asked("cartpole", {"task": "gymnasium:Acrobot-v1"}).cfg.preset == "cartpole"
+    for text, expected in (('task = "gymnasium:Acrobot-v1"', "small"), ("steps = 9", "quickstart")):
+        (tmp_path / "a.toml").write_text(text)
+        assert asked(config=str(tmp_path / "a.toml")).cfg.preset == expected
+
+
 @pytest.mark.parametrize(
     ("options", "seeds", "vary"),
     [

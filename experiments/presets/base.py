@@ -25,7 +25,7 @@ def dreamerv3() -> Config:
     return Config(task="minigrid:MiniGrid-DoorKey-5x5-v0", steps=1_000_000, agent=SIZES["1m"](AgentConfig()))
 
 
-def small() -> Config:
+def laptop() -> Config:
     """What the presets for a laptop share: a tiny agent that learns fast from short dreams."""
     agent = AgentConfig(
         behavior=ActorCriticConfig(imag_length=10, imag_last=8, return_limit=0.1, entropy=3e-3),
@@ -47,7 +47,7 @@ def control() -> Config:
     The larger reconstruction loss is for small observations: a squared error of a hundredth is half the
     largest angle of the pole.
     """
-    base = small()
+    base = laptop()
     agent = replace(
         base.agent,
         behavior=ActorCriticConfig(imag_last=8, horizon=100, entropy=3e-3),

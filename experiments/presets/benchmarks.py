@@ -14,7 +14,7 @@ from collections.abc import Callable
 from dataclasses import replace
 
 from dreamer.config import Config, EnvConfig, OptimConfig
-from experiments.presets.base import dreamerv3, small
+from experiments.presets.base import dreamerv3, laptop
 from experiments.presets.sizes import SIZES
 
 
@@ -33,7 +33,7 @@ def _protocol(task: str, steps: int, *, size: str, num_envs: int, ratio: float, 
 
 def _laptop(protocol: Config, steps: int, *, ratio: float, num_envs: int = 8) -> Config:
     """The same task for a laptop: the agent of the quickstart, with its learning rate and short sequences."""
-    base = small()
+    base = laptop()
     loop = replace(base.loop, num_envs=num_envs, train_ratio=ratio, prefill=2_000)
     return replace(base, task=protocol.task, steps=steps, env=protocol.env, loop=loop)
 
