@@ -7,13 +7,13 @@ from __future__ import annotations
 
 import json as jsonlib
 import shlex
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from experiments.diagnosis.finding import Finding, rounded
-from experiments.diagnosis.rules import RULES
+from experiments.diagnosis.finding import Finding, Rule, rounded
+from experiments.diagnosis.rules import CAUSES, JUDGING, SYMPTOMS
 from experiments.diagnosis.summary import MEMBERS, Summary, read
 
 PPO_FIELDS = {"agent.optim.lr": "lr", "agent.behavior.entropy": "entropy", "steps": "steps"}
@@ -30,6 +30,8 @@ class Diagnosis:
     """Whether it learned."""
     findings: Mapping[str, Finding]
     """{rule: finding}, the first thing to change first; empty where nothing is wrong."""
+    consequences: Mapping[str, Finding]
+    """What is also wrong, but to be expected with such findings."""
     notes: tuple[str, ...]
     """What limits all of this."""
 
@@ -65,6 +67,10 @@ class Diagnosis:
                 }
                 for name, finding in self.findings.items()
             ],
+            "consequences": [
+                {"rule": name, "sentence": finding.sentence, "evidence": finding.evidence}
+                for name, finding in self.consequences.items()
+            ],
             "notes": list(self.notes),
             "command": self.command,
         }
@@ -77,26 +83,35 @@ def flags(changes: Mapping[str, Any]) -> str:
 
 def diagnose(run: Summary) -> Diagnosis:
     """Ask every rule about a run."""
-    findings: dict[str, Finding] = {}
-    for rule in RULES:
-        finding = rule.check(run) if rule.is_for(run) else None
-        if finding is not None:
-            findings[rule.name] = _possible(finding, run, findings.values())
+    causes, symptoms, judging = (_ask(rules, run) for rules in (CAUSES, SYMPTOMS, JUDGING))
+    findings = causes | judging if causes else symptoms | judging
     if not findings and run.outcome in ("improved", "not learned"):
-        findings[UNEXPLAINED] = _possible(_unexplained(run), run)
-    return Diagnosis(run, _headline(run, bool(findings)), findings, tuple(_notes(run)))
+        findings = {UNEXPLAINED: _unexplained(run)}
+    consequences = symptoms if causes else {}
+    headline = _headline(run, bool(findings))
+    return Diagnosis(run, headline, _possible(findings, run), consequences, tuple(_notes(run)))
 
 
-def _possible(finding: Finding, run: Summary, earlier: Collection[Finding] = ()) -> Finding:
+def _ask(rules: Iterable[Rule], run: Summary) -> dict[str, Finding]:
+    findings = {rule.name: rule.check(run) for rule in rules if rule.is_for(run)}
+    return {name: finding for name, finding in findings.items() if finding is not None}
+
+
+def _possible(findings: Mapping[str, Finding], run: Summary) -> dict[str, Finding]:
     """With the changes that remain: of fields that the run has, to more steps than it was asked for.
 
-    What an earlier finding changes stays as it has it: otherwise one could say more, and another one less.
+    A field is changed once, by the first finding that does: otherwise one could say more, and another less.
     """
-    changes = {k: v for k, v in finding.changes.items() if k != "steps" or v > run.config.steps}
-    if run.is_ppo:
-        changes = {PPO_FIELDS[field]: value for field, value in changes.items() if field in PPO_FIELDS}
-    taken = {field for other in earlier for field in other.changes}
-    return finding._replace(changes={k: v for k, v in changes.items() if k not in taken})
+    changed: set[str] = set()
+    possible = {}
+    for name, finding in findings.items():
+        changes = {k: v for k, v in finding.changes.items() if k != "steps" or v > run.config.steps}
+        if run.is_ppo:
+            changes = {PPO_FIELDS[field]: value for field, value in changes.items() if field in PPO_FIELDS}
+        changes = {field: value for field, value in changes.items() if field not in changed}
+        changed |= changes.keys()
+        possible[name] = finding._replace(changes=changes)
+    return possible
 
 
 def _unexplained(run: Summary) -> Finding:
@@ -131,9 +146,7 @@ def _headline(run: Summary, is_wrong: bool) -> str:
 
 def _notes(run: Summary) -> Iterator[str]:
     if not run.is_finished:
-        yield (
-            f"The run has not ended ({run.env_steps:,} of {run.config.steps:,} steps): all of this may change."
-        )
+        yield (f"The run has not ended ({run.env_steps:,} of {run.config.steps:,} steps): this may change.")
     if run.outcome == "unclear" or run.is_ppo:
         return
     if not run.metrics.rows:
@@ -174,17 +187,14 @@ def _lines(diagnosis: Diagnosis) -> Iterator[str]:
         yield f"\n{i}. {finding.sentence}"
         yield f"   evidence  {finding.evidence}"
         if finding.changes:
-            yield f"   change    {changed(finding.changes)}"
+            yield f"   change    {finding.change}"
         if finding.advice:
             yield f"   {'besides' if finding.changes else 'advice':<8}  {finding.advice}"
+    if diagnosis.consequences:
+        yield "\nalso seen, perhaps as a consequence:"
+        yield from (f"   {f.sentence} ({f.evidence})" for f in diagnosis.consequences.values())
     if diagnosis.notes or diagnosis.command:
         yield ""
     yield from (f"note: {note}" for note in diagnosis.notes)
     if diagnosis.command:
         yield f"next: {diagnosis.command}"
-
-
-def changed(changes: Mapping[str, Any]) -> str:
-    """Fields with the values to try, as text."""
-    shown = lambda value: f"{value:,}" if isinstance(value, int) else f"{value:g}"
-    return ", ".join(f"{field} to {shown(value)}" for field, value in changes.items())

@@ -10,6 +10,7 @@ from dreamer.config import Config
 from experiments import statistics
 from experiments.diagnosis import limits
 from experiments.diagnosis.finding import Finding, rounded
+from experiments.diagnosis.learning import heavier_losses
 from experiments.diagnosis.summary import Episodes, Summary
 
 EASIER = (
@@ -59,11 +60,13 @@ def no_episode(run: Summary) -> Finding | None:
     """Nothing ended."""
     if len(run.episodes) or not run.env_steps:
         return None
+    each = run.env_steps // run.num_envs
+    is_endless = run.is_finished or each > limits.ENDLESS
     return Finding(
         "No episode has ended, so nothing says how good the agent is.",
-        f"{run.env_steps:,} steps in {run.num_envs} copies, {run.env_steps // run.num_envs:,} each",
-        {"env.max_episode_steps": 1000},
-        "Where the task has a longer time limit, take more steps instead.",
+        f"{run.env_steps:,} steps in {run.num_envs} copies, {each:,} each",
+        {"env.max_episode_steps": 1000} if is_endless else {},
+        "Where the task has a longer time limit, take more steps instead." if is_endless else "Let it run.",
     )
 
 
@@ -75,8 +78,8 @@ def few_episodes(run: Summary) -> Finding | None:
     needed = run.env_steps + 2 * limits.START * max(length if math.isfinite(length) else 1.0, 1.0)
     return Finding(
         "Too few episodes ended after learning began to say whether it learns.",
-        f"{len(run.after)} of {len(run.episodes)} episodes, {length:,.0f} steps long; at least {limits.START} "
-        "are needed",
+        f"{len(run.after)} of {len(run.episodes)} episodes, {length:,.0f} steps long; {limits.START} are the "
+        "least",
         {"steps": rounded(needed)},
     )
 
@@ -126,17 +129,13 @@ def avoids_ending(run: Summary) -> Finding | None:
     evidence = _never_ends(run, limit)
     if not evidence:
         return None
-    changes = {
-        "agent.behavior.horizon": max(round(limit / 2), 5),
-        "agent.behavior.entropy": rounded(3 * max(run.entropy, 1e-3)),
-    }
+    horizon = {"agent.behavior.horizon": max(round(limit / 2), 5)}
     return Finding(
-        "The policy avoids ending: episodes run into the time limit, and no more is achieved than with random "
-        "actions.",
-        f"{evidence}; {run.shown(run.start.estimate.value)} at the start, {run.shown(_ending(run))} now",
-        changes,
-        "While the model cannot tell a right choice from a wrong one, waiting looks as good as choosing: a "
-        "shorter horizon makes waiting cost something, and entropy keeps choices coming until it can.",
+        "The policy avoids ending: episodes run into the time limit, and earn no more than random actions.",
+        f"{evidence}; {run.shown(run.start.estimate.value)} at the start, {run.number(_ending(run))} now",
+        {} if run.is_ppo else heavier_losses(run) | horizon,
+        "While it cannot tell a right choice from a wrong one, waiting looks as good as choosing. It must "
+        "remember what decides (heavier losses), and waiting must cost something (a shorter horizon).",
     )
 
 
@@ -180,7 +179,7 @@ def forgot(run: Summary) -> Finding | None:
     what = "It had learned more than it knows now: it forgot."
     evidence = (
         f"{run.shown(peak.estimate.value)} around step {np.nanmedian(peak.env_steps):,.0f}, "
-        f"{run.shown(run.late.estimate.value)} in the last {len(run.late)} episodes"
+        f"{run.number(run.late.estimate.value)} in the last {len(run.late)} episodes"
     )
     if isinstance(run.config, Config) and run.cfg.replay.capacity < run.env_steps:
         evidence += f"; the replay holds the last {run.cfg.replay.capacity:,} of {run.env_steps:,} steps"

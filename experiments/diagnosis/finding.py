@@ -21,6 +21,12 @@ class Finding(NamedTuple):
     advice: str = ""
     """What else may be done, in a sentence."""
 
+    @property
+    def change(self) -> str:
+        """The changes as text; empty without any."""
+        shown = lambda value: f"{value:,}" if isinstance(value, int) else f"{value:g}"
+        return ", ".join(f"{field} to {shown(value)}" for field, value in self.changes.items())
+
 
 class Rule(NamedTuple):
     """A rule, and which runs it is asked about."""

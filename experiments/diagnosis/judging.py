@@ -1,4 +1,4 @@
-"""Rules about how an agent is judged: greedy beside sampled, evaluation beside training, the end of the curve."""
+"""Rules about how an agent is judged: greedy or sampled, in training or evaluation, and when it ended."""
 
 from __future__ import annotations
 
@@ -18,7 +18,8 @@ def greedy_differs(run: Summary) -> Finding | None:
     least = limits.GREEDY_GAP * _worth(run, max(greedy.value, sampled.value))
     if abs(gap) < least or not statistics.is_apart(greedy, sampled):
         return None
-    evidence = f"{run.shown(greedy.value)} with the most likely actions, {run.shown(sampled.value)} with sampled ones"
+    evidence = f"{run.shown(greedy.value)} with the most likely actions, "
+    evidence += f"{run.number(sampled.value)} with sampled ones"
     entropy = {"agent.behavior.entropy": rounded(run.entropy / 3)}
     if gap < 0:
         return Finding(
@@ -42,7 +43,7 @@ def generalisation(run: Summary) -> Finding | None:
     is_apart = statistics.is_apart(trained, judged)
     if not is_apart or trained.value - judged.value < limits.GAP * _worth(run, trained.value):
         return None
-    evidence = f"{run.shown(trained.value)} in training, {run.shown(judged.value)} in the evaluation"
+    evidence = f"{run.shown(trained.value)} in training, {run.number(judged.value)} in the evaluation"
     if played := run.greedy or run.sampled:
         evidence += f", where {played.cut} of {played.episodes} episodes were cut short" if played.cut else ""
     what = "Training is far above the evaluation: what was learned does not carry over."
@@ -67,8 +68,8 @@ def still_rising(run: Summary) -> Finding | None:
         return None
     return Finding(
         "It was still getting better when the run ended.",
-        f"{run.shown(previous.estimate.value)}, then {run.shown(run.late.estimate.value)} in the last {count} "
-        "episodes",
+        f"{run.shown(previous.estimate.value)} before, and in the last {count} episodes "
+        f"{run.number(run.late.estimate.value)}",
         {"steps": rounded(2 * run.env_steps)},
     )
 

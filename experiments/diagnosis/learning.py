@@ -84,10 +84,17 @@ def reward_model(run: Summary) -> Finding | None:
     return Finding(
         "The world model does not foresee rewards: its dreams do not say which actions earn them.",
         evidence,
-        {"steps": rounded(2 * run.env_steps), "agent.loss.reward": rounded(10 * run.cfg.agent.loss.reward)},
-        "See whether the reward follows from what is observed; where it depends on something seen long before, "
-        "sequences must reach back to it (loop.batch_length).",
+        {"steps": rounded(2 * run.env_steps), **heavier_losses(run)},
+        "See whether the reward follows from what is observed; where it depends on something seen long "
+        "before, sequences must reach back to it (loop.batch_length).",
     )
+
+
+def heavier_losses(run: Summary) -> dict[str, float]:
+    """Weights with which a small observation is remembered and a rare reward is learned."""
+    loss = run.cfg.agent.loss
+    heavier = {"agent.loss.rec": (loss.rec, 10.0), "agent.loss.reward": (loss.reward, 3.0)}
+    return {field: most for field, (weight, most) in heavier.items() if weight < most}
 
 
 def endings_model(run: Summary) -> Finding | None:
@@ -147,7 +154,7 @@ def entropy_never_fell(run: Summary) -> Finding | None:
 def clipped_gradients(run: Summary) -> Finding | None:
     """Gradients are larger than clipping lets through.
 
-    Every tensor's gradient is clipped at agc times its norm, so if that held without clipping, the norm of all
+    Every tensor's gradient is clipped at agc times its norm: if none were above that, the norm of all
     gradients would be at most agc times that of all parameters.
     """
     grads, params = run.metrics.column("opt/grad_norm"), run.metrics.column("opt/param_norm")
@@ -159,9 +166,9 @@ def clipped_gradients(run: Summary) -> Finding | None:
     if share < limits.OFTEN:
         return None
     return Finding(
-        "Gradients are clipped all the time: rewards or observations are very large, or the losses unstable.",
-        f"in {share:.0%} of the late rows the gradient is above {agc:g} of the norm of the parameters; at the "
-        f"end {grads[-1]:.3g} of {params[-1]:.3g}",
+        "Gradients are clipped all the time: rewards or observations are huge, or the losses unstable.",
+        f"in {share:.0%} of the late rows the gradient is above {agc:g} of the norm of the parameters; at "
+        f"the end {grads[-1]:.3g} of {params[-1]:.3g}",
         {"agent.optim.lr": rounded(run.lr / 3)},
         "Scale rewards and observed numbers to around 1 (env.wrappers).",
     )

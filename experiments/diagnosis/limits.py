@@ -1,4 +1,4 @@
-"""From when on something counts as a cause, with the reason for each limit; the rules use no other numbers."""
+"""From when on something counts as a cause, with the reason of each limit."""
 
 START = 20
 """Episodes that say how good the agent was at the start, and fewest that say anything of the end: a success
@@ -8,6 +8,8 @@ LATE = 100
 SOLVED = 0.9
 """Success from which on no cause is looked for: what is left is chance, not a setting."""
 
+ENDLESS = 5_000
+"""Steps of a copy without an end after which a run that goes on may have endless episodes."""
 RARE = 0.02
 """Share of episodes that earn anything unusual below which reward is seen too rarely: random actions in
 DoorKey-5x5 succeed in 8%, and it took 900 to 1,300 updates (LOG) to learn from that."""
@@ -61,8 +63,8 @@ learned to avoid ending."""
 LIMIT_SEEN = 3
 """Episodes of the greatest length that show that it is a limit."""
 DROP, SURE = 0.5, 4.0
-"""What of the best gain must be lost for a run to have forgotten, and by how many standard errors: the best of
-many windows is better than it should be by up to three."""
+"""What of the best gain must be lost for a run to have forgotten, and by how many standard errors: the best
+of many windows is better than it should be by up to three."""
 GAP, GREEDY_GAP = 0.15, 0.1
 """Difference of success (or share of the gain in return) between training and evaluation, and between greedy
 and sampled actions, that is worth a sentence; it must also be more than chance."""

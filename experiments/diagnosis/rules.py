@@ -1,4 +1,9 @@
-"""The table of all rules, certain causes before symptoms: the first finding is the first thing to change."""
+"""The tables of all rules, in the order in which to act on what they find.
+
+CAUSES      experience and settings with which nothing is learned
+SYMPTOMS    what was learned badly; once there is a cause, it may be a consequence of that
+JUDGING     how the agent is judged, also one that learned
+"""
 
 from __future__ import annotations
 
@@ -12,7 +17,7 @@ JUDGED: tuple[Outcome, ...] = ("learned", "improved", "not learned")
 LACKING: tuple[Outcome, ...] = ("improved", "not learned")
 FLAT: tuple[Outcome, ...] = ("not learned",)
 
-RULES = (
+CAUSES = (
     # Whether there is anything to learn from.
     Rule(experience.not_finite, ANY, of_ppo=True),
     Rule(experience.no_update, EARLY, of_ppo=True),
@@ -34,7 +39,9 @@ RULES = (
     Rule(settings.discount_reach, LACKING),
     Rule(settings.few_updates, LACKING),
     Rule(settings.reward_scale, FLAT),
-    # What was learned: the world model, then critic and policy.
+)
+SYMPTOMS = (
+    # The world model, then critic and policy.
     Rule(learning.collapsed_latents, LACKING),
     Rule(learning.world_model, LACKING),
     Rule(learning.ignored_actions, LACKING),
@@ -48,8 +55,10 @@ RULES = (
     Rule(learning.clipped_gradients, LACKING),
     Rule(learning.ppo_steps, LACKING, of_ppo=True, of_dreamer=False),
     Rule(learning.ppo_critic, LACKING, of_ppo=True, of_dreamer=False),
-    # How it is judged.
+)
+JUDGING = (
     Rule(judging.greedy_differs, JUDGED),
     Rule(judging.generalisation, JUDGED),
     Rule(judging.still_rising, JUDGED, of_ppo=True),
 )
+RULES = (*CAUSES, *SYMPTOMS, *JUDGING)

@@ -124,8 +124,8 @@ def reward_scale(run: Summary) -> Finding | None:
         return None
     return Finding(
         "Rewards are so small that the entropy outweighs them.",
-        f"returns differ by {earned:.2g} and are divided by at least agent.behavior.return_limit = {least:g}; "
-        f"advantages differ by {spread:.2g}, the weight of the entropy is {run.entropy:g}",
+        f"returns differ by {earned:.2g} and are divided by at least agent.behavior.return_limit = {least:g}"
+        f"; advantages differ by {spread:.2g}, the weight of the entropy is {run.entropy:g}",
         {"agent.behavior.return_limit": max(float(f"{earned / 10:.1g}"), 1e-6)},
         "Or multiply the rewards (env.wrappers).",
     )
@@ -138,7 +138,7 @@ def discount_reach(run: Summary) -> Finding | None:
     if not worth < limits.WORTH:
         return None
     return Finding(
-        "The discount horizon is too short for the episodes: what they end with hardly counts at their start.",
+        "The discount horizon is too short: what episodes end with hardly counts at their start.",
         f"agent.behavior.horizon is {horizon:g}, episodes take {length:,.0f} steps: a reward at the end is "
         f"worth {worth:.1g} of itself at the start",
         {"agent.behavior.horizon": rounded(max(length, 30))},
@@ -147,11 +147,11 @@ def discount_reach(run: Summary) -> Finding | None:
 
 def few_updates(run: Summary) -> Finding | None:
     """There were few updates, and no single setting is to blame."""
-    if run.updates >= limits.FEW_UPDATES:
+    if run.updates >= limits.FEW_UPDATES or prefill(run) or train_ratio(run) or warmup(run):
         return None
     return Finding(
         "The run is too short: it made too few updates to learn more than the easiest tasks.",
-        f"{run.updates:,} updates in {run.env_steps:,} steps; fewer than {limits.FEW_UPDATES:,} rarely suffice",
+        f"{run.updates:,} updates in {run.env_steps:,} steps; below {limits.FEW_UPDATES:,} little is learned",
         {"steps": _steps(run, 2 * limits.FEW_UPDATES)},
         "A larger loop.train_ratio makes more updates of the same steps.",
     )

@@ -6,7 +6,7 @@
     result.json        evaluations at the end, left out where the run was resumed since
     card.json          the report card, left out where the run learned on since
 
-Old and damaged folders have fewer of these: what is missing is None or empty, and rules that need it are silent.
+Old and damaged folders have fewer of these: what is missing is None or empty, and rules about it are silent.
 """
 
 from __future__ import annotations
@@ -145,7 +145,7 @@ class Metrics:
         return _number(self.rows[0].get("updates"), math.inf) if self.rows else math.inf
 
     def column(self, prefix: str) -> np.ndarray:
-        """[rows] the mean of all metrics with that name or prefix; rows that have none of them are left out."""
+        """The mean of all metrics with that name or prefix, [rows]; those without any are left out."""
         wanted = lambda name: name == prefix or (prefix.endswith("/") and name.startswith(prefix))
         values = [[v for k, v in row.items() if wanted(k) and _is_number(v)] for row in self.rows]
         return np.array([sum(v) / len(v) for v in values if v], float)
@@ -212,10 +212,16 @@ class Summary:
         return self.episodes.reports_success
 
     def shown(self, score: float) -> str:
+        """A score as text, with what it is."""
+        return f"{'success' if self.by_success else 'return'} {self.number(score)}"
+
+    def number(self, score: float) -> str:
         """A score as text."""
         if not math.isfinite(score):
             return "unknown"
-        return f"success {score:.0%}" if self.by_success else f"return {score:.3g}"
+        return (
+            f"{score:.0%}" if self.by_success else f"{score:,.0f}" if abs(score) >= 1000 else f"{score:.3g}"
+        )
 
     @cached_property
     def started(self) -> int:
@@ -373,9 +379,8 @@ def summarize(
     last = lambda name: int(max((_number(row.get(name), 0.0) for row in logged), default=0))
     is_current = not result or _number(result.get("env_steps"), -1.0) >= last("env_steps")
     result = result if is_current else {}
-    env_steps, updates = (
-        max(last(name), int(_number(result.get(name), 0.0))) for name in ("env_steps", "updates")
-    )
+    counted = lambda name: max(last(name), *(int(_number(row.get(name), 0.0)) for row in (result, card)))
+    env_steps, updates = counted("env_steps"), counted("updates")
     numbers = card.get("numbers") if _number(card.get("updates"), -1.0) >= updates else {}
     numbers = numbers if isinstance(numbers, Mapping) else {}
     return Summary(
