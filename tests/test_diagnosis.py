@@ -323,6 +323,9 @@ def test_constant_return_that_is_not_zero_has_another_sentence():
     same = {"success": False, "start": [4.0] * 20, "after": [4.0] * 40}
     assert "Every episode earned exactly the same" in text("constant_return", **same)
     assert "60 episodes, return 4 in each" in text("constant_return", **same)
+    assert "loop.prefill to 10,000, agent.behavior.entropy to 0.003, steps to 40,000" in text(
+        "constant_return", **same
+    )
 
 
 def test_no_update_says_which_setting_left_none():

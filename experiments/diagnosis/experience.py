@@ -116,9 +116,12 @@ def rare_reward(run: Summary) -> Finding | None:
 
 
 def _exploration(run: Summary) -> dict[str, float]:
-    """More of what random actions see."""
+    """More of what random actions see, in a run that is long enough for it."""
     entropy = {"agent.behavior.entropy": rounded(3 * max(run.entropy, 1e-3))}
-    return entropy if run.is_ppo else {"loop.prefill": max(3 * run.cfg.loop.prefill, 10_000), **entropy}
+    if run.is_ppo:
+        return entropy
+    prefill = max(3 * run.cfg.loop.prefill, 10_000)
+    return {"loop.prefill": prefill, **entropy, "steps": 4 * prefill}
 
 
 def avoids_ending(run: Summary) -> Finding | None:

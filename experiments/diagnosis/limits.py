@@ -5,6 +5,8 @@ START = 20
 rate of 20 episodes is known to within 20 percentage points."""
 LATE = 100
 """Most episodes that stand for the end of a run: as many as the means that training shows."""
+MOST = 1_000
+"""Most episodes that stand for the start: more say nothing more, and intervals resample all of them."""
 SOLVED = 0.9
 """Success from which on no cause is looked for: what is left is chance, not a setting."""
 

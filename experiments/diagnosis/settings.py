@@ -74,7 +74,7 @@ def warmup(run: Summary) -> Finding | None:
 def low_rate(run: Summary) -> Finding | None:
     """All updates together hardly move a parameter."""
     lr = run.cfg.agent.optim.lr
-    if run.travel >= limits.TRAVEL or lr >= RATE:
+    if run.travel >= limits.TRAVEL or lr >= RATE or warmup(run):
         return None
     return Finding(
         "The learning rate is too low for so few updates: the parameters have hardly moved.",

@@ -27,7 +27,7 @@ from dreamer.logger import read_rows
 from dreamer.schema import ConfigError
 from experiments import sidecar, statistics
 from experiments.baselines.ppo.presets import PPOConfig
-from experiments.diagnosis.limits import LATE, LIMIT_SEEN, SOLVED, START
+from experiments.diagnosis.limits import LATE, LIMIT_SEEN, MOST, SOLVED, START
 
 Outcome = Literal["learned", "improved", "not learned", "unclear"]
 Row = Mapping[str, Any]
@@ -236,8 +236,8 @@ class Summary:
 
     @cached_property
     def start(self) -> Episodes:
-        """Episodes of the agent as it began."""
-        return self.episodes[: self.started]
+        """Episodes of the agent as it began, the last ones where there are very many."""
+        return self.episodes[max(self.started - MOST, 0) : self.started]
 
     @cached_property
     def after(self) -> Episodes:
@@ -264,7 +264,7 @@ class Summary:
     def outcome(self) -> Outcome:
         """Whether it learned, as far as its episodes say.
 
-        Where success is not reported nobody knows how much there is to earn, so being better is enough.
+        Where success is not reported it is unknown how much there is to earn, so being better is enough.
         """
         if self.is_solved:
             return "learned"
