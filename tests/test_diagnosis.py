@@ -155,6 +155,13 @@ def test_diagnose_run_that_learned_has_no_finding():
     assert names(**LEARNED, result={"env_steps": 20_000, "updates": 5_000, "solved": True}) == []
 
 
+def test_outcome_of_returns_needs_more_than_a_significant_rise():
+    slightly = RETURNS | {"after": [float(i % 10) + 3 for i in range(300)]}
+    assert run(**slightly).outcome == "improved"
+    assert names(**slightly, updates=900)[0] == "few_updates"
+    assert run(**RETURNS, after=[float(i % 10) + 5 for i in range(300)]).outcome == "learned"
+
+
 def test_diagnose_settings_of_a_run_that_learned_are_no_cause():
     unusual = {"agent__optim__warmup": 4_000, "agent__behavior__horizon": 1.5, "loop__train_ratio": 0.1}
     assert names(**LEARNED, **unusual, updates=300, metrics={"randomness/action": 0.01}, card=None) == []
@@ -397,6 +404,13 @@ def test_travel_is_the_sum_of_the_rates_of_the_optimiser():
 )
 def test_rounded_keeps_two_digits(x, value):
     assert rounded(x) == value and type(rounded(x)) is type(value)
+
+
+def test_still_rising_ends_where_there_is_no_more_to_earn():
+    rising = RETURNS | {"after": [float(i % 10) + 9 * (i >= 200) for i in range(300)]}
+    assert names(**rising) == ["still_rising"]
+    assert names(**rising, greedy=played(None, return_=18.0)) == []
+    assert names(**RETURNS, after=[float(i % 10) for i in range(200)] + [18.0] * 100) == []
 
 
 # Runs of other kinds.

@@ -140,7 +140,7 @@ def _headline(run: Summary, is_wrong: bool) -> str:
         case "learned":
             return f"It learned: {curve}." if is_wrong else f"Nothing found, it learned: {curve}."
         case "improved":
-            return f"It learned something, and not all: {curve}."
+            return f"It learned something, but hardly all: {curve}."
     return f"It did not learn: {curve}."
 
 

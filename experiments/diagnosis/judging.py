@@ -63,8 +63,9 @@ def still_rising(run: Summary) -> Finding | None:
     """It was getting better when it ended."""
     count = len(run.late)
     previous = run.after[max(len(run.after) - 2 * count, 0) : len(run.after) - count]
-    is_solved = run.is_solved or (run.by_success and run.success >= limits.SOLVED)
-    if is_solved or len(previous) < limits.START or not run.is_better or gain(run.late, previous) <= 0:
+    if run.is_solved or run.is_at_its_best or len(previous) < limits.START:
+        return None
+    if not run.is_better or gain(run.late, previous) <= 0:
         return None
     return Finding(
         "It was still getting better when the run ended.",

@@ -5,6 +5,9 @@ START = 20
 rate of 20 episodes is known to within 20 percentage points."""
 LATE = 100
 """Most episodes that stand for the end of a run: as many as the means that training shows."""
+CLEAR = 1.5
+"""Standard deviations of the first returns by which the last ones are higher where a task without success
+counts as learned: by less, an agent is somewhat better than random (solved tasks reach 2 to 10)."""
 MOST = 1_000
 """Most episodes that stand for the start: more say nothing more, and intervals resample all of them."""
 SOLVED = 0.9

@@ -27,7 +27,7 @@ from dreamer.logger import read_rows
 from dreamer.schema import ConfigError
 from experiments import sidecar, statistics
 from experiments.baselines.ppo.presets import PPOConfig
-from experiments.diagnosis.limits import LATE, LIMIT_SEEN, MOST, SOLVED, START
+from experiments.diagnosis.limits import CLEAR, LATE, LIMIT_SEEN, MOST, SOLVED, START
 
 Outcome = Literal["learned", "improved", "not learned", "unclear"]
 Row = Mapping[str, Any]
@@ -264,17 +264,21 @@ class Summary:
     def outcome(self) -> Outcome:
         """Whether it learned, as far as its episodes say.
 
-        Where success is not reported it is unknown how much there is to earn, so being better is enough.
+        Where success is not reported it is unknown how much there is to earn: clearly better is enough.
         """
         if self.is_solved:
             return "learned"
         if not self.updates or len(self.after) < START:
             return "unclear"
-        if self.late.reports_success and self.success >= SOLVED:
-            return "learned"
         if not self.is_better:
-            return "not learned"
-        return "improved" if self.late.reports_success else "learned"
+            return "learned" if self.by_success and self.is_at_its_best else "not learned"
+        return "learned" if self.is_at_its_best or self._is_clearly_better else "improved"
+
+    @cached_property
+    def _is_clearly_better(self) -> bool:
+        """Of returns: whether they rose by more than those of the start differ."""
+        rise, spread = self.late.estimate.value - self.start.estimate.value, self.start.scores.std()
+        return not self.by_success and rise >= CLEAR * float(spread)
 
     @cached_property
     def judged(self) -> list[statistics.Estimate]:
@@ -289,6 +293,15 @@ class Summary:
         """Success of the late episodes, or of the better evaluation where that is lower."""
         late = self.late.estimate.value
         return min(late, max(estimate.value for estimate in self.judged)) if self.judged else late
+
+    @cached_property
+    def is_at_its_best(self) -> bool:
+        """Whether there is little more to earn: enough success, or mostly the best return ever seen."""
+        if self.by_success:
+            return self.success >= SOLVED
+        returns, most = self.late.scores, self.episodes.scores.max(initial=-math.inf)
+        judged = max((estimate.value for estimate in self.judged), default=-math.inf)
+        return judged >= most or (len(returns) > 0 and float(np.median(returns)) >= most)
 
     @cached_property
     def limit(self) -> float | None:
