@@ -155,6 +155,13 @@ def test_diagnose_run_that_learned_has_no_finding():
     assert names(**LEARNED, result={"env_steps": 20_000, "updates": 5_000, "solved": True}) == []
 
 
+def test_outcome_of_success_goes_by_the_evaluation():
+    noisy = {"after": share(0.5, 300), "sampled": played(0.5)}
+    assert run(**noisy, greedy=played(0.95)).outcome == "learned"
+    assert run(**noisy, greedy=played(0.85)).outcome == "improved"
+    assert run(start=share(0.95, 100), after=share(0.95, 300)).outcome == "learned"
+
+
 def test_outcome_of_returns_needs_more_than_a_significant_rise():
     slightly = RETURNS | {"after": [float(i % 10) + 3 for i in range(300)]}
     assert run(**slightly).outcome == "improved"

@@ -290,9 +290,8 @@ class Summary:
 
     @cached_property
     def success(self) -> float:
-        """Success of the late episodes, or of the better evaluation where that is lower."""
-        late = self.late.estimate.value
-        return min(late, max(estimate.value for estimate in self.judged)) if self.judged else late
+        """Success in the better evaluation, of the late episodes where there is none."""
+        return max((estimate.value for estimate in self.judged), default=self.late.estimate.value)
 
     @cached_property
     def is_at_its_best(self) -> bool:
