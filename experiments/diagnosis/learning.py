@@ -12,6 +12,11 @@ from experiments.diagnosis.finding import Finding, rounded
 from experiments.diagnosis.summary import Summary
 from experiments.report.meanings import MEANINGS
 
+REMEMBER = (
+    "Where something seen earlier decides, heavier losses make it remember that: agent.loss.rec 10, "
+    "agent.loss.reward 3."
+)
+
 
 def collapsed_latents(run: Summary) -> Finding | None:
     """The posterior carries nothing of what is seen."""
@@ -135,6 +140,7 @@ def entropy_collapsed(run: Summary) -> Finding | None:
         f"randomness {random:.2f} (0 is certain, 1 draws blindly), {run.shown(run.late.estimate.value)}; "
         f"agent.behavior.entropy is {run.entropy:g}",
         {"agent.behavior.entropy": max(rounded(3 * run.entropy), 3e-3)},
+        "" if run.is_ppo else REMEMBER,
     )
 
 

@@ -11,7 +11,8 @@ counts as learned: by less, an agent is somewhat better than random (solved task
 MOST = 1_000
 """Most episodes that stand for the start: more say nothing more, and intervals resample all of them."""
 SOLVED = 0.9
-"""Success from which on no cause is looked for: what is left is chance, not a setting."""
+"""Success (or share of the way to the best return ever seen) from which on no cause is looked for: what is
+left is chance, not a setting."""
 
 ENDLESS = 5_000
 """Steps of a copy without an end after which a run that goes on may have endless episodes."""

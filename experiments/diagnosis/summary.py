@@ -295,12 +295,15 @@ class Summary:
 
     @cached_property
     def is_at_its_best(self) -> bool:
-        """Whether there is little more to earn: enough success, or mostly the best return ever seen."""
+        """Whether there is little more to earn: enough success, or most of what the best episode earned.
+
+        Of a return that is its share of the way from the mean at the start to the best return ever seen.
+        """
         if self.by_success:
             return self.success >= SOLVED
-        returns, most = self.late.scores, self.episodes.scores.max(initial=-math.inf)
-        judged = max((estimate.value for estimate in self.judged), default=-math.inf)
-        return judged >= most or (len(returns) > 0 and float(np.median(returns)) >= most)
+        start, best = self.start.estimate.value, self.episodes.scores.max(initial=-math.inf)
+        reached = [self.late.estimate.value, *(estimate.value for estimate in self.judged)]
+        return max(reached) - start >= SOLVED * (best - start)
 
     @cached_property
     def limit(self) -> float | None:
