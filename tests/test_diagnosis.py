@@ -181,9 +181,6 @@ def test_diagnose_without_cause_says_so():
     assert diagnosed.command == "dreamer train --run runs/x --steps 40000"
 
 
-FORGETFUL = {"replay__capacity": 10_000}
-LONG = {"lengths": (9, 40)}
-SMALL = {"start": [0.01 * x for x in share(0.3, 100)], "after": [0.01 * x for x in share(0.3, 300)]}
 CONTROL = {**RETURNS, "after": [float(i % 10) for i in range(300)]}
 WAITING = {
     "start": share(0.5, 100),
