@@ -193,8 +193,10 @@ class EnvsOptions(Section):
 
 @dataclass(frozen=True)
 class DoctorOptions(Section):
-    """What is installed, and what would run where."""
+    """What is installed, and what would run where; or why a run does not learn."""
 
+    run: str = ""
+    """Say instead why the run in this folder does not learn, and which field to change."""
     task: str = ""
     """Also say how training on this task would run."""
     env: EnvConfig = EnvConfig()
@@ -353,6 +355,12 @@ def show_envs(words: Sequence[str], options: EnvsOptions, changes: Mapping[str, 
 
 
 def doctor(words: Sequence[str], options: DoctorOptions, changes: Mapping[str, Any]) -> int:
+    if options.run and (options.task or options.env != EnvConfig()):
+        raise ConfigError("--run is about a run that there is, --task about one to come: give one of them")
+    if options.run:
+        from experiments.diagnosis import diagnosis
+
+        return diagnosis.show(Path(options.run), json=options.json)
     from experiments import doctor
 
     return doctor.doctor(options.task, options.env, json=options.json)
@@ -494,5 +502,7 @@ COMMANDS = {
     ),
     "bench": Command("Measure how fast this machine learns and acts.", "", BenchOptions, bench),
     "envs": Command("List environments, or check one.", "", EnvsOptions, show_envs),
-    "doctor": Command("Say what is installed and what would run where.", "", DoctorOptions, doctor),
+    "doctor": Command(
+        "Say what is installed and would run where, or why a run does not learn.", "", DoctorOptions, doctor
+    ),
 }

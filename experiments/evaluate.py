@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import json as jsonlib
-import math
 import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -169,20 +168,13 @@ def metrics(result: dict[str, Any], actor: str) -> dict[str, float]:
 
 
 def beside(greedy: dict[str, Any], sampled: dict[str, Any]) -> str:
-    """The end of the sentence about greedy episodes: what sampled actions reach, and if that differs.
-
-    They differ by more than chance where 0 lies outside the interval of the difference, which combines those
-    of the two means (a - b - hypot(a - low_a, high_b - b), and the same on the other side).
-
-    Reference: Newcombe (1998), method 10, for rates; Zou and Donner (2008), for any mean.
-    """
+    """The end of the sentence about greedy episodes: what sampled actions reach, and if that differs."""
     mean, interval, form = ("success_rate", "success_interval", ".1%")
     if greedy[mean] is None:
         mean, interval, form = ("return_mean", "return_interval", ".3f")
-    (better, worse) = sorted((greedy, sampled), key=lambda result: result[mean], reverse=True)
-    reach = math.hypot(better[mean] - better[interval][0], worse[interval][1] - worse[mean])
+    estimates = [statistics.Estimate(result[mean], *result[interval]) for result in (greedy, sampled)]
     text = f"; with sampled actions, as in training, {mean.partition('_')[0]} {sampled[mean]:{form}}"
-    return text + (": more than chance sets them apart" if better[mean] - worse[mean] > reach else "")
+    return text + (": more than chance sets them apart" if statistics.is_apart(*estimates) else "")
 
 
 def cut_short(result: dict[str, Any], count: str = "truncated_by_limit") -> str:

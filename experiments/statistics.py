@@ -180,6 +180,18 @@ def rate_difference(a: tuple[int, int], b: tuple[int, int]) -> Difference:
     return Difference(p - q, p - q - math.hypot(p - l_a, u_b - q), p - q + math.hypot(u_a - p, q - l_b))
 
 
+def is_apart(a: Estimate, b: Estimate) -> bool:
+    """Whether two estimates differ by more than chance: 0 lies outside the interval of their difference.
+
+    That combines the intervals of the two: a - b - hypot(a - low_a, high_b - b), where a is the larger one.
+
+    Reference: Newcombe (1998), method 10, for rates; Zou and Donner (2008), for any mean.
+    """
+    better, worse = sorted((a, b), key=lambda estimate: estimate.value, reverse=True)
+    reach = math.hypot(better.value - better.low, worse.high - worse.value)
+    return better.value - worse.value > reach
+
+
 def permutation_test(a: Sequence[float], b: Sequence[float]) -> float:
     """Two-sided p-value of a difference of means: how often chance alone makes it at least as large.
 

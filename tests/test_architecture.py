@@ -50,6 +50,7 @@ ORDER = (
     *("experiments.lock", "experiments.sidecar", "experiments.statistics", "experiments.serve"),
     *("experiments.benchmark.published", "experiments.benchmark.scores"),
     *("experiments.memory", "experiments.agreement", "experiments.surroundings", "experiments.evaluate"),
+    *("experiments.baselines.ppo.presets", "experiments.report.meanings", "experiments.diagnosis"),
     *("experiments.report", "experiments.training", "experiments.baselines", "experiments.llm"),
     *("experiments.play", "experiments.compare", "experiments.sweep", "experiments.bench"),
     "experiments.benchmark",

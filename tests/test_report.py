@@ -158,6 +158,19 @@ def test_write_run_of_crafter_lists_score_and_every_achievement(room, tmp_path):
     assert "achievements" not in room.page
 
 
+def test_report_page_says_what_the_doctor_says(either, capsys):
+    assert main(["doctor", "--run", str(either.run), "--json"]) == 0
+    diagnosed = json.loads(capsys.readouterr().out)
+    section = either.page.partition("<h2>Diagnosis</h2>")[2].partition("<h2>")[0]
+    assert f'<p id="headline">{escaped(diagnosed["headline"])}</p>' in section
+    rules = re.findall(r'<li data-rule="(\w+)"', section)
+    assert rules == [finding["rule"] for finding in diagnosed["findings"]] and rules
+    for finding in diagnosed["findings"]:
+        assert escaped(finding["sentence"]) in section and escaped(finding["evidence"]) in section
+    for note in diagnosed["notes"]:
+        assert escaped(note) in section
+
+
 def test_report_page_shows_config_command_and_versions(either):
     config = re.search(r"<pre>(.*?)</pre>", either.page, re.DOTALL)
     assert config and html.unescape(config[1]) == (either.run / "config.toml").read_text()

@@ -262,6 +262,7 @@ def test_train_non_finite_loss_stops_and_keeps_the_last_good_checkpoint(finished
     good = int(re.findall(r"at (\d+) steps", str(stopped.value))[0])
     assert (folder / "checkpoints" / f"step-{good:012d}").exists() and good >= 160
     assert json.loads((folder / "result.json").read_text())["env_steps"] == 160
+    assert read_rows(folder / "metrics.jsonl")[-1]["diverged"] == 1.0
     assert dreamer.load(folder)
 
 

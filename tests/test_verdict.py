@@ -34,7 +34,7 @@ def test_verdict_no_better_than_random_says_so_with_a_suggestion():
     assert text.startswith(
         "did not learn: no better than the random actions it began with. First try more steps"
     )
-    assert "dreamer train --run runs/x --steps 20000" in text
+    assert text.endswith("dreamer train --run runs/x --steps 20000. Why: dreamer doctor --run runs/x")
 
 
 def test_verdict_without_success_compares_returns():

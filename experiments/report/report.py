@@ -31,6 +31,7 @@ from envs.rollout import Episode
 from experiments import machine, sidecar, statistics, surroundings
 from experiments.agreement import agree, spaces
 from experiments.benchmark import scores
+from experiments.diagnosis import diagnosis, summary
 from experiments.report import card as cards
 from experiments.report import figures, page, stories
 from experiments.report.meanings import MEANINGS
@@ -225,6 +226,7 @@ def write_run(run: RunRecord, examination: Examination, player: Player, out: Pat
         success=_rate(examination.played),
         score=score,
         achievements=achievements,
+        diagnosis=_diagnosed(run, examination, player),
         pictures=examination.pictures | ({"curves": figures.curves(panels)} if panels else {}),
         stories=examination.stories,
         clips=[{k: v for k, v in clip.items() if k != "curves"} for clip in examination.clips],
@@ -232,6 +234,13 @@ def write_run(run: RunRecord, examination: Examination, player: Player, out: Pat
         changes=page.preset_changes(run.cfg),
         config=schema.dump_toml(run.cfg),
     )
+
+
+def _diagnosed(run: RunRecord, examination: Examination, player: Player) -> diagnosis.Diagnosis:
+    """Why it does not learn, by what the page shows."""
+    card = {**player.counters, "numbers": examination.card.numbers}
+    rows = run.metrics, run.episodes, run.result, card
+    return diagnosis.diagnose(summary.summarize(run.folder, run.cfg.task, run.cfg, *rows))
 
 
 def _parameters(player: Player) -> int:

@@ -126,6 +126,8 @@ class Trainer(Generic[T]):
         try:
             yield
         except Diverged as error:
+            with contextlib.suppress(LoggerError):
+                self.folder.logger.metrics({"diverged": 1.0})
             self.folder.wait()
             last = self.folder.store.steps()
             kept = f"the checkpoint at {last[-1]:,} steps is good" if last else "nothing was saved yet"

@@ -45,7 +45,7 @@ def verdict(
         what = f"not solved: no check reached {cfg.until} within {cfg.steps:,} steps"
     else:
         return ""
-    return f"{what}. First try {advice(cfg, run, progress, episodes)}"
+    return f"{what}. First try {advice(cfg, run, progress, episodes)}. Why: dreamer doctor --run {run}"
 
 
 def _is_better(evaluation: Mapping[str, Any], early: Sequence[Mapping[str, Any]]) -> bool:
@@ -81,4 +81,4 @@ def advice(cfg: Config, run: str, progress: Any, episodes: Sequence[Mapping[str,
         )
     if progress.updates < FEW_UPDATES:
         return f"more updates: {more}, or a larger --loop.train-ratio; this run had {progress.updates:,}"
-    return f"{more}. The report card in {run}/report.html says whether world model or behaviour lags"
+    return more

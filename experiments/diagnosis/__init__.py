@@ -1,0 +1,1 @@
+"""Why a run does not learn, in plain sentences, each with its evidence and the field to change."""
