@@ -19,6 +19,7 @@ ORDER = (
     *("envs.opengl", "envs.dm"),
     *("envs.readings", "envs.spaces", "envs.watchdog", "envs.rollout", "envs.wrappers"),
     *("envs.copies", "envs.device_copies", "envs.engine", "envs.vector", "envs.adapters.*", "envs.flat"),
+    "envs.unflatten",
     *("envs.catch", "envs.draw", "envs.gridworld", "envs.pinpad", "envs.make", "envs.text", "envs.check"),
     "envs",
     "dreamer.packages",
