@@ -217,7 +217,7 @@ def _take_box(space: gym.Box, name: str) -> Taker:
         value = _shaped(name, raw, space.shape).astype(np.float64)
         if not np.isfinite(value).all():
             raise ValueError(
-                f"action '{name}' contains {value[~np.isfinite(value)][0]}, expected a finite number"
+                f"action '{name}' contains {value[~np.isfinite(value)][0]}, expected finite numbers"
             )
         return {name: np.clip(2 * (value - low) / width - 1, -1, 1).astype(np.float32)}
 

@@ -140,8 +140,8 @@ def _observations(
     """As the agent's keys where the space is made of these, else as in training."""
     keys = agent.obs_space
     if seen == unflatten.observation_space(keys):
-        parts = lambda raw: raw if isinstance(seen, gym.Dict) else {key: raw for key in keys}
-        return keys, lambda raw: {k: _array(k, parts(raw)[k], space) for k, space in keys.items()}
+        parts = lambda raw: raw if isinstance(seen, gym.Dict) else dict.fromkeys(keys, raw)
+        return keys, lambda raw: {k: _array(k, parts(raw), space) for k, space in keys.items()}
     obs_space, fill = flatten_observation(seen, pixels=cfg.pixels, categories=cfg.categories)
 
     def read(raw: Any) -> dict[str, np.ndarray]:
@@ -158,8 +158,10 @@ def _actions(agent: Agent, chosen: gymnasium.Space) -> tuple[Spaces, Builder]:
     return flatten_action(chosen)
 
 
-def _array(key: str, value: Any, space: Space) -> np.ndarray:
-    value = np.asarray(value)
+def _array(key: str, parts: Mapping[str, Any], space: Space) -> np.ndarray:
+    if key not in parts:
+        raise ValueError(f"the observation lacks '{key}', which the environment has")
+    value = np.asarray(parts[key])
     if value.shape != space.shape:
         raise ValueError(f"observation '{key}' has the shape {value.shape}, expected {space.shape}")
     return value.astype(space.dtype)

@@ -34,11 +34,15 @@ def agent_of(task: str, cfg=tiny.CFG) -> Agent:
 
 @pytest.fixture(scope="module")
 def runs(tmp_path_factory):
-    """{task: folder of a run on it that never learned}."""
-    folder = tmp_path_factory.mktemp("runs")
-    tasks = ("probe:continuous", "grid:Empty-5x5")
-    states = {task: (agent_of(task).init(jax.random.key(0)), agent_of(task)) for task in tasks}
-    return {t: tiny.store(folder / t.partition(":")[0], *states[t], task=t) for t in tasks}
+    """{task: folder of a run on it that never learned, and expects that episodes end half of the time}."""
+    stored = {}
+    for task in ("probe:continuous", "grid:Empty-5x5"):
+        agent = agent_of(task)
+        state = tiny.jit(agent.init)(jax.random.key(0))
+        params = {**state.params, "cont": jax.tree.map(np.zeros_like, state.params["cont"])}
+        folder = tmp_path_factory.mktemp("runs")
+        stored[task] = tiny.store(folder, state._replace(params=params), agent, task=task)
+    return stored
 
 
 @pytest.fixture(scope="module")
@@ -176,7 +180,7 @@ def test_dream_env_default_horizon_is_the_length_of_training_sequences(runs):
 def test_dream_env_exported_agent_needs_no_task(runs, tmp_path):
     export.save(dreamer.load(runs["probe:continuous"]), tmp_path / "agent.safetensors")
     env = DreamEnv(tmp_path / "agent.safetensors", starts=np.zeros((3, 2)))
-    assert env.action_space == gymnasium.spaces.Box(-1, 1, (), np.float32)
+    assert env.action_space == gymnasium.spaces.Box(-1, 1, (1,), np.float32)
     assert env.reset(seed=0)[0] in env.observation_space
 
 
@@ -253,6 +257,15 @@ def test_dream_env_agent_without_decoder_raises_one_sentence(tmp_path):
 def test_dream_env_wrong_argument_raises_one_sentence(player, arguments, message):
     with pytest.raises(ConfigError, match=message):
         DreamEnv(player, **arguments)
+
+
+def test_dream_envs_action_of_another_shape_raises_one_sentence(player):
+    action = {"move": [0, 1], "steer": np.zeros((2, 2))}
+    for env, message in ((DreamEnv(player, starts=OBS), r"\(2,\), expected \(\)"),
+                         (DreamVectorEnv(player, 3, starts=OBS), r"\(2,\), expected \(3,\)")):  # fmt: skip
+        env.reset(seed=0)
+        with pytest.raises(ValueError, match=rf"^action 'move' has the shape {message}$"):
+            env.step(action)
 
 
 def test_dream_env_task_of_other_spaces_raises_naming_the_key(tmp_path):

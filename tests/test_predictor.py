@@ -137,7 +137,7 @@ def test_predict_is_evaluated_by_stable_baselines3(chosen, copies):
     predictor = Predictor(chosen, env)
     how = {"n_eval_episodes": 40, "warn": False, "return_episode_rewards": True}
     returns, lengths = evaluation.evaluate_policy(predictor, env, **how)
-    assert len(returns) == 40 and set(returns) == {-1, 1} and len(set(lengths)) == 1
+    assert len(returns) == 40 and set(returns) == {0, 1} and len(set(lengths)) == 1
     assert lengths[0] == envs.make("probe:remembered").worlds()[0].length
 
 

@@ -7,8 +7,8 @@ alone as among others, up to the rounding of products of another size.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from functools import partial
+from collections.abc import Callable, Mapping, Sequence
+from functools import lru_cache, partial
 from typing import Any, NamedTuple
 
 import jax
@@ -69,14 +69,14 @@ class Dreams:
     """
 
     def __init__(self, player: Player, starts: Latent, num: int, *, limit: int, sampled: bool):
-        self._agent, self._numbers = player.agent, player.numbers
+        self._advance, self._numbers = _compiled(player.agent, sampled), player.numbers
         self._params = {name: player.everything[name] for name in MODULES}
-        self._starts, self._limit, self._sampled = starts, limit, sampled
+        self._starts, self._limit = starts, limit
         check_decodes(player)
         blank = lambda dtype: jnp.zeros(num, dtype)
         latent = jax.tree.map(lambda x: jnp.zeros((num, *x.shape[1:]), x.dtype), starts)
         self._state = State(latent, blank(jnp.int32), blank(jnp.int32), blank(jnp.int32), blank(bool))
-        self._blank = {k: np.zeros((num, *s.shape), s.dtype) for k, s in self._agent.act_space.items()}
+        self._blank = {k: np.zeros((num, *s.shape), s.dtype) for k, s in player.agent.act_space.items()}
 
     def reset(self, seeds: Sequence[int] | None) -> Dreamt:
         """Start an episode in every dream: the first one of new seeds, or (None) the next one."""
@@ -89,15 +89,8 @@ class Dreams:
 
     def step(self, action: Mapping[str, np.ndarray]) -> Dreamt:
         """Advance every dream by an action {key: [N, ...]}, or start its next episode after its end."""
-        self._state, dreamt = _advance(
-            self._params,
-            self._numbers,
-            self._starts,
-            self._state,
-            dict(action),
-            self._limit,
-            agent=self._agent,
-            sampled=self._sampled,
+        self._state, dreamt = self._advance(
+            self._params, self._numbers, self._starts, self._state, dict(action), self._limit
         )
         return jax.tree.map(np.array, jax.device_get(dreamt))
 
@@ -121,17 +114,21 @@ def check_decodes(player: Player) -> None:
         )
 
 
-@partial(jax.jit, static_argnames=("agent", "sampled"))
+@lru_cache(maxsize=16)
+def _compiled(agent: Agent, sampled: bool) -> Callable[..., tuple[State, Dreamt]]:
+    """One program for all dreams of an agent."""
+    return jax.jit(partial(_advance, agent, sampled))
+
+
 def _advance(
+    agent: Agent,
+    sampled: bool,
     params: Params,
     numbers: Numbers,
     starts: Latent,
     state: State,
     action: dict[str, Array],
     limit: int,
-    *,
-    agent: Agent,
-    sampled: bool,
 ) -> tuple[State, Dreamt]:
     world, first = agent.world(params, numbers), state.over
     episode, steps = state.episode + first, jnp.where(first, 0, state.steps + 1)

@@ -158,7 +158,7 @@ class DreamVectorEnv(gymnasium.vector.VectorEnv):
         Args:
           seed: of dream 0, the others count on from it; or one for each.
         """
-        super().reset(seed=seed if isinstance(seed, int) else None)
+        super().reset(seed=None if isinstance(seed, Sequence) else seed)
         again = seed is None and self._over is not None
         dreamt = self._dreams.reset(None if again else [_drawn(s) for s in self._seeds(seed)])
         self._over = np.zeros(self.num_envs, bool)
@@ -174,7 +174,7 @@ class DreamVectorEnv(gymnasium.vector.VectorEnv):
         if self._over is None:
             raise gymnasium.error.ResetNeeded(NOT_BEGUN)
         goes_on = ~self._over
-        dreamt = self._dreams.step(self._interface.take(actions))
+        dreamt = self._dreams.step(self._interface.actions(actions, self.num_envs))
         self._over = dreamt.terminated | dreamt.truncated
         infos = {"survival": np.where(goes_on, dreamt.survival, 0), "_survival": goes_on}
         obs = self._interface.build(dreamt.obs)
@@ -183,7 +183,7 @@ class DreamVectorEnv(gymnasium.vector.VectorEnv):
     def _seeds(self, seed: int | Sequence[int | None] | None) -> Sequence[int | None]:
         if seed is None:
             return [None] * self.num_envs
-        seeds = [seed + i for i in range(self.num_envs)] if isinstance(seed, int) else list(seed)
+        seeds = seed if isinstance(seed, Sequence) else [seed + i for i in range(self.num_envs)]
         if len(seeds) != self.num_envs:
             raise ValueError(f"seed has {len(seeds)} numbers, but there are {self.num_envs} dreams")
         return seeds

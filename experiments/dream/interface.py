@@ -14,6 +14,7 @@ from dreamer.agent import Agent
 from dreamer.player import Player, load
 from dreamer.schema import ConfigError
 from envs import unflatten
+from envs.api import Spaces
 from envs.spaces import Builder
 from envs.unflatten import Taker
 from envs.vector import HostVector
@@ -29,15 +30,37 @@ class Interface(NamedTuple):
     build: Builder
     """From an agent's observations to a batch of that space."""
     take: Taker
-    """From a batch of actions, or a single one, to an agent's."""
+    """From actions, with or without a leading axis, to an agent's."""
+    act_space: Spaces
+    """The agent's."""
 
     def observation(self, obs: Mapping[str, np.ndarray]) -> Any:
         """The only observation of a batch of one."""
         return _first(self.build(obs))
 
     def action(self, raw: Any) -> dict[str, np.ndarray]:
-        """A batch of one from a single action."""
-        return {key: value[None] for key, value in self.take(raw).items()}
+        """A batch of one from a single action.
+
+        Raises:
+          ValueError: it is none of the action space.
+        """
+        return {key: value[None] for key, value in self._shaped(raw).items()}
+
+    def actions(self, raw: Any, num: int) -> dict[str, np.ndarray]:
+        """An agent's batch from a batch of so many.
+
+        Raises:
+          ValueError: it is none of the batched action space.
+        """
+        return self._shaped(raw, num)
+
+    def _shaped(self, raw: Any, *lead: int) -> dict[str, np.ndarray]:
+        flat = self.take(raw)
+        for key, space in self.act_space.items():
+            if flat[key].shape != (*lead, *space.shape):
+                expected = (*lead, *space.shape)
+                raise ValueError(f"action '{key}' has the shape {flat[key].shape}, expected {expected}")
+        return flat
 
 
 def _first(raw: Any) -> Any:
@@ -55,7 +78,9 @@ def of(agent: Agent, env: HostVector | None) -> Interface:
     else:
         seen, chosen = unflatten.observation_space(agent.obs_space), unflatten.action_space(agent.act_space)
     seen, build = unflatten.unflatten_observation(seen, agent.obs_space)
-    return Interface(seen, chosen, build, unflatten.unflatten_action(chosen, agent.act_space))
+    return Interface(
+        seen, chosen, build, unflatten.unflatten_action(chosen, agent.act_space), agent.act_space
+    )
 
 
 def loaded(run: str | Path | Player) -> Player:
