@@ -78,9 +78,8 @@ def of(agent: Agent, env: HostVector | None) -> Interface:
     else:
         seen, chosen = unflatten.observation_space(agent.obs_space), unflatten.action_space(agent.act_space)
     seen, build = unflatten.unflatten_observation(seen, agent.obs_space)
-    return Interface(
-        seen, chosen, build, unflatten.unflatten_action(chosen, agent.act_space), agent.act_space
-    )
+    take = unflatten.unflatten_action(chosen, agent.act_space)
+    return Interface(seen, chosen, build, take, agent.act_space)
 
 
 def loaded(run: str | Path | Player) -> Player:
