@@ -48,7 +48,7 @@ class Flat(gymnasium.Wrapper):
         )
         self.act_space, self._build = flatten_action(self.env.action_space)
         self.observation_space = gym.Dict({k: box(s) for k, s in self.obs_space.items()})
-        self.action_space = gym.Dict({k: _choices(s) for k, s in self.act_space.items()})
+        self.action_space = gym.Dict({k: choices(s) for k, s in self.act_space.items()})
 
     def reset(
         self, *, seed: int | None = None, options: dict[str, Any] | None = None
@@ -93,7 +93,7 @@ def _adapted(env: gymnasium.Env, obs: str) -> gymnasium.Env:
     return env
 
 
-def _choices(space: Space) -> gymnasium.Space:
+def choices(space: Space) -> gymnasium.Space:
     """What an agent may choose there."""
     if space.classes is None:
         return gym.Box(-1, 1, space.shape, np.float32)

@@ -104,7 +104,8 @@ def _unique(pairs: list[tuple[str, Space]], space: gymnasium.Space) -> dict[str,
     return flat
 
 
-def _join(key: str, name: object) -> str:
+def join(key: str, name: object) -> str:
+    """The key of a part of what has a key ("" for the whole)."""
     return f"{key}/{name}" if key else str(name)
 
 
@@ -116,7 +117,7 @@ def _unsupported(what: str, key: str, space: gymnasium.Space, why: str = "") -> 
     )
 
 
-def _classes(space: gymnasium.Space) -> tuple[np.ndarray, np.ndarray] | None:
+def counts(space: gymnasium.Space) -> tuple[np.ndarray, np.ndarray] | None:
     """The number of classes and the first value of every entry, None for other spaces."""
     if isinstance(space, gym.Discrete):
         return np.asarray(space.n), np.asarray(space.start)
@@ -137,7 +138,7 @@ def _observation(space: gymnasium.Space, key: str, asked: Readings) -> tuple[lis
         return _read_tuple(space, key, asked)
     if 0 in (space.shape or ()):
         raise _unsupported("observation", key, space, "it has no entries")
-    discrete = _classes(space)
+    discrete = counts(space)
     if discrete is not None:
         if asked.of(key) == "pixels":
             raise _unsupported("observation", key, space, "env.pixels names it, but it is no Box of pixels")
@@ -148,7 +149,7 @@ def _observation(space: gymnasium.Space, key: str, asked: Readings) -> tuple[lis
 
 
 def _read_dict(space: gym.Dict, key: str, asked: Readings) -> tuple[list[tuple[str, Space]], Reader]:
-    parts = {name: _observation(sub, _join(key, name), asked) for name, sub in space.items()}
+    parts = {name: _observation(sub, join(key, name), asked) for name, sub in space.items()}
     readers = [(name, read) for name, (_, read) in parts.items()]
     names, label = parts.keys(), f"observation '{key}'" if key else "the observation"
 
@@ -164,7 +165,7 @@ def _read_dict(space: gym.Dict, key: str, asked: Readings) -> tuple[list[tuple[s
 
 
 def _read_tuple(space: gym.Tuple, key: str, asked: Readings) -> tuple[list[tuple[str, Space]], Reader]:
-    parts = [_observation(sub, _join(key, i), asked) for i, sub in enumerate(space.spaces)]
+    parts = [_observation(sub, join(key, i), asked) for i, sub in enumerate(space.spaces)]
     label = f"observation '{key}'" if key else "the observation"
 
     def read(raw: Any, out: dict[str, np.ndarray]) -> None:
@@ -239,7 +240,7 @@ def _counter(
     """What reads classes that count from `start` on."""
     if not start.any() and flat.classes is not None and flat.dtype != "int64":
         return _array_reader(key, flat.shape, flat.dtype)
-    return _offset_reader(key, start, _added(start, classes - 1).astype(space.dtype), flat)
+    return _offset_reader(key, start, added(start, classes - 1).astype(space.dtype), flat)
 
 
 def _offset_reader(key: str, low: np.ndarray, high: np.ndarray, flat: Space) -> Callable[[Any], np.ndarray]:
@@ -254,7 +255,7 @@ def _offset_reader(key: str, low: np.ndarray, high: np.ndarray, flat: Space) -> 
             raise EnvError(
                 f"observation '{key}' contains {value[wrong].flat[0]}, expected {low.min()} to {high.max()}"
             )
-        return _subtracted(value, low).astype(flat.dtype)
+        return subtracted(value, low).astype(flat.dtype)
 
     return read
 
@@ -337,7 +338,7 @@ def _numbers(space: gym.Box, key: str) -> tuple[Space, Callable[[Any], np.ndarra
         dtype = "float32"
     elif space.low.min() >= limits.min and space.high.max() <= limits.max:
         dtype = "int32"
-    elif _subtracted(space.high, space.low).max() <= limits.max:
+    elif subtracted(space.high, space.low).max() <= limits.max:
         flat = Space(space.shape, "int32")
         return flat, _offset_reader(key, space.low, space.high, flat)
     else:
@@ -359,13 +360,13 @@ def _array_reader(key: str, shape: tuple[int, ...], dtype: str) -> Callable[[Any
     return read
 
 
-def _subtracted(high: np.ndarray, low: np.ndarray) -> np.ndarray:
+def subtracted(high: np.ndarray, low: np.ndarray) -> np.ndarray:
     """How far whole numbers lie above others, as uint64: right where that fits no signed dtype."""
     with np.errstate(over="ignore"):  # modulo 2^64
         return np.asarray(high.astype(np.uint64) - low.astype(np.uint64))
 
 
-def _added(low: np.ndarray, above: np.ndarray) -> np.ndarray:
+def added(low: np.ndarray, above: np.ndarray) -> np.ndarray:
     """The inverse, still to be brought to the dtype of `low`."""
     with np.errstate(over="ignore"):
         return np.asarray(low.astype(np.uint64) + above.astype(np.uint64))
@@ -386,17 +387,17 @@ def _shaped(key: str, raw: Any, shape: tuple[int, ...]) -> np.ndarray:
 
 def _action(space: gymnasium.Space, key: str) -> tuple[list[tuple[str, Space]], Builder]:
     if isinstance(space, gym.Dict):
-        parts = {name: _action(sub, _join(key, name)) for name, sub in space.items()}
+        parts = {name: _action(sub, join(key, name)) for name, sub in space.items()}
         pairs = [pair for part, _ in parts.values() for pair in part]
         return pairs, lambda flat: {name: build(flat) for name, (_, build) in parts.items()}
     if isinstance(space, gym.Tuple):
-        items = [_action(sub, _join(key, i)) for i, sub in enumerate(space.spaces)]
+        items = [_action(sub, join(key, i)) for i, sub in enumerate(space.spaces)]
         pairs = [pair for part, _ in items for pair in part]
         return pairs, lambda flat: tuple(build(flat) for _, build in items)
     if 0 in (space.shape or ()):
         raise _unsupported("action", key, space, "it has no entries")
     key = key or "action"
-    discrete = _classes(space)
+    discrete = counts(space)
     if discrete is not None:
         return _build_classes(space, key, *discrete)
     if isinstance(space, gym.Box):
@@ -446,15 +447,21 @@ def _to_numbers(space: gym.Box) -> Callable[[np.ndarray], np.ndarray]:
 
 def _to_whole(space: gym.Box) -> Callable[[np.ndarray], np.ndarray]:
     """From [0, 1] to the nearest whole number within the bounds, exact at both ends of every dtype."""
-    span = _subtracted(space.high, space.low)
+    span = subtracted(space.high, space.low)
     most = span.astype(np.float64)
+    return lambda share: added(space.low, nearest(share * most, np.zeros_like(span), span)).astype(
+        space.dtype
+    )
 
-    def to_bounds(share: np.ndarray) -> np.ndarray:
-        above = np.rint(share * most)
-        inside = np.where(above < most, above, 0).astype(np.uint64)
-        return _added(space.low, np.where(above < most, inside, span)).astype(space.dtype)
 
-    return to_bounds
+def nearest(value: np.ndarray, low: np.ndarray, high: np.ndarray) -> np.ndarray:
+    """The nearest whole numbers from `low` to `high`, in their dtype and exact at both ends of it."""
+    value, bottom, top = (np.asarray(x, np.float64) for x in (value, low, high))
+    rounded = np.rint(value)
+    inside = (rounded > bottom) & (rounded < top)
+    return np.where(
+        inside, np.where(inside, rounded, 0).astype(low.dtype), np.where(rounded < top, low, high)
+    )
 
 
 def action_bounds(space: gym.Box) -> tuple[np.ndarray, np.ndarray]:

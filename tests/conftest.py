@@ -77,7 +77,7 @@ def compilation_cache(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def quick_compilation():
-    """Loops, players and inspectors built meanwhile take half as long to compile and longer to run."""
+    """What is built meanwhile (loops, players, dreams) takes half as long to compile and longer to run."""
     # Not before the devices are configured.
     import tiny
 
@@ -86,6 +86,7 @@ def quick_compilation():
     from dreamer.loops.fused import CompiledLoop
     from dreamer.loops.host import HostLoop
     from dreamer.player import Player
+    from experiments.dream.dynamics import Dreams
 
     def quickly(build):
         def init(self, *args, **options):
@@ -96,7 +97,7 @@ def quick_compilation():
         return init
 
     with pytest.MonkeyPatch.context() as patch:
-        for kind in (HostLoop, Collector, Inspector, Player):
+        for kind in (HostLoop, Collector, Inspector, Player, Dreams):
             patch.setattr(kind, "__init__", quickly(kind.__init__))
         patch.setattr(CompiledLoop, "__init__", partialmethod(CompiledLoop.__init__, jit=tiny.jit))
         yield

@@ -9,6 +9,7 @@ import tiny
 import envs
 from dreamer.agent import Agent
 from dreamer.config import LoopConfig
+from dreamer.gym import DreamVectorEnv
 from dreamer.loops.clocks import Progress
 from dreamer.loops.collector import Collector
 from dreamer.loops.host import HostLoop
@@ -84,6 +85,19 @@ def test_host_loop_probe_task_learns_near_optimal_return(name, steps):
     assert np.mean(losses[-20:]) < 0.5 * np.mean(losses[:5])
     if name == "delayed":
         report_cards_get_better(early, player, env)
+    if name == "chosen":
+        dreams_are_like_the_world(player)
+
+
+def dreams_are_like_the_world(player: Player) -> None:
+    """Of a learned model: an episode is one step, and its reward is the action."""
+    dreams = DreamVectorEnv(player, 20, starts=np.zeros((1, 2)), termination="threshold")
+    dreams.reset(seed=0)
+    actions = np.arange(20) % 2
+    obs, reward, terminated, truncated, _ = dreams.step(actions)
+    assert terminated.all() and not truncated.any()
+    np.testing.assert_allclose(reward, actions, atol=0.3)
+    np.testing.assert_allclose(obs[:, 1], 1.0, atol=0.4)  # the time that has passed
 
 
 def report_cards_get_better(early: Player, late: Player, env) -> None:
