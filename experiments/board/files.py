@@ -62,6 +62,14 @@ class Folder:
             raise OSError(f"it has more than {limit:,} bytes")
         return content
 
+    def head(self, name: str, size: int) -> bytes:
+        """The first bytes of a file; none where it cannot be read."""
+        try:
+            with self._opened(name) as descriptor:
+                return os.pread(descriptor, size, 0)
+        except OSError:
+            return b""
+
     def tail(self, name: str, size: int) -> list[bytes]:
         """The whole lines within the last bytes of a file; none where it cannot be read."""
         try:

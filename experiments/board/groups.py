@@ -20,14 +20,17 @@ from experiments.board.rows import (
     UNFINISHED,
     Place,
     Row,
+    page,
 )
 
+HEAD = b'<!doctype html>\n<html lang="en">\n<head>\n<meta charset="utf-8">'
+"""How the pages of this program begin."""
 ENDED = ("finished", "pruned", "failed")
 """States of trials that ended."""
 
 
-def read(folder: Folder, place: Place, base: Row) -> Row:
-    """The row of anything that is no run."""
+def read(folder: Folder, place: Place, base: Row) -> Row | None:
+    """The row of anything that is no run; None for a page of another program."""
     readers = {SWEEP: _sweep, BENCHMARK: _benchmark, COMPARISON: _comparison, PAGE: _page}
     try:
         return readers[base.kind](folder, place, base)
@@ -35,9 +38,10 @@ def read(folder: Folder, place: Place, base: Row) -> Row:
         return replace(base, status=DAMAGED, problem=str(error), unit="")
 
 
-def _page(folder: Folder, place: Place, base: Row) -> Row:
+def _page(folder: Folder, place: Place, base: Row) -> Row | None:
     """A report that lies apart from what it is about."""
-    return replace(base, status=DONE, unit="")
+    is_ours = HEAD in folder.head(page(place.listing), 512)
+    return replace(base, status=DONE, unit="") if is_ours else None
 
 
 def _sweep(folder: Folder, place: Place, base: Row) -> Row:

@@ -176,7 +176,8 @@ class Index:
         try:
             with self.files.folder(place.path) as folder:
                 if its_kind in (SWEEP, BENCHMARK, COMPARISON, PAGE):
-                    return groups.read(folder, place, base), ()
+                    row = groups.read(folder, place, base)
+                    return None if row is None else (row, ())
                 return runs.read(folder, place, base)
         except OSError:  # it has just gone
             return None

@@ -41,7 +41,9 @@ from experiments.board.rows import (
 from experiments.board.settings import Settings
 
 RECENT = 100
-"""Last training episodes whose means are shown of a run without an evaluation."""
+"""Last episodes: means of those of training are shown of a run without an evaluation."""
+ENOUGH = 3
+"""Last rows of a log of which one is whole and has the newest clocks."""
 FRESH = 60.0
 """Seconds within which a log that no process holds was written to, if its run is being trained elsewhere."""
 
@@ -109,8 +111,9 @@ def _is_complete(record: _Record, total: int | None) -> bool:
 
 def _with_progress(folder: Folder, row: Row, result: Mapping[str, Any], is_done: bool) -> Row:
     """With how far it is: as its result says or, unless that is the last word, the ends of its logs."""
-    logged = [] if is_done else rows_of(folder.tail(METRICS, TAIL))
-    episodes = [] if is_done or logged else rows_of(folder.tail(EPISODES, TAIL))
+    lines = [] if is_done else folder.tail(METRICS, TAIL)
+    logged = rows_of([*lines[:-ENOUGH][:1], *lines[-ENOUGH:]])
+    episodes = [] if is_done or logged else rows_of(folder.tail(EPISODES, TAIL)[-ENOUGH:])
     newest = max([*logged, *episodes], key=lambda entry: entry["env_steps"], default={})
     of = {**result, **newest}
     steps = whole(of.get("env_steps")) or 0
@@ -137,7 +140,7 @@ def _with_scores(folder: Folder, row: Row, result: Mapping[str, Any]) -> Row:
     returned, success = number(result.get("return_mean")), number(result.get("success_rate"))
     if returned is not None and row.ready <= (whole(result.get("env_steps")) or row.ready):
         return replace(row, return_mean=returned, success_rate=success, judged="evaluation")
-    episodes = [e for e in rows_of(folder.tail(EPISODES, TAIL)) if is_training(e)][-RECENT:]
+    episodes = [e for e in rows_of(folder.tail(EPISODES, TAIL)[-RECENT:]) if is_training(e)]
     return replace(
         row,
         return_mean=mean([number(episode.get("return")) for episode in episodes]),

@@ -1,6 +1,6 @@
 
 const $ = id => document.getElementById(id);
-const MOST = {{ most }}, FIRST = 150, PLOTS = 2;
+const MOST = {{ most }}, FIRST = 150, PLOTS = 2, SMOOTH = 0.8;
 const LOGGED = new Set(["run", "population", "member", "ppo"]);
 const KINDS = { run: "runs", population: "populations", member: "members", ppo: "PPO runs", sweep: "sweeps", benchmark: "benchmarks",
   comparison: "comparisons", page: "pages" };
@@ -9,14 +9,14 @@ const KINDS = { run: "runs", population: "populations", member: "members", ppo: 
 const address = new URLSearchParams(location.hash.slice(1));
 const view = {
   query: address.get("query") || "", kind: address.get("kind") || "", sort: address.get("sort") || "changed", down: address.get("up") === null,
-  chosen: address.getAll("run"), over: address.get("over") || "env_steps", smooth: +(address.get("smooth") ?? 0.6), curves: address.getAll("curve"),
+  chosen: address.getAll("run"), over: address.get("over") || "env_steps", smooth: +(address.get("smooth") ?? SMOOTH), curves: address.getAll("curve"),
 };
 const rows = new Map(), lines = new Map(), fields = new Map(), plots = new Map();
 let version = 0, clock = 0, every = 2, complete = false, limit = FIRST, shown = [], curves = {}, names = {}, timer = null;
 
 function remember() {
   const kept = new URLSearchParams({ token: address.get("token") || "" });
-  const usual = { query: "", kind: "", sort: "changed", over: "env_steps", smooth: 0.6 };
+  const usual = { query: "", kind: "", sort: "changed", over: "env_steps", smooth: SMOOTH };
   for (const [name, value] of Object.entries(usual)) if (view[name] !== value) kept.set(name, view[name]);
   if (!view.down) kept.set("up", "");
   for (const id of view.chosen) kept.append("run", id);
@@ -62,18 +62,21 @@ document.addEventListener("visibilitychange", follow);
 const ago = at => { const s = Math.max(clock - at, 0); return s < 5 ? "now" : `${span(s)} ago`; };
 const percent = x => `${(100 * x).toFixed(x === 1 || x === 0 ? 0 : 1)}%`;
 const rough = row => row.judged === "training" ? "n rough" : "n";
+const breakable = text => text.split(/(?<=[/:_])/).flatMap((part, i) => i ? [make("wbr"), part] : [part]);
 const COLUMNS = [
   { name: "name", key: row => row.id.toLowerCase(), cell: (td, row) => {
-    td.append(row.id === "." ? "(this folder)" : row.id);
+    const cut = row.id.lastIndexOf("/") + 1;
+    td.append(...cut ? [make("span", { className: "above" }, ...breakable(row.id.slice(0, cut)))] : [], ...breakable(row.id === "." ? "(this folder)" : row.id.slice(cut)));
     if (row.kind !== "run") td.append(make("span", { className: "tag", textContent: row.kind }));
     if (row.page) td.append(" ", make("a", { href: row.page, target: "_blank", rel: "noopener noreferrer", textContent: "report", ariaLabel: `report of ${row.id}` }));
     if (row.problem) td.append(make("small", { className: "problem", textContent: row.problem }));
+    if (row.task) td.append(make("small", { className: "task quiet", textContent: row.task }));
   } },
-  { name: "task", key: row => row.task.toLowerCase(), cell: (td, row) => td.append(row.task) },
+  { name: "task", key: row => row.task.toLowerCase(), cell: (td, row) => td.append(...breakable(row.task)) },
   { name: "preset", key: row => row.preset, cell: (td, row) => td.append(row.preset) },
   { name: "seed", n: true, key: row => row.seed, cell: (td, row) => td.append(row.seed ?? "") },
   { name: "status", key: row => row.status, cell: (td, row) => {
-    td.append(make("span", { className: `status ${row.status}`, textContent: row.status }));
+    td.append(make("span", { className: `state ${row.status}`, textContent: row.status }));
     if (row.left > 0) td.append(make("small", { className: "quiet", textContent: `${span(row.left)} left` }));
   } },
   { name: "progress", n: true, key: row => row.unit ? row.ready : null, cell: (td, row) => {
@@ -97,8 +100,12 @@ const COLUMNS = [
   { name: "changed", n: true, key: row => row.changed, cell: (td, row) => { td.append(ago(row.changed)); td.title = new Date(1000 * row.changed).toLocaleString(); } },
 ];
 const text = value => value === undefined || value === null ? "" : typeof value === "number" ? String(value) : String(value) || '""';
-const columns = () => [...COLUMNS, ...[...fields.values()].filter(field => field.used && field.path).map(field => ({
-  name: field.path, n: true, className: "field", key: row => field.values[row.id], cell: (td, row) => { td.append(td.title = text(field.values[row.id])); } }))];
+const columns = () => {
+  const asked = new Map([...fields.values()].filter(field => field.used).map(field => [field.path, field.values]));
+  const more = [...asked].map(([path, values]) => ({ name: path, n: true, className: "field", key: row => values[row.id],
+    cell: (td, row) => { td.append(td.title = text(values[row.id])); } }));
+  return [COLUMNS[0], ...more, ...COLUMNS.slice(1)];
+};
 const LOCAL = { name: row => row.id, kind: row => row.kind, task: row => row.task, preset: row => row.preset, seed: row => row.seed, status: row => row.status,
   steps: row => row.unit === "steps" ? row.ready : null, updates: row => row.updates, return: row => row.return_mean, success: row => row.success_rate,
   seconds: row => row.seconds };
@@ -155,28 +162,36 @@ async function list() {
 function kinds(matching) {
   const counted = {};
   matching.forEach(row => { counted[row.kind] = (counted[row.kind] || 0) + 1; });
-  if (view.kind && !counted[view.kind]) counted[view.kind] = 0;
   const button = (kind, label, number) => {
     const made = make("button", { type: "button", onclick: () => { view.kind = kind; limit = FIRST; remember(); list(); } }, label, " ", make("span", { textContent: count(number) }));
     made.setAttribute("aria-pressed", view.kind === kind);
     return made;
   };
-  const present = Object.keys(KINDS).filter(kind => kind in counted), focused = [...$("kinds").children].indexOf(document.activeElement);
-  $("kinds").replaceChildren(...present.length > 1 || view.kind ? [button("", "all", matching.length), ...present.map(kind => button(kind, KINDS[kind], counted[kind]))] : []);
+  const all = new Set([...rows.values()].map(row => row.kind));
+  const present = Object.keys(KINDS).filter(kind => all.has(kind)), focused = [...$("kinds").children].indexOf(document.activeElement);
+  $("kinds").replaceChildren(...present.length > 1 || view.kind ? [button("", "all", matching.length), ...present.map(kind => button(kind, KINDS[kind], counted[kind] || 0))] : []);
   if (focused >= 0) $("kinds").children[focused]?.focus();
 }
 
 /* Draw the head and the first rows; a row that is the same as before is not drawn again. */
 function table() {
   const all = columns(), focused = document.activeElement?.closest?.("#table tbody tr")?.dataset.id;
-  const head = [make("th", { className: "tick" }, make("span", { className: "off", textContent: "chosen" })), ...all.map(column => {
+  const logged = shown.filter(row => LOGGED.has(row.kind)), some = logged.some(row => view.chosen.includes(row.id));
+  const every = make("input", { type: "checkbox", checked: some, ariaLabel: some ? "choose none of these" : `choose these, at most ${MOST}`, onchange: () => {
+    const ids = logged.map(row => row.id);
+    view.chosen = some ? view.chosen.filter(id => !ids.includes(id)) : [...new Set([...view.chosen, ...ids])].slice(0, MOST);
+    remember();
+    choose();
+  } });
+  every.title = every.ariaLabel;
+  const head = [make("th", { className: "tick" }, every), ...all.map(column => {
     const th = make("th", { className: `${column.n ? "n" : ""} ${column.name}`, scope: "col" }, make("button", { type: "button", textContent: column.name, onclick: () => sort(column.name) }));
     th.setAttribute("aria-sort", column.name !== view.sort ? "none" : view.down ? "descending" : "ascending");
     return th;
   })];
   const at = [...$("table").tHead.rows[0].cells].findIndex(th => th.contains(document.activeElement));
   $("table").tHead.rows[0].replaceChildren(...head);
-  if (at > 0) head[at]?.firstChild.focus();
+  if (at >= 0) head[at]?.firstChild.focus();
   const layout = all.map(column => column.name).join();
   $("table").tBodies[0].replaceChildren(...shown.slice(0, limit).map(row => line(row, all, layout)));
   if (focused) [...$("table").tBodies[0].rows].find(tr => tr.dataset.id === focused)?.querySelector("input")?.focus({ preventScroll: true });
