@@ -80,9 +80,13 @@ def many(root: Path, count: int) -> Path:
             place = root / "runs" / f"run{i:04d}-seed{seed}"
         store(place, cfg, ended=1.0 if i % 7 else 0.6, result=bool(i % 7))
     (sweep / "sweep.toml").write_text(f'[sweep]\ntask = "{TASKS[0]}"\ntrials = {count // 4}\n')
-    trials = [{"number": i, "state": "finished", "score": 0.5, "metric": "success_rate"} for i in range(count // 4)]
+    trials = [
+        {"number": i, "state": "finished", "score": 0.5, "metric": "success_rate"} for i in range(count // 4)
+    ]
     (sweep / "trials.json").write_text(json.dumps(trials))
-    (benchmark / "benchmark.toml").write_text(f'suite = "grid"\ntasks = ["grid:Catch"]\nseeds = {max(count // 4, 1)}\n')
+    (benchmark / "benchmark.toml").write_text(
+        f'suite = "grid"\ntasks = ["grid:Catch"]\nseeds = {max(count // 4, 1)}\n'
+    )
     return root
 
 

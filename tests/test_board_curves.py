@@ -20,7 +20,9 @@ def write(path, rows, mode="w"):
 def run(tmp_path):
     (tmp_path / "a").mkdir()
     metrics = [{"env_steps": 10 * i, "updates": i, "seconds": 2.0 * i, "loss": 5 - i} for i in range(1, 4)]
-    write(tmp_path / "a" / "metrics.jsonl", [*metrics, {"env_steps": 30, "updates": 3, "eval/return_mean": 9.0}])
+    write(
+        tmp_path / "a" / "metrics.jsonl", [*metrics, {"env_steps": 30, "updates": 3, "eval/return_mean": 9.0}]
+    )
     episodes = [{"env_steps": 5 * i, "return": float(i), "length": 5, "success": i > 2} for i in range(1, 7)]
     episodes += [{"env_steps": 30, "return": 99.0, "kind": "eval"}, {"env_steps": 30, "log": {"score": 4}}]
     write(tmp_path / "a" / "episodes.jsonl", episodes)
@@ -30,7 +32,9 @@ def run(tmp_path):
 def test_read_curves_of_metrics_and_of_training_episodes(run):
     found = Curves(Files(run))
     assert found.names("a") == ["return", "success", "length", "log/score", "eval/return_mean", "loss"]
-    read = found.read("a", ["return", "success", "loss", "eval/return_mean", "log/score", "none"], "env_steps")
+    read = found.read(
+        "a", ["return", "success", "loss", "eval/return_mean", "log/score", "none"], "env_steps"
+    )
     assert read == {
         "return": ([5.0, 10.0, 15.0, 20.0, 25.0, 30.0], [1.0, 2.0, 3.0, 4.0, 5.0, 6.0]),
         "success": ([5.0, 10.0, 15.0, 20.0, 25.0, 30.0], [0.0, 0.0, 1.0, 1.0, 1.0, 1.0]),
@@ -65,7 +69,9 @@ def test_read_log_that_was_rewound_is_read_again(run):
     assert found.read("a", ["loss"], "env_steps")["loss"] == ([10.0], [7.0])
 
 
-@pytest.mark.parametrize("content", ["", "{", "[]\n", '{"env_steps": NaN, "loss": 1}\n', '{"env_steps": 1, "loss": null}\n'])
+@pytest.mark.parametrize(
+    "content", ["", "{", "[]\n", '{"env_steps": NaN, "loss": 1}\n', '{"env_steps": 1, "loss": null}\n']
+)
 def test_read_log_without_whole_rows_has_no_curves(run, content):
     (run / "a" / "metrics.jsonl").write_text(content)
     assert Curves(Files(run)).read("a", ["loss"], "env_steps") == {}
@@ -89,7 +95,10 @@ def test_logs_over_the_limit_are_forgotten(run, monkeypatch):
 
 
 def test_binned_few_points_are_all_there_in_order():
-    assert binned(np.array([3.0, 1.0, np.nan, 2.0]), np.array([30.0, 10.0, 0.0, 20.0])) == ([1, 2, 3], [10, 20, 30])
+    assert binned(np.array([3.0, 1.0, np.nan, 2.0]), np.array([30.0, 10.0, 0.0, 20.0])) == (
+        [1, 2, 3],
+        [10, 20, 30],
+    )
 
 
 def test_binned_many_points_keep_their_means():

@@ -40,9 +40,17 @@ def test_sweep_with_a_damaged_file_says_so(tmp_path):
 
 
 def test_benchmark_counts_the_runs_that_are_done(tmp_path):
-    bench = made(tmp_path / "b", plan("dmc", "dmc:walker-walk", "dmc:reacher-easy", seeds=2), lambda part: None)
+    bench = made(
+        tmp_path / "b", plan("dmc", "dmc:walker-walk", "dmc:reacher-easy", seeds=2), lambda part: None
+    )
     found = row(tmp_path, "b")
-    assert (found.kind, found.task, found.ready, found.total, found.unit) == ("benchmark", "dmc", 0, 4, "runs")
+    assert (found.kind, found.task, found.ready, found.total, found.unit) == (
+        "benchmark",
+        "dmc",
+        0,
+        4,
+        "runs",
+    )
     assert found.status == "unfinished"
     for part in bench.parts[:3]:
         store(part, flat(5.0))

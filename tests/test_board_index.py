@@ -140,7 +140,10 @@ def test_members_of_a_locked_population_are_training(tmp_path):
     index = Index(aged(tmp_path))
     with lock.held(folder, "trainer"):
         look(index)
-        assert [(row.kind, row.status) for row in index.rows()] == [("population", "training"), ("member", "training")]
+        assert [(row.kind, row.status) for row in index.rows()] == [
+            ("population", "training"),
+            ("member", "training"),
+        ]
     look(index)
     assert {row.status for row in index.rows()} == {"unfinished"}
 
@@ -175,14 +178,18 @@ def test_runs_of_earlier_formats_are_rows(formats):
         "population/members/000": "member",
         "population/members/001": "member",
     }
-    assert {(row.status, row.ready, row.total, row.problem) for row in rows.values()} == {("done", 300, 300, "")}
+    assert {(row.status, row.ready, row.total, row.problem) for row in rows.values()} == {
+        ("done", 300, 300, "")
+    }
     assert rows["host"].return_mean == 0.5 and rows["population"].success_rate == 0.25
 
 
 def contents(root: Path) -> dict:
     """Everything in a tree, with its times."""
     paths = sorted([root, *root.rglob("*")])
-    return {p: (p.stat().st_mtime_ns, p.read_bytes() if p.is_file() else sorted(os.listdir(p))) for p in paths}
+    return {
+        p: (p.stat().st_mtime_ns, p.read_bytes() if p.is_file() else sorted(os.listdir(p))) for p in paths
+    }
 
 
 def test_looking_at_runs_never_changes_them(formats):

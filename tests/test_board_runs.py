@@ -96,7 +96,11 @@ def test_damaged_file_is_a_row_that_says_so(tmp_path, name, content, problem):
 def test_run_without_its_configuration_is_a_row_that_says_so(tmp_path):
     (store(tmp_path / "a", config()) / "config.toml").unlink()
     found = row(tmp_path)
-    assert (found.status, found.problem, found.task) == ("damaged", "config.toml is missing", "grid:DoorKey-5x5")
+    assert (found.status, found.problem, found.task) == (
+        "damaged",
+        "config.toml is missing",
+        "grid:DoorKey-5x5",
+    )
 
 
 @pytest.mark.parametrize("text", ["[tool]\nname = 1\n", "not toml at all"])
@@ -116,6 +120,8 @@ def test_run_that_failed_in_a_benchmark_says_why(tmp_path):
 def test_ppo_run_is_done_once_it_has_its_steps(tmp_path):
     folder = store(tmp_path / "a", config(steps=1000), result=False)
     (folder / "config.toml").unlink()
-    (folder / "ppo.json").write_text(json.dumps({"format": "x", "task": "grid:Catch", "seed": 2, "steps": 900}))
+    (folder / "ppo.json").write_text(
+        json.dumps({"format": "x", "task": "grid:Catch", "seed": 2, "steps": 900})
+    )
     found = row(aged(folder).parent)
     assert (found.kind, found.task, found.seed, found.status) == ("ppo", "grid:Catch", 2, "done")

@@ -81,7 +81,11 @@ def test_field_unknown_or_ambiguous_name_raises_with_what_would_be_right():
 def test_differences_are_the_fields_that_differ_or_are_missing():
     one = settings.read("seed = 1\nsame = true\n[old]\na = 0\n")
     two = settings.read("seed = 2\nsame = true\n[new]\nb = 1.0\n")
-    assert settings.differences([one, two]) == [("seed", [1, 2]), ("old.a", [0, None]), ("new.b", [None, 1.0])]
+    assert settings.differences([one, two]) == [
+        ("seed", [1, 2]),
+        ("old.a", [0, None]),
+        ("new.b", [None, 1.0]),
+    ]
     assert settings.differences([one, one]) == [] == settings.differences([])
 
 

@@ -128,7 +128,9 @@ def test_server_local_host_header_is_accepted(port, host):
 
 
 @pytest.mark.parametrize("method", ["GET", "POST"])
-@pytest.mark.parametrize("origin", ["http://evil.example", "http://127.0.0.1:1", "https://localhost", "null", ""])
+@pytest.mark.parametrize(
+    "origin", ["http://evil.example", "http://127.0.0.1:1", "https://localhost", "null", ""]
+)
 def test_server_request_of_another_page_returns_400(port, method, origin):
     path = "/" if method == "GET" else "/echo"
     refused = why(port, method, path, headers={**JSON, "Host": "localhost", "Origin": origin})

@@ -105,8 +105,8 @@ class Board:
             configurations = self._index.settings()
         try:
             path = settings.field(name, settings.known(configurations.values()))
-        except ConfigError as error:
-            raise Refused(str(error)) from None
+        except ConfigError as error:  # what a user types is no fault of the page
+            return Reply.json({"error": str(error)})
         values = {id: settings.get(fields, path) for id, fields in configurations.items()}
         return Reply.json({"path": path, "values": {id: v for id, v in values.items() if v is not None}})
 
@@ -216,9 +216,7 @@ def board(folder: str, *, port: int, open: bool, json: bool) -> int:
         print(jsonlib.dumps(Board(root).table()))
         return 0
     content = Board(root)
-    server = serve.server(
-        port, {"/": content.page}, content.posts(), find=content.find, token=content.token
-    )
+    server = serve.server(port, {"/": content.page}, content.posts(), find=content.find, token=content.token)
     address = f"{serve.address(server)}#token={content.token}"
     say(f"{address} shows what lies below {root.resolve()}; Ctrl-C ends")
     with tempfile.TemporaryDirectory(prefix="dreamer-board-") as private:

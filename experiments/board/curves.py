@@ -49,7 +49,9 @@ class Log:
     @property
     def size(self) -> int:
         """How many numbers it has."""
-        return sum(2 * len(values) for _, values in self._columns.values()) + 3 * len(self._clocks["env_steps"])
+        return sum(2 * len(values) for _, values in self._columns.values()) + 3 * len(
+            self._clocks["env_steps"]
+        )
 
     @property
     def names(self) -> list[str]:

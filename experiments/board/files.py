@@ -44,7 +44,9 @@ class Folder:
     def listing(self) -> Listing:
         """Its regular files, and its folders in the order of their names."""
         with os.scandir(self._descriptor) as entries:
-            kinds = [(e.name, e.is_dir(follow_symlinks=False), e.is_file(follow_symlinks=False)) for e in entries]
+            kinds = [
+                (e.name, e.is_dir(follow_symlinks=False), e.is_file(follow_symlinks=False)) for e in entries
+            ]
         files = frozenset(name for name, _, is_file in kinds if is_file)
         return Listing(files, tuple(sorted(name for name, is_folder, _ in kinds if is_folder)))
 

@@ -86,7 +86,9 @@ def _benchmark(folder: Folder, place: Place, base: Row) -> Row:
 
 def _comparison(folder: Folder, place: Place, base: Row) -> Row:
     question, results = json_of(folder, "compare.json", dict), json_of(folder, "results.json", dict)
-    agents = [agent for task in _values(results.get("tasks")) for agent in _values(task) if isinstance(agent, dict)]
+    agents = [
+        agent for task in _values(results.get("tasks")) for agent in _values(task) if isinstance(agent, dict)
+    ]
     ready = sum(whole(agent.get("finished")) or 0 for agent in agents)
     total = sum(whole(agent.get("planned")) or 0 for agent in agents)
     return replace(

@@ -132,7 +132,9 @@ class Index:
         """The folders in a folder that may hold runs; the last is the first by name."""
         if path.count("/") >= DEEPEST or "pyvenv.cfg" in listing.files:
             return []
-        names = [name for name in reversed(listing.folders) if name not in SKIPPED and not name.startswith(".")]
+        names = [
+            name for name in reversed(listing.folders) if name not in SKIPPED and not name.startswith(".")
+        ]
         return [f"{path}/{name}" if path else name for name in names]
 
     def _list(self, path: str) -> Listing | None:
@@ -186,7 +188,9 @@ class Index:
         """Whether a process works in a folder, or in that of the population that it belongs to."""
         held = lock.NAME in listing.files and self._lock_is_alive(path)
         self._held[path] = held
-        return held or its_kind == MEMBER and self._held.get(path.rpartition("/")[0].rpartition("/")[0], False)
+        return (
+            held or its_kind == MEMBER and self._held.get(path.rpartition("/")[0].rpartition("/")[0], False)
+        )
 
     def _lock_is_alive(self, path: str) -> bool:
         try:

@@ -112,7 +112,9 @@ def field(name: str, paths: Sequence[str]) -> str:
 
 def differences(configurations: Sequence[Settings]) -> list[tuple[str, list[Any]]]:
     """(path, values) of every field in which some of these differ; None where one lacks it."""
-    merged = [{path: value for table in settings for path, value in table.items()} for settings in configurations]
+    merged = [
+        {path: value for table in settings for path, value in table.items()} for settings in configurations
+    ]
     paths = dict.fromkeys(path for fields in merged for path in fields)
     rows = [(path, [fields.get(path) for fields in merged]) for path in paths]
     return [(path, values) for path, values in rows if len({json.dumps(value) for value in values}) > 1]

@@ -51,8 +51,9 @@ async function follow() {
     if ($("error").dataset.from === "server") complain(null);
     if (news.rows.length || news.gone.length || !shown.drawn) await list(news.rows.length > 0);
     ages();
-    if (news.rows.some(row => view.chosen.includes(row.id))) await learn();
-    else if (!$("chosen").dataset.open && view.chosen.length && complete) await choose();
+    if (view.chosen.length && $("chosen").hidden && complete) await choose();  // as the address says
+    else if (!$("chosen").hidden && news.gone.some(id => view.chosen.includes(id))) await choose();
+    else if (!$("chosen").hidden && news.rows.some(row => view.chosen.includes(row.id))) await learn();
   } catch (error) { complain(error); $("error").dataset.from = "server"; }
   timer = setTimeout(follow, complete ? 1000 * every : 50);
 }
@@ -269,7 +270,6 @@ async function choose() {
   view.chosen = view.chosen.filter(id => rows.has(id));
   const open = view.chosen.length > 0;
   $("chosen").hidden = !open;
-  $("chosen").dataset.open = open ? "yes" : "";
   $("panes").className = open ? "chosen" : "";
   table();
   $("many").textContent = view.chosen.length === 1 ? "1 run" : `${view.chosen.length} runs`;
