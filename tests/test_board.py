@@ -1,4 +1,4 @@
-"""The board answers only who has its address, serves only reports below its folder, and says what is wrong."""
+"""The board answers who has its address, serves reports below its folder, and says what is wrong."""
 
 import http.client
 import json
@@ -218,6 +218,7 @@ def test_board_no_open_opens_nothing(begun, monkeypatch):
 
 
 def test_board_does_not_load_jax(root):
-    code = f"import sys; from experiments.board.board import board; board({str(root)!r}, port=0, open=False, json=True)"
-    code += "; assert not {'jax', 'flax', 'matplotlib'} & set(sys.modules)"
+    code = "import sys; from experiments.board.board import board; "
+    code += f"board({str(root)!r}, port=0, open=False, json=True); "
+    code += "assert not {'jax', 'flax', 'matplotlib'} & set(sys.modules)"
     subprocess.run([sys.executable, "-c", code], check=True, capture_output=True)

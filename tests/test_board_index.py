@@ -1,4 +1,4 @@
-"""The index follows what happens below its folder, reads what changed and nothing else, and writes nothing."""
+"""The index follows what happens below its folder, reads only what changed, and writes nothing."""
 
 import json
 import os

@@ -430,8 +430,8 @@ def folders(tmp_path_factory):
     hostile = board_runs.store(root / "runs" / "<img src=x onerror=alert(1)>", board_runs.config(2))
     (hostile / "result.json").write_text("{")
     (hostile / "report.html").write_text(
-        "<!doctype html><link rel='icon' href='data:,'><p id='x'>shown</p><script>document.getElementById('x').textContent ="
-        "window.origin</script>"
+        "<!doctype html><link rel='icon' href='data:,'><p id='x'>shown</p>"
+        "<script>document.getElementById('x').textContent = window.origin</script>"
     )
     return root
 
@@ -524,6 +524,16 @@ def test_board_chosen_runs_have_curves_and_differences(board):
     board_runs.wait(board, "document.querySelectorAll('#plots figure').length === 2")
     board.get_by_role("button", name="clear").click()
     assert not board.locator("#chosen").is_visible()
+
+
+def test_board_seeds_of_one_configuration_become_one_line(board):
+    chosen(board, *RUNS)
+    board.get_by_label("seeds as one").check()
+    board_runs.wait(board, "document.querySelectorAll('#plots .within').length === 4")
+    plot = board.locator("#plots figure").first
+    assert plot.locator(".curve:not(.raw):not(.within)").count() == 1
+    plot.locator(".chart").press("End")
+    assert plot.locator(".values div span").all_text_contents() == ["2 seeds"]
 
 
 def test_board_curve_shows_values_to_pointer_and_keyboard(board):

@@ -1,4 +1,4 @@
-"""The content of files that anyone may have written, damaged or put there: it is what it should be, or refused."""
+"""The content of files that anyone may have put there: it is what it should be, or is refused by name."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
 """Learning curves of runs, from their logs, in as many points as a screen can show.
 
-    return, success, length    of training episodes (episodes.jsonl), means of those that ended at about the same time
+    return, success, length    of training episodes (episodes.jsonl): means of those that ended together
     log/NAME                   what the task says of an episode besides
     anything else              what was measured (metrics.jsonl), as loss or eval/return_mean
 
@@ -112,7 +112,7 @@ def _numbers(row: dict[str, Any]) -> Iterator[tuple[str, float]]:
 
 
 def binned(x: Any, y: Any, points: int = POINTS) -> Curve:
-    """The means of those points that are close to each other, in at most `points` equal parts of the range of x.
+    """The means of points that are close to each other, in at most `points` equal parts of the range of x.
 
     Args:
       x, y: [N] arrays; where x is NaN, nothing is known.

@@ -1,8 +1,7 @@
 """Files that lie below one folder, and nothing else.
 
-Other users may write below it. So every folder on the way is opened from the one above it and no symbolic
-link is followed, wherever it leads; only regular files are read, of which each has a largest size, and nothing
-is ever written.
+Other users may write below it. So every folder on the way is opened from the one above it, and no symbolic
+link is followed, wherever it leads. Only regular files are read, up to a size, and nothing is ever written.
 """
 
 from __future__ import annotations

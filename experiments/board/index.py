@@ -15,7 +15,7 @@ from typing import NamedTuple
 from experiments import lock
 from experiments.board import groups, runs
 from experiments.board.contents import LARGEST, text
-from experiments.board.files import Files, Folder, Listing, Stamp
+from experiments.board.files import Files, Listing, Stamp
 from experiments.board.rows import (
     BENCHMARK,
     COMPARISON,

@@ -136,7 +136,7 @@ def _seconds_left(rows: Sequence[Mapping[str, Any]], steps: int, total: int | No
 
 
 def _with_scores(folder: Folder, row: Row, result: Mapping[str, Any]) -> Row:
-    """With return and success: of the evaluation or, if it trained on since, of the last training episodes."""
+    """With return and success: of the evaluation or, if it trained on, of the last training episodes."""
     returned, success = number(result.get("return_mean")), number(result.get("success_rate"))
     if returned is not None and row.ready <= (whole(result.get("env_steps")) or row.ready):
         return replace(row, return_mean=returned, success_rate=success, judged="evaluation")

@@ -33,7 +33,7 @@ def read(text: str) -> Settings:
       ValueError: it is not TOML.
     """
     try:
-        # A table begins with its name on a line: if that is part of a value, what is before it does not parse.
+        # A table begins with a line of its name: within a value, what is before it does not parse.
         if "\n[[" not in text:
             return tuple(_table(part) for part in re.split(r"\n(?=\[)", text))
     except ValueError:

@@ -9,16 +9,17 @@ const KINDS = { run: "runs", population: "populations", member: "members", ppo: 
 const address = new URLSearchParams(location.hash.slice(1));
 const view = {
   query: address.get("query") || "", kind: address.get("kind") || "", sort: address.get("sort") || "changed", down: address.get("up") === null,
-  chosen: address.getAll("run"), over: address.get("over") || "env_steps", smooth: +(address.get("smooth") ?? SMOOTH), curves: address.getAll("curve"),
+  chosen: address.getAll("run"), over: address.get("over") || "env_steps", grouped: address.get("grouped") !== null, smooth: +(address.get("smooth") ?? SMOOTH), curves: address.getAll("curve"),
 };
 const rows = new Map(), lines = new Map(), fields = new Map(), plots = new Map();
-let version = 0, clock = 0, every = 2, complete = false, limit = FIRST, shown = [], curves = {}, names = {}, timer = null;
+let version = 0, clock = 0, every = 2, complete = false, limit = FIRST, shown = [], curves = {}, names = {}, groups = [], timer = null;
 
 function remember() {
   const kept = new URLSearchParams({ token: address.get("token") || "" });
   const usual = { query: "", kind: "", sort: "changed", over: "env_steps", smooth: SMOOTH };
   for (const [name, value] of Object.entries(usual)) if (view[name] !== value) kept.set(name, view[name]);
   if (!view.down) kept.set("up", "");
+  if (view.grouped) kept.set("grouped", "");
   for (const id of view.chosen) kept.append("run", id);
   for (const name of view.curves) kept.append("curve", name);
   history.replaceState(null, "", "#" + kept);
@@ -273,13 +274,23 @@ async function choose() {
   $("panes").className = open ? "chosen" : "";
   table();
   $("many").textContent = view.chosen.length === 1 ? "1 run" : `${view.chosen.length} runs`;
-  $("runs").replaceChildren(...view.chosen.map((id, n) => {
-    const item = make("li", { title: id, onmouseenter: () => light(n), onmouseleave: () => light(null) }, swatch(n), make("span", { textContent: label(id) }),
-      make("button", { type: "button", textContent: "×", ariaLabel: `remove ${id}`, onclick: () => toggle(id) }));
-    return item;
-  }));
+  chips();
   if (!open) return;
-  try { await Promise.all([learn(), compare()]); } catch (error) { complain(error); }
+  try { await compare(); await learn(); } catch (error) { complain(error); }
+}
+
+/* The number of the line of a run, which several share that differ in their seed alone. */
+const numberOf = id => {
+  const group = view.grouped ? groups.findIndex(group => group.runs.includes(id)) : -1;
+  return group < 0 ? view.chosen.indexOf(id) : group;
+};
+
+function chips() {
+  $("runs").replaceChildren(...view.chosen.map(id => {
+    const n = numberOf(id);
+    return make("li", { title: id, onmouseenter: () => light(n), onmouseleave: () => light(null) }, swatch(n), make("span", { textContent: label(id) }),
+      make("button", { type: "button", textContent: "×", ariaLabel: `remove ${id}`, onclick: () => toggle(id) }));
+  }));
 }
 
 function light(n) {
@@ -304,7 +315,9 @@ function paint() {
   const words = (x, brief) => view.over === "seconds" ? span(x) : brief ? short(x) : `${count(x)} ${view.over === "updates" ? "updates" : "steps"}`;
   for (const [name, plot] of plots) if (!view.curves.includes(name)) { plot.element.remove(); plots.delete(name); }
   for (const name of view.curves) {
-    const drawn = view.chosen.flatMap((id, n) => curves[id]?.[name] ? [{ label: label(id), n, x: curves[id][name][0], y: curves[id][name][1] }] : []);
+    const one = id => ({ label: label(id), n: numberOf(id), x: curves[id][name][0], y: curves[id][name][1] });
+    const drawn = view.grouped ? groups.flatMap(group => grouped(group, group.runs.filter(id => curves[id]?.[name]).map(one)))
+      : view.chosen.filter(id => curves[id]?.[name]).map(one);
     if (!plots.has(name)) plots.set(name, new Plot(name, () => show(view.curves.filter(other => other !== name))));
     const plot = plots.get(name);
     if (!drawn.length) { plot.element.remove(); continue; }
@@ -315,6 +328,12 @@ function paint() {
   $("more").replaceChildren(make("option", { value: "", textContent: "add …" }), ...known.map(name => make("option", { value: name, textContent: name })));
 }
 
+/* The lines of runs that differ in their seed alone: thin, and their mean. */
+function grouped(group, members) {
+  if (members.length < 2) return members;
+  return [...members.map(line => ({ ...line, within: true })), { label: group.label, n: members[0].n, ...meanOf(members) }];
+}
+
 function show(list) {
   view.curves = list;
   remember();
@@ -323,18 +342,31 @@ function show(list) {
 
 /* In what the configurations of the chosen runs differ. */
 async function compare() {
-  if (view.chosen.length < 2) { $("differences").replaceChildren(); return; }
   const { runs, fields, differences } = await ask("/differences", { runs: view.chosen });
+  group(runs, differences);
+  if (runs.length < 2) { $("differences").replaceChildren(); return; }
   const title = make("h2", { textContent: "Configurations" });
   const same = make("p", { className: "quiet", textContent: differences.length ? `${differences.length} of ${fields} fields differ.` : `All ${fields} fields are the same.` });
-  if (runs.length < 2) { $("differences").replaceChildren(); return; }
-  const head = make("tr", {}, make("th", { textContent: "field" }), ...runs.map(id => make("th", { title: id }, swatch(view.chosen.indexOf(id)), " ", label(id))));
+  const head = make("tr", {}, make("th", { textContent: "field" }), ...runs.map(id => make("th", { title: id }, swatch(numberOf(id)), " ", label(id))));
   const body = differences.map(({ path, values }) => make("tr", {}, make("td", { textContent: path }), ...values.map(value => {
     const word = value === null ? "–" : text(value);
     return make("td", { textContent: word, title: word });
   })));
   const scroll = make("div", { className: "scroll", tabIndex: 0, role: "region", ariaLabel: "differences of the configurations" }, make("table", {}, head, ...body));
   $("differences").replaceChildren(title, same, ...differences.length ? [scroll] : []);
+}
+
+/* Runs that differ in their seed alone, named by what sets them apart from the others. */
+function group(runs, differences) {
+  const apart = differences.filter(({ path }) => !["seed", "preset"].includes(path)), found = new Map();
+  for (const id of view.chosen) {
+    const values = runs.includes(id) ? apart.map(({ path, values }) => `${path.split(".").at(-1)}=${text(values[runs.indexOf(id)])}`) : [id];
+    const key = values.join(", ");
+    found.set(key, [...found.get(key) || [], id]);
+  }
+  groups = [...found].map(([key, runs]) => ({ runs, label: runs.length > 1 ? `${key ? `${key}: ` : ""}${runs.length} seeds` : label(runs[0]) }));
+  $("grouping").hidden = groups.length === view.chosen.length;
+  chips();
 }
 
 /* What a user does. */
@@ -346,6 +378,8 @@ $("query").oninput = () => {
 };
 $("smooth").value = view.smooth;
 $("smooth").oninput = () => { view.smooth = +$("smooth").value; remember(); paint(); };
+$("grouped").checked = view.grouped;
+$("grouped").onchange = () => { view.grouped = $("grouped").checked; remember(); choose(); };
 $("over").value = view.over;
 $("over").onchange = () => { view.over = $("over").value; remember(); learn().catch(complain); };
 $("more").onchange = () => show([...view.curves, $("more").value]);

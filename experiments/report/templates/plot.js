@@ -50,6 +50,23 @@ function smoothed(values, weight) {
   });
 }
 
+/* The mean of lines where at least one of them is known, at so many times. */
+function meanOf(lines, points = 160) {
+  const low = Math.min(...lines.map(line => line.x[0])), high = Math.max(...lines.map(line => line.x.at(-1)));
+  const x = [], y = [];
+  for (let i = 0; i < points; i++) {
+    const at = low + (high - low) * i / (points - 1), there = lines.filter(line => line.x[0] <= at && at <= line.x.at(-1)).map(line => valueAt(line, at));
+    if (there.length) { x.push(at); y.push(there.reduce((a, b) => a + b) / there.length); }
+  }
+  return { x, y };
+}
+function valueAt({ x, y }, at) {
+  let i = nearest(x, at);
+  if (x[i] > at) i--;
+  const next = Math.min(i + 1, x.length - 1), share = x[next] > x[i] ? (at - x[i]) / (x[next] - x[i]) : 0;
+  return y[i] + share * (y[next] - y[i]);
+}
+
 /* The point of a sorted list that is nearest to a number. */
 function nearest(sorted, x) {
   let low = 0, high = sorted.length - 1;
@@ -76,7 +93,7 @@ class Plot {
     new ResizeObserver(() => this.lines && this.draw()).observe(this.chart);
   }
 
-  /* lines: [{ label, n, x, y }], smooth: weight of the past, words: of a time on the clock. */
+  /* lines: [{ label, n, x, y, within: whether another line is its mean }], smooth: weight of the past, words: of a time on the clock. */
   show(lines, smooth, words) {
     this.lines = lines.map(line => ({ ...line, shown: smoothed(line.y, smooth) }));
     this.smooth = smooth;
@@ -88,8 +105,9 @@ class Plot {
   draw() {
     const width = this.chart.clientWidth || 330, height = 210, [left, right, top, bottom] = [46, 10, 8, 24];
     this.chart.setAttribute("viewBox", `0 0 ${width} ${height}`);
+    const means = this.lines.filter(line => !line.within), raws = this.smooth && this.lines.length <= 6 ? means : [];
     const xs = this.lines.flatMap(line => [line.x[0], line.x.at(-1)]);
-    const ys = this.lines.flatMap(line => this.smooth && this.lines.length > 6 ? line.shown : line.y);
+    const ys = this.lines.flatMap(line => raws.includes(line) ? line.y : line.shown);
     let [x0, x1, y0, y1] = [Math.min(0, ...xs), Math.max(...xs), ys.reduce((a, b) => Math.min(a, b)), ys.reduce((a, b) => Math.max(a, b))];
     if (x1 <= x0) x1 = x0 + 1;
     const gap = (y1 - y0) * 0.06 || Math.abs(y1) * 0.1 || 0.5;
@@ -103,10 +121,10 @@ class Plot {
     const marks = ticks(x0, x1, Math.max(2, width / 90)).map(x =>
       draw("text", { x: this.x(x), y: height - 7, "text-anchor": this.x(x) > width - 30 ? "end" : "middle" }, this.said(x, true)));
     const path = (line, y, kind) => stroke(draw("path", { class: `curve ${kind} run${line.n}`, d: this.path(line.x, y) }), line.n);
-    const raw = this.smooth && this.lines.length <= 6 ? this.lines.map(line => path(line, line.y, "raw")) : [];
+    const thin = [...this.lines.filter(line => line.within).map(line => path(line, line.shown, "within")), ...raws.map(line => path(line, line.y, "raw"))];
     this.cross = draw("g");
-    this.chart.replaceChildren(...grid, ...marks, ...raw, ...this.lines.map(line => path(line, line.shown, "")), this.cross);
-    const ends = this.lines.map(line => `${line.label} ${digits(line.shown.at(-1))}`);
+    this.chart.replaceChildren(...grid, ...marks, ...thin, ...means.map(line => path(line, line.shown, "")), this.cross);
+    const ends = means.map(line => `${line.label} ${digits(line.shown.at(-1))}`);
     this.chart.setAttribute("aria-label", `${this.name}: at the end ${ends.join(", ")}. The arrow keys move over the curves.`);
   }
 
@@ -133,7 +151,7 @@ class Plot {
     this.cross.replaceChildren();
     this.values.hidden = at === null;
     if (at === null) { this.words.textContent = ""; return; }
-    const here = this.lines.map(line => { const i = nearest(line.x, at); return { ...line, at: line.x[i], value: line.shown[i] }; })
+    const here = this.lines.filter(line => !line.within).map(line => { const i = nearest(line.x, at); return { ...line, at: line.x[i], value: line.shown[i] }; })
       .filter(point => Math.abs(this.x(point.at) - this.x(at)) < 40).sort((a, b) => b.value - a.value);
     if (!here.length) { this.values.hidden = true; return; }
     const middle = here.reduce((best, p) => Math.abs(p.at - at) < Math.abs(best.at - at) ? p : best).at, x = this.x(middle);
