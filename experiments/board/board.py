@@ -1,9 +1,9 @@
 """`dreamer board`: one page on this machine over all runs, sweeps, benchmarks and comparisons below a folder.
 
-It only looks. Whoever has the printed address can read what is shown, and nobody else: data is sent only to
-requests that bring the token in it (no browser adds it by itself), and a report has an address of its own,
-which says nothing of the token or of other reports. Reports are pages of whoever wrote them: they run in a
-sandbox, from which they reach neither the board nor the network.
+It only looks. Only those who have the printed address can read what is shown: data is sent to requests that
+bring the token in it (no browser adds it by itself), and each report has an address of its own, which says
+nothing of the token or of other reports. A report may come from anyone: it runs in a sandbox, from which it
+reaches neither the board nor the network.
 """
 
 from __future__ import annotations
