@@ -7,7 +7,7 @@ import pytest
 from board_runs import config, store
 
 from experiments.board import curves
-from experiments.board.curves import POINTS, Curves, binned
+from experiments.board.curves import POINTS, Curves, binned, means
 from experiments.board.files import Files
 
 
@@ -92,6 +92,21 @@ def test_logs_over_the_limit_are_forgotten(run, monkeypatch):
     for name in "abca":
         assert found.read(name, ["return"], "env_steps")["return"]
     assert len(found._logs) == 2
+
+
+def test_means_are_of_the_last_values_once_there_are_enough():
+    assert means(np.array([1.0, 3.0, 5.0, 7.0]), 2).tolist() == [2.0, 4.0, 6.0]
+    assert means(np.array([1.0, 3.0]), 1).tolist() == [1.0, 3.0] and means(np.array([]), 9).tolist() == []
+
+
+def test_read_many_episodes_are_the_means_of_the_last_hundred(run):
+    returns = np.random.default_rng(0).normal(size=600)
+    rows = [{"env_steps": i, "return": float(value)} for i, value in enumerate(returns)]
+    write(run / "a" / "episodes.jsonl", rows)
+    steps, values = Curves(Files(run)).read("a", ["return"], "env_steps")["return"]
+    last = np.mean([returns[i - 99 : i + 1].mean() for i in (598, 599)])
+    assert values[-1] == pytest.approx(last, abs=1e-2)
+    assert len(steps) == POINTS and 99 <= steps[0] < 102 and np.ptp(values) < 0.8
 
 
 def test_binned_few_points_are_all_there_in_order():

@@ -1,7 +1,8 @@
 """Learning curves of runs, from their logs, in as many points as a screen can show.
 
-    return, success, length    of training episodes (episodes.jsonl): means of those that ended together
-    log/NAME                   what the task says of an episode besides
+    return, success, length    of training episodes (episodes.jsonl): means of the last hundred that ended,
+                               as in reports; of the last fifth where there are fewer than five hundred
+    log/NAME                   what the task says of an episode besides, likewise
     anything else              what was measured (metrics.jsonl), as loss or eval/return_mean
 
 A log is read when its curve is asked for, and from then on only what was appended to it.
@@ -25,6 +26,8 @@ CLOCKS: tuple[Clock, ...] = ("env_steps", "updates", "seconds")
 OF_EPISODES = ("return", "success", "length")
 POINTS = 240
 """Points of a curve."""
+RECENT, PARTS = 100, 5
+"""Most episodes in a mean, and how many such means a curve has at least that do not overlap."""
 KEPT = 10_000_000
 """Numbers of all logs that are kept in memory; those that were not asked for longest go first."""
 MOST = 2000
@@ -88,14 +91,18 @@ class Log:
                 rows.append(place)
                 values.append(value)
 
-    def curve(self, name: str, clock: Clock) -> Curve:
-        """One of its columns over a clock, in at most `POINTS` points."""
+    def curve(self, name: str, clock: Clock, *, averaged: bool = False) -> Curve:
+        """One of its columns over a clock, or the mean of its last values, in at most `POINTS` points."""
         import numpy as np
 
         rows, values = self._columns.get(name, (array("q"), array("d")))
         if not rows:
             return [], []
-        return binned(np.asarray(self._clocks[clock])[np.asarray(rows)], np.asarray(values))
+        x, y = np.asarray(self._clocks[clock])[np.asarray(rows)], np.asarray(values)
+        if averaged:
+            y = means(y, min(max(len(y) // PARTS, 1), RECENT))
+            x = x[len(x) - len(y) :]
+        return binned(x, y)
 
     def clock(self, clock: Clock) -> tuple[array[float], array[float]]:
         """Environment steps and another clock at the same times."""
@@ -109,6 +116,17 @@ def _numbers(row: dict[str, Any]) -> Iterator[tuple[str, float]]:
     for key, value in {**row, **extra}.items():
         if key not in (*CLOCKS, "began", "member") and (known := number(value)) is not None:
             yield key, float(known)
+
+
+def means(y: Any, window: int) -> Any:
+    """[N - window + 1] the mean of the last `window` values of y [N], from where there are so many.
+
+    Of fewer it would say little: of episodes that begin together those end first that are short.
+    """
+    import numpy as np
+
+    total = np.concatenate([[0.0], np.cumsum(y)])
+    return (total[window:] - total[:-window]) / window
 
 
 def binned(x: Any, y: Any, points: int = POINTS) -> Curve:
@@ -161,7 +179,7 @@ class Curves:
 
     def _of_episodes(self, episodes: Log, metrics: Log, name: str, clock: Clock) -> Curve:
         """A curve of episodes, whose rows of some formats have only one clock: metrics have all of them."""
-        steps, values = episodes.curve(name, "env_steps")
+        steps, values = episodes.curve(name, "env_steps", averaged=True)
         if clock == "env_steps":
             return steps, values
         import numpy as np

@@ -1,6 +1,6 @@
 
 const $ = id => document.getElementById(id);
-const MOST = {{ most }}, FIRST = 150, PLOTS = 2, SMOOTH = 0.8;
+const MOST = {{ most }}, FIRST = 150, PLOTS = 2, SMOOTH = 0.5;
 const LOGGED = new Set(["run", "population", "member", "ppo"]);
 const KINDS = { run: "runs", population: "populations", member: "members", ppo: "PPO runs", sweep: "sweeps", benchmark: "benchmarks",
   comparison: "comparisons", page: "pages" };
