@@ -9,6 +9,7 @@ reaches neither the board nor the network.
 from __future__ import annotations
 
 import base64
+import contextlib
 import dataclasses
 import functools
 import hashlib
@@ -219,8 +220,9 @@ def board(folder: str, *, port: int, open: bool, json: bool) -> int:
     server = serve.server(port, {"/": content.page}, content.posts(), find=content.find, token=content.token)
     address = f"{serve.address(server)}#token={content.token}"
     say(f"{address} shows what lies below {root.resolve()}; Ctrl-C ends")
-    with tempfile.TemporaryDirectory(prefix="dreamer-board-") as private:
+    with contextlib.ExitStack() as stack:
         if open and _has_screen():
+            private = stack.enter_context(tempfile.TemporaryDirectory(prefix="dreamer-board-"))
             _open(address, Path(private))
         try:
             server.serve_forever()
