@@ -48,6 +48,14 @@ def test_rows_are_those_below_the_folder_and_later_only_news(board, root):
     assert later["rows"] == [] == later["gone"] and later["version"] == answer["version"]
 
 
+def test_start_looks_before_anyone_asks(board):
+    board.start()
+    until = time.monotonic() + 20
+    while not board._index.is_complete and time.monotonic() < until:
+        time.sleep(0.01)
+    assert len(board._index.rows()) == 11
+
+
 def test_field_has_the_values_of_all_runs(board):
     rows(board)
     answer = json.loads(board.field({"name": "lr"}).body)

@@ -39,6 +39,8 @@ from experiments.serve import Refused, Reply
 
 PATIENCE = 0.5
 """Seconds that a request for rows waits for a look that takes long."""
+SLICE = 0.1
+"""Seconds that the first look takes before it lets a request in."""
 MOST_RUNS, MOST_CURVES = 30, 24
 """In one request."""
 LARGEST_PAGE = 2**28
@@ -63,6 +65,17 @@ class Board:
         self._index, self._lock = Index(root), threading.Lock()
         self._files = self._index.files
         self._curves = Curves(self._files)
+
+    def start(self) -> None:
+        """Look at everything, in a thread of its own, before anyone asks."""
+        threading.Thread(target=self._look, daemon=True, name="board-look").start()
+
+    def _look(self) -> None:
+        done = False
+        while not done:
+            with self._lock:
+                done = self._index.look(SLICE)
+            time.sleep(0.001)  # in which others get the lock
 
     def page(self) -> Reply:
         """The page, which has no data yet."""
@@ -218,6 +231,7 @@ def board(folder: str, *, port: int, open: bool, json: bool) -> int:
         return 0
     content = Board(root)
     server = serve.server(port, {"/": content.page}, content.posts(), find=content.find, token=content.token)
+    content.start()
     address = f"{serve.address(server)}#token={content.token}"
     say(f"{address} shows what lies below {root.resolve()}; Ctrl-C ends")
     with contextlib.ExitStack() as stack:
