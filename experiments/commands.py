@@ -134,6 +134,18 @@ class PlayOptions(Section):
 
 
 @dataclass(frozen=True)
+class BoardOptions(Section):
+    """A page on this machine over everything that lies below a folder (default: the current one)."""
+
+    port: Port = 8423
+    """Where the page is served; 0 takes any free port."""
+    open: bool = True
+    """Open the page in a browser, where there is a screen; its address is printed either way."""
+    json: bool = False
+    """Print the table as one JSON object and end."""
+
+
+@dataclass(frozen=True)
 class LlmOptions(Section):
     """A language model on this machine."""
 
@@ -269,6 +281,12 @@ def play(words: Sequence[str], options: PlayOptions, changes: Mapping[str, Any])
     from experiments.play.play import play
 
     return play(Path(words[0]), seed=options.seed, port=options.port)
+
+
+def board(words: Sequence[str], options: BoardOptions, changes: Mapping[str, Any]) -> int:
+    from experiments.board.board import board
+
+    return board(words[0] if words else "", port=options.port, open=options.open, json=options.json)
 
 
 def compare(words: Sequence[str], options: CompareOptions, changes: Mapping[str, Any]) -> int:
@@ -477,6 +495,12 @@ COMMANDS = {
         "Write a page about a run, or one that compares several.", "RUN ...", ReportOptions, report
     ),
     "play": Command("Play in the dreams of an agent, beside the world itself.", "RUN", PlayOptions, play),
+    "board": Command(
+        "Show all runs, sweeps, benchmarks and comparisons below a folder on one page.",
+        "[DIR]",
+        BoardOptions,
+        board,
+    ),
     "compare": Command(
         "Let agents, baselines and language models play the same episodes.", "", CompareOptions, compare
     ),

@@ -117,6 +117,19 @@ def forget(folder: Path, what: str) -> None:
             (folder / NAME).unlink()
 
 
+def is_alive(content: bytes, age: float) -> bool:
+    """Whether the process that wrote a lock lives, as far as can be known by looking at it once.
+
+    Args:
+      content: of the file of the lock.
+      age: seconds since the file was touched, which is all that is known of a process on another machine.
+    """
+    holder = _parsed(content)
+    if holder is None or holder["machine"] != _machine():
+        return age < STALE
+    return isinstance(holder["pid"], int) and _lives(holder["pid"], holder["began"])
+
+
 def _place(draft: Path, path: Path) -> bool:
     """Make the draft the lock atomically, if there is none; whether it is."""
     try:
@@ -231,11 +244,17 @@ def _lives(pid: int, began: str | None) -> bool:
 def _read(path: Path) -> dict[str, Any] | None:
     """Who holds a lock; None where that cannot be read."""
     try:
-        holder = json.loads(path.read_text())
-        return (
-            holder if {"host", "machine", "pid", "began", "since", "token", "what"} <= set(holder) else None
-        )
-    except (OSError, ValueError, TypeError):
+        return _parsed(path.read_bytes())
+    except OSError:
+        return None
+
+
+def _parsed(content: bytes) -> dict[str, Any] | None:
+    try:
+        holder = json.loads(content)
+        needed = {"host", "machine", "pid", "began", "since", "token", "what"}
+        return holder if isinstance(holder, dict) and needed <= holder.keys() else None
+    except (ValueError, RecursionError):
         return None
 
 

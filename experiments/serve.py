@@ -1,8 +1,14 @@
-"""A small server for pages on this machine only."""
+"""A small server for pages on this machine only.
+
+Any program of this machine can ask it, of any user, and so can the pages of any site that a browser shows. It
+answers requests by a name of this machine and not those of another site's pages; with a token, it takes
+requests only from where its address is known.
+"""
 
 from __future__ import annotations
 
 import contextlib
+import hmac
 import io
 import json
 import socket
@@ -33,10 +39,12 @@ class Reply(NamedTuple):
     body: bytes
     kind: str
     """Its media type."""
+    policy: str = ""
+    """What the page may load and run, as a Content-Security-Policy; empty for no limits."""
 
     @classmethod
-    def html(cls, text: str) -> Reply:
-        return cls(text.encode(), "text/html; charset=utf-8")
+    def html(cls, text: str, policy: str = "") -> Reply:
+        return cls(text.encode(), "text/html; charset=utf-8", policy)
 
     @classmethod
     def json(cls, value: Any) -> Reply:
@@ -55,6 +63,9 @@ def server(
     port: int,
     get: Mapping[str, Callable[[], Reply]],
     post: Mapping[str, Callable[[dict[str, Any]], Reply]] | None = None,
+    *,
+    find: Callable[[str], Reply | None] = lambda path: None,
+    token: str = "",
 ) -> ThreadingHTTPServer:
     """A server that listens and waits for `serve_forever`.
 
@@ -62,6 +73,8 @@ def server(
       port: 0 takes a free one; `server_address` tells.
       get: {path: what it answers}.
       post: {path: what it answers to a JSON object}.
+      find: the answer of any other path that can be read, if there is one.
+      token: what a request with a JSON object has to bring as its `Authorization`; empty for nothing.
 
     Raises:
       ConfigError: the port is in use.
@@ -76,25 +89,32 @@ def server(
             self.rfile = io.BufferedReader(_Arriving(self.connection))
 
         def do_GET(self) -> None:
-            self._handle(get, lambda answer, body: answer())
+            self._handle(lambda path, body: get[path]() if path in get else find(path))
 
         def do_POST(self) -> None:
-            self._handle(posts, lambda answer, body: answer(self._object(body)))
+            self._handle(lambda path, body: posts[path](self._object(body)) if path in posts else None)
 
-        def _handle(self, paths: Mapping[str, Any], call: Callable[[Any, bytes], Reply]) -> None:
+        def _handle(self, call: Callable[[str, bytes], Reply | None]) -> None:
             path = self.path.partition("?")[0]
             try:
                 body = self._body()  # also of what is refused: its sender would not hear why
-                if _name(self.headers.get("Host", "")) not in NAMES:
-                    raise Refused(f"this page is only at {HOST} or localhost")
-                if path in paths:
-                    self._answer(200, call(paths[path], body))
-                else:
+                self._check_sender()
+                reply = call(path, body)
+                if reply is None:
                     self._answer(404, Reply.json({"error": f"there is nothing at {path}"}))
+                else:
+                    self._answer(200, reply)
             except Refused as error:
                 self._answer(400, Reply.json({"error": str(error)}))
             except TimeoutError:
                 self._answer(408, Reply.json({"error": f"the request did not arrive in {SECONDS:g} s"}))
+
+        def _check_sender(self) -> None:
+            host, origin = self.headers.get("Host", ""), self.headers.get("Origin")
+            if _name(host) not in NAMES:
+                raise Refused(f"this page is only at {HOST} or localhost")
+            if origin is not None and origin.lower() != f"http://{host.strip().lower()}":
+                raise Refused("this page answers no other one")
 
         def _body(self) -> bytes:
             size = self.headers.get("Content-Length", "0")
@@ -106,6 +126,9 @@ def server(
             if self.headers.get("Content-Type") != "application/json":
                 # A page of another site cannot send this type without being asked first.
                 raise Refused("the request must be application/json")
+            shown = self.headers.get("Authorization", "")
+            if token and not hmac.compare_digest(shown.encode(), f"Bearer {token}".encode()):
+                raise Refused("this page needs the whole address that was printed where it was started")
             try:
                 value = json.loads(body or b"{}")
             except (ValueError, RecursionError):
@@ -121,6 +144,10 @@ def server(
                 self.send_header("Content-Type", reply.kind)
                 self.send_header("Content-Length", str(len(reply.body)))
                 self.send_header("Cache-Control", "no-store")
+                self.send_header("X-Content-Type-Options", "nosniff")
+                self.send_header("Referrer-Policy", "no-referrer")
+                if reply.policy:
+                    self.send_header("Content-Security-Policy", reply.policy)
                 self.end_headers()
                 self.wfile.write(reply.body)
 

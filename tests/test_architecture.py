@@ -55,7 +55,7 @@ ORDER = (
     *("experiments.dream", "experiments.predictor"),
     *("experiments.report", "experiments.training", "experiments.baselines", "experiments.llm"),
     *("experiments.play", "experiments.compare", "experiments.sweep", "experiments.bench"),
-    "experiments.benchmark",
+    *("experiments.benchmark", "experiments.board"),
     *("experiments.export", "experiments.doctor", "experiments.envs_command", "experiments.commands"),
     *("experiments.cli", "experiments.chance", "experiments.sweep.child", "experiments.results_table"),
     *("experiments.figures", "experiments.parity"),

@@ -10,11 +10,15 @@ import pytest
 
 sync_api = pytest.importorskip("playwright.sync_api", reason="playwright is not installed (extra 'test')")
 
+import board_runs  # noqa: E402
 from test_play import begin  # noqa: E402
 from test_report import ROOM, SMALL, reported, untrained  # noqa: E402
 
 from envs.draw import MOVES  # noqa: E402
 from experiments import serve  # noqa: E402
+from experiments.board import board as board_server  # noqa: E402
+from experiments.board import index as board_index  # noqa: E402
+from experiments.board.board import Board  # noqa: E402
 from experiments.cli import main  # noqa: E402
 from experiments.play.play import Game  # noqa: E402
 from experiments.report import watch  # noqa: E402
@@ -414,3 +418,205 @@ def test_play_page_server_stopped_shows_message(tab, session):
     assert tab.get_by_role("button", name="hand over").get_attribute("aria-pressed") == "false"
     assert all("ERR_CONNECTION_REFUSED" in text for text in tab.complaints)
     tab.complaints.clear()
+
+
+# The board.
+
+
+@pytest.fixture(scope="module")
+def folders(tmp_path_factory):
+    """Runs in a folder, alone, in a sweep and in a benchmark, one of them damaged."""
+    root = board_runs.many(tmp_path_factory.mktemp("board"), 16)
+    hostile = board_runs.store(root / "runs" / "<img src=x onerror=alert(1)>", board_runs.config(2))
+    (hostile / "result.json").write_text("{")
+    (hostile / "report.html").write_text(
+        "<!doctype html><link rel='icon' href='data:,'><p id='x'>shown</p>"
+        "<script>document.getElementById('x').textContent = window.origin</script>"
+    )
+    return root
+
+
+@pytest.fixture
+def board(tab, folders):
+    with board_runs.serving(Board(folders)) as address:
+        tab.goto(address)
+        board_runs.wait(tab, "complete && shown.length > 0")
+        yield tab
+        tab.goto("about:blank")
+
+
+def listed(page) -> list[str]:
+    """The ids of the rows that are shown, in their order."""
+    return page.locator("#table tbody tr").evaluate_all("all => all.map(one => one.dataset.id)")
+
+
+def typed(page, query: str, count: int) -> None:
+    page.locator("#query").fill(query)
+    board_runs.wait(page, f"view.query === {json.dumps(query)} && shown.length === {count}")
+
+
+def chosen(page, *runs: str) -> None:
+    """Choose runs and wait for their curves."""
+    for run in runs:
+        page.locator(f"tr[data-id='{run}'] input").check()
+    board_runs.wait(page, f"view.chosen.length === {len(runs)} && Object.keys(curves).length === {len(runs)}")
+    board_runs.wait(page, "document.querySelectorAll('#plots .curve').length > 0")
+
+
+RUNS = ("runs/run0000-seed0", "runs/run0002-seed2")
+
+
+def test_board_filter_words_and_fields_reduce_the_table(board):
+    assert len(listed(board)) == 19
+    typed(board, "sweeps/", 5)
+    typed(board, "seed=0 run0", 2)
+    typed(board, "loop.num-envs>1 kind=run lr<1e-3 status=done", 13)
+    assert "loop.num_envs" in board.locator("#table thead").text_content()
+    typed(board, "seed=99", 0)
+    assert board.get_by_text("Nothing matches this filter.").is_visible()
+
+
+def test_board_unknown_field_says_which_was_meant(board):
+    board.locator("#query").fill("optim.lrr=1")
+    board.get_by_text("no configuration here has a field optim.lrr; did you mean agent.optim.lr?").wait_for()
+    board.locator("#query").press("Escape")
+    board_runs.wait(board, "!document.getElementById('error').textContent")
+
+
+def test_board_column_heads_sort_both_ways(board):
+    head = board.get_by_role("button", name="success")
+    head.click()
+    rates = "shown.map(row => row.success_rate).filter(rate => rate !== null)"
+    down = board.evaluate(rates)
+    assert down == sorted(down, reverse=True) and len(down) > 3
+    head.click()
+    assert board.evaluate(rates) == sorted(down)
+    assert board.locator("th.success").get_attribute("aria-sort") == "ascending"
+
+
+def test_board_kind_buttons_show_one_kind(board):
+    board.get_by_role("button", name="sweeps 1").click()
+    assert listed(board) == ["sweeps/lr"]
+    board.get_by_role("button", name="4 trials").click()
+    assert len(listed(board)) == 4
+
+
+def test_board_names_are_text_and_damage_is_said(board):
+    row = board.locator("tr", has_text="onerror")
+    assert row.locator("td.name img").count() == 0
+    assert (
+        "<img src=x onerror=alert(1)>" in row.text_content()
+        and "result.json is damaged" in row.text_content()
+    )
+
+
+def test_board_chosen_runs_have_curves_and_differences(board):
+    chosen(board, *RUNS)
+    assert board.locator("#plots figcaption span").all_text_contents() == ["return", "success"]
+    assert board.locator("#plots figure").first.locator(".curve:not(.raw)").count() == 2
+    assert board.locator("#runs li span").all_text_contents() == ["run0000-seed0", "run0002-seed2"]
+    table = board.locator("#differences table")
+    table.wait_for()
+    assert [row.split("\t") for row in table.inner_text().splitlines()[1:]] == [["seed", "0", "2"]]
+    board.locator("#more").select_option("loss")
+    board_runs.wait(board, "document.querySelectorAll('#plots figure').length === 3")
+    board.get_by_role("button", name="remove the curve return").click()
+    board_runs.wait(board, "document.querySelectorAll('#plots figure').length === 2")
+    board.get_by_role("button", name="clear").click()
+    assert not board.locator("#chosen").is_visible()
+
+
+def test_board_seeds_of_one_configuration_become_one_line(board):
+    chosen(board, *RUNS)
+    board.get_by_label("seeds as one").check()
+    board_runs.wait(board, "document.querySelectorAll('#plots .within').length === 4")
+    plot = board.locator("#plots figure").first
+    assert plot.locator(".curve:not(.raw):not(.within)").count() == 1
+    plot.locator(".chart").press("End")
+    assert plot.locator(".values div span").all_text_contents() == ["2 seeds"]
+
+
+def test_board_curve_shows_values_to_pointer_and_keyboard(board):
+    chosen(board, *RUNS)
+    plot = board.locator("#plots figure").first
+    plot.locator(".chart").hover(position={"x": 120, "y": 60})
+    assert plot.locator(".values").is_visible() and "run0002-seed2" in plot.locator(".values").text_content()
+    plot.locator(".chart").press("End")
+    assert "20,000 steps" in plot.locator("[aria-live]").text_content()
+    plot.locator(".chart").press("Escape")
+    assert not plot.locator(".values").is_visible()
+    board.locator("#over").select_option("seconds")
+    board_runs.wait(
+        board, "[...document.querySelectorAll('.chart text')].some(text => text.textContent.endsWith(' s'))"
+    )
+
+
+def test_board_keyboard_alone_filters_and_chooses(board):
+    board.keyboard.press("/")
+    board.keyboard.type("run0000")
+    board_runs.wait(board, "shown.length === 1")
+    board.keyboard.press("ArrowDown")
+    board.keyboard.press(" ")
+    board_runs.wait(
+        board, "view.chosen.length === 1 && document.querySelectorAll('#plots .curve').length > 0"
+    )
+    board.keyboard.press("ArrowUp")
+    assert board.evaluate("document.activeElement.id") == "query"
+
+
+def test_board_address_keeps_what_is_shown(board):
+    typed(board, "run00", 8)
+    chosen(board, *RUNS)
+    board.reload()
+    board_runs.wait(board, "document.querySelectorAll('#plots .curve').length > 0")
+    assert len(listed(board)) == 8 and board.locator("#runs li").count() == 2
+
+
+def test_board_follows_runs_while_they_train(tab, tmp_path, monkeypatch):
+    monkeypatch.setattr(board_index, "EVERY", 0.05)
+    monkeypatch.setattr(board_server, "EVERY", 0.05)
+    monkeypatch.setattr(board_index, "SHARE", 1.0)
+    with board_runs.serving(Board(tmp_path)) as address:
+        tab.goto(address)
+        tab.get_by_text(
+            "There are no runs, sweeps, benchmarks or comparisons below this folder yet"
+        ).wait_for()
+        folder = board_runs.store(tmp_path / "a", board_runs.config(), ended=0.5, result=False)
+        tab.get_by_text("1 entry, 1 training").wait_for()
+        chosen(tab, "a")
+        last = "curves.a['return'][0].at(-1)"
+        assert tab.evaluate(last) == 10_000
+        with (folder / "episodes.jsonl").open("a") as file:
+            file.write(json.dumps({"env_steps": 12_345, "return": 1.0, "success": True}) + "\n")
+        board_runs.wait(tab, f"{last} === 12345")
+        shutil.rmtree(folder)
+        tab.get_by_text("There are no runs, sweeps").wait_for()
+        tab.goto("about:blank")
+
+
+def test_board_without_its_token_shows_nothing(tab, folders):
+    with board_runs.serving(Board(folders)) as address:
+        tab.goto(address.partition("#")[0])
+        tab.get_by_text("this page needs the whole address").wait_for()
+        assert listed(tab) == []
+        tab.goto("about:blank")
+    tab.complaints[:] = [text for text in tab.complaints if "status of 400" not in text]
+
+
+def test_board_report_opens_in_a_sandbox(board):
+    with board.context.expect_page() as opening:
+        board.get_by_role("link", name="report of runs/<img").click()
+    report = opening.value
+    report.wait_for_load_state()
+    assert report.locator("#x").text_content() == "null" and report.evaluate("window.opener") is None
+    report.close()
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_board_on_phone_has_no_horizontal_overflow(board, scheme):
+    board.set_viewport_size(PHONE)
+    board.emulate_media(color_scheme=scheme)
+    chosen(board, *RUNS)
+    assert board.locator("td.return").first.is_visible() and overflow(board) == 0
+    paper = board.evaluate("getComputedStyle(document.body).backgroundColor")
+    assert (paper == "rgb(255, 255, 255)") == (scheme == "light")

@@ -209,3 +209,20 @@ def test_held_error_inside_the_block_releases_the_lock(tmp_path):
     with pytest.raises(ZeroDivisionError), lock.held(tmp_path, "comparison"):
         raise ZeroDivisionError
     assert not list(tmp_path.iterdir())
+
+
+def test_is_alive_looks_at_the_process_on_this_machine_and_at_the_time_elsewhere(tmp_path, other):
+    path = tmp_path / lock.NAME
+    content = path.read_bytes()
+    assert lock.is_alive(content, age=1e6)
+    elsewhere = json.dumps(json.loads(content) | {"machine": "another"}).encode()
+    assert lock.is_alive(elsewhere, age=0.1) and not lock.is_alive(elsewhere, age=0.5)
+    other.kill()
+    other.wait()
+    assert not lock.is_alive(content, age=0.0)
+    assert path.read_bytes() == content
+
+
+@pytest.mark.parametrize("content", [b"", b"[]", b"\xff", b"{}", b"[" * 100_000])
+def test_is_alive_lock_that_cannot_be_read_goes_by_its_time(content):
+    assert lock.is_alive(content, age=0.1) and not lock.is_alive(content, age=0.5)

@@ -127,6 +127,70 @@ def test_server_local_host_header_is_accepted(port, host):
     assert ask(port, "GET", "/version", headers={"Host": host})[0] == 200
 
 
+@pytest.mark.parametrize("method", ["GET", "POST"])
+@pytest.mark.parametrize(
+    "origin", ["http://evil.example", "http://127.0.0.1:1", "https://localhost", "null", ""]
+)
+def test_server_request_of_another_page_returns_400(port, method, origin):
+    path = "/" if method == "GET" else "/echo"
+    refused = why(port, method, path, headers={**JSON, "Host": "localhost", "Origin": origin})
+    assert refused == (400, "this page answers no other one")
+
+
+def test_server_request_of_its_page_is_accepted(port):
+    headers = {**JSON, "Host": f"localhost:{port}", "Origin": f"http://localhost:{port}"}
+    assert ask(port, "POST", "/echo", b"{}", headers)[0] == 200
+
+
+@pytest.fixture(scope="module")
+def secret():
+    """The port of a server with a token, which finds paths and has a policy."""
+    made = serve.server(
+        0,
+        {"/": lambda: Reply.html("x", "default-src 'none'")},
+        {"/echo": Reply.json},
+        find=lambda path: Reply.text(path) if path.startswith("/found/") else None,
+        token="key",
+    )
+    thread = threading.Thread(target=made.serve_forever, kwargs={"poll_interval": 0.01})
+    thread.start()
+    yield made.server_address[1]
+    made.shutdown()
+    made.server_close()
+    thread.join()
+
+
+@pytest.mark.parametrize("shown", [None, "", "key", "Bearer", "Bearer ke", "Bearer key2", "Bearer \xe9"])
+def test_server_with_a_token_refuses_objects_without_it(secret, shown):
+    headers = JSON if shown is None else {**JSON, "Authorization": shown}
+    refused = why(secret, "POST", "/echo", b"{}", headers=headers)
+    assert refused == (400, "this page needs the whole address that was printed where it was started")
+
+
+def test_server_with_a_token_accepts_objects_with_it(secret):
+    headers = {**JSON, "Authorization": "Bearer key"}
+    assert ask(secret, "POST", "/echo", b'{"a": 1}', headers=headers)[2] == b'{"a": 1}'
+
+
+def test_server_finds_paths_that_are_not_listed(secret):
+    assert ask(secret, "GET", "/found/a%20b?x")[2] == b"/found/a%20b"
+    assert why(secret, "GET", "/lost") == (404, "there is nothing at /lost")
+    assert why(secret, "POST", "/found/a") == (404, "there is nothing at /found/a")
+
+
+def test_server_page_with_a_policy_sends_it(secret, port):
+    policies = []
+    for at in (secret, port):
+        connection = http.client.HTTPConnection("127.0.0.1", at, timeout=30)
+        connection.request("GET", "/")
+        answer = connection.getresponse()
+        policies.append(answer.getheader("Content-Security-Policy"))
+        assert answer.getheader("X-Content-Type-Options") == "nosniff"
+        assert answer.getheader("Referrer-Policy") == "no-referrer"
+        connection.close()
+    assert policies == ["default-src 'none'", None]
+
+
 def test_server_listens_on_localhost_only(port):
     made = serve.server(0, {})
     assert made.server_address[0] == "127.0.0.1"

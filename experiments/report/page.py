@@ -4,6 +4,7 @@ run.html           a run: curves, report card, episodes, configuration, machine
 comparison.html    several runs side by side, seeds of one configuration as one group
 contest.html       agents, baselines and language models that played the same episodes
 sweep.html         the trials of a sweep, and the best of them
+board.html         all that lies below a folder (served by `dreamer board`)
 """
 
 from __future__ import annotations
@@ -51,10 +52,14 @@ def number(value: float | None) -> str:
     return f"{value:,.0f}" if abs(value) >= 1000 else f"{value:.3g}"
 
 
+def render(template: str, **content: Any) -> str:
+    """A template as text."""
+    return _environment().get_template(template).render(grades=grade, note=envs.note, **content)
+
+
 def write(path: Path, template: str, **content: Any) -> Path:
     """Render a template into one file."""
-    page = _environment().get_template(template)
-    atomic.write(path, page.render(grades=grade, note=envs.note, **content))
+    atomic.write(path, render(template, **content))
     return path
 
 

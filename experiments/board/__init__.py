@@ -1,0 +1,1 @@
+"""`dreamer board`: one local page over everything that lies below a folder."""
