@@ -41,6 +41,7 @@ ORDER = (
     "dreamer.migrations",
     "dreamer.checkpoint",
     "dreamer.status",
+    "dreamer.trackers",
     "dreamer.logger",
     "dreamer.export",
     "dreamer.player",
@@ -72,6 +73,7 @@ BELOW_LEAVES = (
     "dreamer.config",
     "dreamer.records",
     "dreamer.status",
+    "dreamer.trackers",
 )
 WORLDS = {"dreamer.loops": ("envs.rollout", "envs.wrappers")}
 """What of `envs` somebody in `dreamer` may import besides `envs.api`."""
@@ -84,7 +86,7 @@ ON_DEVICE = (
 """Worlds as pure functions of JAX arrays, imported only by who asks for them."""
 
 UNTIL_CALLED = (
-    *("jax", "jaxlib", "flax", "optax", "orbax", "tyro", "wandb", "scipy", "httpx"),
+    *("jax", "jaxlib", "flax", "optax", "orbax", "tyro", "wandb", "mlflow", "scipy", "httpx"),
     *("matplotlib", "jinja2", "PIL", "safetensors"),
 )
 """Packages that take seconds or may be missing: imported inside the functions that need them."""
