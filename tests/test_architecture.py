@@ -54,7 +54,13 @@ ORDER = (
     *("experiments.report", "experiments.training", "experiments.baselines", "experiments.llm"),
     *("experiments.play", "experiments.compare", "experiments.sweep", "experiments.bench"),
     "experiments.benchmark",
-    *("experiments.export", "experiments.doctor", "experiments.envs_command", "experiments.commands"),
+    *(
+        "experiments.model_card",
+        "experiments.export",
+        "experiments.doctor",
+        "experiments.envs_command",
+        "experiments.commands",
+    ),
     *("experiments.cli", "experiments.chance", "experiments.sweep.child", "experiments.results_table"),
     *("experiments.figures", "experiments.parity"),
 )
