@@ -267,8 +267,8 @@ def _limits(subject: Subject) -> str:
     seeds = "; the intervals say nothing of other seeds" if subject.scores else ""
     limits = [
         f"It is one agent of one training seed ({cfg.seed}){seeds}.",
-        f"It was trained on `{cfg.task}` alone. Other tasks, and changed observations, rewards or versions of "
-        "the environment, were not measured.",
+        f"It was trained on `{cfg.task}` alone. Other tasks, and changed observations, rewards or versions "
+        "of the environment, were not measured.",
         "This card does not say how accurate its world model is, and whether its actions are safe outside of "
         "the environment was not examined.",
         *_failures(subject),
