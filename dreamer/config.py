@@ -493,6 +493,12 @@ class LogConfig(Section):
     """Whether metrics also go to Weights & Biases (needs the extra `wandb`)."""
     wandb_project: str = "dreamer"
     """The project there."""
+    wandb_offline: bool = False
+    """Whether they stay in the folder of the run, for `wandb sync`; WANDB_MODE=offline does the same."""
+    mlflow: bool = False
+    """Whether metrics also go to MLflow (needs the extra `mlflow`), where MLFLOW_TRACKING_URI says."""
+    mlflow_experiment: str = "dreamer"
+    """The experiment there."""
 
 
 @dataclass(frozen=True)

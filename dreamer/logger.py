@@ -1,4 +1,4 @@
-"""The log of a run: rows in files, events for TensorBoard and W&B, a live panel.
+"""The log of a run: rows in files, numbers for TensorBoard, W&B and MLflow, a live panel.
 
     metrics.jsonl    env_steps, updates, seconds, then whatever was measured
     episodes.jsonl   env_steps, updates, return, length, success (null where the task has none), then more
@@ -16,8 +16,6 @@ import json
 import math
 import os
 import resource
-import secrets
-import socket
 import sys
 import threading
 import time
@@ -28,6 +26,7 @@ from typing import Any, BinaryIO
 
 from dreamer import atomic
 from dreamer.status import History, Status, status_line, status_panel
+from dreamer.trackers import LoggerError, Mlflow, TensorBoard, Tracker, Wandb
 
 RECENT = 100
 """Episodes in the means that are shown."""
@@ -37,14 +36,6 @@ WAITING = 100
 
 RATE_SECONDS = 30.0
 """Speeds are means over this long."""
-
-
-FLUSH_SECONDS = 30.0
-"""Seconds between two flushes of TensorBoard events."""
-
-
-class LoggerError(ValueError):
-    """Something cannot be logged; the message says what."""
 
 
 def read_rows(path: str | Path, *numbers: str) -> list[dict[str, Any]]:
@@ -89,14 +80,17 @@ class Logger:
       seconds: training time of the sessions before this one.
       tensorboard: write events to `<folder>/tensorboard`.
       wandb: a Weights & Biases project to log to, or None.
+      wandb_offline: keep that in the folder, for `wandb sync`.
+      mlflow: an MLflow experiment to log to, or None.
+      config: {dotted path: value} of the configuration, for W&B and MLflow.
       every: seconds between plain lines, where there is no terminal.
       console: where progress goes; a `rich.console.Console`, by default of standard error.
       clock: seconds that never go back.
 
-    If TensorBoard or W&B fails, it is dropped with a notice.
+    If TensorBoard, W&B or MLflow fails, it is dropped with a notice.
 
     Raises:
-      LoggerError: W&B was asked for and is not installed, or a file cannot be written.
+      LoggerError: W&B or MLflow was asked for and is not installed, or a file cannot be written.
     """
 
     def __init__(
@@ -108,6 +102,9 @@ class Logger:
         seconds: float = 0.0,
         tensorboard: bool = True,
         wandb: str | None = None,
+        wandb_offline: bool = False,
+        mlflow: str | None = None,
+        config: Mapping[str, Any] | None = None,
         every: float = 10.0,
         console: Any = None,
         clock: Callable[[], float] = time.monotonic,
@@ -129,12 +126,15 @@ class Logger:
         self._offset, self._start = seconds, clock()
         self._metrics = _Lines(self.folder / "metrics.jsonl")
         self._episodes = _Lines(self.folder / "episodes.jsonl")
-        self._sinks: list[Any] = []
+        self._trackers: list[Tracker] = []
         if tensorboard:
-            self._sinks.append(_TensorBoard(self.folder / "tensorboard"))
+            self._trackers.append(TensorBoard(self.folder / "tensorboard"))
         if wandb:
-            with self._dropping(_Wandb):
-                self._sinks.append(_Wandb(self.folder, wandb))
+            with self._dropping(Wandb):
+                self._trackers.append(Wandb(self.folder, wandb, config or {}, offline=wandb_offline))
+        if mlflow:
+            with self._dropping(Mlflow):
+                self._trackers.append(Mlflow(self.folder, mlflow, config or {}))
         self._lock = threading.Lock()  # the panel is drawn by a thread of its own
         self._losses: tuple[tuple[str, float], ...] = ()
         self._checkpoint: float | None = None
@@ -174,10 +174,10 @@ class Logger:
         self._said = math.inf
         self._metrics.close()
         self._episodes.close()
-        sinks, self._sinks = self._sinks, []
-        for sink in sinks:
-            with self._dropping(sink):
-                sink.close()
+        trackers, self._trackers = self._trackers, []
+        for tracker in trackers:
+            with self._dropping(tracker):
+                tracker.close()
 
     def tick(self, env_steps: int, updates: int, running_since: int | None = None) -> None:
         """Record how far the run is; rows carry these numbers. Cheap enough for every step.
@@ -258,7 +258,7 @@ class Logger:
         limits = {"env_steps": env_steps, "updates": math.inf if updates is None else updates}
         is_kept = lambda row: all(not _is_number(row.get(k)) or row[k] <= n for k, n in limits.items())
         dropped = sum(lines.keep(is_kept) for lines in (self._metrics, self._episodes))
-        self._all(lambda sink: sink.rewind(env_steps))
+        self._all(lambda tracker: tracker.rewind(env_steps))
         self.env_steps, self.updates = env_steps, updates or 0
         self._marks.clear()
         self._forget()
@@ -327,28 +327,28 @@ class Logger:
     def _events(self, row: Mapping[str, Any]) -> None:
         numbers = {key: float(value) for key, value in row.items() if _is_number(value)}
         clocks = self._clocks()
-        self._all(lambda sink: sink.write(numbers, clocks))
+        self._all(lambda tracker: tracker.write(numbers, clocks))
 
-    def _all(self, call: Callable[[Any], None]) -> None:
-        """Do something with TensorBoard and W&B."""
-        for sink in list(self._sinks):
-            with self._dropping(sink):
-                call(sink)
+    def _all(self, call: Callable[[Tracker], None]) -> None:
+        """Do something with every tracker."""
+        for tracker in list(self._trackers):
+            with self._dropping(tracker):
+                call(tracker)
 
     @contextlib.contextmanager
-    def _dropping(self, sink: Any) -> Iterator[None]:
-        """Around calls of TensorBoard or W&B: a sink that fails is dropped with a notice; rows continue."""
+    def _dropping(self, tracker: Tracker | type[Tracker]) -> Iterator[None]:
+        """Around calls of a tracker: one that fails is dropped with a notice; rows continue."""
         try:
             yield
         except LoggerError:
             raise
         except Exception as error:
-            if sink in self._sinks:
-                self._sinks.remove(sink)
+            if not isinstance(tracker, type) and tracker in self._trackers:
+                self._trackers.remove(tracker)
                 with contextlib.suppress(Exception):
-                    sink.abandon()
+                    tracker.abandon()
             why = " ".join(str(error).split()) or type(error).__name__
-            self._say(f"{sink.name} failed and gets nothing more of this run: {why}")
+            self._say(f"{tracker.name} failed and gets nothing more of this run: {why}")
 
 
 class Recent:
@@ -440,97 +440,6 @@ class _Lines:
 
 def _unwritable(path: Path, error: OSError) -> LoggerError:
     return LoggerError(f"{path} cannot be written ({error.strerror})")
-
-
-class _TensorBoard:
-    """Event files, created with the first number and written in the caller's thread: a writer thread that
-    fails would leave a queue that is never emptied."""
-
-    name = "TensorBoard"
-
-    def __init__(self, folder: Path) -> None:
-        self._folder = folder
-        self._writer: Any = None
-        self._purge: int | None = None
-        self._flushed = 0.0
-
-    def rewind(self, env_steps: int) -> None:
-        """Have TensorBoard hide what was written after `env_steps`."""
-        self.close()
-        self._purge = env_steps + 1
-
-    def write(self, numbers: Mapping[str, float], clocks: Mapping[str, Any]) -> None:
-        """Add numbers measured at the present `env_steps`."""
-        from tensorboardX.summary import scalar
-
-        if self._writer is None:
-            self._begin()
-        for key, value in numbers.items():
-            self._add(step=clocks["env_steps"], summary=scalar(key, value))
-        if time.monotonic() - self._flushed > FLUSH_SECONDS:
-            self._flush()
-            self._flushed = time.monotonic()
-
-    def close(self) -> None:
-        if self._writer is not None:
-            writer, self._writer = self._writer, None
-            writer.close()
-
-    abandon = close
-
-    def _flush(self) -> None:
-        self._writer.flush()
-
-    def _begin(self) -> None:
-        from tensorboardX.proto import event_pb2
-        from tensorboardX.record_writer import RecordWriter
-
-        self._folder.mkdir(parents=True, exist_ok=True)
-        name = f"events.out.tfevents.{int(time.time())}.{socket.gethostname()}.{secrets.token_hex(4)}"
-        self._writer, self._flushed = RecordWriter(str(self._folder / name)), time.monotonic()
-        self._add(file_version="brain.Event:2")
-        if self._purge is not None:
-            log: Any = event_pb2.SessionLog  # pyrefly: ignore[missing-attribute]
-            self._add(step=self._purge, session_log=log(status=log.START))
-
-    def _add(self, **fields: Any) -> None:
-        from tensorboardX.proto import event_pb2
-
-        event: Any = event_pb2.Event  # pyrefly: ignore[missing-attribute]
-        self._writer.write(event(wall_time=time.time(), **fields).SerializeToString())
-
-
-class _Wandb:
-    """A run of Weights & Biases that a resumed run continues: its id is kept in the folder."""
-
-    name = "Weights & Biases"
-
-    def __init__(self, folder: Path, project: str) -> None:
-        try:
-            import wandb  # pyrefly: ignore[missing-import]
-        except ImportError:
-            raise LoggerError(
-                "Weights & Biases is not installed: pip install 'dreamer-toolkit[wandb]'"
-            ) from None
-        path = folder / "wandb_id"
-        if not path.exists():
-            path.write_text(secrets.token_hex(8))
-        self._run: Any = wandb.init(
-            project=project, name=folder.name, id=path.read_text(), resume="allow", dir=str(folder)
-        )
-        self._run.define_metric("*", step_metric="env_steps")
-
-    def rewind(self, env_steps: int) -> None:
-        """Do nothing: it shows numbers over `env_steps`, the newest ones last."""
-
-    def write(self, numbers: Mapping[str, float], clocks: Mapping[str, Any]) -> None:
-        self._run.log({**clocks, **numbers})
-
-    def close(self) -> None:
-        self._run.finish()
-
-    def abandon(self) -> None:
-        """Do nothing: finishing may take as long as the call that failed."""
 
 
 def memory_used() -> int:

@@ -95,12 +95,25 @@ class ExportOptions(Section):
 
     dtype: Literal["float32", "bfloat16", "float16"] = "float32"
     """Of the stored parameters; 16 bits halve the file size at reduced precision."""
+    hub_card: bool = False
+    """Also write README.md beside the file, a model card as the Hugging Face Hub shows it."""
+    license: str = ""
+    """Licence of the parameters that the card names, as mit; empty names none."""
     force: bool = False
     """Overwrite an existing file."""
     trust: bool = False
     """Run code that lies in the folder of a run or a sweep, where its files ask for it."""
     json: bool = False
     """Print one JSON object, and nothing else on standard output."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.license and not self.hub_card:
+            raise ConfigError("--license is named in a model card: add --hub-card")
+        if not re.fullmatch(r"[a-z0-9.-]*", self.license):
+            raise ConfigError(
+                f"--license must be an identifier as mit or apache-2.0, but it is '{self.license}'"
+            )
 
 
 @dataclass(frozen=True)
@@ -265,7 +278,10 @@ def export(words: Sequence[str], options: ExportOptions, changes: Mapping[str, A
 
     run, *named = map(Path, words)
     file = named[0] if named else None
-    return export.export(run, file, dtype=options.dtype, force=options.force, json=options.json)
+    o = options
+    return export.export(
+        run, file, dtype=o.dtype, force=o.force, json=o.json, hub_card=o.hub_card, license=o.license
+    )
 
 
 def report(words: Sequence[str], options: ReportOptions, changes: Mapping[str, Any]) -> int:

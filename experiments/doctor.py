@@ -26,7 +26,7 @@ PACKAGES = (
     *("numpy", "gymnasium", "minigrid"),
 )
 
-EXTRAS = {"wandb": "wandb", "mujoco": "mujoco", "atari": "ale_py", "classic": "pygame"}
+EXTRAS = {"wandb": "wandb", "mlflow": "mlflow", "mujoco": "mujoco", "atari": "ale_py", "classic": "pygame"}
 """Extras of this package, and what each one brings."""
 
 

@@ -42,6 +42,7 @@ ORDER = (
     "dreamer.migrations",
     "dreamer.checkpoint",
     "dreamer.status",
+    "dreamer.trackers",
     "dreamer.logger",
     "dreamer.export",
     "dreamer.player",
@@ -57,6 +58,14 @@ ORDER = (
     *("experiments.play", "experiments.compare", "experiments.sweep", "experiments.bench"),
     *("experiments.benchmark", "experiments.board"),
     *("experiments.export", "experiments.doctor", "experiments.envs_command", "experiments.commands"),
+    "experiments.benchmark",
+    *(
+        "experiments.model_card",
+        "experiments.export",
+        "experiments.doctor",
+        "experiments.envs_command",
+        "experiments.commands",
+    ),
     *("experiments.cli", "experiments.chance", "experiments.sweep.child", "experiments.results_table"),
     *("experiments.figures", "experiments.parity"),
 )
@@ -79,6 +88,7 @@ BELOW_LEAVES = (
     "dreamer.config",
     "dreamer.records",
     "dreamer.status",
+    "dreamer.trackers",
 )
 WORLDS = {"dreamer.loops": ("envs.rollout", "envs.wrappers")}
 """What of `envs` somebody in `dreamer` may import besides `envs.api`."""
@@ -91,7 +101,7 @@ ON_DEVICE = (
 """Worlds as pure functions of JAX arrays, imported only by who asks for them."""
 
 UNTIL_CALLED = (
-    *("jax", "jaxlib", "flax", "optax", "orbax", "tyro", "wandb", "scipy", "httpx"),
+    *("jax", "jaxlib", "flax", "optax", "orbax", "tyro", "wandb", "mlflow", "scipy", "httpx"),
     *("matplotlib", "jinja2", "PIL", "safetensors"),
 )
 """Packages that take seconds or may be missing: imported inside the functions that need them."""

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from rich.console import Console
 
-from dreamer import logger
+from dreamer import trackers
 from dreamer.logger import Logger, LoggerError, Recent, last_rows, memory_used, read_rows
 
 
@@ -324,7 +324,7 @@ def test_logger_failing_tensorboard_is_disabled_with_one_message(tmp_path, clock
         raise OSError(errno.ENOSPC, "No space left on device")
 
     monkeypatch.setattr(RecordWriter, method, fail)
-    monkeypatch.setattr(logger, "FLUSH_SECONDS", -1)
+    monkeypatch.setattr(trackers, "FLUSH_SECONDS", -1)
     with quiet(tmp_path, clock, tensorboard=True) as log:
         for x in range(100):
             log.metrics({"x": x})

@@ -93,6 +93,9 @@ class RunFolder:
             seconds=progress.seconds,
             tensorboard=cfg.log.tensorboard,
             wandb=cfg.log.wandb_project if cfg.log.wandb else None,
+            wandb_offline=cfg.log.wandb_offline,
+            mlflow=cfg.log.mlflow_experiment if cfg.log.mlflow else None,
+            config=dict(schema.values(cfg)),
             every=cfg.log.every,
             console=console,
         )
