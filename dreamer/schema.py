@@ -9,6 +9,7 @@ import difflib
 import json
 import math
 import numbers
+import re
 import sys
 import tomllib
 from collections.abc import Iterable, Iterator, Mapping
@@ -18,6 +19,8 @@ from typing import Annotated, Any, Literal, TypeGuard, TypeVar, get_args, get_or
 
 LARGEST = 2**53
 """Largest whole number: up to here each is exactly a float too, as JSON and databases hold it."""
+ENTRY = re.compile(r"[^\s,=]+=\S*?(?=,[^\s,=]+=|\s|$)|[^\s,]+")
+"""Of a list on a command line: what stands between blanks and commas, but lr=1e-4,3e-4 is one."""
 DIGITS, LONGEST = 40, 400
 """Most characters shown of an invalid number, and of another invalid value."""
 
@@ -219,8 +222,8 @@ def parse_text(kind: Any, text: str) -> Any:
     """Parse text of a command line as a value for a field of this type; the text itself if it is none."""
     kind = get_args(kind)[0] if get_origin(kind) is Annotated else kind
     if is_list(kind):
-        parts = text.strip("()[] ").replace(",", " ").split()
-        return [parse_text(get_args(kind)[0], part) for part in parts]
+        entries = (entry.rstrip(",") for entry in ENTRY.findall(text.strip("()[] ")))
+        return [parse_text(get_args(kind)[0], entry) for entry in entries]
     if kind is bool:
         return {"true": True, "1": True, "false": False, "0": False}.get(text.lower(), text)
     return _number(text) if kind in (int, float) else text

@@ -365,6 +365,9 @@ def test_range_str_describes_allowed_values(allowed, words):
         (tuple[config.Count, ...], "2 3,4", [2, 3, 4]),
         (tuple[config.Count, ...], "(2, 3)", [2, 3]),
         (tuple[str, ...], "1m 12m", ["1m", "12m"]),
+        (tuple[str, ...], "encoder,rssm", ["encoder", "rssm"]),
+        (tuple[str, ...], "lr=1e-4,3e-4 seeds=4", ["lr=1e-4,3e-4", "seeds=4"]),
+        (tuple[str, ...], "encoder=0.5,rssm=0.1", ["encoder=0.5", "rssm=0.1"]),
     ],
 )
 def test_parse_text_command_line_word_returns_typed_value(kind, text, value):
