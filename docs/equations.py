@@ -5,10 +5,7 @@ from typing import Any
 
 
 def fence(source: str, language: str, css_class: str, options: Any, md: Any, **_: Any) -> str:
-    """The HTML of a block of code marked `math`: LaTeX, an equation in every paragraph.
-
-    An equation may end with its name in the code, in parentheses after a double backslash.
-    """
+    """The HTML of a block of code marked `math`: LaTeX, an equation in every paragraph."""
     parts = (part.strip() for part in source.split("\n\n"))
     return f'<div class="{escape(css_class)}">{"".join(map(mathml, filter(None, parts)))}</div>'
 

@@ -5,6 +5,7 @@ A page has a line `<!-- generated: NAME -->` for each, with a name in `PARTS`.
 
 import ast
 import inspect
+import itertools
 import re
 import textwrap
 from collections.abc import Callable, Iterable, Iterator
@@ -44,7 +45,7 @@ def configuration() -> str:
     return "".join(_section(Config, "", Config.__doc__ or ""))
 
 
-def _section(cls: type[Section], path: str, about: str) -> Iterator[str]:
+def _section(cls: Any, path: str, about: str) -> Iterator[str]:
     """The tables of a section and of those in it."""
     dotted = lambda name: f"{path}.{name}" if path else name
     known, parts = sentences(cls), [f for f in fields(cls) if _is_section(f.type)]
@@ -169,10 +170,10 @@ def sentences(cls: type[Section]) -> dict[str, str]:
 
 def _documented(cls: Any) -> Iterator[tuple[str, str]]:
     """(field, text below it) of the source of a class."""
-    for field, after in zip(cls.body, [*cls.body[1:], None], strict=True):
-        is_text = isinstance(after, ast.Expr) and isinstance(after.value, ast.Constant)
-        if isinstance(field, ast.AnnAssign) and isinstance(field.target, ast.Name) and is_text:
-            yield field.target.id, str(after.value.value)
+    for field, after in itertools.pairwise(cls.body):
+        if isinstance(field, ast.AnnAssign) and isinstance(field.target, ast.Name):
+            if isinstance(after, ast.Expr) and isinstance(after.value, ast.Constant):
+                yield field.target.id, str(after.value.value)
 
 
 def _table(head: Iterable[str], rows: Iterable[Iterable[str]]) -> str:
