@@ -170,10 +170,10 @@ def sentences(cls: type[Section]) -> dict[str, str]:
 
 def _documented(cls: Any) -> Iterator[tuple[str, str]]:
     """(field, text below it) of the source of a class."""
-    for field, after in itertools.pairwise(cls.body):
-        if isinstance(field, ast.AnnAssign) and isinstance(field.target, ast.Name):
-            if isinstance(after, ast.Expr) and isinstance(after.value, ast.Constant):
-                yield field.target.id, str(after.value.value)
+    for pair in itertools.pairwise(cls.body):
+        match pair:
+            case ast.AnnAssign(target=ast.Name(id=name)), ast.Expr(value=ast.Constant(value=text)):
+                yield name, str(text)
 
 
 def _table(head: Iterable[str], rows: Iterable[Iterable[str]]) -> str:
