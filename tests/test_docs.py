@@ -61,7 +61,10 @@ def folder(tmp_path, monkeypatch):
     best = Path("sweeps/sweep/best.toml")
     best.parent.mkdir(parents=True)
     best.write_text(schema.dump_toml(presets.build("quickstart")))
-    return tmp_path
+    yield tmp_path
+    for name, module in list(sys.modules.items()):  # of files that are gone now
+        if str(getattr(module, "__file__", None)).startswith(str(tmp_path)):
+            del sys.modules[name]
 
 
 # What is parsed.
@@ -214,26 +217,26 @@ def run(block, capsys):
             )
 
 
+def runnable():
+    """The blocks that are run here; `test_readme` runs the Python of the README."""
+    is_marked = "<!-- not run" in README.read_text()
+    for page in PAGES:
+        for block in pages.blocks(page):
+            is_elsewhere = page == README and (block.language == "python" or not is_marked)
+            if block.mark not in ("not run", "test command") and not is_elsewhere:
+                yield block
+
+
 def test_blocks_that_are_not_marked_run(
     runs, folder, monkeypatch, capsys, compilation_cache, quick_compilation
 ):
-    monkeypatch.setitem(
-        PRESETS, "cartpole", lambda: dataclasses.replace(tiny.RUN, task="gymnasium:CartPole-v1")
-    )
+    quick = dataclasses.replace(tiny.RUN, task="gymnasium:CartPole-v1")
+    monkeypatch.setitem(PRESETS, "cartpole", lambda: quick)
     Path("runs").symlink_to(runs)
-    before, count, is_marked = set(sys.modules), 0, "<!-- not run" in README.read_text()
-    for page in PAGES:
-        for block in pages.blocks(page):
-            is_left_out = page == README and (
-                block.language == "python" or not is_marked
-            )  # as in test_readme
-            if block.mark not in ("not run", "test command") and not is_left_out:
-                run(block, capsys)
-                count += block.language in ("python", "sh")
-    assert count > 10
-    for module in set(sys.modules) - before:  # of the pages' files, which are gone now
-        if getattr(sys.modules[module], "__file__", None) and str(folder) in sys.modules[module].__file__:
-            del sys.modules[module]
+    chosen = list(runnable())
+    for block in chosen:
+        run(block, capsys)
+    assert sum(block.language in ("python", "sh") for block in chosen) > 10
 
 
 # Where links lead.
