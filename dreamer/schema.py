@@ -325,7 +325,7 @@ def _checked(name: str, kind: Any, value: Any) -> Any:
     """The value converted to the type of its field, or a ConfigError that says what is allowed."""
     converted = _converted(kind, value)
     if converted is None:
-        raise ConfigError(f"{name} must be {_allowed(kind)}, but it is {shown(value)}{_hint_of(kind, value)}")
+        raise ConfigError(f"{name} must be {allowed(kind)}, but it is {shown(value)}{_hint_of(kind, value)}")
     return converted
 
 
@@ -354,13 +354,13 @@ def _converted(kind: Any, value: Any) -> Any:
     return value if isinstance(value, kind) else None
 
 
-def _allowed(kind: Any) -> str:
+def allowed(kind: Any) -> str:
     """The allowed values of a field, in words."""
     if get_origin(kind) is Annotated:
         plain, *marks = get_args(kind)
-        return " ".join([_allowed(plain), *(str(mark) for mark in marks if not isinstance(mark, Traced))])
+        return " ".join([allowed(plain), *(str(mark) for mark in marks if not isinstance(mark, Traced))])
     if get_origin(kind) is tuple:
-        return f"a list whose entries are each {_allowed(get_args(kind)[0])}"
+        return f"a list whose entries are each {allowed(get_args(kind)[0])}"
     if get_origin(kind) is Literal:
         return f"one of {', '.join(get_args(kind))}"
     words = {int: "a whole number", float: "a number", bool: "true or false", str: "text"}

@@ -367,6 +367,7 @@ def test_range_str_describes_allowed_values(allowed, words):
         (tuple[str, ...], "1m 12m", ["1m", "12m"]),
         (tuple[str, ...], "lr=1e-3,3e-3 seeds=2", ["lr=1e-3,3e-3", "seeds=2"]),
         (tuple[str, ...], "encoder=0.5,rssm.prior=0", ["encoder=0.5", "rssm.prior=0"]),
+        (tuple[str, ...], "encoder,rssm", ["encoder", "rssm"]),
     ],
 )
 def test_parse_text_command_line_word_returns_typed_value(kind, text, value):

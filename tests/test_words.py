@@ -14,11 +14,14 @@ PROSE = re.compile(
     re.IGNORECASE,
 )
 SOURCES = [
-    p for package in ("dreamer", "envs", "experiments") for p in sorted((ROOT / package).rglob("*.py"))
+    p
+    for package in ("docs", "dreamer", "envs", "experiments")
+    for p in sorted((ROOT / package).rglob("*.py"))
 ]
 QUOTED = ("experiments/llm/memory.py", "experiments/llm/prompt.py")
 """Prompts are versioned: their sentences stay as they were measured."""
 PAGES = [ROOT / name for name in ("README.md", "ARCHITECTURE.md", "CONTRIBUTING.md")]
+PAGES += sorted((ROOT / "docs").rglob("*.md"))
 
 
 @pytest.mark.parametrize("path", SOURCES, ids=lambda path: str(path.relative_to(ROOT)))
