@@ -1,6 +1,7 @@
 """The README says what is true: its table comes from the results, its commands exist."""
 
 import re
+import shlex
 import tomllib
 from dataclasses import replace
 from pathlib import Path
@@ -10,7 +11,9 @@ import pytest
 import tiny
 
 import envs
+from dreamer import schema
 from dreamer.agent import Agent
+from dreamer.config import Config
 from experiments import cli, results_table
 from experiments.presets import PRESETS
 
@@ -20,6 +23,53 @@ README = ROOT / "README.md"
 
 def test_readme_table_equals_the_one_made_from_the_results():
     assert results_table.with_tables(README.read_text()) == README.read_text()
+
+
+def test_readme_is_read_in_two_minutes():
+    """150 lines, a moving picture of less than 2 MB near the top, and no picture that is not there."""
+    text = README.read_text()
+    assert len(text.splitlines()) <= 150
+    (moving,) = re.findall(r"!\[[^\]]+\]\((\S+\.gif)\)", text)
+    assert text.index(moving) < 1500 and (ROOT / moving).stat().st_size < 2_000_000
+
+
+def test_readme_badges_say_what_the_project_declares():
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    badge = lambda name: (ROOT / ".ci" / "badges" / f"{name}.svg").read_text()
+    assert f"{project['requires-python'].removeprefix('>=')} or newer" in badge("python")
+    assert f"licence: {project['license']}" in badge("licence")
+    assert all(
+        tool in (ROOT / ".ci" / "run").read_text() for tool in re.findall(r"ruff|pyrefly|pytest", badge("ci"))
+    )
+
+
+SHELL = re.findall(r"(?:<!-- (.+?) -->\n)?```sh\n(.+?)```", README.read_text(), re.DOTALL)
+LINES = [line for _, block in SHELL for line in block.splitlines() if line.startswith("dreamer ")]
+RUN = [line for mark, block in SHELL if not mark for line in block.splitlines()]
+
+
+@pytest.mark.parametrize("line", LINES)
+def test_readme_command_parses(line):
+    name, rest = cli._command(shlex.split(line, comments=True)[1:])
+    options = {path: f.type for path, f in schema.paths(cli.COMMANDS[name].options).items()}
+    fields = {path: f.type for path, f in schema.paths(Config).items()} if name == "train" else {}
+    words = [word for word in rest if word != "--help"]
+    positional, _ = cli.parse(words, options | fields, f"dreamer {name}")
+    places = cli.COMMANDS[name].words.split()
+    assert len(positional) <= len(places) or places[-1] == "..."
+
+
+@pytest.mark.parametrize("line", RUN)
+def test_readme_command_without_a_mark_runs(line, capsys):
+    program, *words = shlex.split(line, comments=True)
+    assert program == "dreamer" and cli.main(words) == 0
+    assert capsys.readouterr().out
+
+
+def test_readme_blocks_that_are_not_run_say_why():
+    marks = [mark for mark, _ in SHELL if mark]
+    assert "test command" in marks and RUN
+    assert all(mark == "test command" or re.fullmatch("not run: .+", mark) for mark in marks)
 
 
 def test_readme_named_commands_exist():
@@ -55,7 +105,7 @@ def test_readme_python_blocks_run_on_trained_agents(tmp_path, monkeypatch):
         run = tiny.store(Path("runs") / f"{name}-seed0", state, agent, task=task)
         assert cli.main(["export", str(run)]) == 0
     blocks = re.findall(r"```python\n(.+?)```", README.read_text(), re.DOTALL)
-    assert len(blocks) >= 2
+    assert blocks
     for block in blocks:
         exec(block, {})
 
