@@ -1,22 +1,27 @@
 """The README's pictures, drawn into `experiments/results/`.
 
 python -m experiments.figures                          from the measured files there
+python -m experiments.figures curves NAME              of a benchmark there, beside the published curves
 python -m experiments.figures inside EARLIER LATER     from two runs of a task: what their models predict
 python -m experiments.figures page report.html         the top of the page of a comparison, in Chromium
+python -m experiments.figures dream RUN --out FILE.gif   one episode beside the dream of it, moving
 """
 
 from __future__ import annotations
 
+import csv
 import json
 import shutil
 import sys
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from dreamer.checkpoint import CheckpointError
 from dreamer.schema import ConfigError
-from experiments import statistics
+from experiments import animation, statistics
 from experiments.results_table import RESULTS
 
 INK, QUIET, ACCENT, SECOND = "#222222", "#9a9a9a", "#1f6feb", "#d1622b"
@@ -110,6 +115,88 @@ def sweep(content: dict[str, Any], path: Path) -> None:
     for axes in (bars, *panels):
         axes.spines[["top", "right"]].set_visible(False)
     figure.savefig(path, dpi=130)
+
+
+def curves(content: Mapping[str, Any], episodes: Sequence[Mapping[str, str]], path: Path) -> None:
+    """Training returns of a benchmark's tasks, before DreamerV3's published curves in grey.
+
+    Args:
+      content: what `dreamer benchmark report` wrote, of one variant.
+      episodes: rows with `task`, `env_steps` and `return` of finished runs.
+
+    Raises:
+      ConfigError: there are several variants, or no episode to draw.
+    """
+    from matplotlib import rc_context
+    from matplotlib.figure import Figure
+
+    from experiments.report.figures import STYLE
+
+    tasks = [task for task in content["tasks"] if any(row["task"] == task for row in episodes)]
+    if len(content["variants"]) != 1 or not tasks:
+        raise ConfigError(
+            f"one variant with finished runs can be drawn, not {len(content['variants'])} "
+            f"with finished runs of {len(tasks)} tasks"
+        )
+    (variant,) = content["variants"]
+    columns = len(tasks) if len(tasks) <= 3 else 2
+    rows = -(-len(tasks) // columns)
+    with rc_context(STYLE):
+        figure = Figure(figsize=(max(5.4, 3.6 * columns), 2.3 * rows + 0.6))
+        panels = figure.subplots(rows, columns, squeeze=False, sharex=True, sharey=True).flat
+        for ax, task in zip(panels, tasks, strict=False):
+            points = [
+                (float(row["env_steps"]), float(row["return"])) for row in episodes if row["task"] == task
+            ]
+            _curve(ax, task, np.array(points), variant["steps"])
+        figure.supxlabel("environment steps", fontsize=9, color=QUIET)
+        figure.supylabel("return of training episodes", fontsize=9, color=QUIET)
+        figure.suptitle(_protocol(variant), x=0.01, ha="left", fontsize=9.5, color=INK)
+        figure.savefig(path, dpi=150)
+
+
+def _curve(ax: Any, task: str, points: np.ndarray, steps: int) -> None:
+    """One task: every episode as a dot, the mean of those that ended together as a line."""
+    from experiments.benchmark import published
+
+    at, returns = points.T
+    curve = published.of(task).curve
+    if curve is not None:
+        band = curve.mean - curve.std, curve.mean + curve.std
+        ax.fill_between(curve.steps, *band, color=QUIET, alpha=0.25, lw=0)
+        ax.plot(curve.steps, curve.mean, color=QUIET, lw=1.8, label="published")
+    ends = np.unique(at)
+    means = [returns[at == end].mean() for end in ends]
+    ax.scatter(at, returns, s=10, color=ACCENT, alpha=0.35, lw=0)
+    ax.plot(ends, means, color=ACCENT, lw=2, marker="o", ms=4.5, label="this toolkit")
+    ax.set(title=task, xlim=(0, 2 * steps))
+    if task.startswith("dmc:"):
+        ax.set_ylim(0, 1000)
+    ax.xaxis.set_major_formatter(lambda x, _: f"{x / 1000:g}k" if x else "0")
+    ax.legend(loc="upper left")
+
+
+def _protocol(variant: Mapping[str, Any]) -> str:
+    """What was run, and how much less that is than what was published."""
+    from experiments.presets import PRESETS
+
+    name = variant["preset"]
+    share = PRESETS[name.removesuffix("-small")]().loop.train_ratio / variant["train_ratio"]
+    count = "one seed" if variant["seeds"] == 1 else f"{variant['seeds']} seeds"
+    less = f", 1/{share:g} of the published updates a step" if share > 1 else ""
+    return (
+        f"{name}: {count}, {variant['steps']:,} steps{less}\n"
+        "blue: each dot an episode; grey: DreamerV3 as published, mean and standard deviation over seeds"
+    )
+
+
+def benchmark(name: str) -> Path:
+    """Draw the curves of `results/benchmarks/<name>.json` and the episodes beside it."""
+    folder = RESULTS / "benchmarks"
+    content = json.loads((folder / f"{name}.json").read_text())
+    with (folder / f"{name}-episodes.csv").open(newline="") as file:
+        curves(content, list(csv.DictReader(file)), folder / f"{name}.png")
+    return folder / f"{name}.png"
 
 
 def _finish(figure: Any, axes: Any, path: Path) -> None:
@@ -230,6 +317,14 @@ def main(words: list[str]) -> None:
     if words[:1] == ["page"] and len(words) == 2:
         photograph(Path(words[1]), RESULTS / "compare-minigrid.png")
         return
+    if words[:1] == ["curves"] and len(words) == 2:
+        print(benchmark(words[1]))
+        return
+    if words[:1] == ["dream"]:
+        try:
+            return animation.main(words[1:])
+        except (ConfigError, CheckpointError) as error:
+            sys.exit(str(error))
     if words:
         sys.exit(__doc__)
     for name, draw in FIGURES.items():

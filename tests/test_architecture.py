@@ -67,7 +67,7 @@ ORDER = (
         "experiments.commands",
     ),
     *("experiments.cli", "experiments.chance", "experiments.sweep.child", "experiments.results_table"),
-    *("experiments.figures", "experiments.parity"),
+    *("experiments.animation", "experiments.figures", "experiments.parity"),
 )
 """Reading order: what stands here may import what stands above it and its own neighbours. A package stands
 for all that lies in it and does not stand here itself, with a star without its own file; a root for that."""
