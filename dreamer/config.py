@@ -225,8 +225,8 @@ class LossConfig(Section):
         weight = name.partition("/")[0]
         if weight not in self.__dict__:
             raise ConfigError(
-                f"the objective has a loss '{name}', but agent.loss has no weight for it: call it 'rec/{name}', "
-                "which agent.loss.rec weighs"
+                f"the objective has a loss '{name}', but agent.loss has no weight for it: call it "
+                f"'rec/{name}', which agent.loss.rec weighs"
             )
         return self.__dict__[weight]
 

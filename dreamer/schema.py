@@ -116,9 +116,9 @@ class Named:
 class Section:
     """A part of a configuration; constructing one checks its fields.
 
-    A field is a section, a `bool`, `str` (annotated with `Arguments` a table, with `Named` a name), `Literal`,
-    `int` or `float` (annotated with a `Range`, and with `Traced` where programs take it as an argument), or a
-    tuple of those.
+    A field is a section, a `bool`, `str` (annotated with `Arguments` a table, with `Named` a name),
+    `Literal`, `int` or `float` (annotated with a `Range`, and with `Traced` where programs take it as an
+    argument), or a tuple of those.
     Values are converted to the declared type: 1e6 to a whole number, a list to a tuple.
     """
 

@@ -109,7 +109,7 @@ def test_config_objective_name_without_module_is_refused():
 @pytest.mark.parametrize(
     ("name", "expected"),
     [
-        ("my_objective:Lossless", "is no objective: that is a class of flax.nnx.Module with slow, follow, loss"),
+        ("my_objective:Lossless", "is no objective: that is a class of flax.nnx.Module with slow, follow"),
         ("my_objective:jax", "the module my_objective has no 'jax'"),
         ("my_objective:Linear", "is no objective"),
         ("my_objectives:Slow", "there is no module 'my_objectives' here"),

@@ -14,7 +14,9 @@ PROSE = re.compile(
     re.IGNORECASE,
 )
 SOURCES = [
-    p for package in ("dreamer", "envs", "experiments") for p in sorted((ROOT / package).rglob("*.py"))
+    p
+    for package in ("dreamer", "envs", "experiments", "examples")
+    for p in sorted((ROOT / package).rglob("*.py"))
 ]
 QUOTED = ("experiments/llm/memory.py", "experiments/llm/prompt.py")
 """Prompts are versioned: their sentences stay as they were measured."""

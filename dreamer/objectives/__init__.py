@@ -1,14 +1,15 @@
-"""The seam "what the representation must predict": `agent.objective` names one of `OBJECTIVES` or a user's own.
+"""The seam "what the representation must predict": `agent.objective` names one of `OBJECTIVES`.
 
 An objective is a module (`dreamer.world.Objective` says what it offers): losses by name, which the caller
 weighs and averages, so that all objectives log and weigh alike; slow copies of parameters where it needs
 targets that move slowly; and, if it can, a way back from latents to observations. Adding one here: a file, a
-line in the table and its weights in `LossConfig`. Anywhere else: a class that is named `module:Class`, whose
-losses are called `rec/<name>`. The configuration keeps that name, so every process that resumes, loads or
-evaluates the run imports it.
+line in the table and its weights in `LossConfig`. Anywhere else: a class, which is named `module:Class` and
+whose losses are called `rec/<name>`. The configuration keeps that name, so every process that resumes, loads
+or evaluates the run imports it.
 """
 
 from collections.abc import Callable
+from typing import Any
 
 from flax import nnx
 
@@ -34,13 +35,17 @@ def named(name: str) -> Callable[..., Objective]:
     if name in OBJECTIVES:
         return OBJECTIVES[name]
     kind = modules.attribute(name)
-    lacks = [method for method in OFFERS if not callable(getattr(kind, method, None))]
-    if lacks or not (isinstance(kind, type) and issubclass(kind, nnx.Module)):
+    if not _is_objective(kind):
         raise ConfigError(
             f"agent.objective names {name}, which is no objective: that is a class of flax.nnx.Module with "
             f"{', '.join(OFFERS)} (dreamer/objectives/none.py is the shortest)"
         )
     return kind
+
+
+def _is_objective(kind: Any) -> bool:
+    offers = all(callable(getattr(kind, method, None)) for method in OFFERS)
+    return offers and isinstance(kind, type) and issubclass(kind, nnx.Module)
 
 
 def check_stored(name: str) -> None:
@@ -54,6 +59,6 @@ def check_stored(name: str) -> None:
     module = name.partition(":")[0]
     if name not in OBJECTIVES and not modules.is_allowed(module):
         raise ConfigError(
-            f"it was trained with the objective {name}, which is code: `import {module}` before loading it, if "
-            "you trust that module"
+            f"it was trained with the objective {name}, which is code: `import {module}` before loading it, "
+            "if you trust that module"
         )
