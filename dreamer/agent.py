@@ -19,7 +19,7 @@ import jax.numpy as jnp
 from flax import nnx
 from jax import Array
 
-from dreamer import rssm
+from dreamer import objectives, rssm
 from dreamer.actors import Actor, MemoryT
 from dreamer.behavior.actor_critic import ActorCritic
 from dreamer.config import AgentConfig
@@ -27,7 +27,6 @@ from dreamer.nets import layers
 from dreamer.nets.encoder import Encoder
 from dreamer.nets.heads import BinaryHead, PolicyHead, TwoHotHead, per_step
 from dreamer.numbers import Numbers
-from dreamer.objectives import OBJECTIVES
 from dreamer.ops import dists, optim, running
 from dreamer.records import Batch, Latent, Observed, PackedLatent, Params
 from dreamer.rssm import RSSM
@@ -125,7 +124,7 @@ class Agent:
         return {
             "encoder": encoder,
             "rssm": RSSM(encoder.width, self.act_space, cfg.rssm, init=init),
-            "objective": OBJECTIVES[cfg.objective](self.obs_space, encoder.width, cfg, init=init),
+            "objective": objectives.named(cfg.objective)(self.obs_space, encoder.width, cfg, init=init),
             "reward": TwoHotHead(width, cfg.reward, init=init),
             "cont": BinaryHead(width, cfg.cont, init=init),
             "policy": PolicyHead(width, self.act_space, cfg.policy, init=init),

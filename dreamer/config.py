@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Annotated, Any, Literal, NamedTuple
 
 from dreamer import schema
-from dreamer.schema import Arguments, ConfigError, Range, Section, Traced
+from dreamer.schema import Arguments, ConfigError, Named, Range, Section, Traced
 
 FIRST_TRAINING_SEED = 2**30
 """Evaluation seeds lie below it, training seeds from it on (`envs.api` has the same number)."""
@@ -194,7 +194,7 @@ class LossConfig(Section):
     """Weight of each loss in the total."""
 
     rec: Annotated[Scale, Traced("rec_scale")] = 1.0
-    """Every reconstructed observation key."""
+    """Every reconstructed observation key, and every loss rec/NAME of an objective of yours."""
     reward: Annotated[Scale, Traced("reward_scale")] = 1.0
     """Reward prediction."""
     cont: Annotated[Scale, Traced("cont_scale")] = 1.0
@@ -217,8 +217,18 @@ class LossConfig(Section):
     """Whether reward prediction shapes the representation."""
 
     def weight(self, name: str) -> float:
-        """What the loss of this name weighs; all reconstructions `rec/<key>` share one weight."""
-        return getattr(self, name.split("/")[0])
+        """What the loss of this name weighs; all reconstructions `rec/<key>` share one weight.
+
+        Raises:
+          ConfigError: it has no weight.
+        """
+        weight = name.partition("/")[0]
+        if weight not in self.__dict__:
+            raise ConfigError(
+                f"the objective has a loss '{name}', but agent.loss has no weight for it: call it "
+                f"'rec/{name}', which agent.loss.rec weighs"
+            )
+        return self.__dict__[weight]
 
 
 @dataclass(frozen=True)
@@ -281,8 +291,9 @@ class AgentConfig(Section):
     """From observations to tokens."""
     rssm: RSSMConfig = RSSMConfig()
     """The dynamics."""
-    objective: Literal["reconstruction", "none"] = "reconstruction"
-    """What the representation must predict: every observation, or none (the control of other objectives)."""
+    objective: Annotated[str, Named(("reconstruction", "none"))] = "reconstruction"
+    """What the representation must predict: every observation, none (the control of other objectives), or
+    what a class of yours says, as my_module:MyObjective."""
     decoder: DecoderConfig = DecoderConfig()
     """From features back to observations, where they are reconstructed."""
     reward: TwoHotConfig = TwoHotConfig(layers=1)

@@ -28,7 +28,7 @@ import numpy as np
 import safetensors
 from safetensors.numpy import save as serialized
 
-from dreamer import atomic, config, schema
+from dreamer import atomic, config, objectives, schema
 from dreamer.agent import Agent, Params
 from dreamer.checkpoint import CheckpointError
 from dreamer.config import Config
@@ -124,6 +124,7 @@ def read(path: str | Path) -> Exported:
         if meta.pop("sha256") != _digest(meta, arrays):
             raise CheckpointError(f"{path} is damaged: it does not have the digest it was written with")
         cfg = _config(path, meta)
+        _check_objective(path, cfg)
         agent = Agent(spaces_from(meta["obs_space"]), spaces_from(meta["act_space"]), cfg.agent)
         counters = {name: _count(count) for name, count in meta["counters"].items()}
         expected = _expected(agent)
@@ -196,6 +197,15 @@ def _config(path: Path, meta: Mapping[str, Any]) -> Config:
         raise CheckpointError(
             f"{path} was written by dreamer-toolkit {meta['toolkit']}, this is {_toolkit()}: {error}"
         ) from None
+
+
+def _check_objective(path: Path, cfg: Config) -> None:
+    """See that the objective is known here; one that is a class of a user's is imported."""
+    try:
+        objectives.check_stored(cfg.agent.objective)
+        objectives.named(cfg.agent.objective)
+    except (ValueError, ImportError) as error:
+        raise CheckpointError(f"{path} cannot be loaded: {error}") from None
 
 
 def _expected(agent: Agent) -> Params:

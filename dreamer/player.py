@@ -11,7 +11,7 @@ from typing import Any
 import jax
 import numpy as np
 
-from dreamer import export
+from dreamer import export, objectives
 from dreamer.actors import Actor, named
 from dreamer.agent import FOLLOWING, Agent, Carry, Params, acting_params
 from dreamer.checkpoint import NAME, CheckpointError, CheckpointStore
@@ -149,7 +149,7 @@ def load(
 
     Raises:
       CheckpointError: nothing like that exists, or it cannot be read.
-      ConfigError: there is no such actor.
+      ConfigError: there is no such actor, or the agent has an objective in a module that is not imported yet.
     """
     if greedy is not None:
         actor = "greedy" if greedy else "sampled"
@@ -183,6 +183,7 @@ def _from_run(folder: Path, updates: int | None) -> export.Exported:
         raise CheckpointError(
             f"{folder} holds a population; take one of its members, as {run / MEMBERS / '000'}."
         )
+    objectives.check_stored(cfg.agent.objective)
     agent = Agent(spaces_from(meta["obs_space"]), spaces_from(meta["act_space"]), cfg.agent)
     like = jax.eval_shape(agent.init, jax.random.key(0))
     _, state, meta = store.load(like, name, replay=False, member=member)

@@ -99,11 +99,27 @@ class Arguments:
 
 
 @dataclass(frozen=True)
+class Named:
+    """Mark of a text field that names an entry of a table, or a class of a user's module as module:Class."""
+
+    names: tuple[str, ...]
+    """Of the table."""
+
+    def __contains__(self, value: str) -> bool:
+        module, _, name = value.partition(":")
+        return value in self.names or bool(module and name)
+
+    def __str__(self) -> str:
+        return f"one of {', '.join(self.names)}, or a class of yours as my_module:MyClass"
+
+
+@dataclass(frozen=True)
 class Section:
     """A part of a configuration; constructing one checks its fields.
 
-    A field is a section, a `bool`, `str` (annotated with `Arguments` a table), `Literal`, `int` or `float`
-    (annotated with a `Range`, and with `Traced` where programs take it as an argument), or a tuple of those.
+    A field is a section, a `bool`, `str` (annotated with `Arguments` a table, with `Named` a name),
+    `Literal`, `int` or `float` (annotated with a `Range`, and with `Traced` where programs take it as an
+    argument), or a tuple of those.
     Values are converted to the declared type: 1e6 to a whole number, a list to a tuple.
     """
 
@@ -334,9 +350,9 @@ def _converted(kind: Any, value: Any) -> Any:
     if get_origin(kind) is Annotated:
         if annotations(kind, Arguments):
             return Arguments.canonical(value)
-        number = _converted(get_args(kind)[0], value)
-        is_allowed = number is not None and all(number in allowed for allowed in annotations(kind, Range))
-        return number if is_allowed else None
+        plain = _converted(get_args(kind)[0], value)
+        allowed = (*annotations(kind, Range), *annotations(kind, Named))
+        return plain if plain is not None and all(plain in mark for mark in allowed) else None
     if get_origin(kind) is tuple:
         if not isinstance(value, list | tuple):
             return None
@@ -358,6 +374,8 @@ def allowed(kind: Any) -> str:
     """The allowed values of a field, in words."""
     if get_origin(kind) is Annotated:
         plain, *marks = get_args(kind)
+        if named := annotations(kind, Named):
+            return str(named[0])
         return " ".join([allowed(plain), *(str(mark) for mark in marks if not isinstance(mark, Traced))])
     if get_origin(kind) is tuple:
         return f"a list whose entries are each {allowed(get_args(kind)[0])}"
@@ -374,7 +392,8 @@ def _hint_of(kind: Any, value: Any) -> str:
     plain = get_args(kind)[0] if get_origin(kind) is Annotated else kind
     if plain is int and isinstance(value, int | float) and abs(value) > LARGEST:
         return f"; no whole number of a configuration is above {LARGEST:,}"
-    choices = get_args(kind) if get_origin(kind) is Literal else ()
+    named = [name for mark in annotations(kind, Named) for name in mark.names]
+    choices = get_args(kind) if get_origin(kind) is Literal else named
     close = difflib.get_close_matches(str(value), choices, n=1)
     return f"; did you mean {close[0]}?" if close else ""
 

@@ -90,6 +90,16 @@ def attribute(name: str) -> Callable[..., Any]:
     return getattr(imported, attribute)
 
 
+def is_allowed(module: str) -> bool:
+    """Whether a module that only a file names may be imported.
+
+    In a command `envs.trust` is asked at the import. A user's program has no guard, and decides by importing
+    the module itself.
+    """
+    names = (module, *(f"{alias}.{module}" for alias in _aliases.values()))
+    return trust.guard() is not None or any(name in sys.modules for name in names)
+
+
 def described(error: BaseException) -> str:
     """An error as one line: its kind, and what it says."""
     return f"{type(error).__name__}: {' '.join(str(error).split())}"

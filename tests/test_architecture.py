@@ -90,7 +90,7 @@ BELOW_LEAVES = (
     "dreamer.status",
     "dreamer.trackers",
 )
-WORLDS = {"dreamer.loops": ("envs.rollout", "envs.wrappers")}
+WORLDS = {"dreamer.loops": ("envs.rollout", "envs.wrappers"), "dreamer.objectives": ("envs.modules",)}
 """What of `envs` somebody in `dreamer` may import besides `envs.api`."""
 
 ON_DEVICE = (

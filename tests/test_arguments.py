@@ -1,11 +1,14 @@
 """What a task is made with: arguments, a limit, wrappers; and one sentence for what cannot be."""
 
 import re
+import sys
 
+import gymnasium
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from gymnasium.envs.registration import EnvSpec
 
 import envs
 from envs.adapters import MissingExtra, UnknownTask
@@ -187,6 +190,13 @@ def test_made_of_task_returns_versions_of_its_packages():
     assert set(found) == {"minigrid", "gymnasium"} and all(found.values())
     assert set(envs.made_of(f"gymnasium:{ME}:Three-v0")) == {"gymnasium"}
     assert envs.made_of("grid:Catch") == {}
+
+
+def test_made_of_class_of_the_program_itself_names_no_package(monkeypatch):
+    kind = type("Loose", (gymnasium.Env,), {"__module__": "__main__"})
+    monkeypatch.setattr(sys.modules["__main__"], "__spec__", None)  # as of a program that is a file
+    monkeypatch.setitem(gymnasium.registry, "Loose-v0", EnvSpec("Loose-v0", entry_point=kind))
+    assert set(envs.made_of("gymnasium:Loose-v0")) == {"gymnasium"}
 
 
 def test_made_of_brax_and_mujoco_returns_backend_and_version(monkeypatch):

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from dreamer import config, schema
 from dreamer.agent import Agent
 from dreamer.config import Config
-from dreamer.schema import Arguments, ConfigError, Range
+from dreamer.schema import Arguments, ConfigError, Named, Range
 from envs import api
 
 CFG = Config("minigrid:DoorKey-5x5", 1000)
@@ -39,6 +39,8 @@ def other_values(kind: Any) -> st.SearchStrategy:
         plain, *marks = get_args(kind)
         if schema.annotations(kind, Arguments):
             return st.dictionaries(TEXT, NESTED, max_size=3)
+        for mark in schema.annotations(kind, Named):
+            return st.sampled_from([*mark.names, "my_module:MyClass", "a.b:C"])
         ranges = [mark for mark in marks if isinstance(mark, Range)]
         allowed = ranges[0] if ranges else Range(0)
         high = min(allowed.high, 2**20)

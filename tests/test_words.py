@@ -15,7 +15,7 @@ PROSE = re.compile(
 )
 SOURCES = [
     p
-    for package in ("docs", "dreamer", "envs", "experiments")
+    for package in ("docs", "dreamer", "envs", "examples", "experiments")
     for p in sorted((ROOT / package).rglob("*.py"))
 ]
 QUOTED = ("experiments/llm/memory.py", "experiments/llm/prompt.py")

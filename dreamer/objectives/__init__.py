@@ -2,15 +2,63 @@
 
 An objective is a module (`dreamer.world.Objective` says what it offers): losses by name, which the caller
 weighs and averages, so that all objectives log and weigh alike; slow copies of parameters where it needs
-targets that move slowly; and, if it can, a way back from latents to observations. Adding one: a file here, a
-line in the table and its weights in `LossConfig`.
+targets that move slowly; and, if it can, a way back from latents to observations. Adding one here: a file, a
+line in the table and its weights in `LossConfig`. Anywhere else: a class, which is named `module:Class` and
+whose losses are called `rec/<name>`. The configuration keeps that name, so every process that resumes, loads
+or evaluates the run imports it.
 """
 
 from collections.abc import Callable
+from typing import Any
+
+from flax import nnx
 
 from dreamer.objectives.none import Nothing
 from dreamer.objectives.reconstruction import Reconstruction
+from dreamer.schema import ConfigError
 from dreamer.world import Objective
+from envs import modules
 
 OBJECTIVES: dict[str, Callable[..., Objective]] = {"reconstruction": Reconstruction, "none": Nothing}
 """{name in `agent.objective`: made from (obs_space, width of the tokens, cfg of the agent, init=)}."""
+OFFERS = ("slow", "follow", "loss", "decode")
+"""Methods of every objective."""
+
+
+def named(name: str) -> Callable[..., Objective]:
+    """How the objective of this name is made; `module:Class` is imported.
+
+    Raises:
+      ConfigError: it is no objective.
+      UnknownTask, MissingExtra: there is no such class, importing it fails, or `envs.trust` forbids that.
+    """
+    if name in OBJECTIVES:
+        return OBJECTIVES[name]
+    kind = modules.attribute(name)
+    if not _is_objective(kind):
+        raise ConfigError(
+            f"agent.objective names {name}, which is no objective: that is a class of flax.nnx.Module with "
+            f"{', '.join(OFFERS)} (dreamer/objectives/none.py is the shortest)"
+        )
+    return kind
+
+
+def _is_objective(kind: Any) -> bool:
+    offers = all(callable(getattr(kind, method, None)) for method in OFFERS)
+    return offers and isinstance(kind, type) and issubclass(kind, nnx.Module)
+
+
+def check_stored(name: str) -> None:
+    """See that the objective of a stored agent may be imported: a file alone never decides that.
+
+    Under a command `envs.trust` does. A program of one's own imports the module itself, before it loads.
+
+    Raises:
+      ConfigError: it did not.
+    """
+    module = name.partition(":")[0]
+    if name not in OBJECTIVES and not modules.is_allowed(module):
+        raise ConfigError(
+            f"it was trained with the objective {name}, which is code: `import {module}` before loading it, "
+            "if you trust that module"
+        )

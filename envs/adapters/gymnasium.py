@@ -129,7 +129,8 @@ def made_of(name: str, kwargs: Mapping[str, Any]) -> dict[str, str]:
 
 def _installed(module: str) -> Sequence[str]:
     """The packages that brought a module, if it was installed."""
-    located = importlib.util.find_spec(module) if module not in ("", "gymnasium", *OURS) else None
+    passed = ("", "__main__", "gymnasium", *OURS)  # a program has no place among the modules
+    located = importlib.util.find_spec(module) if module not in passed else None
     if located is None or not {"site-packages", "dist-packages"} & set(Path(located.origin or "").parts):
         return ()  # finding out takes a while
     return metadata.packages_distributions().get(module, ())
