@@ -57,8 +57,6 @@ ORDER = (
     *("experiments.report", "experiments.training", "experiments.baselines", "experiments.llm"),
     *("experiments.play", "experiments.compare", "experiments.sweep", "experiments.bench"),
     *("experiments.benchmark", "experiments.board"),
-    *("experiments.export", "experiments.doctor", "experiments.envs_command", "experiments.commands"),
-    "experiments.benchmark",
     *(
         "experiments.model_card",
         "experiments.export",
