@@ -325,9 +325,12 @@ def test_greedy_differs_speaks_of_sampled_actions_where_they_are_worse():
     worse = {**LEARNED, "greedy": played(0.99), "sampled": played(0.7)}
     assert "training looks worse than the agent is" in text("greedy_differs", **worse)
     returns = RETURNS | {"after": [float(i % 10) + 9 for i in range(300)]}
-    evaluated = {"greedy": played(None, return_=13.5), "sampled": played(None, return_=12.7)}
+    evaluated = {"greedy": played(None, return_=13.5), "sampled": played(None, return_=11.3)}
     assert names(**returns, **evaluated) == []
-    assert names(**returns, **evaluated | {"sampled": played(None, return_=12.5)}) == ["greedy_differs"]
+    assert names(**returns, **evaluated | {"sampled": played(None, return_=11.2)}) == ["greedy_differs"]
+    evaluated = {"sampled": played(None, return_=13.5), "greedy": played(None, return_=12.7)}
+    assert names(**returns, **evaluated) == []
+    assert names(**returns, **evaluated | {"greedy": played(None, return_=12.5)}) == ["greedy_differs"]
 
 
 def test_constant_return_that_is_not_zero_has_another_sentence():

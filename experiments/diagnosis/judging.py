@@ -15,8 +15,10 @@ def greedy_differs(run: Summary) -> Finding | None:
         return None
     greedy, sampled = run.judged
     gap = sampled.value - greedy.value
-    least = limits.GREEDY_GAP * _worth(run, max(greedy.value, sampled.value))
-    if abs(gap) < least or not statistics.is_apart(greedy, sampled):
+    share = limits.GREEDY_WORSE if gap > 0 else limits.SAMPLED_WORSE
+    if abs(gap) < share * _worth(run, max(greedy.value, sampled.value)) or not statistics.is_apart(
+        greedy, sampled
+    ):
         return None
     evidence = f"{run.shown(greedy.value)} with the most likely actions, "
     evidence += f"{run.number(sampled.value)} with sampled ones"
@@ -55,7 +57,7 @@ def generalisation(run: Summary) -> Finding | None:
         evidence,
         {},
         "See what differs there: seeds that training never sees, whole games (env.lives), a limit of steps "
-        "(eval.max_steps).",
+        "(eval.max_steps); or it swings, and ended badly: a rate that falls helps (agent.optim.schedule).",
     )
 
 

@@ -71,9 +71,10 @@ LIMIT_SEEN = 3
 DROP, SURE = 0.5, 4.0
 """What of the best gain must be lost for a run to have forgotten, and by how many standard errors: the best
 of many windows is better than it should be by up to three."""
-GAP, GREEDY_GAP = 0.15, 0.1
-"""Difference of success (or share of the gain in return) between training and evaluation, and between greedy
-and sampled actions, that is worth a sentence; it must also be more than chance."""
+GAP, GREEDY_WORSE, SAMPLED_WORSE = 0.15, 0.1, 0.25
+"""Difference of success (or share of the gain in return) that is worth a sentence: of the evaluation below
+training, of greedy actions below sampled ones, and of sampled ones below greedy ones, which good policies are
+by a little. It must also be more than chance."""
 
 AT_FLOOR = 1.02
 """KL over free nats up to which it has no gradient, on average."""
