@@ -1,9 +1,9 @@
 """A moving picture of a dream: what happened, what the world model expected, and where they differ.
 
-It plays one evaluation episode. The model sees the first steps of it (the context) and from then on only the
+It plays evaluation episodes. The model sees the first steps of each (the context) and from then on only the
 actions, so that everything to the right of the context on the bar is predicted open loop.
 
-python -m experiments.figures dream RUN --out FILE.gif [--seed 3] [--context 3]
+python -m experiments.figures dream RUN --out FILE.gif [--seed 3 2] [--context 3]
 """
 
 from __future__ import annotations
@@ -196,8 +196,17 @@ def _text(
     draw.text(place, words, color, ImageFont.truetype(str(file), size), anchor)
 
 
-def save(images: Sequence[Image.Image], path: Path, context: int) -> None:
+def durations(film: Film) -> list[int]:
+    """Milliseconds that each frame stays."""
+    dreamt = len(film.truth) - film.context
+    return [SEEING] * film.context + [DREAMING] * (dreamt - 1) + [ENDING]
+
+
+def save(images: Sequence[Image.Image], duration: Sequence[int], path: Path) -> None:
     """Write frames as an animation that repeats for ever.
+
+    Args:
+      duration: milliseconds that each frame stays.
 
     Raises:
       ConfigError: the name of the file says no format that is known.
@@ -205,12 +214,10 @@ def save(images: Sequence[Image.Image], path: Path, context: int) -> None:
     kind = FORMATS.get(path.suffix.lower())
     if kind is None:
         raise ConfigError(f"{path} must end with {' or '.join(FORMATS)}")
-    last = len(images) - 1
-    durations = [ENDING if t == last else SEEING if t < context else DREAMING for t in range(len(images))]
     first, *rest = _indexed(images) if kind == "GIF" else images
     file = io.BytesIO()
     options: dict[str, Any] = {"optimize": True} if kind == "GIF" else {"lossless": True, "method": 6}
-    first.save(file, kind, save_all=True, append_images=rest, duration=durations, loop=0, **options)
+    first.save(file, kind, save_all=True, append_images=rest, duration=list(duration), loop=0, **options)
     atomic.write(path, file.getvalue())
 
 
@@ -234,9 +241,11 @@ def main(words: Sequence[str]) -> None:
     parser = argparse.ArgumentParser(prog="python -m experiments.figures dream", description=__doc__)
     parser.add_argument("run", type=Path)
     parser.add_argument("--out", type=Path, required=True)
-    parser.add_argument("--seed", type=int, default=SEED)
-    parser.add_argument("--context", type=int, default=3)
+    parser.add_argument("--seed", type=int, nargs="+", default=[SEED], help="of each episode, in order")
+    parser.add_argument("--context", type=int, default=3, help="steps that the model sees")
     asked = parser.parse_args(words)
-    played = film(dreamer.load(asked.run), asked.seed, asked.context)
-    save(frames(played), asked.out, played.context)
-    print(f"{asked.out}: {len(played.truth)} frames, {asked.out.stat().st_size / 1000:.0f} kB")
+    player = dreamer.load(asked.run)
+    films = [film(player, seed, asked.context) for seed in asked.seed]
+    images = [image for played in films for image in frames(played)]
+    save(images, [stays for played in films for stays in durations(played)], asked.out)
+    print(f"{asked.out}: {len(images)} frames, {asked.out.stat().st_size / 1000:.0f} kB")

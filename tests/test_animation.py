@@ -76,7 +76,9 @@ def test_save_frames_keep_their_order_and_durations(known, tmp_path, suffix):
     film = compared(known, Still)
     images = animation.frames(film)
     path = tmp_path / f"dream{suffix}"
-    animation.save(images, path, CONTEXT)
+    durations = animation.durations(film)
+    assert durations == [animation.SEEING] * 3 + [animation.DREAMING] * 5 + [animation.ENDING]
+    animation.save(images, durations, path)
     with Image.open(path) as stored:
         assert stored.n_frames == 9 and stored.info["loop"] == 0
         for t in range(9):
@@ -84,16 +86,13 @@ def test_save_frames_keep_their_order_and_durations(known, tmp_path, suffix):
             shown = np.asarray(stored.convert("RGB"), int)
             gaps = [np.abs(shown - np.asarray(image, int)).mean() for image in images]
             assert np.argmin(gaps) == t and gaps[t] < 5  # random colours, from a palette of 256
-            last, context = t == 8, t < CONTEXT
             if suffix == ".gif":
-                assert stored.info["duration"] == (
-                    animation.ENDING if last else animation.SEEING if context else animation.DREAMING
-                )
+                assert stored.info["duration"] == durations[t]
 
 
 def test_save_unknown_format_is_refused(known, tmp_path):
     with pytest.raises(ConfigError, match=r"dream.mp4 must end with .gif or .webp"):
-        animation.save(animation.frames(compared(known)), tmp_path / "dream.mp4", CONTEXT)
+        animation.save(animation.frames(compared(known)), [1] * 9, tmp_path / "dream.mp4")
     assert not list(tmp_path.iterdir())
 
 
@@ -112,10 +111,10 @@ def test_dream_command_on_a_run_writes_an_animation(tmp_path, monkeypatch, capsy
     state = tiny.jit(agent.init)(jax.random.key(0))
     run = tiny.store(tmp_path / "run", state, agent, task="minigrid:DoorKey-5x5")
     path = tmp_path / "dream.gif"
-    figures.main(["dream", str(run), "--out", str(path), "--seed", "5", "--context", "2"])
+    figures.main(["dream", str(run), "--out", str(path), "--seed", "5", "6", "--context", "2"])
     assert f"{path}: " in capsys.readouterr().out
     with Image.open(path) as stored:
-        assert stored.n_frames == 7  # the first observation and six steps
+        assert stored.n_frames == 2 * 7  # the first observation and six steps, of two episodes
 
 
 @pytest.mark.usefixtures("compilation_cache", "quick_compilation")
