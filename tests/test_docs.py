@@ -5,6 +5,7 @@ import dataclasses
 import importlib
 import importlib.util
 import re
+import shutil
 import sys
 import tomllib
 from pathlib import Path
@@ -58,6 +59,8 @@ def folder(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     monkeypatch.syspath_prepend(tmp_path)
     Path("sweep.toml").write_text(SWEEP)
+    Path("examples").mkdir()
+    shutil.copy(DOCS.parent / "examples" / "sweep.toml", "examples")
     best = Path("sweeps/sweep/best.toml")
     best.parent.mkdir(parents=True)
     best.write_text(schema.dump_toml(presets.build("quickstart")))
