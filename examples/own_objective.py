@@ -76,7 +76,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description="Train an agent with an objective of one's own.")
     parser.add_argument("--objective", default="examples.own_objective:Decorrelated")
     parser.add_argument("--task", default="grid:Empty-5x5", help="see `dreamer envs`")
-    parser.add_argument("--steps", type=int, default=24_000, help="environment steps")
+    parser.add_argument("--steps", type=int, default=14_000, help="environment steps")
     parser.add_argument("--run", default="runs/own-objective", help="folder of the run")
     args = parser.parse_args()
 

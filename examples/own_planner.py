@@ -37,8 +37,8 @@ class Lookahead:
     """
 
     act_space: Spaces
-    horizon: int = 10
-    dreams: int = 16
+    horizon: int = 8
+    dreams: int = 4
 
     @property
     def modules(self) -> tuple[str, ...]:
@@ -74,13 +74,13 @@ class Lookahead:
 def main() -> None:
     parser = argparse.ArgumentParser(description="Compare an actor that plans with the policy alone.")
     parser.add_argument("run", nargs="?", default="runs/half", help="folder of a run, or an exported file")
-    parser.add_argument("--episodes", type=int, default=100)
-    parser.add_argument("--horizon", type=int, default=10)
-    parser.add_argument("--dreams", type=int, default=16)
+    parser.add_argument("--episodes", type=int, default=50)
+    parser.add_argument("--horizon", type=int, default=8)
+    parser.add_argument("--dreams", type=int, default=4)
     args = parser.parse_args()
 
     config = dreamer.load(args.run).config
-    env = envs.make(config.task, min(args.episodes, 50), **config.env.world)
+    env = envs.make(config.task, min(args.episodes, 25), **config.env.world)
     planner = Lookahead(env.act_space, args.horizon, args.dreams)
     for name, actor in {"greedy": "greedy", "sampled": "sampled", "planner": planner}.items():
         agent = dreamer.load(args.run, actor=actor)
