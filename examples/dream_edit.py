@@ -29,7 +29,7 @@ AHEAD = VIEW // 2, VIEW - 2
 
 
 def with_key_ahead(obs: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
-    """Observations {key: [N, T, ...]} whose first picture shows the key in front of the agent and nowhere else.
+    """Observations {key: [N, T, ...]} whose first picture has the key in front of the agent and nowhere else.
 
     Edits of later pictures have less effect: the model remembers what was there, and decodes that.
     """

@@ -68,7 +68,8 @@ def main() -> None:
 
     # A small task on a laptop: the sizes and rates of `quickstart`, but sooner at learning. Every 2,000 steps
     # a check on worlds that nothing else uses decides whether that is enough.
-    changes = {"task": TASK, "steps": args.steps, "loop.prefill": args.steps // 20, "until": "success=0.95"}
+    changes = {"task": TASK, "steps": args.steps, "until": "success=0.95"}
+    changes |= {"loop.prefill": min(2_000, args.steps // 2)}
     result = dreamer.train(dreamer.preset("quickstart", changes), args.run)
     low, high = result["success_interval"]
     print(f"delivered {result['success_rate']:.0%} [{low:.0%}, {high:.0%}] of {result['episodes']} parcels,")

@@ -80,8 +80,8 @@ def main() -> None:
     parser.add_argument("--run", default="runs/own-objective", help="folder of the run")
     args = parser.parse_args()
 
-    changes = {"task": args.task, "steps": args.steps, "loop.prefill": args.steps // 10, "until": ""}
-    changes |= {"agent.objective": args.objective}
+    changes = {"task": args.task, "steps": args.steps, "until": "", "agent.objective": args.objective}
+    changes |= {"loop.prefill": min(2_000, args.steps // 2)}
     result = dreamer.train(dreamer.preset("quickstart", changes), args.run)
     low, high = result["return_interval"]
     print(f"{args.objective}: return {result['return_mean']:.2f} [{low:.2f}, {high:.2f}]")
