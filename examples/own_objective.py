@@ -1,7 +1,7 @@
 """An objective of your own, in your own file: a world model without a decoder that predicts its own tokens.
 
-    python examples/own_objective.py                           from the folder that holds examples/
-    python examples/own_objective.py --objective none          the control: only rewards shape the model
+    python examples/own_objective.py                                        from the folder of examples/
+    python examples/own_objective.py --objective none --run runs/control    only rewards shape the model
 
 The configuration names the class, so the commands find it too, from the same folder:
 
