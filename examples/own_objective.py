@@ -1,12 +1,15 @@
 """An objective of your own, in your own file: a world model without a decoder that predicts its own tokens.
 
-    python examples/own_objective.py                           from the folder that holds examples/
-    python examples/own_objective.py --objective none          the control: only rewards shape the model
+    python examples/own_objective.py                                        from the folder of examples/
+    python examples/own_objective.py --objective none --run runs/control    only rewards shape the model
 
 The configuration names the class, so the commands find it too, from the same folder:
 
     dreamer train --task grid:Empty-5x5 --agent.objective examples.own_objective:Decorrelated
     dreamer eval runs/own-objective
+
+With 24,000 steps on one core beside other work: 100 of 100 episodes, in 5.1 steps, after 148 s; while it
+trained, every episode succeeded from 11,600 steps on.
 
 A program of your own imports the module before it loads such a run: files never decide what is imported.
 """

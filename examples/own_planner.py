@@ -3,7 +3,8 @@
     python examples/train.py --steps 22000 --run runs/half    an agent that has not finished learning
     python examples/own_planner.py runs/half                  the same agent with and without planning
 
-Nothing is learned here: both play the same worlds with the same parameters.
+Nothing is learned here: all play the same worlds with the same parameters. After 22,000 steps the most likely
+actions of that agent reached the goal in none of 50 worlds, and sampled ones in 56%.
 """
 
 import argparse
@@ -17,28 +18,26 @@ import dreamer
 import envs
 from dreamer.records import Latent
 from dreamer.world import World
-from envs.api import Spaces
 from experiments import evaluate
 
 
 @dataclass(frozen=True)
-class Lookahead:
-    """Tries every action in dreams, follows the policy from there, and takes what went best on average.
+class BestDream:
+    """Dreams many futures under the policy, and takes the first action of the best one.
 
-        score(a) = mean over dreams of  r_1 + c_1 (r_2 + c_2 (... (r_H + c_H v_H)))
+        score = r_1 + c_1 (r_2 + c_2 (... (r_H + c_H v_H)))
 
-    with a first, then actions of the policy; r, c and v are the rewards, discounts and values that the heads
-    expect.
+    for each dream; r, c and v are the rewards, discounts and values that the heads expect in it. This is
+    random shooting with the policy as the proposal. The best of many is an optimist: where chance matters
+    more than the action, average over dreams that begin with the same one.
 
     Args:
-      act_space: of a single discrete action.
       horizon: H, steps of a dream.
-      dreams: for every action.
+      dreams: K, for every decision.
     """
 
-    act_space: Spaces
-    horizon: int = 8
-    dreams: int = 4
+    horizon: int = 15
+    dreams: int = 32
 
     @property
     def modules(self) -> tuple[str, ...]:
@@ -46,42 +45,38 @@ class Lookahead:
         return ("reward", "cont", "policy", "value")
 
     def init(self, batch: int) -> tuple[()]:
-        """No memory; a planner that warm-starts its search would keep its plan here, [batch, ...]."""
+        """No memory; a planner that starts its next search from its last plan keeps it here, [batch, ...]."""
         return ()
 
     def act(
         self, world: World, latent: Latent, memory: tuple[()], is_first: Array, *, key: Array
     ) -> tuple[dict[str, Array], tuple[()]]:
-        """Latents [N, ...] -> {key: [N]}: N environments, A actions, K dreams of each, all in one batch."""
-        ((name, space),) = self.act_space.items()
-        N, A, K = len(is_first), space.num_classes, self.dreams
-        step_key, dream_key = jax.random.split(key)
+        """Latents of N environments [N, ...] -> actions {key: [N, ...]}; all dreams are one batch."""
+        N, K = len(is_first), self.dreams
+        start = jax.tree.map(lambda x: jnp.repeat(x, K, 0), latent)
+        dream = world.imagine(start, world.choose, self.horizon, key=key)
 
-        start = jax.tree.map(lambda x: jnp.repeat(x, A * K, 0), latent)
-        first = jnp.tile(jnp.repeat(jnp.arange(A, dtype=space.dtype), K), N)
-        reached = world.step(start, {name: first}, key=step_key)
-        feat = world.imagine(reached, world.choose, self.horizon - 1, key=dream_key).feat  # [H, N*A*K, F]
+        reached = dream.feat[1:]  # [H, N*K, F]; index 0 is where all of them start
+        reward, discount = world.reward(reached), world.discount(reached)
+        counts = jnp.cumprod(discount, 0)  # how much what follows each step counts
+        before = jnp.concatenate([jnp.ones_like(counts[:1]), counts[:-1]])
+        score = (before * reward).sum(0) + counts[-1] * world.value(reached[-1])
 
-        reward, discount = world.reward(feat), world.discount(feat)
-        weight = jnp.cumprod(discount, 0)  # what the next step counts
-        before = jnp.concatenate([jnp.ones_like(weight[:1]), weight[:-1]])
-        score = (before * reward).sum(0) + weight[-1] * world.value(feat[-1])
-
-        best = jnp.argmax(score.reshape(N, A, K).mean(-1), -1)
-        return {name: best.astype(space.dtype)}, memory
+        best = jnp.argmax(score.reshape(N, K), -1) + K * jnp.arange(N)
+        return {name: action[0][best] for name, action in dream.action.items()}, memory
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description="Compare an actor that plans with the policy alone.")
     parser.add_argument("run", nargs="?", default="runs/half", help="folder of a run, or an exported file")
     parser.add_argument("--episodes", type=int, default=50)
-    parser.add_argument("--horizon", type=int, default=8)
-    parser.add_argument("--dreams", type=int, default=4)
+    parser.add_argument("--horizon", type=int, default=15, help="steps of a dream")
+    parser.add_argument("--dreams", type=int, default=32, help="for every decision")
     args = parser.parse_args()
 
     config = dreamer.load(args.run).config
     env = envs.make(config.task, min(args.episodes, 25), **config.env.world)
-    planner = Lookahead(env.act_space, args.horizon, args.dreams)
+    planner = BestDream(args.horizon, args.dreams)
     for name, actor in {"greedy": "greedy", "sampled": "sampled", "planner": planner}.items():
         agent = dreamer.load(args.run, actor=actor)
         result = evaluate.play(agent, env, args.episodes, seed=2_000, limit=300)

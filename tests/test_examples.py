@@ -17,6 +17,7 @@ import tiny
 import envs
 from dreamer import schema
 from dreamer.agent import Agent
+from dreamer.ops import dists
 from dreamer.player import Player, load
 from dreamer.records import Latent, Observed
 from envs.api import Space
@@ -126,12 +127,14 @@ def test_own_objective_of_constant_tokens_is_not_cheap():
 
 
 def test_own_planner_of_one_step_takes_the_best_expected_action():
-    kind = runpy.run_path(str(EXAMPLES / "own_planner.py"))["Lookahead"]
-    act = {"action": Space((), "int32", 3)}
-    agent, rng = Agent(tiny.OBS, act, tiny.CFG, tiny.DETERMINISTIC), np.random.default_rng(0)
+    kind = runpy.run_path(str(EXAMPLES / "own_planner.py"))["BestDream"]
+    act, rng = {"action": Space((), "int32", 3)}, np.random.default_rng(0)
+    chance = lambda noise: dists.RANDOM if noise.ndim == 1 else dists.GREEDY  # in actions, not in the world
+    categorical = lambda noise, probs: chance(noise).categorical(noise, probs)
+    agent = Agent(tiny.OBS, act, tiny.CFG, dists.RANDOM._replace(categorical=categorical))
     shake = lambda p: p + jnp.asarray(rng.normal(0, 0.3, p.shape), p.dtype)
     params = jax.tree.map(shake, tiny.jit(agent.init)(jax.random.key(0)).params)
-    player = Player(agent, params, tiny.NUMBERS, actor=kind(act, horizon=1, dreams=2))
+    player = Player(agent, params, tiny.NUMBERS, actor=kind(horizon=1, dreams=64))
     step = envs.Step(tiny.observation(rng, 5), np.zeros(5, np.float32), *np.zeros((3, 5), bool))
     action, carry = player.act(player.init(5), step)
 
