@@ -26,9 +26,6 @@ __all__ = [
 TRAINING = ("TrainingStopped", "build", "preset", "train")
 """Names that come from above: nothing else of `dreamer` imports `experiments`."""
 
-__all__ = ["Agent", "AgentConfig", "Config", "ConfigError", "TrainingStopped"]
-__all__ += ["build", "load", "preset", "train"]
-
 
 def __getattr__(name: str) -> Any:
     if name in ("Agent", "load"):

@@ -236,13 +236,8 @@ def train(words: Sequence[str], options: TrainOptions, changes: Mapping[str, Any
     plan = resolve(words[0] if words else "", options, changes)
     if plan.resumes and not options.run and not options.fresh:
         print(f"{plan.folder} holds a run: resuming it (--run names another folder)", file=sys.stderr)
-    protocol = presets.protocol(plan.cfg.task) if plan.cfg.preset == "small" and not words else None
-    if protocol and not plan.resumes:
-        print(
-            f"settings for small tasks; the published protocol is "
-            f"dreamer train {protocol} --task {plan.cfg.task}",
-            file=sys.stderr,
-        )
+    if plan.cfg.preset == "small" and not (words or plan.resumes):
+        _name_preset_of_suite(plan.cfg.task)
     from experiments.training import run
 
     return run.train(
@@ -253,6 +248,17 @@ def train(words: Sequence[str], options: TrainOptions, changes: Mapping[str, Any
         fresh=options.fresh,
         without_replay=options.without_replay,
     )
+
+
+def _name_preset_of_suite(task: str) -> None:
+    """Say which preset a task's suite has, where none was named."""
+    from experiments.benchmark import suites
+
+    if (name := suites.preset(task.partition(":")[0], ())) != suites.WITHOUT:
+        print(
+            f"settings for small tasks; those of the suite: dreamer train {name} --task {task}",
+            file=sys.stderr,
+        )
 
 
 def evaluate(words: Sequence[str], options: EvalOptions, changes: Mapping[str, Any]) -> int:

@@ -202,6 +202,12 @@ def _listen(port: int, handler: type[BaseHTTPRequestHandler]) -> ThreadingHTTPSe
         raise ConfigError(f"port {port} cannot be used ({error.strerror}); choose another --port") from None
 
 
+def until_interrupted(server: ThreadingHTTPServer) -> None:
+    """Answer requests until Ctrl-C, then close the server."""
+    with contextlib.suppress(KeyboardInterrupt), server:
+        server.serve_forever()
+
+
 def address(server: ThreadingHTTPServer) -> str:
     """The URL of a server."""
     return f"http://{HOST}:{server.server_address[1]}/"

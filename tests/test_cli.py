@@ -120,6 +120,23 @@ def test_resolve_without_preset_takes_small_for_a_named_task(tmp_path):
 
 
 @pytest.mark.parametrize(
+    ("words", "named"),
+    [
+        (["--task", "dmc:walker-walk"], "dreamer train dmc-proprio --task dmc:walker-walk"),
+        (["--task", "minigrid:FourRooms"], "dreamer train minigrid --task minigrid:"),
+        (["--task", "gymnasium:CartPole-v1"], ""),
+        (["cartpole", "--task", "dmc:walker-walk"], ""),
+    ],
+)
+def test_train_without_preset_names_that_of_the_suite(words, named, monkeypatch, tmp_path, capsys):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("experiments.training.run.train", lambda *args, **options: 0)
+    assert cli.main(["train", *words]) == 0
+    err = capsys.readouterr().err
+    assert named in err if named else not err
+
+
+@pytest.mark.parametrize(
     ("options", "seeds", "vary"),
     [
         ({"seeds": 8}, 8, ()),

@@ -99,19 +99,6 @@ def test_build_every_preset_has_name_description_and_command(name):
     assert command in presets.PRESETS[name].__doc__
 
 
-@pytest.mark.parametrize(
-    ("task", "name"),
-    [
-        ("dmc:walker-walk", "dmc-proprio"),
-        ("atari:Pong", "atari"),
-        ("atari100k:Pong", "atari100k"),
-        ("gymnasium:CartPole-v1", None),
-    ],
-)
-def test_protocol_is_the_preset_of_the_suite(task, name):
-    assert presets.protocol(task) == name
-
-
 def test_build_dreamerv3_preset_has_the_values_of_the_paper():
     cfg = presets.build("dreamerv3")
     assert cfg.agent == AgentConfig() == SIZES["1m"](AgentConfig())

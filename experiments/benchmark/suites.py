@@ -14,6 +14,8 @@ PUBLISHED = {"dmc": ("dmc_proprio", "dmc_vision"), "atari100k": ("atari100k",), 
 """{suite: sets that are the tasks of published results, the default first}."""
 JUDGED = {"crafter": ("reward",), "craftax": ("Craftax-Classic",)}
 """{suite: the tasks of its scoreboard}, the set `default` where the adapter has none."""
+WITHOUT = "dreamerv3"
+"""The preset of suites that have none."""
 DEFAULT = "default"
 """Name of the set that a benchmark takes where none is named."""
 
@@ -77,10 +79,10 @@ def _examples(suite: str) -> str:
 
 
 def preset(suite: str, words: Sequence[str]) -> str:
-    """The preset named after the set that was asked for, or after the suite; else `dreamerv3`."""
+    """The preset named after the set that was asked for, or after the suite; else `WITHOUT`."""
     asked = list(words) or [*PUBLISHED.get(suite, ())[:1]]
     names = [name.replace("_", "-") for name in (*asked, suite)]
-    return next((name for name in names if name in presets.PRESETS), "dreamerv3")
+    return next((name for name in names if name in presets.PRESETS), WITHOUT)
 
 
 def steps(tasks: Sequence[str], num_envs: int) -> tuple[int, ...]:

@@ -238,12 +238,7 @@ def board(folder: str, *, port: int, open: bool, json: bool) -> int:
         if open and _has_screen():
             private = stack.enter_context(tempfile.TemporaryDirectory(prefix="dreamer-board-"))
             _open(address, Path(private))
-        try:
-            server.serve_forever()
-        except KeyboardInterrupt:
-            return 0
-        finally:
-            server.server_close()
+        serve.until_interrupted(server)
     return 0
 
 

@@ -92,12 +92,7 @@ def play(run: Path, *, seed: int, port: int) -> int:
         print(
             f"{serve.address(server)} plays {cfg.task} in the dreams of {run}; Ctrl-C ends", file=sys.stderr
         )
-        try:
-            server.serve_forever()
-        except KeyboardInterrupt:
-            return 0
-        finally:
-            server.server_close()
+        serve.until_interrupted(server)
     finally:
         env.close()
     return 0
