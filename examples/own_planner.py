@@ -4,7 +4,7 @@
     python examples/own_planner.py runs/half                  the same agent with and without planning
 
 Nothing is learned here: all play the same worlds with the same parameters. After 22,000 steps the most likely
-actions of that agent reached the goal in none of 50 worlds, sampled ones in 56%, and planned ones in 56%, in a
+actions of that agent reached the goal in none of 50 worlds, sampled and planned ones in 56% each, in a
 minute on one core: the dreams of a half-learned model choose no better than its policy's own chance.
 """
 
