@@ -27,6 +27,7 @@ from dreamer.nets import layers
 from dreamer.nets.encoder import Encoder
 from dreamer.nets.heads import BinaryHead, PolicyHead, TwoHotHead, per_step
 from dreamer.numbers import Numbers
+from dreamer.objectives.reconstruction import Reconstruction
 from dreamer.ops import dists, optim, running
 from dreamer.records import Batch, Latent, Observed, PackedLatent, Params
 from dreamer.rssm import RSSM
@@ -81,6 +82,11 @@ class Gradients(NamedTuple):
     metrics: dict[str, Array]
 
 
+def size(params: Params) -> int:
+    """Parameters of an agent; a probe decoder, which only shows what it holds, does not count."""
+    return sum(x.size for name, module in params.items() if name != "probe" for x in jax.tree.leaves(module))
+
+
 def acting_params(params: Params, actor: Actor[Any]) -> Params:
     """The parameters that following an episode and choosing its actions need."""
     return {name: params[name] for name in dict.fromkeys((*FOLLOWING, *actor.modules))}
@@ -116,20 +122,32 @@ class Agent:
         if isinstance(encoder, Encoder) and encoder.padding:
             self.notices.append(encoder.padding)
         self.modules = Modules(**{name: nnx.graphdef(module) for name, module in modules.items()})
-        optim.check_factors(cfg.optim.rate_factors, _params(modules))
+        optim.check_factors(cfg.rate_factors, _params(modules))
 
     def _build(self, init: layers.Initializer) -> dict[str, nnx.Module | Objective]:
         cfg, width = self.cfg, self.cfg.rssm.features
         encoder = Encoder(self.obs_space, cfg.encoder, init=init)
-        return {
+        make = objectives.named(cfg.objective)
+        objective = make(self.obs_space, self.act_space, encoder.width, cfg, init=init)
+        modules: dict[str, nnx.Module | Objective] = {
             "encoder": encoder,
             "rssm": RSSM(encoder.width, self.act_space, cfg.rssm, init=init),
-            "objective": objectives.named(cfg.objective)(self.obs_space, encoder.width, cfg, init=init),
+            "objective": objective,
             "reward": TwoHotHead(width, cfg.reward, init=init),
             "cont": BinaryHead(width, cfg.cont, init=init),
             "policy": PolicyHead(width, self.act_space, cfg.policy, init=init),
             "value": TwoHotHead(width, cfg.value, init=init),
         }
+        if cfg.probe_decoder and not self._decodes(objective):
+            modules["probe"] = Reconstruction(self.obs_space, self.act_space, encoder.width, cfg, init=init)
+        return modules
+
+    def _decodes(self, objective: Objective) -> bool:
+        return jax.eval_shape(lambda: objective.decode(self._nowhere)) is not None
+
+    @property
+    def _nowhere(self) -> Latent:
+        return rssm.initial(self.cfg.rssm, 1, self.dtype)
 
     def world(self, params: Params, numbers: Numbers) -> World:
         """The world model with its parameters in place."""
@@ -150,6 +168,15 @@ class Agent:
             opt=optim.laprop_init(params),
             updates=jnp.zeros((), jnp.int32),
         )
+
+    @property
+    def decoder(self) -> str:
+        """The module that shows latents as observations: objective, probe, or '' where nothing can."""
+        params = jax.eval_shape(self.init, jax.random.key(0)).params
+        decode = lambda params: nnx.merge(self.modules.objective, params).decode(self._nowhere)
+        if self.modules.probe is not None:
+            return "probe"
+        return "objective" if jax.eval_shape(decode, params["objective"]) is not None else ""
 
     @property
     def entries(self) -> Spaces:

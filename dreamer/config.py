@@ -30,6 +30,18 @@ Seed = Annotated[int, Range(0, FIRST_TRAINING_SEED, below=True)]
 """Of an episode that training never sees."""
 
 
+OBJECTIVES = (
+    "reconstruction",
+    "none",
+    "barlow",
+    "infonce",
+    "next_embedding",
+    "cdp",
+    "sigreg",
+    "visreg",
+    "value_equivalent",
+)
+"""Names of `dreamer.objectives.OBJECTIVES`, which imports JAX."""
 STAGES = 12
 """Of a CNN at most: each halves the image."""
 
@@ -209,6 +221,20 @@ class LossConfig(Section):
     """The critic, in imagination."""
     replay_value: Annotated[Scale, Traced("replay_value_scale")] = 0.3
     """The critic, on replayed steps."""
+    barlow: Annotated[Scale, Traced("barlow_scale")] = 0.05
+    """Correlations of the tokens with what the latent says of them."""
+    infonce: Annotated[Scale, Traced("infonce_scale")] = 1.0
+    """Which of all tokens of the batch belong to a latent."""
+    next_embedding: Annotated[Scale, Traced("next_embedding_scale")] = 1.0
+    """Correlations of the next tokens with what a transformer expects."""
+    cdp: Annotated[Scale, Traced("cdp_scale")] = 500.0
+    """The angle between the tokens and what h expects."""
+    sigreg: Annotated[Scale, Traced("sigreg_scale")] = 1.0
+    """Prediction of projected tokens and their distance from a normal distribution."""
+    visreg: Annotated[Scale, Traced("visreg_scale")] = 1.0
+    """The same with the distance in three parts: centre, scale and shape."""
+    value_equivalent: Annotated[Scale, Traced("value_equivalent_scale")] = 20.0
+    """Prediction of the tokens of a slow encoder."""
     free_nats: Annotated[Scale, Traced()] = 1.0
     """KL below which dyn and rep have no gradient."""
     unimix: Annotated[Share, Traced()] = 0.01
@@ -219,10 +245,15 @@ class LossConfig(Section):
     def weight(self, name: str) -> float:
         """What the loss of this name weighs; all reconstructions `rec/<key>` share one weight.
 
+        The losses `probe/<key>` of a probe decoder weigh 1: they move nothing else, and the optimiser's step
+        does not depend on the scale of a gradient.
+
         Raises:
           ConfigError: it has no weight.
         """
         weight = name.partition("/")[0]
+        if weight == "probe":
+            return 1.0
         if weight not in self.__dict__:
             raise ConfigError(
                 f"the objective has a loss '{name}', but agent.loss has no weight for it: call it "
@@ -272,15 +303,93 @@ class OptimConfig(Section):
         Raises:
           ConfigError: an entry is not path=number with a number of at least 0.
         """
-        factors: dict[str, float] = {}
-        for entry in self.factors:
-            path, _, text = entry.partition("=")
-            factor = schema.parse_text(float, text.strip())
-            is_number = isinstance(factor, int | float) and schema.is_finite(factor)
-            if not (path.strip() and is_number and factor >= 0):
-                raise ConfigError(f"factors needs entries like encoder=0.5, but one is {schema.shown(entry)}")
-            factors[path.strip()] = float(factor)
-        return factors
+        return _rate_factors(self.factors)
+
+
+def _rate_factors(entries: tuple[str, ...]) -> dict[str, float]:
+    factors: dict[str, float] = {}
+    for entry in entries:
+        path, _, text = entry.partition("=")
+        factor = schema.parse_text(float, text.strip())
+        is_number = isinstance(factor, int | float) and schema.is_finite(factor)
+        if not (path.strip() and is_number and factor >= 0):
+            raise ConfigError(f"factors needs entries like encoder=0.5, but one is {schema.shown(entry)}")
+        factors[path.strip()] = float(factor)
+    return factors
+
+
+@dataclass(frozen=True)
+class BarlowConfig(Section):
+    """The objective barlow, and the loss of next_embedding."""
+
+    redundancy: Annotated[Scale, Traced("barlow_redundancy")] = 5e-4
+    """Weight of correlations between different tokens, times N/E for N rows and E tokens."""
+    lambda_reference: bool = False
+    """Without the factor N/E, as in the source, where that weight depends on the size of agent and batch."""
+
+
+@dataclass(frozen=True)
+class NextEmbeddingConfig(Section):
+    """The transformer of the objective next_embedding."""
+
+    layers: SomeLayers = 2
+    """Blocks of attention and MLP."""
+    units: Count = 64
+    """Width of what goes through them (256 in the source)."""
+    heads: Count = 4
+    """Heads of attention, which share the width."""
+    length: Count = 128
+    """Steps of a sequence that have a position; at least `loop.batch_length`."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.units % self.heads:
+            raise ConfigError(f"units must be a multiple of heads ({self.heads}), but it is {self.units}")
+
+
+@dataclass(frozen=True)
+class CDPConfig(Section):
+    """The objective cdp."""
+
+    factors: tuple[str, ...] = ("encoder=0.15", "rssm=10", "objective=10")
+    """What multiplies the rates of modules where this is the objective, below those of `agent.optim`: the
+    encoder has to move slowly."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        _rate_factors(self.factors)
+
+
+@dataclass(frozen=True)
+class SIGRegConfig(Section):
+    """The objective sigreg."""
+
+    width: Count = 64
+    """Entries of a projected token."""
+    slices: Count = 64
+    """Random directions in which the distribution is compared with a normal one."""
+    weight: Annotated[Scale, Traced("sigreg_weight")] = 11.5
+    """Of that comparison beside the prediction: 0.09 times the 128 rows of the source."""
+
+
+@dataclass(frozen=True)
+class VISRegConfig(Section):
+    """The objective visreg."""
+
+    width: Count = 64
+    """Entries of a projected token."""
+    slices: Count = 256
+    """Random directions in which the shape of the distribution is compared with a normal one."""
+    share: Annotated[Weight, Traced("visreg_share")] = 0.9
+    """Of the total that is the comparison; the rest is the prediction."""
+
+
+@dataclass(frozen=True)
+class ValueEquivalentConfig(Section):
+    """The objective value_equivalent."""
+
+    rate: Annotated[Rate, Traced("target_rate")] = 0.01
+    """How far the slow encoder moves towards the learned one after every update."""
 
 
 @dataclass(frozen=True)
@@ -291,9 +400,25 @@ class AgentConfig(Section):
     """From observations to tokens."""
     rssm: RSSMConfig = RSSMConfig()
     """The dynamics."""
-    objective: Annotated[str, Named(("reconstruction", "none"))] = "reconstruction"
-    """What the representation must predict: every observation, none (the control of other objectives), or
-    what a class of yours says, as my_module:MyObjective."""
+    objective: Annotated[str, Named(OBJECTIVES)] = "reconstruction"
+    """What the representation must predict: every observation (reconstruction), tokens of the encoder
+    (barlow to value_equivalent, without a decoder), nothing (none, the control), what a class of yours
+    says (my_module:MyObjective), or two of these (reconstruction+barlow)."""
+    probe_decoder: bool = False
+    """Whether an objective without a decoder gets one that only shows what the latent holds: it is trained
+    beside the agent, moves nothing else and costs what a decoder costs."""
+    barlow: BarlowConfig = BarlowConfig()
+    """The objective barlow, and the loss of next_embedding."""
+    next_embedding: NextEmbeddingConfig = NextEmbeddingConfig()
+    """The objective next_embedding."""
+    cdp: CDPConfig = CDPConfig()
+    """The objective cdp."""
+    sigreg: SIGRegConfig = SIGRegConfig()
+    """The objective sigreg."""
+    visreg: VISRegConfig = VISRegConfig()
+    """The objective visreg."""
+    value_equivalent: ValueEquivalentConfig = ValueEquivalentConfig()
+    """The objective value_equivalent."""
     decoder: DecoderConfig = DecoderConfig()
     """From features back to observations, where they are reconstructed."""
     reward: TwoHotConfig = TwoHotConfig(layers=1)
@@ -312,6 +437,12 @@ class AgentConfig(Section):
     """The optimiser."""
     dtype: Literal["auto", "float32", "bfloat16"] = "auto"
     """Of activations; auto is float32 on a CPU and bfloat16 elsewhere. Parameters and losses are float32."""
+
+    @property
+    def rate_factors(self) -> dict[str, float]:
+        """{path prefix of parameters: what multiplies their learning rate}, of the objective and `optim`."""
+        section = getattr(self, self.objective, None)
+        return _rate_factors(getattr(section, "factors", ())) | self.optim.rate_factors
 
 
 TRACED = schema.traced(AgentConfig)

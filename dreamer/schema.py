@@ -100,17 +100,25 @@ class Arguments:
 
 @dataclass(frozen=True)
 class Named:
-    """Mark of a text field that names an entry of a table, or a class of a user's module as module:Class."""
+    """Mark of a text field that names an entry of a table, or a class of a user's module as module:Class.
+
+    A name may also be the sum of two different ones, as a+b.
+    """
 
     names: tuple[str, ...]
     """Of the table."""
 
     def __contains__(self, value: str) -> bool:
+        parts = value.split("+")
+        return len(set(parts)) == len(parts) <= 2 and all(map(self._is_name, parts))
+
+    def _is_name(self, value: str) -> bool:
         module, _, name = value.partition(":")
         return value in self.names or bool(module and name)
 
     def __str__(self) -> str:
-        return f"one of {', '.join(self.names)}, or a class of yours as my_module:MyClass"
+        names = ", ".join(self.names)
+        return f"one of {names}, a class of yours as my_module:MyClass, or the sum of two as a+b"
 
 
 @dataclass(frozen=True)

@@ -49,6 +49,8 @@ class Modules(NamedTuple):
     cont: nnx.GraphDef[BinaryHead]
     policy: nnx.GraphDef[PolicyHead]
     value: nnx.GraphDef[TwoHotHead]
+    probe: nnx.GraphDef[Objective] | None = None
+    """Shows what latents hold where the objective has no decoder; nothing learns from it."""
 
 
 class Objective(Protocol):
@@ -103,6 +105,12 @@ class World:
     def objective(self) -> Objective:
         """What the representation must predict."""
         return nnx.merge(self.modules.objective, self.params["objective"])
+
+    @cached_property
+    def probe(self) -> Objective | None:
+        """A decoder beside an objective that has none, if there is one."""
+        graph = self.modules.probe
+        return None if graph is None else nnx.merge(graph, self.params["probe"])
 
     @cached_property
     def reward_head(self) -> TwoHotHead:
@@ -229,8 +237,11 @@ class World:
         return self.value_head.expected(feat)
 
     def decode(self, latent: Latent) -> dict[str, Array] | None:
-        """What latents look like, in the units and dtypes of the observations; None without a decoder."""
-        return self.objective.decode(latent)
+        """What latents look like, in the units and dtypes of the observations; None without a decoder.
+
+        A probe decoder shows what the latents hold, not what the model was asked to predict.
+        """
+        return (self.probe or self.objective).decode(latent)
 
     def _check_features(self, feat: Array) -> None:
         chex.assert_axis_dimension(feat, -1, self.cfg.rssm.features)
@@ -296,6 +307,9 @@ class World:
         losses = {"dyn": kl(sg(post), prior), "rep": kl(post, sg(prior))}
         objective = self.objective.loss(self, batch, seen, slow, key)
         losses |= objective.losses
+        if self.probe is not None:
+            shown = self.probe.loss(self, batch, sg(seen), {}, key).losses
+            losses |= {name.replace("rec/", "probe/", 1): loss for name, loss in shown.items()}
 
         feat = seen.latent.feat
         logits = self.reward_head(feat if self.cfg.loss.reward_grad else sg(feat))

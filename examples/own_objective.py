@@ -44,7 +44,9 @@ class Decorrelated(nnx.Module):
     Reference: Zbontar et al. (2021), Barlow Twins, whose two views of an image are latent and tokens here.
     """
 
-    def __init__(self, obs_space: Spaces, tokens: int, cfg: AgentConfig, *, init: Initializer):
+    def __init__(
+        self, obs_space: Spaces, act_space: Spaces, tokens: int, cfg: AgentConfig, *, init: Initializer
+    ):
         self.project = Linear(cfg.rssm.features, tokens, init=init)
 
     def slow(self, params: Params) -> Params:

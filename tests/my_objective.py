@@ -12,7 +12,7 @@ from dreamer.records import ObjectiveLosses
 class SlowTokens(nnx.Module):
     """Predict the tokens of an encoder that follows the learned one slowly."""
 
-    def __init__(self, obs_space, tokens, cfg, *, init):
+    def __init__(self, obs_space, act_space, tokens, cfg, *, init):
         self.out = Linear(cfg.rssm.features, tokens, init=init)
 
     def slow(self, params):

@@ -9,24 +9,43 @@ or evaluates the run imports it.
 """
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 from flax import nnx
 
+from dreamer.objectives.barlow import Barlow
+from dreamer.objectives.both import Both
+from dreamer.objectives.cdp import CDP
+from dreamer.objectives.infonce import InfoNCE
+from dreamer.objectives.next_embedding import NextEmbedding
 from dreamer.objectives.none import Nothing
 from dreamer.objectives.reconstruction import Reconstruction
+from dreamer.objectives.sigreg import SIGReg
+from dreamer.objectives.value_equivalent import ValueEquivalent
+from dreamer.objectives.visreg import VISReg
 from dreamer.schema import ConfigError
 from dreamer.world import Objective
 from envs import modules
 
-OBJECTIVES: dict[str, Callable[..., Objective]] = {"reconstruction": Reconstruction, "none": Nothing}
-"""{name in `agent.objective`: made from (obs_space, width of the tokens, cfg of the agent, init=)}."""
+OBJECTIVES: dict[str, Callable[..., Objective]] = {
+    "reconstruction": Reconstruction,
+    "none": Nothing,
+    "barlow": Barlow,
+    "infonce": InfoNCE,
+    "next_embedding": NextEmbedding,
+    "cdp": CDP,
+    "sigreg": SIGReg,
+    "visreg": VISReg,
+    "value_equivalent": ValueEquivalent,
+}
+"""{name in `agent.objective`: made from (obs_space, act_space, width of tokens, cfg of the agent, init=)}."""
 OFFERS = ("slow", "follow", "loss", "decode")
 """Methods of every objective."""
 
 
 def named(name: str) -> Callable[..., Objective]:
-    """How the objective of this name is made; `module:Class` is imported.
+    """How the objective of this name is made; `module:Class` is imported, of a+b both are.
 
     Raises:
       ConfigError: it is no objective.
@@ -34,6 +53,9 @@ def named(name: str) -> Callable[..., Objective]:
     """
     if name in OBJECTIVES:
         return OBJECTIVES[name]
+    if "+" in name:
+        first, second = map(named, name.split("+"))
+        return partial(Both, (first, second))
     kind = modules.attribute(name)
     if not _is_objective(kind):
         raise ConfigError(
@@ -56,9 +78,10 @@ def check_stored(name: str) -> None:
     Raises:
       ConfigError: it did not.
     """
-    module = name.partition(":")[0]
-    if name not in OBJECTIVES and not modules.is_allowed(module):
-        raise ConfigError(
-            f"it was trained with the objective {name}, which is code: `import {module}` before loading it, "
-            "if you trust that module"
-        )
+    for part in name.split("+"):
+        module = part.partition(":")[0]
+        if part not in OBJECTIVES and not modules.is_allowed(module):
+            raise ConfigError(
+                f"it was trained with the objective {part}, which is code: `import {module}` before loading "
+                "it, if you trust that module"
+            )

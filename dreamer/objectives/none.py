@@ -17,7 +17,9 @@ from envs.api import Spaces
 class Nothing(nnx.Module):
     """No losses, no parameters and no way back to observations."""
 
-    def __init__(self, obs_space: Spaces, tokens: int, cfg: AgentConfig, *, init: Initializer):
+    def __init__(
+        self, obs_space: Spaces, act_space: Spaces, tokens: int, cfg: AgentConfig, *, init: Initializer
+    ):
         pass
 
     def slow(self, params: Params) -> Params:

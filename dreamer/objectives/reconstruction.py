@@ -20,7 +20,9 @@ from envs.api import Space, Spaces
 class Reconstruction(nnx.Module):
     """A decoder and how wrong it is, one loss per observation key."""
 
-    def __init__(self, obs_space: Spaces, tokens: int, cfg: AgentConfig, *, init: Initializer):
+    def __init__(
+        self, obs_space: Spaces, act_space: Spaces, tokens: int, cfg: AgentConfig, *, init: Initializer
+    ):
         self.spaces = tuple(obs_space.items())
         stoch = cfg.rssm.stoch * cfg.rssm.classes
         self.decoder = Decoder(obs_space, cfg.rssm.deter, stoch, cfg.decoder, init=init)

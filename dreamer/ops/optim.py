@@ -134,7 +134,7 @@ def update(
     numbers: Numbers,
 ) -> tuple[Any, LaPropState, dict[str, Array]]:
     """One step of the whole chain; returns the new parameters, the new state and what to log."""
-    cfg, factors = numbers.optim, numbers.optim.rate_factors
+    cfg, factors = numbers.optim, numbers.rate_factors
     clipped = clip_by_norm_ratio(grads, params, cfg.agc)
     steps, new_state = laprop(clipped, state, beta1=cfg.beta1, beta2=cfg.beta2, eps=cfg.eps)
     rate = learning_rate(state.count, cfg.lr, cfg.warmup, cfg.anneal, cfg.schedule)
