@@ -52,7 +52,7 @@ def pytest_collection_modifyitems(items):
 
 def pytest_addoption(parser):
     parser.addoption("--golden", default=None, help="folder of reference .npz files (default: tests/golden)")
-    parser.addoption("--objectives", default=None, help="the same of losses (default: tests/golden/objectives)")
+    parser.addoption("--objectives", default=None, help="of losses (default: tests/golden/objectives)")
 
 
 @pytest.fixture

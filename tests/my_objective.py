@@ -30,5 +30,24 @@ class SlowTokens(nnx.Module):
         return None
 
 
+class SlowTokensAgain(nnx.Module):
+    """The same under another name, by composition."""
+
+    def __init__(self, *args, init):
+        self.same = SlowTokens(*args, init=init)
+
+    def slow(self, params):
+        return self.same.slow(params)
+
+    def follow(self, slow, params, numbers):
+        return self.same.follow(slow, params, numbers)
+
+    def loss(self, world, batch, seen, slow, key):
+        return self.same.loss(world, batch, seen, slow, key)
+
+    def decode(self, latent):
+        return None
+
+
 class Lossless(nnx.Module):
     """Lacks everything."""

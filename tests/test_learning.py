@@ -8,12 +8,13 @@ import tiny
 
 import envs
 from dreamer.agent import Agent
-from dreamer.config import LoopConfig
+from dreamer.config import AgentConfig, LoopConfig
 from dreamer.gym import DreamVectorEnv
 from dreamer.loops.clocks import Progress
 from dreamer.loops.collector import Collector
 from dreamer.loops.host import HostLoop
 from dreamer.numbers import trace
+from dreamer.objectives import OBJECTIVES
 from dreamer.player import Player
 from dreamer.replay.host import HostReplay
 from envs import probes
@@ -40,12 +41,12 @@ CFG = tiny.config(
 )
 
 
-def learn(task: str, steps: int) -> tuple[Player, Player, list[dict[str, float]]]:
+def learn(task: str, steps: int, cfg: AgentConfig = CFG) -> tuple[Player, Player, list[dict[str, float]]]:
     """An agent after a twentieth of the steps that it learns from, the same at the end, and metrics."""
     env = envs.make(task, LOOP.num_envs)
-    agent = Agent(env.obs_space, env.act_space, CFG)
+    agent = Agent(env.obs_space, env.act_space, cfg)
     replay = HostReplay(20_000, LOOP.num_envs, env.obs_space, env.act_space, agent.entries)
-    hyper = trace(CFG)
+    hyper = trace(cfg)
     state = tiny.jit(agent.init)(jax.random.key(0))
     source = Collector(agent, env, replay, hyper, seed=0)
     loop = HostLoop(agent, source, replay, LOOP, hyper, state, Progress(), seed=0)
@@ -87,6 +88,19 @@ def test_host_loop_probe_task_learns_near_optimal_return(name, steps):
         report_cards_get_better(early, player, env)
     if name == "chosen":
         dreams_are_like_the_world(player)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["observed", "chosen", "remembered", "continuous"])
+@pytest.mark.parametrize("objective", [name for name in OBJECTIVES if name != "reconstruction"])
+def test_objective_without_a_decoder_learns_a_probe_task(objective, name):
+    """`none` too: the secret of these worlds decides a reward, which is enough to represent it."""
+    steps = {"observed": 3000, "chosen": 2500, "remembered": 12_000, "continuous": 6000}[name]
+    rates = {"cdp__factors": ("encoder=0.1",)}  # its factor of 10 is for learning rates of the paper
+    _, player, _ = learn(f"probe:{name}", steps, tiny.change(CFG, objective=objective, **rates))
+    probe = probes.PROBES[name]
+    mean = np.mean([e.return_ for e in rollout(player, envs.make(f"probe:{name}", 20), range(40))])
+    assert mean - probe.random_return > 0.8 * (probe.optimal_return - probe.random_return)
 
 
 def dreams_are_like_the_world(player: Player) -> None:

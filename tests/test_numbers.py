@@ -17,7 +17,10 @@ STRUCTURE = {
     *("behavior.replay_value", "behavior.replay_value_grad", "loss.reward_grad", "optim.schedule"),
     "optim.factors",
 }
-LEARNING = [path for path in schema.paths(AgentConfig) if path.startswith(("behavior.", "loss.", "optim."))]
+LEARNING = [
+    *(path for path in schema.paths(AgentConfig) if path.startswith(("behavior.", "loss.", "optim."))),
+    *("barlow.redundancy", "sigreg.weight", "visreg.share", "value_equivalent.rate"),
+]
 OTHER = {"behavior.horizon": 2.5, "behavior.slow_every": 2, "optim.warmup": 7, "optim.anneal": 7}
 
 

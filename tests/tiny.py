@@ -80,7 +80,12 @@ RUN = Config(
 
 def config(**changes) -> AgentConfig:
     """The configuration with some fields changed, dots written as two underscores."""
-    return schema.replace_paths(CFG, {k.replace("__", "."): v for k, v in changes.items()})
+    return change(CFG, **changes)
+
+
+def change(cfg: AgentConfig, **changes) -> AgentConfig:
+    """Any configuration with some fields changed."""
+    return schema.replace_paths(cfg, {k.replace("__", "."): v for k, v in changes.items()})
 
 
 def initializer(seed: int = 0) -> layers.Initializer:

@@ -84,11 +84,11 @@ def normality(
     """
     chex.assert_rank([rows, directions], [3, 2])
     chex.assert_equal(rows.shape[-1], directions.shape[0])
-    at, weights = _knots(knots, interval)
+    at, weights = (jnp.asarray(x, jnp.float32) for x in _knots(knots, interval))
     shadows = rows.astype(jnp.float32) @ directions.astype(jnp.float32)
     angles = shadows[..., None] * lead(at, shadows[..., None])  # [T, B, M, knots]
     real, imaginary = jnp.cos(angles).mean(1), jnp.sin(angles).mean(1)
-    square = jnp.square(real - lead(np.exp(-(at**2) / 2), real)) + jnp.square(imaginary)
+    square = jnp.square(real - lead(jnp.exp(-(at**2) / 2), real)) + jnp.square(imaginary)
     return (square @ weights).mean(-1)
 
 
@@ -97,10 +97,10 @@ def _knots(knots: int, interval: tuple[float, float]) -> tuple[np.ndarray, np.nd
     at = np.linspace(*interval, knots)
     weights = np.full(knots, 2 * (at[1] - at[0]))
     weights[[0, -1]] /= 2
-    return at.astype(np.float32), (weights * np.exp(-(at**2) / 2)).astype(np.float32)
+    return at, weights * np.exp(-(at**2) / 2)
 
 
 def least(rows: int) -> float:
     """Mean of `normality` of so many normal rows: ``int (1 - exp(-s^2)) exp(-s^2/2) ds / B``."""
     at, weights = _knots(KNOTS, INTERVAL)
-    return float((1 - np.exp(-(at.astype(float) ** 2))) @ weights) / rows
+    return float((1 - np.exp(-(at**2))) @ weights) / rows
