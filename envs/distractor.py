@@ -25,6 +25,8 @@ STREAM = 1
 LAYERS = 2
 PATCH = 8
 """Pixels between the random colours of a texture, which is interpolated between them."""
+DARKEST, BRIGHTEST = 64, 255
+"""Of the noise in every channel: black things in front of it stay visible."""
 SLOWEST, FASTEST = 0.5, 2.0
 """Pixels a step."""
 KEY = "image"
@@ -45,7 +47,8 @@ class Moving(NamedTuple):
         speed = rng.uniform(SLOWEST, FASTEST, LAYERS)
         textures = np.stack([_texture(rng, shape) for _ in range(LAYERS)])
         velocities = speed[:, None] * np.stack([np.sin(angle), np.cos(angle)], 1)
-        return cls((textures * (255 / LAYERS)).astype(np.uint8), velocities)
+        shades = DARKEST + (BRIGHTEST - DARKEST) * textures
+        return cls((shades / LAYERS).astype(np.uint8), velocities)
 
     def at(self, t: int) -> np.ndarray:
         """The noise after t steps: [h, w, channels] uint8."""

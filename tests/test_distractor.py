@@ -13,7 +13,8 @@ from dreamer.config import Config, EnvConfig
 from dreamer.schema import ConfigError
 from envs import pinpad
 from envs.api import FIRST_TRAINING_SEED, UnsupportedSpace
-from envs.distractor import PATCH, Distractor, Moving, background
+from envs.distractor import DARKEST, PATCH, Distractor, Moving, background
+from experiments.compare.contestants import Run
 from experiments.evaluate import elsewhere
 from experiments.training.session import check_folder
 
@@ -66,7 +67,7 @@ def test_moving_drawn_is_smooth_across_edges_and_has_contrast():
     noise = Moving.drawn(np.random.default_rng(0), (48, 64, 3)).at(0).astype(int)
     for axis in (0, 1):
         assert abs(noise - np.roll(noise, 1, axis)).max() <= 255 / PATCH + 2  # two layers are rounded
-    assert noise.min() < 30 and noise.max() > 225 and noise.std() > 40
+    assert DARKEST <= noise.min() < 90 and noise.max() > 225 and noise.std() > 30
 
 
 @pytest.mark.parametrize("seed", range(5))
@@ -146,6 +147,9 @@ def test_distractor_pinpad_changes_white_floor_only():
         noisy, scene = ours.obs["image"][0], theirs.obs["image"][0]
         changed, white = (noisy != scene).any(-1), (scene == 255).all(-1)
         assert not changed[~white].any() and changed[white].mean() > 0.95
+        dark = (noisy < DARKEST).all(-1)
+        np.testing.assert_array_equal(dark, (scene == 0).all(-1))  # the square
+        assert dark.sum() == 16
 
 
 class Still(gymnasium.Env):
@@ -226,10 +230,12 @@ def test_env_config_distractor_is_part_of_every_world(tmp_path):
     assert (seen[0] != scene.obs["image"]).mean() > 0.2
 
 
-def test_elsewhere_keeps_the_distractor_within_a_suite():
+def test_elsewhere_keeps_the_distractor_within_a_suite(tmp_path):
     cfg = Config(TASK, 1000, env=EnvConfig(obs="rgb", distractor="noise"))
     assert elsewhere(cfg, "minigrid:Empty-5x5").env.world == cfg.env.world
     assert elsewhere(cfg, "pinpad:three").env.distractor == ""
+    assert Run("run:a", tmp_path)._world("minigrid:Empty-5x5", cfg) == NOISE
+    assert Run("run:a", tmp_path)._world("pinpad:three", cfg) == {}
 
 
 def test_check_folder_changed_distractor_is_refused(tmp_path):
