@@ -473,6 +473,8 @@ class EnvConfig(Section):
     """Every episode is truncated after this many steps, without termination; 0 leaves it to the task."""
     wrappers: tuple[str, ...] = ()
     """Callables env -> env that wrap it one after the other, as my_module:wrap."""
+    distractor: Literal["", "noise"] = ""
+    """Noise that moves in the background of pictures, wherever the task is opened; empty for none."""
     timeout: Scale = 0.0
     """Seconds that a copy may take for a step or reset, else the run ends; 0: no limit (host tasks)."""
 
@@ -502,6 +504,7 @@ class EnvConfig(Section):
             "kwargs": Arguments.read(self.kwargs),
             "max_episode_steps": self.max_episode_steps,
             "wrappers": self.wrappers,
+            "distractor": self.distractor,
         }
 
     @property

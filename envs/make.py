@@ -331,6 +331,7 @@ def make(
     wrappers: Sequence[str | Callable[[Any], Any]] = (),
     lives: str = WHOLE_GAMES,
     engine: str = "",
+    distractor: str = "",
     timeout: float = 0.0,
 ) -> VectorEnv:
     """Make copies of a task that are stepped together.
@@ -355,6 +356,8 @@ def make(
         "terminal-and-restart" (`envs.adapters.atari`).
       engine: "envpool" has EnvPool step all copies of a task that it has (`envs.engine`); then a seed is
         of a copy, not of an episode.
+      distractor: "noise" has noise move behind the scene of pictures (`envs.distractor`), of suites whose
+        background is known.
       timeout: seconds in which a copy of a Gymnasium environment must answer, else that is an `EnvError`
         (0: any).
 
@@ -379,6 +382,7 @@ def make(
         "max_episode_steps": max_episode_steps,
         "wrappers": wrappers,
         "engine": engine,
+        "distractor": distractor,
     }
     if is_on_device(task):
         from envs.device_copies import DeviceCopies
@@ -386,9 +390,9 @@ def make(
         inside = make_jax(task, obs=obs, pixels=pixels, categories=categories, lives=lives, **special)
         copies = DeviceCopies(inside, num_envs)
     else:
-        taken = _taken(full, adapter, _asked(lives, **special))
-        how = {"pixels": pixels, "categories": categories, "timeout": timeout}
         chosen = obs or adapter.OBS[0]
+        taken = _taken(full, adapter, chosen, _asked(lives, **special))
+        how = {"pixels": pixels, "categories": categories, "timeout": timeout}
         if taken.pop("engine", ""):
             _check_engine(full, engine, {**taken, **({"parallel": True} if parallel else {})})
             from envs.engine import Pool
@@ -412,13 +416,14 @@ def make_jax(
     wrappers: Sequence[str | Callable[[Any], Any]] = (),
     lives: str = WHOLE_GAMES,
     engine: str = "",
+    distractor: str = "",
 ) -> JaxEnv:
     """Make one world of a suite that is `on_device`, as pure functions.
 
     Args:
       levels: how many different worlds it starts, those of the first training seeds (0: any).
       pixels, categories: none, for such a world says itself what its observations are.
-      kwargs, max_episode_steps, wrappers, lives, engine: as of `make`, where the suite takes them.
+      kwargs, max_episode_steps, wrappers, lives, engine, distractor: as of `make`, where a suite takes them.
 
     Raises:
       UnknownTask, MissingExtra, UnsupportedSpace: as `make`; UnknownTask also for a Gymnasium environment.
@@ -435,11 +440,10 @@ def make_jax(
     if not is_on_device(task):
         names = ", ".join(suite.name for suite in SUITES if suite.on_device)
         raise UnknownTask(f"{full} runs on the host; the suites of the device are {names}")
-    asked = _asked(
-        lives, kwargs=kwargs, max_episode_steps=max_episode_steps, wrappers=wrappers, engine=engine
-    )
-    taken = _taken(full, adapter, asked)
-    world = adapter.make_jax(rest, obs or adapter.OBS[0], **taken)
+    special = {"kwargs": kwargs, "max_episode_steps": max_episode_steps, "wrappers": wrappers}
+    asked = _asked(lives, **special, engine=engine, distractor=distractor)
+    chosen = obs or adapter.OBS[0]
+    world = adapter.make_jax(rest, chosen, **_taken(full, adapter, chosen, asked))
     if not levels:
         return world
     from envs.wrappers import Levels
@@ -474,8 +478,10 @@ def _asked(lives: str, **others: Any) -> dict[str, Any]:
     return {k: v for k, v in {**others, "lives": "" if lives == WHOLE_GAMES else lives}.items() if v}
 
 
-def _taken(full: str, adapter: ModuleType, asked: dict[str, Any]) -> dict[str, Any]:
+def _taken(full: str, adapter: ModuleType, obs: str, asked: dict[str, Any]) -> dict[str, Any]:
     """What was asked for, if the adapter takes it."""
+    if "distractor" in asked:
+        _check_distractor(full, adapter, obs, asked["distractor"])
     takes = getattr(adapter, "TAKES", ())
     refused = [name for name in asked if name not in takes]
     if refused:
@@ -487,6 +493,29 @@ def _taken(full: str, adapter: ModuleType, asked: dict[str, Any]) -> dict[str, A
             f"max_episode_steps is {asked['max_episode_steps']}; it takes at least 1, or 0 for the task's own"
         )
     return asked
+
+
+DISTRACTORS = ("noise",)
+KNOWN_BACKGROUND = "minigrid tasks (with env.obs rgb or full) and pinpad tasks"
+
+
+def _check_distractor(full: str, adapter: ModuleType, obs: str, distractor: str) -> None:
+    """Refuse one that is not there, or that would have nothing to be drawn on."""
+    if distractor not in DISTRACTORS:
+        raise UnknownTask(f"there is no distractor {distractor!r}; the only one is 'noise'")
+    suite = full.partition(":")[0]
+    if "distractor" not in getattr(adapter, "TAKES", ()):
+        names = f" ({', '.join(adapter.OBS)})" if all(adapter.OBS) else ""
+        raise UnknownTask(
+            f"{suite} tasks take no distractor, as none of their observations{names} is a picture whose "
+            f"background is known; {KNOWN_BACKGROUND} take one"
+        )
+    pictures = getattr(adapter, "PICTURES", adapter.OBS)
+    if obs not in pictures:
+        raise UnknownTask(
+            f"a distractor moves in pictures, and {full} shows none with env.obs {obs}: choose "
+            f"{' or '.join(f'--env.obs {name}' for name in pictures)}"
+        )
 
 
 def _resolve(task: str, obs: str) -> tuple[str, ModuleType, str]:

@@ -26,9 +26,10 @@ from gymnasium import spaces as gym
 
 from envs.adapters import listed
 from envs.arguments import Wrap, wrapped
+from envs.distractor import Distractor
 
 OBS = ("",)
-TAKES = ("max_episode_steps", "wrappers")
+TAKES = ("max_episode_steps", "wrappers", "distractor")
 LIMIT = 10_000
 REWARD = 10.0
 PAUSE = 10
@@ -90,16 +91,25 @@ def canonical(name: str) -> str:
 
 
 def make(
-    name: str, obs: str, *, max_episode_steps: int = 0, wrappers: Sequence[str | Wrap] = ()
+    name: str,
+    obs: str,
+    *,
+    max_episode_steps: int = 0,
+    wrappers: Sequence[str | Wrap] = (),
+    distractor: str = "",
 ) -> gymnasium.Env:
     """One room.
 
     Args:
       max_episode_steps: its time limit (0: 10,000).
       wrappers: what goes around it, the first one innermost.
+      distractor: what moves on the floor where that is white.
     """
     name = canonical(name)
-    return wrapped(f"pinpad:{name}", PinPad(name, max_episode_steps or LIMIT), wrappers)
+    room: gymnasium.Env = PinPad(name, max_episode_steps or LIMIT)
+    if distractor:
+        room = Distractor(room, np.full((1, CELL, CELL, 3), WHITE, np.uint8))
+    return wrapped(f"pinpad:{name}", room, wrappers)
 
 
 def layout(name: str) -> np.ndarray:

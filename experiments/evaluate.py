@@ -284,7 +284,7 @@ def evaluate(
 def elsewhere(cfg: Config, task: str) -> Config:
     """The configuration of a run with another task in the place of its own (empty: its own).
 
-    Rules of the trained task do not hold there; within its suite the observation is the same one.
+    Rules of the trained task do not hold there; within its suite it is seen as the trained one was.
 
     Raises:
       UnknownTask, MissingExtra: there is no such task here.
@@ -292,9 +292,8 @@ def elsewhere(cfg: Config, task: str) -> Config:
     if not task or envs.canonical(task) == envs.canonical(cfg.task):
         return cfg
     is_related = task.partition(":")[0] == cfg.task.partition(":")[0]
-    world = EnvConfig(
-        obs=cfg.env.obs if is_related else "", parallel=cfg.env.parallel, timeout=cfg.env.timeout
-    )
+    seen = EnvConfig(obs=cfg.env.obs, distractor=cfg.env.distractor) if is_related else EnvConfig()
+    world = replace(seen, parallel=cfg.env.parallel, timeout=cfg.env.timeout)
     return replace(cfg, task=envs.canonical(task), env=world)
 
 

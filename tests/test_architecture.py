@@ -18,6 +18,7 @@ ORDER = (
     *("envs.adapters", "envs.api", "envs.probes", "envs.trust", "envs.modules", "envs.arguments"),
     *("envs.opengl", "envs.dm"),
     *("envs.readings", "envs.spaces", "envs.watchdog", "envs.rollout", "envs.wrappers"),
+    "envs.distractor",
     *("envs.copies", "envs.device_copies", "envs.engine", "envs.vector", "envs.adapters.*", "envs.flat"),
     "envs.unflatten",
     *("envs.catch", "envs.draw", "envs.gridworld", "envs.pinpad", "envs.make", "envs.text", "envs.check"),

@@ -140,6 +140,7 @@ def test_replace_path_wrong_type_names_field(path):
         ("agent.dtype", ["bfloat16"], ["float16"]),
         ("env.levels", [0, 2**30], [-1, 2**30 + 1]),
         ("env.engine", ["", "envpool"], ["gym", 3]),
+        ("env.distractor", ["", "noise"], ["video", 1, True]),
         ("env.lives", ["game", "terminal-and-go-on", "terminal-and-restart"], ["", "lost", 3]),
         ("env.kwargs", ["", "{}", '{"a": [1, {"b": null}]}', {"a": 1}], ["[1]", "{'a': 1}", '{"a": NaN}', 3]),
         ("env.kwargs", [{}], [[1], {"a": object()}, {"a": float("inf")}, '{"a": "\\ud800"}', "7", "{"]),
@@ -242,8 +243,8 @@ def test_env_kwargs_as_toml_table_equal_json_text(tmp_path):
     path.write_text(schema.dump_toml(cfg))
     assert config.load_toml(path) == cfg and hash(config.load_toml(path)) == hash(cfg)
     assert cfg.env.world["kwargs"] == {"size": 8, "deep": {"a": True, "b": [1, 2]}}
-    readings = {"pixels": (), "categories": ()}
-    assert CFG.env.world == {"obs": "", "kwargs": {}, "max_episode_steps": 0, "wrappers": ()} | readings
+    seen = {"obs": "", "pixels": (), "categories": (), "distractor": ""}
+    assert CFG.env.world == {"kwargs": {}, "max_episode_steps": 0, "wrappers": ()} | seen
 
 
 @pytest.mark.parametrize("change", [{"rssm.deter": 36, "rssm.blocks": 4}, {"decoder.depth": 3}])

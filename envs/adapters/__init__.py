@@ -13,7 +13,8 @@ One whose tasks can be made otherwise says so, and `make` or `make_jax` gets wha
 
     TAKES                  of "kwargs", a mapping, "max_episode_steps", at least 1, "wrappers", callables, and
                            "lives", what a lost life means in training; of "engine", which has
-                           `pool(name, obs)`, a `Recipe` of `envs.engine`, instead of `make`
+                           `pool(name, obs)`, a `Recipe` of `envs.engine`, instead of `make`; of "distractor",
+                           what moves behind the scene of those `obs` that are PICTURES (without it: of all)
 
 and what decides what a task does, beside the packages of the suite:
 

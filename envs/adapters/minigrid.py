@@ -33,6 +33,7 @@ from envs.adapters.gymnasium import build, entry, is_minigrid
 from envs.adapters.minigrid_sets import SETS
 from envs.api import LOG_PREFIX, EnvError
 from envs.arguments import NONE, Wrap, wrapped
+from envs.distractor import Distractor
 from envs.modules import import_module
 
 # Otherwise pygame greets on standard output, where machines read results.
@@ -40,6 +41,7 @@ os.environ.setdefault("PYGAME_HIDE_SUPPORT_PROMPT", "1")
 
 import minigrid  # noqa: F401, E402  registers the ids
 from minigrid.core.constants import COLOR_TO_IDX, OBJECT_TO_IDX, STATE_TO_IDX  # noqa: E402
+from minigrid.core.grid import Grid  # noqa: E402
 from minigrid.envs.babyai.core import roomgrid_level  # noqa: E402
 from minigrid.envs.babyai.core.levelgen import LevelGen  # noqa: E402
 from minigrid.minigrid_env import MiniGridEnv  # noqa: E402
@@ -49,7 +51,8 @@ from minigrid.wrappers import RGBImgObsWrapper, RGBImgPartialObsWrapper  # noqa:
 roomgrid_level.print = lambda *_: None  # pyrefly: ignore
 
 OBS = ("symbolic", "rgb", "full", "privileged")
-TAKES = ("kwargs", "max_episode_steps", "wrappers")
+TAKES = ("kwargs", "max_episode_steps", "wrappers", "distractor")
+PICTURES = ("rgb", "full")
 FAMILIES = ("MiniGrid", "BabyAI")
 TILE_PIXELS = 8
 PROBED = 32
@@ -139,6 +142,7 @@ def make(
     kwargs: Mapping[str, Any] = NONE,
     max_episode_steps: int = 0,
     wrappers: Sequence[str | Wrap] = (),
+    distractor: str = "",
 ) -> gymnasium.Env:
     """One environment with the observation `obs`, which tells `success` when an episode ends.
 
@@ -146,6 +150,7 @@ def make(
       kwargs: arguments that go over those it is registered with.
       max_episode_steps: its time limit, of which rewards depend (0: its own).
       wrappers: what goes around it before it is observed, the first one innermost.
+      distractor: what moves on empty cells of pictures, seen or not.
 
     Raises:
       MissingExtra: for the WFC tasks, which need another package.
@@ -167,7 +172,8 @@ def make(
         _limit(env.unwrapped, max_episode_steps)
     env = wrapped(task, env, wrappers)
     if is_minigrid(env):
-        return adapt(env, obs)
+        adapted = adapt(env, obs)
+        return Distractor(adapted, empty_cells()) if distractor else adapted
     if obs != OBS[0]:
         raise UnknownTask(f"the wrappers of {task} choose what is seen, and leave no observation {obs!r}")
     return env
@@ -178,6 +184,12 @@ def _limit(world: MiniGridEnv, steps: int) -> None:
     world.max_steps = steps
     if isinstance(world, roomgrid_level.RoomGridLevel):
         world.fixed_max_steps = True  # otherwise every episode has its own
+
+
+def empty_cells() -> np.ndarray:
+    """Pictures of an empty cell outside of the view and in it: [2, TILE_PIXELS, TILE_PIXELS, 3] uint8."""
+    tiles = [Grid.render_tile(None, highlight=seen, tile_size=TILE_PIXELS) for seen in (False, True)]
+    return np.stack(tiles).astype(np.uint8)
 
 
 def adapt(env: gymnasium.Env, obs: str) -> gymnasium.Env:

@@ -193,11 +193,12 @@ class Run:
         return dict(player.counters) | self.worlds.of(task)
 
     def _world(self, task: str, trained: Config) -> dict[str, Any]:
-        """The world it was trained in; of another task of the same suite, the observation."""
+        """The world it was trained in; of another task of the same suite, what it sees."""
         if envs.canonical(task) == envs.canonical(trained.task):
             return trained.env.world
         same = task.partition(":")[0] == trained.task.partition(":")[0]
-        return self.worlds.of(task) | ({"obs": trained.env.obs} if same else {})
+        seen = {"obs": trained.env.obs, "distractor": trained.env.distractor}
+        return self.worlds.of(task) | (seen if same else {})
 
     def seat(self, task: str) -> Seat:
         import jax
