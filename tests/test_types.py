@@ -15,7 +15,7 @@ TYPOS = [
     ("dreamer/agent.py", "batch.is_first.shape", "batch.is_frist.shape"),
     ("dreamer/agent.py", "key=observe_key", "kye=observe_key"),
     ("dreamer/agent.py", "numbers.behavior)", "numbers.behaviour)"),
-    ("dreamer/ops/optim.py", "numbers.optim.rate_factors", "numbers.optm.rate_factors"),
+    ("dreamer/ops/optim.py", "numbers.rate_factors", "numbers.rate_factrs"),
     ("dreamer/ops/optim.py", "cfg.lr, cfg.warmup", "cfg.lrr, cfg.warmup"),
     ("experiments/training/agents.py", "self.loop.flush()", "self.loop.flsh()"),
     ("dreamer/behavior/actor_critic.py", "cfg.return_rate", "cfg.retrun_rate"),
