@@ -32,6 +32,7 @@ def _size(
         cont=replace(cfg.cont, units=units),
         policy=replace(cfg.policy, units=units),
         value=replace(cfg.value, units=units),
+        next_embedding=replace(cfg.next_embedding, units=units),
     )
 
 
