@@ -14,8 +14,8 @@ from experiments import statistics
 from experiments.benchmark import published, scores
 from experiments.benchmark.published import Curve
 from experiments.benchmark.report import Run, Variant
-from experiments.benchmark.runs import DONE
 from experiments.report.figures import COLORS, QUIET, STYLE, WIDTH, svg
+from experiments.sweep.runset import DONE
 
 BINS = 20
 """Points of a curve, or as many as the published one has up to there."""
