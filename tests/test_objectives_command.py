@@ -137,7 +137,7 @@ def test_main_other_settings_in_the_same_folder_are_refused(tmp_path, capsys):
     words = f"{TASK} --objectives reconstruction none --steps 1000 --set loop.train_ratio=1"
     assert main([*words.split(), "--out", str(tmp_path / "x")]) == 2
     error = capsys.readouterr().err
-    assert "loop.train_ratio was 32.0, now 1.0" in error and error.count("\n") == 1
+    assert "loop.train_ratio was 64.0, now 1.0" in error and error.count("\n") == 1
 
 
 def test_trust_folder_of_a_comparison_is_guarded(tmp_path):
@@ -145,20 +145,17 @@ def test_trust_folder_of_a_comparison_is_guarded(tmp_path):
     assert trust.opened(["objectives", "worker", "--out", str(tmp_path / "x")]) == [str(tmp_path / "x")]
 
 
-def test_main_runs_train_for_real_and_their_updates_are_measured(tmp_path, capsys):
+def test_main_runs_train_for_real_and_log_their_cpu_time(tmp_path, capsys):
     """From the command line to the page."""
     config = tmp_path / "tiny.toml"
     config.write_text(schema.dump_toml(tiny.RUN))
-    words = f"{TASK} --objectives reconstruction none --config {config} --steps 160 --json"
-    more = f"--set report.episodes=2 report.max_steps=10 --out {tmp_path / 'x'}"
-    assert main([*words.split(), *more.split()]) == 0
+    words = f"{TASK} --objectives reconstruction none --config {config} --steps 160 --no-bench --json"
+    assert main([*words.split(), "--out", str(tmp_path / "x")]) == 0
     told = json.loads(capsys.readouterr().out)
-    ours, none = told["objectives"].values()
-    for reached in (ours, none):
+    assert told["cpu_budget"] > 0 and told["excluded"] == [] and told["resumed"] == []
+    for reached in told["objectives"].values():
         assert 0 <= reached["greedy"]["mean"] <= 1 and reached["peak_mb"] > 0
-        assert reached["cpu_seconds_per_1000_steps"] > 0
-    assert ours["cost"]["params"] > none["cost"]["params"]
-    assert len(ours["probe_error"]) == 12 and ours["probe_error"][0] >= 0 and told["cpu_budget"] > 0
+        assert reached["cpu_seconds_per_1000_steps"] > 0 and reached["cost"] is None
 
 
 WORKER = """

@@ -2,7 +2,9 @@
 
 import time
 
+import jax
 import jax.numpy as jnp
+import numpy as np
 import objective_runs
 import tiny
 
@@ -10,6 +12,7 @@ from envs.api import Space
 from experiments.bench import update
 from experiments.objectives import cost
 from experiments.objectives.runs import prepare
+from experiments.training import workspace
 
 
 def test_in_turns_calls_alternate_after_one_that_is_not_timed():
@@ -79,8 +82,6 @@ def test_measured_failure_is_reported_and_not_kept(tmp_path, monkeypatch):
 
 
 def test_sample_of_a_space_has_its_shape_dtype_and_range():
-    import numpy as np
-
     rng = np.random.default_rng(0)
     token = update.sample(rng, Space((2,), "int32", 5), (3, 4))
     assert token.shape == (3, 4, 2) and token.dtype == np.int32 and token.min() >= 0 and token.max() == 4
@@ -90,17 +91,20 @@ def test_sample_of_a_space_has_its_shape_dtype_and_range():
 
 
 def test_noise_has_the_shape_of_a_replayed_batch():
-    import jax
-
     made, real = update.noise(tiny.agent(), tiny.B, tiny.T), tiny.batch()
     shapes = lambda batch: jax.tree.map(lambda x: (x.shape, str(x.dtype)), batch)
     assert shapes(made) == shapes(real)
 
 
-def test_measure_removes_the_decoder_of_reconstruction_from_what_none_has(tmp_path):
-    plan = objective_runs.plan("reconstruction", "none")
-    comparison = prepare(tmp_path / "x", plan)
-    costs = cost.main({"folder": str(comparison.folder), "objectives": ["reconstruction", "none"]})
-    ours, none = costs["objectives"].values()
-    assert ours["params"] > none["params"] > 0 and ours["update_mb"] > none["update_mb"] > 0
-    assert min(ours["update_ms"], none["update_ms"]) > 0 and costs["surroundings"]["jax"]
+def test_main_measures_an_update_of_the_agent_that_is_trained(tmp_path, monkeypatch):
+    monkeypatch.setattr(jax, "jit", tiny.jit)
+    monkeypatch.setattr(cost, "SECONDS", 0.0)
+    comparison = prepare(tmp_path / "x", objective_runs.plan("reconstruction", "none"))
+    costs = cost.main({"folder": str(comparison.folder), "objectives": ["none"]})
+    cfg = comparison.plan.config_of("none", 0)
+    with workspace.opened(cfg) as opened:
+        state = jax.eval_shape(opened.agent.init, jax.random.key(0))
+    (measured,) = costs["objectives"].values()
+    assert measured["params"] == sum(x.size for x in jax.tree.leaves(state.params))
+    assert measured["update_mb"] > 4 * 4 * measured["params"] / 2**20, "parameters, gradient, two moments"
+    assert measured["update_ms"] > 0 and costs["surroundings"]["jax"]

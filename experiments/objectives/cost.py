@@ -124,7 +124,7 @@ def memory_mb(*programs: Any) -> float | None:
     """Megabytes of arguments, results and temporaries of the larger program; None where XLA does not say."""
     sizes = [_size(program.memory_analysis()) for program in programs]
     known = [size for size in sizes if size is not None]
-    return round(max(known) / 2**20, 2) if known else None
+    return round(max(known) / 2**20, 4) if known else None
 
 
 def _size(account: Any) -> int | None:

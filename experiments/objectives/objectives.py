@@ -62,16 +62,15 @@ def named(cfg: Config, words: Sequence[str]) -> tuple[str, ...]:
       ConfigError: there is none of a name.
       UnknownTask, MissingExtra: a class cannot be imported.
     """
-    from dreamer.objectives import OBJECTIVES
-    from dreamer.objectives import named as made
+    from dreamer import objectives
 
-    names = tuple(dict.fromkeys(words or OBJECTIVES))
+    names = tuple(dict.fromkeys(words or objectives.OBJECTIVES))
     for name in names:
         for word in name.split(JOIN):
             if ":" not in word:
-                check_known("objective", word, OBJECTIVES)
+                check_known("objective", word, objectives.OBJECTIVES)
         replace_paths(cfg, {OBJECTIVE: name})
-        made(name)
+        objectives.named(name)
     return names
 
 

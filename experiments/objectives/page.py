@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from rich.box import SIMPLE_HEAD
 from rich.table import Table
 
 import envs
@@ -46,31 +47,24 @@ def write(plan: Plan, runs: Sequence[Run], costs: Mapping[str, Any], out: Path) 
 
 
 def shown(results: Mapping[str, Any]) -> Table:
-    """The results for a terminal, an objective a line."""
+    """The results for a terminal, an objective a line; the error is that of predictions one step ahead."""
     judged, budget = NAMES[results["metric"]], results["cpu_budget"]
-    view = Table(title=_title(results), title_justify="left")
-    view.add_column("objective")
+    view = Table(title=_title(results), title_justify="left", box=SIMPLE_HEAD, padding=(0, 1, 0, 0))
+    view.add_column("objective", no_wrap=True)
     at_cpu = "at equal CPU s" if budget is None else f"at {budget:,.0f} CPU s"
-    for name in (
-        f"{judged}, greedy",
-        "sampled",
-        at_cpu,
-        "error 1 ahead",
-        "ms/update",
-        "parameters",
-        "peak MB",
-    ):
+    for name in (f"{judged}, greedy", "sampled", at_cpu, "error", "ms/update", "parameters"):
         view.add_column(name, justify="right")
     for name, row in results["objectives"].items():
-        update = row["cost"] or {}
+        update, sampled = row["cost"] or {}, row["sampled"]
         params = update.get("params")
         view.add_row(
             name,
-            *(estimate(row[key]) for key in ("greedy", "sampled", "at_equal_cpu")),
+            estimate(row["greedy"]),
+            number(sampled and sampled["mean"]),
+            estimate(row["at_equal_cpu"]),
             number((row["probe_error"] or [None])[0]),
             number(update.get("update_ms")),
             "–" if params is None else f"{params:,}",
-            number(row["peak_mb"]),
         )
     return view
 
