@@ -28,12 +28,13 @@ MARKS = (
     "config.toml",
     "sweep.toml",
     "benchmark.toml",
+    "objectives.toml",
     "storage.json",
     "manifest.json",
     "checkpoints",
     "members",
 )
-"""One of these is in every folder of a run, a checkpoint, a sweep or a benchmark."""
+"""One of these is in every folder of a run, a checkpoint, a sweep, a benchmark or a comparison."""
 CONFIGURATION = {"task", "agent", "replay"}
 """Names that the configuration of a run has, and that of another program hardly."""
 LAYERS = ("checkpoints", "members", "trials")

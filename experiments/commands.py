@@ -23,6 +23,7 @@ from experiments.benchmark.options import (
 )
 from experiments.compare.options import CompareOptions
 from experiments.names import check_known
+from experiments.objectives.options import ObjectivesOptions, ObjectivesWorkerOptions
 from experiments.presets.sizes import SIZES
 from experiments.sweep.options import SweepOptions, SweepReportOptions, WorkerOptions
 from experiments.training import warm_start
@@ -369,6 +370,20 @@ def report_benchmark(
     return benchmark.show(list(map(Path, words)), options)
 
 
+def objectives(words: Sequence[str], options: ObjectivesOptions, changes: Mapping[str, Any]) -> int:
+    from experiments.objectives import objectives
+
+    return objectives.compare(options)
+
+
+def work_on_objectives(
+    words: Sequence[str], options: ObjectivesWorkerOptions, changes: Mapping[str, Any]
+) -> int:
+    from experiments.objectives import objectives
+
+    return objectives.worker(options)
+
+
 def bench(words: Sequence[str], options: BenchOptions, changes: Mapping[str, Any]) -> int:
     for size in options.sizes:
         check_known("size", size, SIZES)
@@ -545,6 +560,15 @@ COMMANDS = {
         "BENCHMARK ...",
         BenchmarkReportOptions,
         report_benchmark,
+    ),
+    "objectives": Command(
+        "Compare what objectives reach and cost with equal steps, and with equal CPU time.",
+        "",
+        ObjectivesOptions,
+        objectives,
+    ),
+    "objectives worker": Command(
+        "Work on such a comparison that runs elsewhere.", "", ObjectivesWorkerOptions, work_on_objectives
     ),
     "bench": Command("Measure how fast this machine learns and acts.", "", BenchOptions, bench),
     "envs": Command("List environments, or check one.", "", EnvsOptions, show_envs),

@@ -8,6 +8,8 @@ The exact need of the replay is in `dreamer.replay.layout`.
 from __future__ import annotations
 
 import math
+import resource
+import sys
 
 from dreamer.config import AgentConfig, Config, HeadConfig, PopulationConfig
 from dreamer.schema import ConfigError
@@ -109,6 +111,12 @@ def replay(cfg: Config) -> int:
     rows, entries = min(cfg.replay.capacity, 2 * cfg.steps), rssm.entries(cfg.agent.rssm)
     stored = columns({}, {}, entries)
     return rows * sum(stored[name].nbytes for name in entries)
+
+
+def peak() -> int:
+    """Largest resident size of this process so far, in bytes."""
+    size = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return size if sys.platform == "darwin" else 1024 * size
 
 
 def _host_memory() -> int | None:

@@ -20,9 +20,10 @@ from dreamer.schema import ConfigError
 from envs import trust
 from experiments.benchmark import benchmark
 from experiments.benchmark.options import BenchmarkOptions, BenchmarkReportOptions
-from experiments.benchmark.runs import DONE, Benchmark
+from experiments.benchmark.runs import Benchmark
 from experiments.cli import main
 from experiments.sweep.executor import RunDied
+from experiments.sweep.runset import DONE
 from experiments.training.run import TrainingStopped
 
 

@@ -22,7 +22,7 @@ def test_introduction_names_tasks_seeds_folder_and_what_ended(tmp_path):
     bench = prepare(tmp_path / "x", benchmark_runs.plan("dmc", WALKER, REACHER, seeds=2, seed=3))
     store(bench.parts[0], flat(1.0))
     bench.fail(bench.parts[1], "loss/total is nan")
-    assert progress.introduction(bench) == (
+    assert progress.introduction(bench, bench.plan.tasks) == (
         f"{tmp_path}/x: dmc:walker-walk, dmc:reacher-easy with seeds 3 to 4; 1 of 4 runs done, 1 failed and "
         f"will be tried again. Output of every run: {tmp_path}/x/runs/*.log"
     )
@@ -30,7 +30,9 @@ def test_introduction_names_tasks_seeds_folder_and_what_ended(tmp_path):
 
 def test_introduction_of_many_tasks_counts_the_rest(tmp_path):
     bench = prepare(tmp_path / "x", benchmark_runs.plan("dmc", *(f"dmc:{i}" for i in range(57))))
-    assert "dmc:7, and 49 more with seed 0; 0 of 57 runs done." in progress.introduction(bench)
+    assert "dmc:7, and 49 more with seed 0; 0 of 57 runs done." in progress.introduction(
+        bench, bench.plan.tasks
+    )
 
 
 def test_line_shows_held_runs_with_their_last_ten_episodes(tmp_path):

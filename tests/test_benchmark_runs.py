@@ -7,7 +7,8 @@ import pytest
 from benchmark_runs import REACHER, WALKER, flat, store
 
 from dreamer.schema import ConfigError
-from experiments.benchmark.runs import DONE, FAILED, MISSING, UNFINISHED, Benchmark, prepare
+from experiments.benchmark.runs import Benchmark, prepare
+from experiments.sweep.runset import DONE, FAILED, MISSING, UNFINISHED
 from experiments.sweep.trial import beside
 
 

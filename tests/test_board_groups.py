@@ -2,10 +2,12 @@
 
 import json
 
+import objective_runs
 import pytest
 from benchmark_runs import flat, made, plan, store
 
 from experiments.board.index import Index
+from experiments.objectives import runs
 
 
 def row(root, id):
@@ -67,6 +69,14 @@ def test_benchmark_counts_the_runs_that_are_done(tmp_path):
     index._due = 0.0
     index.look()
     assert (index.row("b").status, index.row("b").ready) == ("done", 4)
+
+
+def test_objectives_count_the_runs_that_are_done(tmp_path):
+    comparison = runs.prepare(tmp_path / "o", objective_runs.plan("reconstruction", "none", seeds=2))
+    objective_runs.store(comparison.parts[0])
+    found = row(tmp_path, "o")
+    assert (found.kind, found.task, found.ready, found.total) == ("objectives", "probe:chosen", 1, 4)
+    assert (found.unit, found.status) == ("runs", "unfinished")
 
 
 def test_comparison_counts_the_episodes_of_its_agents(tmp_path):

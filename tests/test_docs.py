@@ -25,6 +25,7 @@ from experiments import cli, presets
 from experiments.benchmark import benchmark
 from experiments.commands import resolve
 from experiments.compare.contestants import run_and_actor, split
+from experiments.objectives import objectives
 from experiments.presets import PRESETS
 from experiments.presets.sizes import SIZES
 from experiments.sweep import spec
@@ -109,6 +110,12 @@ def check_benchmark(words, options, changes):
         benchmark.plan(words[0], options)
 
 
+def check_objectives(words, options, changes):
+    """Of classes that a page only imagines their form alone."""
+    named = [name for name in options.objectives if not name.startswith("my_module:")]
+    objectives.plan(dataclasses.replace(options, objectives=tuple(named)))
+
+
 def check_bench(words, options, changes):
     assert set(options.sizes) <= set(SIZES)
     known(options.task or "grid:DoorKey-5x5")
@@ -120,6 +127,7 @@ CHECKS = {
     "compare": check_compare,
     "sweep": lambda words, options, changes: spec.load(Path(words[0])),
     "benchmark": check_benchmark,
+    "objectives": check_objectives,
     "bench": check_bench,
     "envs": lambda words, options, changes: known(options.check or "grid:DoorKey-5x5"),
     "doctor": lambda words, options, changes: known(options.task or "grid:DoorKey-5x5"),

@@ -185,6 +185,8 @@ def test_report_card_json_equals_the_page(either):
     card = json.loads((either.run / "card.json").read_text())
     assert card["episodes"] == 2 and card["env_steps"] in (128, 160)
     assert card["numbers"] == either.found.card.numbers and card["numbers"]["surprise"] > 0
+    error = {key: by_step.tolist() for key, by_step in either.found.card.open_loop.error.items()}
+    assert card["open_loop_error"] == json.loads(json.dumps(error).replace("NaN", "null"))
     assert either.printed["report"] == str(either.run / "report.html")
     assert f"<b>{card['updates']}</b><span>updates" in either.page
 

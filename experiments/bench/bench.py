@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import json as jsonlib
 import os
-import resource
 import subprocess
 import sys
 import time
@@ -21,7 +20,8 @@ from rich.table import Table
 from dreamer.config import AgentConfig
 from dreamer.schema import replace_paths
 from envs.api import Space
-from experiments import machine
+from experiments import machine, memory
+from experiments.bench.update import Update
 from experiments.presets.sizes import SIZES
 
 OBS = {"vector": Space((8,), "float32"), "image": Space((64, 64, 3), "uint8")}
@@ -163,35 +163,19 @@ def measure(size: str, obs: str, batch: int, length: int, dtype: str = "auto") -
 
     cfg = replace_paths(SIZES[size](AgentConfig()), {"dtype": dtype})
     agent, numbers = Agent({obs: OBS[obs]}, ACT, cfg), trace(cfg)
-    state = jax.jit(agent.init)(jax.random.key(0))
-    params = sum(p.size for p in jax.tree.leaves(state.params))
-    data = synthetic_batch(cfg, obs, batch, length)
-    keys = list(jax.random.split(jax.random.key(1), UPDATES[1] + 2))
-    latencies = {n: policy_latency(agent, state.params, numbers, n) for n in POLICY_ENVS}
-
-    start = time.perf_counter()
-    grad = jax.jit(agent.compute_gradients).lower(state, data, numbers, key=keys[0]).compile()
-    gradient, _ = grad.out_info
-    step = jax.jit(agent.apply_gradients, donate_argnums=0).lower(state, gradient, numbers).compile()
-    compile_s = time.perf_counter() - start
-
-    def update() -> None:
-        nonlocal state
-        gradient, _ = grad(state, data, numbers, key=keys.pop())
-        state, metrics = step(state, gradient, numbers)
-        jax.block_until_ready((state, metrics))
-
+    update = Update(agent, batch, length)
+    latencies = {n: policy_latency(agent, update.params, numbers, n) for n in POLICY_ENVS}
     update()
     wall, cpu = repeat(update, SECONDS, *UPDATES)
-    gflop = (_flops(grad) + _flops(step)) / 1e9
+    gflop = (_flops(update.gradients) + _flops(update.apply)) / 1e9
     row: dict[str, Any] = {
         "size": size,
         "obs": obs,
         "dtype": str(agent.dtype),
         "batch": batch,
         "length": length,
-        "params": params,
-        "compile_s": round(compile_s, 1),
+        "params": sum(p.size for p in jax.tree.leaves(update.params)),
+        "compile_s": round(update.compile_s, 1),
         "update_ms": round(1e3 * wall, 1),
         "cpu_s": round(cpu, 4),
         "gflop": round(gflop, 3),
@@ -204,34 +188,8 @@ def measure(size: str, obs: str, batch: int, length: int, dtype: str = "auto") -
         row["device_peak_mb"] = round(peak / 2**20)
         row["of_matrix_rate"] = round(1e9 * row["gflops"] / matrix_rate(agent.dtype), 3)
     row |= {f"policy{n}_ms": round(1e3 * seconds, 3) for n, seconds in latencies.items()}
-    row["peak_mb"] = round(peak_memory() / 2**20)
+    row["peak_mb"] = round(memory.peak() / 2**20)
     return row
-
-
-def synthetic_batch(cfg: AgentConfig, obs: str, batch: int, length: int) -> Any:
-    """Noise in the shape of replayed steps, without episode borders."""
-    import numpy as np
-
-    from dreamer import rssm
-    from dreamer.records import Batch
-
-    rng = np.random.default_rng(0)
-    shape, flags = (batch, length), np.zeros((batch, length), bool)
-    space = OBS[obs]
-    if space.is_image:
-        seen = rng.integers(0, 256, (*shape, *space.shape)).astype(space.dtype)
-    else:
-        seen = rng.normal(size=(*shape, *space.shape)).astype(space.dtype)
-    return Batch(
-        obs={obs: seen},
-        action={"action": rng.integers(0, ACT["action"].classes, shape).astype(np.int32)},
-        reward=rng.normal(size=shape).astype(np.float32),
-        is_first=flags,
-        is_last=flags,
-        is_terminal=flags,
-        context_latent=rssm.pack(cfg.rssm, rssm.initial(cfg.rssm, batch, "float32")),
-        context_action={"action": np.zeros(batch, np.int32)},
-    )
 
 
 def policy_latency(agent: Any, params: Any, numbers: Any, envs: int) -> float:
@@ -272,12 +230,6 @@ def matrix_rate(dtype: Any) -> float:
     call = lambda: jax.block_until_ready(product(x, x))
     call()
     return 2 * MATRIX**3 / repeat(call, 1.0, 5, 100)[0]
-
-
-def peak_memory() -> int:
-    """Largest resident size of this process so far, in bytes."""
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return peak if sys.platform == "darwin" else 1024 * peak
 
 
 def _flops(compiled: Any) -> float:

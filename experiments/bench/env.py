@@ -13,7 +13,8 @@ import numpy as np
 
 import envs
 from dreamer.config import EnvConfig
-from experiments.bench.bench import peak_memory, report, surroundings
+from experiments import memory
+from experiments.bench.bench import report, surroundings
 
 SECONDS = 5.0
 """Duration of the measurement of a row."""
@@ -73,7 +74,7 @@ def measure(task: str, copies: int, options: Mapping[str, Any] = MappingProxyTyp
         "steps_per_s": round(steps / wall),
         "steps_per_cpu_s": None if options.get("parallel") else round(steps / cpu),  # of this process alone
         "episodes": ended,
-        "peak_mb": round(peak_memory() / 2**20),
+        "peak_mb": round(memory.peak() / 2**20),
         "options": dict(options),
     }
 

@@ -16,8 +16,8 @@ from typing import TYPE_CHECKING, Any
 
 from dreamer.config import Config
 from dreamer.schema import replace_paths
-from experiments import presets
-from experiments.bench.bench import peak_memory, report, surroundings
+from experiments import memory, presets
+from experiments.bench.bench import report, surroundings
 from experiments.presets.sizes import SIZES
 
 if TYPE_CHECKING:
@@ -108,7 +108,7 @@ def measure(
     start_s = time.perf_counter() - began
     advance()
     settle()
-    peak = peak_memory()  # before anything is copied for the update alone
+    peak = memory.peak()  # before anything is copied for the update alone
     update, at = alone(), dataclasses.replace(progress)
     wall = cpu = 0.0
     walls: list[float] = []

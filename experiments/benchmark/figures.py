@@ -14,8 +14,8 @@ from experiments import statistics
 from experiments.benchmark import published, scores
 from experiments.benchmark.published import Curve
 from experiments.benchmark.report import Run, Variant
-from experiments.benchmark.runs import DONE
 from experiments.report.figures import COLORS, QUIET, STYLE, WIDTH, svg
+from experiments.sweep.runset import DONE
 
 BINS = 20
 """Points of a curve, or as many as the published one has up to there."""
@@ -66,21 +66,30 @@ def _behind(ax: Axes, curve: Curve) -> None:
 
 def _ours(ax: Axes, runs: Sequence[Run], width: float, color: str) -> None:
     """Finished runs as their mean with its interval, the others each as a dotted line."""
-    done = [_line(run, width) for run in runs if run.state == DONE]
     for run in runs:
         if run.state != DONE:
             line = _line(run, width)
             known = ~np.isnan(line)
             ax.plot(width * np.arange(1, len(line) + 1)[known], line[known], color=color, lw=1.2, ls=":")
-    if not done:
+    mean_with_interval(ax, [_line(run, width) for run in runs if run.state == DONE], width, color=color)
+
+
+def mean_with_interval(ax: Axes, lines: Sequence[np.ndarray], width: float, **look: Any) -> None:
+    """Draw the mean of curves and its interval, as far as the shortest one goes and where all are known.
+
+    Args:
+      lines: [bins] each, as of `binned`; none draws nothing.
+      width: of a bin.
+    """
+    if not lines:
         return
-    rows = np.stack([line[: min(map(len, done))] for line in done])
+    rows = np.stack([line[: min(map(len, lines))] for line in lines])
     known = ~np.isnan(rows).any(0)
-    steps, rows = width * np.arange(1, rows.shape[1] + 1)[known], rows[:, known]
+    at, rows = width * np.arange(1, rows.shape[1] + 1)[known], rows[:, known]
     if len(rows) > 1:
         low, high = np.transpose([statistics.bootstrap(column.tolist()) for column in rows.T]).reshape(2, -1)
-        ax.fill_between(steps, low, high, color=color, alpha=0.25, lw=0)
-    ax.plot(steps, rows.mean(0), color=color, marker="o" if len(steps) == 1 else None, ms=4)
+        ax.fill_between(at, low, high, color=look["color"], alpha=0.25, lw=0)
+    ax.plot(at, rows.mean(0), marker="o" if len(at) == 1 else None, ms=4, **look)
 
 
 def _line(run: Run, width: float) -> np.ndarray:

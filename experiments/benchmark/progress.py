@@ -1,4 +1,4 @@
-"""What `dreamer benchmark` says while it trains: which runs there are, those that run, and those that ended.
+"""What a command says while it trains many runs: which runs there are, those that run, and those that ended.
 
 Everything is read from the folder, and of the logs only their ends, so it is the same wherever workers are.
 """
@@ -6,9 +6,10 @@ Everything is read from the folder, and of the logs only their ends, so it is th
 from __future__ import annotations
 
 import contextlib
+import copy
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -16,8 +17,8 @@ import numpy as np
 from dreamer.logger import last_rows
 from experiments import sidecar
 from experiments.benchmark import scores
-from experiments.benchmark.runs import DONE, FAILED, RUNS, Benchmark
 from experiments.sweep import launch, trial
+from experiments.sweep.runset import DONE, FAILED, RUNS, RunSet
 from experiments.sweep.trial import Part
 
 EVERY = 30.0
@@ -30,27 +31,31 @@ SHOWN = 8
 Say = Callable[[str], None]
 
 
-def introduction(bench: Benchmark) -> str:
-    """Which runs there are, where, and how many have ended."""
-    parts, first = bench.parts, bench.plan.config.seed
-    last = first + bench.plan.seeds - 1
+def introduction(runs: RunSet, varied: Sequence[str]) -> str:
+    """Which runs there are, where, and how many have ended.
+
+    Args:
+      varied: in what they differ besides their seeds.
+    """
+    parts = runs.parts
+    first, last = parts[0].cfg.seed, parts[-1].cfg.seed
     seeds = f"seed {first}" if first == last else f"seeds {first} to {last}"
-    tasks = ", ".join(_some(bench.plan.tasks))
-    states = [bench.state(part) for part in parts]
+    names = ", ".join(_some([*varied]))
+    states = [runs.state(part) for part in parts]
     ended = f"{states.count(DONE)} of {_runs(len(parts))} done"
     if failed := states.count(FAILED):
         ended += f", {failed} failed and will be tried again"
-    return f"{bench.folder}: {tasks} with {seeds}; {ended}. Output of every run: {bench.folder / RUNS}/*.log"
+    return f"{runs.folder}: {names} with {seeds}; {ended}. Output of every run: {runs.folder / RUNS}/*.log"
 
 
-def line(bench: Benchmark) -> str:
+def line(runs: RunSet) -> str:
     """How many runs have ended, and how far those are that are being trained."""
-    parts = bench.parts
-    states = [bench.state(part) for part in parts]
+    parts = runs.parts
+    states = [runs.state(part) for part in parts]
     ended = f"{states.count(DONE)} of {_runs(len(parts))} done"
     if failed := states.count(FAILED):
         ended += f", {failed} failed"
-    return "; ".join([ended, *_some([standing(part) for part in bench.going()])])
+    return "; ".join([ended, *_some([standing(part) for part in runs.going()])])
 
 
 def standing(part: Part) -> str:
@@ -65,16 +70,16 @@ def standing(part: Part) -> str:
     return f"{text}, {scores.quantity(rows, part.cfg.task)} {np.mean(values):.4g}" if values else text
 
 
-def ending(bench: Benchmark, part: Part) -> str:
+def ending(runs: RunSet, part: Part) -> str:
     """How a run ended: its score, or why it failed."""
-    run = f"{part.cfg.task} seed {part.cfg.seed}"
-    if bench.state(part) == FAILED:
-        return f"{run} failed: {bench.why(part)}"
+    run = runs.title(part)
+    if runs.state(part) == FAILED:
+        return f"{run} failed: {runs.why(part)}"
     result = sidecar.read(part.folder / "result.json")
     return f"{run}: {scores.sentence(result.get('score') or {}) or 'done'}"
 
 
-def _some(names: list[str] | tuple[str, ...]) -> list[str]:
+def _some(names: list[str]) -> list[str]:
     more = len(names) - SHOWN
     return [*names] if more <= 0 else [*names[:SHOWN], f"and {more} more"]
 
@@ -84,14 +89,14 @@ def _runs(count: int) -> str:
 
 
 @contextlib.contextmanager
-def shown(bench: Benchmark, say: Say, every: float | None = None) -> Iterator[None]:
+def shown(runs: RunSet, say: Say, every: float | None = None) -> Iterator[None]:
     """Within it a line is printed for every run that ends, by any worker, and regularly for those that run.
 
     Args:
       every: seconds between the latter (default: `EVERY`).
     """
-    watcher = _Watcher(bench, say, EVERY if every is None else every)
-    thread = threading.Thread(target=watcher.watch, daemon=True, name="benchmark-lines")
+    watcher = _Watcher(runs, say, EVERY if every is None else every)
+    thread = threading.Thread(target=watcher.watch, daemon=True, name="run-lines")
     thread.start()
     try:
         yield
@@ -102,12 +107,12 @@ def shown(bench: Benchmark, say: Say, every: float | None = None) -> Iterator[No
 
 
 class _Watcher:
-    """Looks at the folder of a benchmark again and again."""
+    """Looks at a set of runs again and again."""
 
-    def __init__(self, bench: Benchmark, say: Say, every: float):
-        # A benchmark of its own: the plan may be read again in another thread.
-        self._bench, self._say, self._every = Benchmark(bench.folder), say, every
-        self._ended: set[Path] = {part.folder for part in bench.parts if bench.state(part) == DONE}
+    def __init__(self, runs: RunSet, say: Say, every: float):
+        # A copy of its own: the plan may be read again in another thread.
+        self._runs, self._say, self._every = copy.copy(runs), say, every
+        self._ended: set[Path] = {part.folder for part in runs.parts if runs.state(part) == DONE}
         self.over = threading.Event()
 
     def watch(self) -> None:
@@ -115,13 +120,13 @@ class _Watcher:
         while not self.over.wait(min(launch.POLL, self._every)):
             self.look()
             if time.monotonic() >= due:
-                self._say(line(self._bench))
+                self._say(line(self._runs))
                 due = time.monotonic() + self._every
 
     def look(self) -> None:
         """Report the runs that ended since the last look."""
-        parts = self._bench.parts
+        parts = self._runs.parts
         for part in parts:
-            if part.folder not in self._ended and self._bench.state(part) in (DONE, FAILED):
+            if part.folder not in self._ended and self._runs.state(part) in (DONE, FAILED):
                 self._ended.add(part.folder)
-                self._say(f"{ending(self._bench, part)}  ({len(self._ended)} of {len(parts)})")
+                self._say(f"{ending(self._runs, part)}  ({len(self._ended)} of {len(parts)})")

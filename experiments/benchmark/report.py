@@ -21,8 +21,9 @@ from dreamer.schema import ConfigError
 from experiments import statistics, surroundings
 from experiments.benchmark import bsuite, published, scores
 from experiments.benchmark.published import LEADER, Published
-from experiments.benchmark.runs import DONE, FAILED, MISSING, UNFINISHED, Benchmark, Plan
+from experiments.benchmark.runs import Benchmark, Plan
 from experiments.sweep import trial
+from experiments.sweep.runset import DONE
 from experiments.sweep.trial import Part
 
 
@@ -96,15 +97,10 @@ def _run(bench: Benchmark, part: Part) -> Run:
     steps = int(result.get("env_steps", steps))
     task, rows = part.cfg.task, scores.training_episodes(part.folder)
     numbers = scores.scoring(task).function(rows, task.partition(":")[2], steps) if rows else {}
-    whys = {
-        FAILED: bench.why(part),
-        UNFINISHED: f"has taken {steps:,} of {part.cfg.steps:,} steps",
-        MISSING: "has not begun",
-        DONE: "" if numbers else "no episode ended",
-    }
+    why = bench.why_not_done(part) or ("" if numbers else "no episode ended")
     sessions = surroundings.sessions(part.folder)
     versions = sessions[-1].get("versions", {}) if sessions else {}
-    return Run(task, part.cfg.seed, state, whys[state], steps, rows, numbers, result, versions)
+    return Run(task, part.cfg.seed, state, why, steps, rows, numbers, result, versions)
 
 
 def check_alike(variants: Sequence[Variant]) -> None:

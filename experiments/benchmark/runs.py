@@ -1,29 +1,21 @@
-"""The folder of a benchmark: what was asked for, and the state of each of its runs.
+"""The folder of a benchmark: what was asked for, and its runs.
 
-DIR/benchmark.toml                  what was asked for
-DIR/runs/<task>-seed<k>/            an ordinary run folder
-DIR/runs/<task>-seed<k>.toml .log   its configuration and output
-DIR/runs/<task>-seed<k>.lock        held by the worker that trains it
-DIR/runs/<task>-seed<k>.failed      why it failed; the next session tries again
+DIR/benchmark.toml         what was asked for
+DIR/runs/<task>-seed<k>    its runs, as `experiments.sweep.runset` keeps them
 """
 
 import dataclasses
 import re
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import NamedTuple
 
 from dreamer import atomic, schema
 from dreamer.config import Config, Count
 from dreamer.schema import ConfigError, Section
-from experiments.sweep import lock, trial
-from experiments.sweep.study import Counts
-from experiments.sweep.trial import Part, beside
-from experiments.training import session
+from experiments.sweep.runset import RUNS, RunSet, changed_fields
+from experiments.sweep.trial import Part
 
-PLAN, LOCK, RUNS = "benchmark.toml", "lock", "runs"
-DONE, FAILED, UNFINISHED, MISSING = "done", "failed", "unfinished", "missing"
+PLAN = "benchmark.toml"
 
 
 @dataclass(frozen=True)
@@ -44,14 +36,7 @@ class Plan(Section):
         return self.steps[self.tasks.index(task)] if self.steps else self.config.steps
 
 
-class Claim(NamedTuple):
-    """A run that this worker trains until it releases the lock."""
-
-    part: Part
-    lock: lock.Lock
-
-
-class Benchmark:
+class Benchmark(RunSet):
     """The runs of a benchmark, which all workers share.
 
     Raises:
@@ -79,65 +64,11 @@ class Benchmark:
             for task in self.plan.tasks
         ]
 
-    def state(self, part: Part) -> str:
-        """How far a run is."""
-        if trial.result_of(part) is not None:
-            return DONE
-        if beside(part, "failed").is_file():
-            return FAILED
-        return UNFINISHED if (part.folder / session.CONFIG).is_file() else MISSING
-
-    def why(self, part: Part) -> str:
-        """Why a run failed; empty where it did not."""
-        path = beside(part, "failed")
-        return path.read_text("utf-8").strip() if path.is_file() else ""
-
-    def counts(self) -> Counts:
-        """A consistent snapshot of how many runs have ended, are held by a worker, and are left."""
-        with lock.held(self.folder / LOCK):
-            self._refresh()
-            left = list(self._left())
-            locked = sum(_is_locked(part) for part in left)
-            return Counts(len(self.parts) - len(left), locked, len(left) - locked)
-
-    def claim(self) -> Claim | None:
-        """A run to train that has not ended and that no other worker holds."""
-        with lock.held(self.folder / LOCK):
-            self._refresh()
-            for part in self._left():
-                taken = lock.take(beside(part, "lock"))
-                if taken is not None:
-                    return Claim(part, taken)
-        return None
-
-    def going(self) -> list[Part]:
-        """The runs that a worker trains now."""
-        with lock.held(self.folder / LOCK):
-            self._refresh()
-            return [part for part in self._left() if _is_locked(part)]
-
-    def _refresh(self) -> None:
-        """Read again what is asked for: tasks and seeds may be added while workers run."""
+    def refresh(self) -> None:
         self.plan = schema.load_toml(Plan, self.folder / PLAN)
 
-    def _left(self) -> Iterator[Part]:
-        return (part for part in self.parts if self.state(part) not in (DONE, FAILED))
-
-    def fail(self, part: Part, why: str) -> None:
-        """Record that a run failed."""
-        atomic.write(beside(part, "failed"), " ".join(why.split()) + "\n")
-
-    def forgive(self) -> None:
-        """Have the runs that failed tried again."""
-        for part in self.parts:
-            beside(part, "failed").unlink(missing_ok=True)
-
-
-def _is_locked(part: Part) -> bool:
-    taken = lock.take(beside(part, "lock"))
-    if taken is not None:
-        taken.release()
-    return taken is None
+    def title(self, part: Part) -> str:
+        return f"{part.cfg.task} seed {part.cfg.seed}"
 
 
 def prepare(folder: Path, plan: Plan) -> Benchmark:
@@ -166,9 +97,7 @@ def check_same(old: Plan, new: Plan, folder: Path) -> None:
         differ.append(f"tasks had {', '.join(lost)}")
     if new.seeds < old.seeds:
         differ.append(f"seeds was {old.seeds}, now {new.seeds}")
-    for path, was, now in schema.diff(old.config, new.config):
-        if path != "task" and not path.startswith(session.MAY_CHANGE):
-            differ.append(f"{path} was {was!r}, now {now!r}")
+    differ += changed_fields(old.config, new.config, ("task",))
     differ += _fewer_steps(old, new)
     if differ:
         raise ConfigError(

@@ -14,6 +14,7 @@ from experiments.board.rows import (
     DAMAGED,
     DONE,
     FAILED,
+    OBJECTIVES,
     PAGE,
     SWEEP,
     TRAINING,
@@ -31,7 +32,13 @@ ENDED = ("finished", "pruned", "failed")
 
 def read(folder: Folder, place: Place, base: Row) -> Row | None:
     """The row of anything that is no run; None for a page of another program."""
-    readers = {SWEEP: _sweep, BENCHMARK: _benchmark, COMPARISON: _comparison, PAGE: _page}
+    readers = {
+        SWEEP: _sweep,
+        BENCHMARK: _benchmark,
+        OBJECTIVES: _objectives,
+        COMPARISON: _comparison,
+        PAGE: _page,
+    }
     try:
         return readers[base.kind](folder, place, base)
     except Damaged as error:
@@ -84,6 +91,18 @@ def _benchmark(folder: Folder, place: Place, base: Row) -> Row:
     )
 
 
+def _objectives(folder: Folder, place: Place, base: Row) -> Row:
+    plan = toml_of(folder, "objectives.toml")
+    names, seeds, cfg = plan.get("objectives"), whole(plan.get("seeds")), _inner(plan, "config")
+    return replace(
+        base,
+        task=text(cfg.get("task")),
+        preset=text(cfg.get("preset")),
+        total=len(names) * seeds if isinstance(names, list) and seeds else None,
+        unit="runs",
+    )
+
+
 def _comparison(folder: Folder, place: Place, base: Row) -> Row:
     question, results = json_of(folder, "compare.json", dict), json_of(folder, "results.json", dict)
     agents = [
@@ -103,7 +122,7 @@ def _comparison(folder: Folder, place: Place, base: Row) -> Row:
 
 
 def gathered(base: Row, runs: Sequence[Row]) -> Row:
-    """A sweep or a benchmark with what its runs say of it."""
+    """A sweep, a benchmark or a comparison of objectives with what its runs say of it."""
     training = any(run.status == TRAINING for run in runs)
     if base.kind == SWEEP or base.status == DAMAGED:
         return replace(base, status=TRAINING if training else base.status)

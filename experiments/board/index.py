@@ -21,6 +21,7 @@ from experiments.board.rows import (
     COMPARISON,
     GATHERED,
     MEMBER,
+    OBJECTIVES,
     PAGE,
     SWEEP,
     TRAINING,
@@ -177,7 +178,7 @@ class Index:
         base = Row(place.path or ".", its_kind, changed=place.changed, page=at)
         try:
             with self.files.folder(place.path) as folder:
-                if its_kind in (SWEEP, BENCHMARK, COMPARISON, PAGE):
+                if its_kind in (SWEEP, BENCHMARK, OBJECTIVES, COMPARISON, PAGE):
                     row = groups.read(folder, place, base)
                     return None if row is None else (row, ())
                 return runs.read(folder, place, base)

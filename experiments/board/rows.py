@@ -8,8 +8,9 @@ from typing import NamedTuple
 from experiments.board.files import Listing
 
 RUN, POPULATION, MEMBER, PPO = "run", "population", "member", "ppo"
-SWEEP, BENCHMARK, COMPARISON, PAGE = "sweep", "benchmark", "comparison", "page"
-GATHERED = (SWEEP, BENCHMARK)
+SWEEP, BENCHMARK, OBJECTIVES = "sweep", "benchmark", "objectives"
+COMPARISON, PAGE = "comparison", "page"
+GATHERED = (SWEEP, BENCHMARK, OBJECTIVES)
 """Kinds whose runs lie in their folder."""
 TRAINING, DONE, UNFINISHED, FAILED, DAMAGED = "training", "done", "unfinished", "failed", "damaged"
 CONFIG, RESULT, METRICS, EPISODES = "config.toml", "result.json", "metrics.jsonl", "episodes.jsonl"
@@ -18,10 +19,11 @@ MANIFESTS = {
     "ppo.json": PPO,
     "sweep.toml": SWEEP,
     "benchmark.toml": BENCHMARK,
+    "objectives.toml": OBJECTIVES,
     "compare.json": COMPARISON,
 }
 """{file that says what a folder is: its kind}."""
-PAGES = ("report.html", "benchmark.html")
+PAGES = ("report.html", "benchmark.html", "objectives.html")
 WATCHED = (*MANIFESTS, RESULT, METRICS, EPISODES, *PAGES, "trials.json", "results.json")
 """Files whose change may change a row."""
 MEMBERS = "members"

@@ -257,10 +257,17 @@ def _rate(played: Sequence[Episode]) -> dict[str, Any] | None:
 
 
 def save_card(folder: Path, examination: Examination, player: Player) -> None:
-    """Write the numbers of a card, with the counters they belong to."""
+    """Write the numbers of a card and {key: error of each step ahead}, with the counters they belong to."""
     counts = {**player.counters, "episodes": len(examination.played)}
-    content = {**counts, "meaning": MEANING, "numbers": examination.card.numbers}
+    card = examination.card
+    error = {key: _known(by_step) for key, by_step in card.open_loop.error.items()}
+    content = {**counts, "meaning": MEANING, "numbers": card.numbers, "open_loop_error": error}
     atomic.write(folder / "card.json", jsonlib.dumps(content, indent=1) + "\n")
+
+
+def _known(values: np.ndarray) -> list[float | None]:
+    """Numbers as JSON holds them: None where there is none."""
+    return [float(value) if np.isfinite(value) else None for value in values]
 
 
 def numbers_of(runs: Sequence[RunRecord], say: Say) -> list[dict[str, float | None]]:

@@ -138,7 +138,7 @@ class OneAgent:
     def log(self) -> None:
         rows, self._rows = self._rows, []
         if rows:
-            self.folder.logger.metrics(means(rows))
+            self.folder.logger.metrics({**means(rows), "cpu_seconds": round(self.folder.cpu_seconds, 3)})
 
     @property
     def is_solved(self) -> bool:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import envs
 from dreamer.logger import read_rows
 from envs.api import EnvError
-from experiments import evaluate
+from experiments import evaluate, memory
 from experiments.benchmark import scores
 from experiments.training import score
 from experiments.training.verdict import verdict
@@ -75,6 +75,7 @@ def evaluated(
         result |= evaluation | {"sampled": sampled}
     result["seconds"] = round(folder.logger.seconds, 1)
     result["cpu_seconds"] = round(folder.cpu_seconds, 1)
+    result["peak_mb"] = round(memory.peak() / 2**20)
     return result, evaluation, words
 
 

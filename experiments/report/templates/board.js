@@ -2,7 +2,7 @@
 const $ = id => document.getElementById(id);
 const MOST = {{ most }}, FIRST = 150, PLOTS = 2, SMOOTH = 0.5;
 const LOGGED = new Set(["run", "population", "member", "ppo"]);
-const KINDS = { run: "runs", population: "populations", member: "members", ppo: "PPO runs", sweep: "sweeps", benchmark: "benchmarks",
+const KINDS = { run: "runs", population: "populations", member: "members", ppo: "PPO runs", sweep: "sweeps", benchmark: "benchmarks", objectives: "comparisons of objectives",
   comparison: "comparisons", page: "pages" };
 
 /* What is shown, which the address keeps after its #, beside the token. */

@@ -1,0 +1,1 @@
+"""The comparison of objectives at an equal budget, as one command."""
