@@ -112,7 +112,7 @@ def test_own_objective_trains_logs_and_is_evaluated_by_name(tmp_path, monkeypatc
 
 def test_own_objective_of_constant_tokens_is_not_cheap():
     kind = runpy.run_path(str(EXAMPLES / "own_objective.py"))["Decorrelated"]
-    objective = kind(tiny.OBS, 6, tiny.CFG, init=tiny.initializer())
+    objective = kind(tiny.OBS, tiny.ACT, 6, tiny.CFG, init=tiny.initializer())
     rng, rssm = np.random.default_rng(0), tiny.CFG.rssm
     deter = jnp.asarray(rng.normal(size=(tiny.B, tiny.T, rssm.deter)), jnp.float32)
     latent = Latent(deter, jnp.zeros((tiny.B, tiny.T, rssm.stoch, rssm.classes)))
