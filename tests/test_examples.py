@@ -233,6 +233,7 @@ def test_notebook_runs_to_its_end_and_draws(run, compilation_cache, monkeypatch)
     for name, value in variables.items():
         monkeypatch.setenv(name, str(value))
     notebook = nbformat.read(NOTEBOOK, as_version=4)
-    NotebookClient(notebook, timeout=300, kernel_name="python3").execute()
+    # Pictures that come later than iopub_timeout after the end of their cell are lost: 4 s by default.
+    NotebookClient(notebook, timeout=300, iopub_timeout=60, kernel_name="python3").execute()
     outputs = [out for cell in notebook.cells for out in cell.get("outputs", ())]
     assert sum("image/png" in out.get("data", {}) for out in outputs) == 7
