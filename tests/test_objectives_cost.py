@@ -3,7 +3,6 @@
 import time
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 import objective_runs
 import tiny
@@ -27,15 +26,6 @@ def test_in_turns_ends_after_the_most_updates_however_fast():
     calls = []
     cost.in_turns([lambda: calls.append(1)], 60.0, 1, 4)
     assert len(calls) == 5
-
-
-def test_parameters_count_all_modules_but_the_probe():
-    modules = {
-        "encoder": {"w": jnp.zeros((2, 3))},
-        "rssm": {"b": jnp.zeros(4)},
-        "probe": {"w": jnp.zeros(99)},
-    }
-    assert cost.parameters(modules) == 10
 
 
 def test_memory_of_programs_is_that_of_the_larger_one():

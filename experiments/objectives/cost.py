@@ -25,8 +25,6 @@ SECONDS, TURNS = 3.0, (5, 50)
 """Seconds of updates of each objective, and the least and most updates."""
 PROBE = "agent.probe_decoder"
 """The field with which a decoder is trained beside the agent, for reports alone."""
-PROBE_MODULE = "probe"
-"""What that decoder is called among the modules of an agent: no part of the objective's cost."""
 
 
 def measured(folder: Path, objectives: Sequence[str], say: Callable[[str], None]) -> dict[str, Any]:
@@ -55,10 +53,11 @@ def measure(cfg: Config, configs: Mapping[str, Config]) -> dict[str, dict[str, A
       {objective: `params`, parameters of the agent; `update_ms` and `update_cpu_ms`, medians of wall-clock
       and CPU time; `update_mb`, the memory that its larger program needs by XLA's account}.
     """
+    from dreamer.agent import size
     from experiments.bench.update import Update
     from experiments.training import workspace
 
-    with workspace.opened(schema.replace_paths(cfg, {"loop.num_envs": 1, **without_probe()})) as opened:
+    with workspace.opened(schema.replace_paths(cfg, {"loop.num_envs": 1, PROBE: False})) as opened:
         updates = {
             name: Update(_agent(opened.env, one), one.loop.batch_size, one.loop.batch_length)
             for name, one in configs.items()
@@ -66,7 +65,7 @@ def measure(cfg: Config, configs: Mapping[str, Config]) -> dict[str, dict[str, A
     times = in_turns(list(updates.values()), SECONDS, *TURNS)
     return {
         name: {
-            "params": parameters(update.params),
+            "params": size(update.params),
             "update_ms": round(1e3 * wall, 2),
             "update_cpu_ms": round(1e3 * cpu, 2),
             "update_mb": memory_mb(update.gradients, update.apply),
@@ -75,24 +74,10 @@ def measure(cfg: Config, configs: Mapping[str, Config]) -> dict[str, dict[str, A
     }
 
 
-def without_probe() -> dict[str, bool]:
-    """The change of a configuration that leaves the probe out."""
-    return {PROBE: False} if PROBE in schema.paths(Config) else {}
-
-
 def _agent(env: Any, cfg: Config) -> Any:
     from dreamer.agent import Agent
 
-    return Agent(env.obs_space, env.act_space, schema.replace_paths(cfg, without_probe()).agent)
-
-
-def parameters(modules: Mapping[str, Any]) -> int:
-    """How many parameters an agent has, its probe aside."""
-    import jax
-
-    return sum(
-        x.size for name, tree in modules.items() if name != PROBE_MODULE for x in jax.tree.leaves(tree)
-    )
+    return Agent(env.obs_space, env.act_space, schema.replace_paths(cfg, {PROBE: False}).agent)
 
 
 def in_turns(

@@ -14,7 +14,7 @@ from typing import Any
 
 import envs
 from dreamer.config import Config
-from dreamer.schema import ConfigError, paths, replace_paths
+from dreamer.schema import ConfigError, replace_paths
 from experiments import signals
 from experiments.benchmark import progress, settings
 from experiments.names import check_known
@@ -47,8 +47,7 @@ def plan(options: ObjectivesOptions) -> Plan:
     if OBJECTIVE in dict(map(settings.field, options.set)):
         raise ConfigError(f"set: {OBJECTIVE} is what is compared; name objectives with --objectives")
     # Without a decoder beside the agent only objectives that decode would have an error of predictions.
-    probed = {cost.PROBE: True} if cost.PROBE in paths(Config) else {}
-    cfg = settings.configuration(options, options.preset, task, probed)
+    cfg = settings.configuration(options, options.preset, task, {cost.PROBE: True})
     if not cfg.population.is_one:
         raise ConfigError("population: an objective is compared by runs of one agent each; leave it out")
     names = named(cfg, options.objectives)

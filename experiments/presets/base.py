@@ -29,8 +29,8 @@ def dreamerv3() -> Config:
 def laptop() -> Config:
     """What the presets for a laptop share: a tiny agent that learns fast from short dreams.
 
-    Of the objective cdp the encoder is as much slower than the dynamics as in its source, whose rates these are
-    not.
+    Of the objective cdp the encoder is as much slower than the dynamics as in its source, whose rates these
+    are not.
     """
     agent = AgentConfig(
         behavior=ActorCriticConfig(imag_length=10, imag_last=8, return_limit=0.1, entropy=3e-3),
