@@ -42,6 +42,7 @@ CAUSES = (
 )
 SYMPTOMS = (
     # The world model, then critic and policy.
+    Rule(learning.collapsed_tokens, LACKING),
     Rule(learning.collapsed_latents, LACKING),
     Rule(learning.world_model, LACKING),
     Rule(learning.ignored_actions, LACKING),
