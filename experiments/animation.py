@@ -98,7 +98,7 @@ def _compare(inspector: Inspector, spaces: Spaces, episodes: Episodes, context: 
     _, forecast = inspector.forecast(jax.tree.map(lambda x: x[:, context - 1], seen.latent), action)
     rebuilt = inspector.decode(jax.tree.map(lambda x: x[:, :context], seen.latent)).obs
     if forecast.obs is None or rebuilt is None:
-        raise ConfigError(nothing_decodes(inspector.agent, "its dreams cannot be drawn"))
+        raise ConfigError(nothing_decodes(inspector.agent.cfg.objective, "its dreams cannot be drawn"))
     joined = {k: np.concatenate([rebuilt[k][0], forecast.obs[k][0]]) for k in forecast.obs}
     slots = range(steps)
     truth = [{k: episodes.obs[k][0, t] for k in joined} for t in slots]

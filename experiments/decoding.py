@@ -14,14 +14,14 @@ def caption(agent: Agent, text: str) -> str:
     return f"{text}, {PROBE}" if agent.decoder == "probe" else text
 
 
-def nothing_decodes(agent: Agent, so: str) -> str:
-    """The sentence of an agent without any decoder.
+def nothing_decodes(objective: str, so: str) -> str:
+    """The sentence about an agent with this objective and without any decoder.
 
     Args:
       so: what that rules out.
     """
     return (
-        f"the objective '{agent.cfg.objective}' of this agent predicts no observations, so {so}: train with "
+        f"the objective '{objective}' of this agent predicts no observations, so {so}: train with "
         "--agent.probe_decoder true, which adds a decoder that only shows what the latents hold, or with "
         "--agent.objective reconstruction"
     )

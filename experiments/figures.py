@@ -233,7 +233,7 @@ def inside(earlier: Path, later: Path, path: Path, context: int = 4, steps: int 
         _, forecast = inspector.forecast(start, action)
         result = read_run(run).result
         if forecast.obs is None:
-            raise ConfigError(nothing_decodes(player.agent, f"nothing of {run} can be drawn"))
+            raise ConfigError(nothing_decodes(player.agent.cfg.objective, f"nothing of {run} can be drawn"))
         name = caption(
             player.agent,
             f"expected after\n{player.counters['updates']:,} updates\n({result['success_rate']:.0%} success)",

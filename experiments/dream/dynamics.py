@@ -104,7 +104,7 @@ def check_decodes(player: Player) -> None:
       ConfigError: the agent has no decoder.
     """
     if not player.agent.decoder:
-        raise ConfigError(nothing_decodes(player.agent, "its dreams show nothing to act on"))
+        raise ConfigError(nothing_decodes(player.agent.cfg.objective, "its dreams show nothing to act on"))
 
 
 @lru_cache(maxsize=16)

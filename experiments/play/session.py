@@ -249,7 +249,11 @@ class Session:
 
     def _shown(self, obs: dict[str, Any] | None) -> dict[str, Any]:
         if obs is None:
-            return {"values": {nothing_decodes(self._player.agent, "its dreams cannot be shown"): []}}
+            return {
+                "values": {
+                    nothing_decodes(self._player.agent.cfg.objective, "its dreams cannot be shown"): []
+                }
+            }
         spaces = {k: s for k, s in self._spaces.items() if k in obs and not k.startswith("log/")}
         if is_drawable(spaces):
             return {"frame": _png(picture(obs, spaces, tile=TILE))}

@@ -234,7 +234,7 @@ def write_run(run: RunRecord, examination: Examination, player: Player, out: Pat
         parameters=size(player.everything),
         representation=examination.representation,
         losses=representation.objective_losses(run.cfg.agent.objective, run.metrics),
-        missing=_missing(player),
+        missing=_missing(run.cfg.agent.objective),
         probe=PROBE,
         played=examination.played,
         success=_rate(examination.played),
@@ -257,11 +257,9 @@ def _diagnosed(run: RunRecord, examination: Examination, player: Player) -> diag
     return diagnosis.diagnose(summary.summarize(run.folder, run.cfg.task, run.cfg, *rows))
 
 
-def _missing(player: Player) -> str:
-    """What is said in place of decoded observations; empty where there are some."""
-    if player.agent.decoder:
-        return ""
-    text = nothing_decodes(player.agent, "there is nothing to compare here")
+def _missing(objective: str) -> str:
+    """What is said in place of decoded observations."""
+    text = nothing_decodes(objective, "there is nothing to compare here")
     return f"{text[0].upper()}{text[1:]}."
 
 

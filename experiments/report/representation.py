@@ -116,7 +116,7 @@ class ObjectiveLoss(NamedTuple):
     name: str
     last: float
     floor: float | None
-    """The least that it can be; None where that is not known."""
+    """What a perfect prediction costs; None where that is not known."""
     constant: float | None
     """What a prediction costs that says the same of everything; None where that is not logged."""
 
@@ -124,7 +124,11 @@ class ObjectiveLoss(NamedTuple):
     def sentence(self) -> str:
         """Its numbers in words."""
         text = f"The loss {self.name} was last {self.last:.3g}"
-        text += "" if self.floor is None else f"; its floor, the least it can be, is {self.floor:.3g}"
+        text += (
+            ""
+            if self.floor is None
+            else f"; its floor, the cost of a perfect prediction, is {self.floor:.3g}"
+        )
         if self.constant is not None:
             text += f", and a prediction that says the same of everything costs {self.constant:.3g}"
         return text + "."
@@ -137,21 +141,21 @@ def objective_losses(objective: str, metrics: Sequence[Mapping[str, Any]]) -> li
       metrics: rows of `metrics.jsonl`.
     """
     losses = []
-    for name in dict.fromkeys(LOSSES.get(part, part) for part in objective.split("+")):
-        name = "rec" if ":" in name else name
-        values_of = lambda row, name=name: [
-            v for k, v in row.items() if k == f"loss/{name}" or k.startswith(f"loss/{name}/")
-        ]
-        rows = [
-            row
-            for row in metrics
-            if values_of(row) and all(isinstance(v, int | float) for v in values_of(row))
-        ]
+    for name in dict.fromkeys(_loss_of(part) for part in objective.split("+")):
+        rows = [row for row in metrics if _values(row, name)]
         if rows:
             get = lambda part, row=rows[-1], name=name: row.get(f"{name}/{part}")
-            losses.append(ObjectiveLoss(name, float(sum(values_of(rows[-1]))), get("floor"), get("constant")))
+            total = float(sum(_values(rows[-1], name)))
+            losses.append(ObjectiveLoss(name, total, get("floor"), get("constant")))
     return losses
 
 
-LOSSES = {"reconstruction": "rec"}
-"""{objective: its losses}, where they are not called after it."""
+def _loss_of(objective: str) -> str:
+    """What the losses of an objective are called, before a slash."""
+    return "rec" if ":" in objective or objective == "reconstruction" else objective
+
+
+def _values(row: Mapping[str, Any], name: str) -> list[float]:
+    """The losses of a name in a row of metrics; none where one of them was not finite."""
+    values = [v for k, v in row.items() if k == f"loss/{name}" or k.startswith(f"loss/{name}/")]
+    return values if all(isinstance(v, int | float) for v in values) else []
