@@ -83,7 +83,7 @@ def test_objective_losses_give_the_last_row_with_floor_and_constant():
     ]
     rec, barlow = representation.objective_losses("reconstruction+barlow", rows)
     assert rec == ("rec", 3.0, None, None) and rec.sentence == "The loss rec was last 3."
-    assert barlow.sentence == "The loss barlow was last 4; its floor, the cost of a perfect prediction, is 1.5."
+    assert barlow.sentence == "The loss barlow was last 4; its floor, a perfect prediction, is 1.5."
     row = {"loss/cdp": 0.1, "cdp/floor": 0.0, "cdp/constant": 0.4}
     (cdp,) = representation.objective_losses("cdp", [row])
     assert cdp.sentence.endswith("is 0, and a prediction that says the same of everything costs 0.4.")

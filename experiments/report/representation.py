@@ -127,7 +127,7 @@ class ObjectiveLoss(NamedTuple):
         text += (
             ""
             if self.floor is None
-            else f"; its floor, the cost of a perfect prediction, is {self.floor:.3g}"
+            else f"; its floor, a perfect prediction, is {self.floor:.3g}"
         )
         if self.constant is not None:
             text += f", and a prediction that says the same of everything costs {self.constant:.3g}"
