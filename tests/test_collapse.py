@@ -1,11 +1,14 @@
 """A collapse is reported once, and never of a world that showed little from the start."""
 
 import json
+from types import SimpleNamespace
 
 import pytest
 
 from experiments.training import collapse
+from experiments.training.agents import OneAgent
 from experiments.training.collapse import CollapseWatch
+from experiments.training.population import Member, Population
 
 
 def rows(*values):
@@ -44,3 +47,22 @@ def test_of_resumed_run_compares_with_its_first_row_and_does_not_repeat(tmp_path
     assert "effective rank of the tokens 20 at first, 1 now" in said and "dreamer doctor --run" in said
     log.write_text("".join(json.dumps(row) + "\n" for row in rows((20, 1), (1, 1))))
     assert collapse.of(tmp_path).hear(rows((1, 1))[0]) == ""
+
+
+@pytest.mark.parametrize("is_population", [False, True])
+def test_log_of_agents_whose_tokens_collapse_gives_a_notice(tmp_path, is_population):
+    notices, logger = [], SimpleNamespace(metrics=lambda row: None, tick=lambda *_: None)
+    folder = SimpleNamespace(path=tmp_path, logger=logger, notice=notices.append)
+    loop = SimpleNamespace(
+        progress=SimpleNamespace(env_steps=1, updates=1), rest=lambda solved: None, failures={}
+    )
+    evaluator = SimpleNamespace(until=SimpleNamespace(solved={}))
+    agents = OneAgent(folder, None, loop, evaluator)
+    if is_population:
+        agents = Population([Member(None, tmp_path, logger)], folder, None, loop, evaluator)
+    for row in rows((20, 1), (1, 1), (1, 1)):
+        output = SimpleNamespace(running_since=0.0, episodes=[], metrics=[row])
+        agents.collect([output] if is_population else output)
+        agents.log()
+    assert len(notices) == 1 and "the representation has collapsed" in notices[0]
+    assert notices[0].startswith("member 000: " if is_population else "the rep")

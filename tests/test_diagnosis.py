@@ -318,6 +318,20 @@ def test_collapsed_tokens_names_the_field_of_the_objective(objective, change):
     assert ("costs most" in said) == (objective not in ("none+infonce", "reconstruction"))
 
 
+@pytest.mark.parametrize(
+    ("factors", "change"),
+    [(("encoder=10", "rssm=2"), "encoder=0.15,rssm=2"), (("rssm=2",), "rssm=2,encoder=0.15")],
+)
+def test_collapsed_tokens_of_cdp_never_ask_for_an_encoder_faster_than_usual(factors, change):
+    fields = {"agent__objective": "cdp", "agent__cdp__factors": factors, "card": CARD | COLLAPSED}
+    assert f"agent.cdp.factors to {change} " in text("collapsed_tokens", **fields)
+
+
+def test_collapsed_tokens_are_a_cause_before_there_are_episodes():
+    early = {"after": [], "metrics": {"tokens/rank": (9.0, 1.0)}}
+    assert run(**early).outcome == "unclear" and names(**early)[0] == "collapsed_tokens"
+
+
 def test_loss_off_names_the_loss_of_the_objective():
     assert "agent.loss.barlow = 0" in text("loss_off", agent__objective="barlow", agent__loss__barlow=0.0)
     assert "loss_off" not in names(agent__objective="barlow", agent__loss__rec=0.0)

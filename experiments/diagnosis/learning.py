@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from dreamer.config import CDPConfig
 from experiments.diagnosis import limits
 from experiments.diagnosis.finding import Finding, rounded
 from experiments.diagnosis.summary import Summary
@@ -55,12 +56,8 @@ def collapsed_tokens(run: Summary) -> Finding | None:
 def _against_collapse(run: Summary) -> dict[str, Any]:
     """What keeps the tokens apart, by the first objective that has something of the kind."""
     agent = run.cfg.agent
-    slower = ",".join(
-        f"encoder={float(entry.partition('=')[2]) / 3:.2g}" if entry.startswith("encoder=") else entry
-        for entry in agent.cdp.factors
-    )
     apart: dict[str, dict[str, Any]] = {
-        "cdp": {"agent.cdp.factors": slower},
+        "cdp": {"agent.cdp.factors": _slower(agent.cdp)},
         "sigreg": {"agent.sigreg.weight": rounded(3 * agent.sigreg.weight)},
         "visreg": {"agent.visreg.share": round(1 - (1 - agent.visreg.share) / 3, 3)},
     }
@@ -69,6 +66,14 @@ def _against_collapse(run: Summary) -> dict[str, Any]:
         return {"agent.objective": alone[agent.objective]}
     named = [apart[part] for part in agent.objective.split("+") if part in apart]
     return named[0] if named else _heavier(run)
+
+
+def _slower(cdp: CDPConfig) -> str:
+    """The factors of learning rates with an encoder that moves slowly enough, as an option takes them."""
+    rates = lambda cfg: dict(entry.split("=") for entry in cfg.factors)
+    usual, now = (float(rates(cfg).get("encoder", 1)) for cfg in (CDPConfig(), cdp))
+    factors = rates(cdp) | {"encoder": f"{min(now / 3, usual):.2g}"}
+    return ",".join(f"{path}={factor}" for path, factor in factors.items())
 
 
 def collapsed_latents(run: Summary) -> Finding | None:

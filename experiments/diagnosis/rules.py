@@ -24,6 +24,7 @@ CAUSES = (
     Rule(experience.no_episode, EARLY, of_ppo=True),
     Rule(settings.loss_off, LACKING),
     Rule(experience.constant_return, (*FLAT, *EARLY), of_ppo=True),
+    Rule(learning.collapsed_tokens, (*LACKING, *EARLY)),
     Rule(experience.few_episodes, EARLY, of_ppo=True),
     # What the agent made of it.
     Rule(experience.avoids_ending, LACKING, of_ppo=True),
@@ -42,7 +43,6 @@ CAUSES = (
 )
 SYMPTOMS = (
     # The world model, then critic and policy.
-    Rule(learning.collapsed_tokens, LACKING),
     Rule(learning.collapsed_latents, LACKING),
     Rule(learning.world_model, LACKING),
     Rule(learning.ignored_actions, LACKING),

@@ -124,11 +124,7 @@ class ObjectiveLoss(NamedTuple):
     def sentence(self) -> str:
         """Its numbers in words."""
         text = f"The loss {self.name} was last {self.last:.3g}"
-        text += (
-            ""
-            if self.floor is None
-            else f"; its floor, a perfect prediction, is {self.floor:.3g}"
-        )
+        text += "" if self.floor is None else f"; its floor, a perfect prediction, is {self.floor:.3g}"
         if self.constant is not None:
             text += f", and a prediction that says the same of everything costs {self.constant:.3g}"
         return text + "."
