@@ -11,6 +11,7 @@ Reference: Hafner et al. (2025), Mastering diverse control tasks through world m
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import cached_property
 from typing import Any, Generic, NamedTuple
 
 import chex
@@ -169,7 +170,7 @@ class Agent:
             updates=jnp.zeros((), jnp.int32),
         )
 
-    @property
+    @cached_property
     def decoder(self) -> str:
         """The module that shows latents as observations: objective, probe, or '' where nothing can."""
         params = jax.eval_shape(self.init, jax.random.key(0)).params

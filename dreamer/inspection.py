@@ -5,6 +5,7 @@
     forecast        open loop: continue from a state under given actions, without observations
     open_loop_mean  the same for the heads alone, averaged over several futures
     dream           continue under the policy: the imagined return
+    tokens          what the encoder says of observations, as it is or untrained
 
 Everything is in the units of the environment: rewards, continuation probabilities, observations.
 
@@ -102,6 +103,8 @@ class Inspector:
         self._dream = jax.jit(partial(_dream, agent), static_argnames="horizon")
         self._decode = jax.jit(partial(_decode, agent))
         self._choose = jax.jit(partial(_choose, agent))
+        self._tokens = jax.jit(partial(_tokens, agent))
+        self._untrained = jax.jit(lambda: agent.init(jax.random.key(0)).params["encoder"])
 
     def read(self, episodes: Episodes, *, key: int = 0) -> PosteriorStats:
         """Follow episodes with the posterior, from their first slot on."""
@@ -137,6 +140,15 @@ class Inspector:
     def choose(self, latent: Latent) -> dict[str, Array]:
         """The most likely action {key: [N, ...]} at latents [N], wherever they come from."""
         return self._choose(self.params, self.numbers, latent)
+
+    def tokens(self, obs: dict[str, Any], *, is_trained: bool = True) -> Array:
+        """[N, E] what the encoder says of observations {key: [N, ...]}, or one before its first update."""
+        encoder = self.params["encoder"] if is_trained else self._untrained()
+        return self._tokens(encoder, self.numbers, {k: obs[k] for k in self.agent.obs_space})
+
+
+def _tokens(agent: Agent, encoder: Params, numbers: Numbers, obs: dict[str, Array]) -> Array:
+    return agent.world({"encoder": encoder}, numbers).encoder(obs, 1, agent.dtype)
 
 
 def _read(agent: Agent, params: Params, numbers: Numbers, episodes: Episodes, key: Array) -> PosteriorStats:

@@ -24,6 +24,7 @@ from dreamer.player import Player
 from dreamer.schema import ConfigError
 from envs.api import Spaces
 from envs.draw import GRID, is_drawable, is_grid, picture
+from experiments.decoding import PROBE, nothing_decodes
 
 SEED = 2**20
 """The first episode of reports, too: apart from those that evaluations play by default."""
@@ -33,6 +34,8 @@ FORMATS = {".gif": "GIF", ".webp": "WEBP"}
 
 SIDE, GAP, MARGIN, TOP, BOTTOM = 336, 28, 32, 76, 112
 """Pixels: of a panel, between panels, around them, above and below for the text."""
+LINE = 44
+"""Pixels of a line more below."""
 LARGE, SMALL = 34, 29
 """Pixels of the letters, so that they can be read on a telephone, where the picture is a third as wide."""
 CARD, PANEL, COMING = "#161b22", "#0b0e13", "#30363d"
@@ -56,6 +59,8 @@ class Film(NamedTuple):
     """[T] what the model expected of it."""
     context: int
     """Steps that the model saw."""
+    is_probed: bool = False
+    """Whether the model's pictures are seen through a probe."""
 
 
 def film(player: Player, seed: int = SEED, context: int = 3) -> Film:
@@ -93,7 +98,7 @@ def _compare(inspector: Inspector, spaces: Spaces, episodes: Episodes, context: 
     _, forecast = inspector.forecast(jax.tree.map(lambda x: x[:, context - 1], seen.latent), action)
     rebuilt = inspector.decode(jax.tree.map(lambda x: x[:, :context], seen.latent)).obs
     if forecast.obs is None or rebuilt is None:
-        raise ConfigError("the objective of this agent predicts no observations: its dreams cannot be drawn")
+        raise ConfigError(nothing_decodes(inspector.agent.cfg.objective, "its dreams cannot be drawn"))
     joined = {k: np.concatenate([rebuilt[k][0], forecast.obs[k][0]]) for k in forecast.obs}
     slots = range(steps)
     truth = [{k: episodes.obs[k][0, t] for k in joined} for t in slots]
@@ -105,6 +110,7 @@ def _compare(inspector: Inspector, spaces: Spaces, episodes: Episodes, context: 
         np.asarray(episodes.reward[0, :steps], float),
         np.concatenate([seen.heads.reward[0, :context], forecast.heads.reward[0]]).astype(float),
         context,
+        is_probed=inspector.agent.decoder == "probe",
     )
 
 
@@ -138,7 +144,7 @@ def frames(film: Film) -> list[Image.Image]:
 
 
 def _frame(film: Film, t: int) -> Image.Image:
-    image = Image.new("RGB", (3 * SIDE + 2 * (GAP + MARGIN), TOP + SIDE + BOTTOM), CARD)
+    image = Image.new("RGB", (3 * SIDE + 2 * (GAP + MARGIN), _height(film)), CARD)
     draw = ImageDraw.Draw(image)
     dreaming = t >= film.context
     panels = {
@@ -159,6 +165,10 @@ def _frame(film: Film, t: int) -> Image.Image:
     return image
 
 
+def _height(film: Film) -> int:
+    return TOP + SIDE + BOTTOM + (LINE if film.is_probed else 0)
+
+
 def _panel(image: Image.Image, content: np.ndarray, left: int) -> None:
     panel = Image.new("RGB", (SIDE, SIDE), PANEL)
     height, width = content.shape[:2]
@@ -177,6 +187,8 @@ def _caption(draw: ImageDraw.ImageDraw, film: Film, t: int, right: int) -> None:
     for i, (left, end) in enumerate(zip(edges[:-1], edges[1:], strict=True)):
         color = COMING if i > t else DREAM if i >= film.context else QUIET
         draw.rectangle((left, line + 26, end - 7, line + 36), fill=color)
+    if film.is_probed:
+        _text(draw, (MARGIN, line + 36 + LINE), f"What the model sees and dreams is {PROBE}.", QUIET, SMALL)
 
 
 def _difference(truth: np.ndarray, model: np.ndarray) -> np.ndarray:

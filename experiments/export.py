@@ -37,9 +37,8 @@ def export(
     Raises:
       CheckpointError: one of the files cannot be written, or there is another one.
     """
-    import jax
-
     import dreamer
+    from dreamer.agent import size
     from dreamer.export import save
 
     machine.prepare()
@@ -49,7 +48,7 @@ def export(
     if hub_card:
         check_replaceable(beside, force=force)
     save(player, file, dtype=dtype, force=force)
-    parameters = sum(x.size for x in jax.tree.leaves(player.everything))
+    parameters = size(player.everything)
     summary = {
         "file": str(file),
         "bytes": file.stat().st_size,

@@ -213,6 +213,7 @@ def inside(earlier: Path, later: Path, path: Path, context: int = 4, steps: int 
     import envs
     from dreamer.inspection import Inspector
     from envs.draw import picture
+    from experiments.decoding import caption, nothing_decodes
     from experiments.report.recording import record
     from experiments.report.report import SEED, read_run
 
@@ -231,11 +232,12 @@ def inside(earlier: Path, later: Path, path: Path, context: int = 4, steps: int 
         start = jax.tree.map(lambda x: x[:, context - 1], inspector.read(only).latent)
         _, forecast = inspector.forecast(start, action)
         result = read_run(run).result
-        name = (
-            f"expected after\n{player.counters['updates']:,} updates\n({result['success_rate']:.0%} success)"
-        )
         if forecast.obs is None:
-            raise ConfigError(f"{run} has an objective that predicts no observations: nothing can be drawn")
+            raise ConfigError(nothing_decodes(player.agent.cfg.objective, f"nothing of {run} can be drawn"))
+        name = caption(
+            player.agent,
+            f"expected after\n{player.counters['updates']:,} updates\n({result['success_rate']:.0%} success)",
+        )
         rows[name] = {k: np.asarray(v[0]) for k, v in forecast.obs.items()}
 
     figure = Figure(figsize=(1.15 * steps + 1.4, 1.25 * len(rows) + 0.35), layout="constrained")

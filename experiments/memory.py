@@ -86,9 +86,14 @@ def parameters(agent: AgentConfig) -> dict[str, int]:
     return {
         "rssm": (deter + stoch) * hidden + core + outer + hidden * stoch,
         "encoder": _deeper(agent.encoder.units, agent.encoder.layers),
-        "decoder": _mlp(width, agent.decoder.units, agent.decoder.layers),
+        **({"decoder": _mlp(width, agent.decoder.units, agent.decoder.layers)} if _decodes(agent) else {}),
         **{name: _head(width, cfg, out) for name, (cfg, out) in heads.items()},
     }
+
+
+def _decodes(agent: AgentConfig) -> bool:
+    """Whether it surely has a decoder; an objective from elsewhere may have one of its own kind."""
+    return agent.probe_decoder or "reconstruction" in agent.objective.split("+")
 
 
 def _head(width: int, cfg: HeadConfig, out: int) -> int:

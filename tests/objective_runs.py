@@ -48,7 +48,7 @@ def store(
     clock = [{"env_steps": t, "cpu_seconds": 99 + cpu * t / total} for t in range(0, steps + 1, 100)]
     atomic.write(folder / "metrics.jsonl", lines([{"env_steps": 0, "loss": 1.0}, *clock]))
     if error is not None:
-        card = {"numbers": {"prediction_skill": 0.25}, "open_loop_error": {"a": error, "b": error}}
+        card = {"numbers": {"prediction_skill": 0.25}, "representation": {"error": {"a": error, "b": error}}}
         atomic.write(folder / "card.json", json.dumps(card))
     if steps == total:
         numbers = {"return_mean": score, "return_interval": [score - 0.1, score + 0.1]}

@@ -66,7 +66,9 @@ class Oracle:
     def __init__(self, known: Episodes, spaces=OBS):
         self.known = known
         self.agent = SimpleNamespace(
-            obs_space=spaces, cfg=SimpleNamespace(behavior=SimpleNamespace(imag_length=3))
+            obs_space=spaces,
+            decoder="objective",
+            cfg=SimpleNamespace(objective="oracle", behavior=SimpleNamespace(imag_length=3)),
         )
         N, self.last = known.reward.shape[0], known.reward.shape[1] - 1
         # Beyond a cut nothing is known, and the critic has the last word: it says 1.

@@ -10,7 +10,7 @@ from dreamer.agent import Agent
 from envs.api import Space
 from experiments.report import card
 from experiments.report.card import cut, discounted, reliability
-from experiments.report.meanings import MEANINGS
+from experiments.report.meanings import CARD
 
 
 def measure(inspector, episodes, context=2, horizon=4):
@@ -223,7 +223,7 @@ def test_measure_any_world_and_model_has_finite_or_missing_numbers(world, kind):
     if world == "nothing changes":
         known = known._replace(obs={k: np.zeros_like(v) for k, v in known.obs.items()})
     made = measure(kind(known, options.get("spaces", oracle.OBS)), known)
-    assert made.numbers.keys() == MEANINGS.keys()
+    assert made.numbers.keys() == CARD.keys()
     assert all(value is None or np.isfinite(value) for value in made.numbers.values())
     short, constant = world == "one short episode", world == "nothing changes"
     assert (made.numbers["cont_error_far"] is None) == short

@@ -181,6 +181,7 @@ def test_diagnose_without_cause_says_so():
     assert diagnosed.command == "dreamer train --run runs/x --steps 40000"
 
 
+COLLAPSED = {"tokens_rank": 3.0, "tokens_rank_kept": 0.24, "tokens_live": 0.5, "tokens_live_kept": 0.5}
 CONTROL = {**RETURNS, "after": [float(i % 10) for i in range(300)]}
 WAITING = {
     "start": share(0.5, 100),
@@ -237,6 +238,18 @@ RULED = [
     ),
     ("discount_reach", {"agent__behavior__horizon": 2.4}, {"agent__behavior__horizon": 2.6}),
     ("few_updates", {"updates": 999}, {"updates": 1_000}),
+    (
+        "collapsed_tokens",
+        {"card": CARD | COLLAPSED},
+        {"card": CARD | COLLAPSED | {"tokens_rank_kept": 0.26}},
+    ),
+    (
+        "collapsed_tokens",
+        {"card": CARD | COLLAPSED | {"tokens_rank_kept": 1.0, "tokens_live_kept": 0.09}},
+        {"card": CARD | COLLAPSED | {"tokens_rank_kept": 1.0, "tokens_live_kept": 0.11}},
+    ),
+    ("collapsed_tokens", {"metrics": {"tokens/rank": (9.0, 1.0)}}, {"metrics": {"tokens/rank": (9.0, 3.0)}}),
+    ("collapsed_tokens", {"metrics": {"tokens/rank": (9.0, 1.0)}}, {"metrics": {"tokens/rank": 0.0}}),
     ("collapsed_latents", {"card": CARD | {"latents_used": 0.24}}, {"card": CARD | {"latents_used": 0.26}}),
     ("world_model", {"card": CARD | {"prediction_skill": 0.49}}, {"card": CARD | {"prediction_skill": 0.51}}),
     ("world_model", {"card": None, "metrics": {"loss/rec/board": (4.0, 3.0)}}, {"card": None}),
@@ -284,6 +297,44 @@ def test_reward_scale_of_tiny_rewards_names_the_limit():
     assert "agent.behavior.return_limit to 9e-05" in text("reward_scale", **tiny_rewards, metrics=metrics)
     assert "reward_scale" not in names(**CONTROL, metrics=metrics)
     assert "reward_scale" not in names(**tiny_rewards, metrics=metrics | {"advantage_std": 1e-3})
+
+
+@pytest.mark.parametrize(
+    ("objective", "change"),
+    [
+        ("cdp", "agent.cdp.factors to encoder=0.05,rssm=10,objective=10"),
+        ("sigreg", "agent.sigreg.weight to 34"),
+        ("value_equivalent+visreg", "agent.visreg.share to 0.967"),
+        ("none", "agent.objective to barlow"),
+        ("value_equivalent", "agent.objective to value_equivalent+barlow"),
+        ("none+infonce", "agent.loss.infonce to 10"),
+        ("reconstruction", "agent.loss.rec to 10"),
+    ],
+)
+def test_collapsed_tokens_names_the_field_of_the_objective(objective, change):
+    fields = {"agent__objective": objective, "card": CARD | COLLAPSED}
+    said = text("collapsed_tokens", **fields)
+    assert change in said and "effective rank 3, 24% of that of an untrained encoder" in said
+    assert ("costs most" in said) == (objective not in ("none+infonce", "reconstruction"))
+
+
+@pytest.mark.parametrize(
+    ("factors", "change"),
+    [(("encoder=10", "rssm=2"), "encoder=0.15,rssm=2"), (("rssm=2",), "rssm=2,encoder=0.15")],
+)
+def test_collapsed_tokens_of_cdp_never_ask_for_an_encoder_faster_than_usual(factors, change):
+    fields = {"agent__objective": "cdp", "agent__cdp__factors": factors, "card": CARD | COLLAPSED}
+    assert f"agent.cdp.factors to {change} " in text("collapsed_tokens", **fields)
+
+
+def test_collapsed_tokens_are_a_cause_before_there_are_episodes():
+    early = {"after": [], "metrics": {"tokens/rank": (9.0, 1.0)}}
+    assert run(**early).outcome == "unclear" and names(**early)[0] == "collapsed_tokens"
+
+
+def test_loss_off_names_the_loss_of_the_objective():
+    assert "agent.loss.barlow = 0" in text("loss_off", agent__objective="barlow", agent__loss__barlow=0.0)
+    assert "loss_off" not in names(agent__objective="barlow", agent__loss__rec=0.0)
 
 
 def test_generalisation_gap_names_the_levels():

@@ -95,7 +95,9 @@ def test_none_objective_play_session_runs_without_dream_pictures(blind):
     session.act(None)
     shown = session.state()
     assert "frame" in shown["world"]
-    assert shown["dream"]["values"] == {"this agent's objective predicts no observations": []}
+    (sentence,) = shown["dream"]["values"]
+    assert "predicts no observations" in sentence and "--agent.probe_decoder true" in sentence
+    assert shown["dream"]["title"] == "Dream"
 
 
 def test_none_objective_expectation_is_none(blind):

@@ -141,7 +141,7 @@ def test_report_page_shows_every_number_of_the_card(either):
     for name, meaning in MEANINGS.items():
         assert html.escape(meaning.title) in either.page
         row = either.page.partition(f'data-name="{name}"')[2].partition("</tr>")[0]
-        assert f'<td class="n">{page.number(either.found.card.numbers[name])}</td>' in row
+        assert f'<td class="n">{page.number(either.found.numbers[name])}</td>' in row
 
 
 def test_write_run_of_crafter_lists_score_and_every_achievement(room, tmp_path):
@@ -184,16 +184,16 @@ def test_report_page_shows_config_command_and_versions(either):
 def test_report_card_json_equals_the_page(either):
     card = json.loads((either.run / "card.json").read_text())
     assert card["episodes"] == 2 and card["env_steps"] in (128, 160)
-    assert card["numbers"] == either.found.card.numbers and card["numbers"]["surprise"] > 0
+    assert card["numbers"] == either.found.numbers and card["numbers"]["surprise"] > 0
     error = {key: by_step.tolist() for key, by_step in either.found.card.open_loop.error.items()}
-    assert card["open_loop_error"] == json.loads(json.dumps(error).replace("NaN", "null"))
+    assert card["representation"]["error"] == json.loads(json.dumps(error).replace("NaN", "null"))
     assert either.printed["report"] == str(either.run / "report.html")
     assert f"<b>{card['updates']}</b><span>updates" in either.page
 
 
 def test_report_command_prints_the_numbers(room):
     assert room.printed.keys() == {"report", "numbers"}
-    assert room.printed["numbers"] == room.found.card.numbers
+    assert room.printed["numbers"] == room.found.numbers
 
 
 def test_report_page_special_characters_are_escaped(room, ended):
@@ -513,7 +513,7 @@ def trained(folder: Path, capsys, **changes) -> dict[str, Any]:
 def test_train_with_reports_logs_them_during_and_at_the_end(ended):
     rows = [row for row in read_rows(ended.run / "metrics.jsonl") if "report/surprise" in row]
     assert [row["env_steps"] for row in rows] == [64, 128]
-    told = {f"report/{k}": v for k, v in ended.found.card.numbers.items() if v is not None}
+    told = {f"report/{k}": v for k, v in ended.found.numbers.items() if v is not None}
     assert told.items() <= rows[1].items() and rows[0]["report/surprise"] != rows[1]["report/surprise"]
     assert "This run has not finished" not in ended.page
     assert ended.printed["env_steps"] == 128 and "seconds" in ended.printed

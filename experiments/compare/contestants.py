@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-import math
 import threading
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
@@ -201,9 +200,8 @@ class Run:
         return self.worlds.of(task) | (seen if same else {})
 
     def seat(self, task: str) -> Seat:
-        import jax
-
         import dreamer
+        from dreamer.agent import size
         from experiments.compare.expectation import Expectation
         from experiments.report.report import read_run
 
@@ -211,9 +209,10 @@ class Run:
         cfg, folder = player.config, self.folder
         assert cfg is not None
         seconds = read_run(folder).result.get("seconds") if (folder / "config.toml").is_file() else None
-        parameters = sum(math.prod(x.shape) for x in jax.tree.leaves(player.everything))
         actions = "most likely" if self.actor == "greedy" else self.actor
-        learned = Learned(player.counters.get("env_steps"), cfg.task, parameters, seconds, actions)
+        learned = Learned(
+            player.counters.get("env_steps"), cfg.task, size(player.everything), seconds, actions
+        )
         seat = _learner(task, self._world(task, cfg), player, player.agent.obs_space, folder, learned)
         return dataclasses.replace(seat, expect=Expectation(player))
 

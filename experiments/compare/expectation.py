@@ -9,6 +9,7 @@ import numpy as np
 
 from dreamer.inspection import Episodes, Inspector
 from dreamer.player import Player
+from experiments.decoding import caption
 
 SLOTS = 200
 """Of an episode that is looked at: one shape for all, which is compiled once."""
@@ -23,6 +24,8 @@ class Expectation:
 
     def __init__(self, player: Player):
         self._agent = player.agent
+        self.caption = caption(player.agent, "expected by the model")
+        """Of its pictures."""
         self._inspector = Inspector(player.agent, player.everything, player.numbers)
 
     def __call__(

@@ -15,7 +15,7 @@ from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -23,6 +23,9 @@ from envs.api import LOG_PREFIX, Policy, Step, VectorEnv
 from envs.rollout import Episode, rollout
 from experiments.compare.transcript import Played, Together, Writer, read
 from experiments.llm.budget import BudgetSpent, Uncountable
+
+if TYPE_CHECKING:
+    from experiments.compare.expectation import Expectation
 
 Say = Callable[[str], None]
 
@@ -59,8 +62,8 @@ class Seat:
     """Whether the first decision takes long, and should be made before the clock runs."""
     disclosure: Mapping[str, Any] = field(default_factory=dict)
     """What it saw, and what it was trained on."""
-    expect: Callable[[Sequence[Any], Sequence[Any]], list[dict[str, np.ndarray]] | None] | None = None
-    """What its world model, if it has one, expected to see (`expectation.Expectation`)."""
+    expect: Expectation | None = None
+    """What its world model, if it has one, expected to see."""
     curve: Path | None = None
     """The training episodes of one that learned on this task."""
 

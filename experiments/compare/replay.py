@@ -91,6 +91,7 @@ def recording(name: str, seat: Seat, played: Played, *, expected: bool = False) 
         "outcome": outcome(played),
         "steps": [_step(step) for step in steps],
         "astray": "",
+        "caption": "",
     }
     if played.decisions:
         observations, env, astray = seen(seat, played)
@@ -99,6 +100,7 @@ def recording(name: str, seat: Seat, played: Played, *, expected: bool = False) 
             content["astray"] = ASTRAY.format(astray)
         elif expected and seat.expect is not None:
             frames = seat.expect(observations, played.steps)
+            content["caption"] = seat.expect.caption
             content["expected"] = _sheet(frames, env) if frames else None
     return content
 

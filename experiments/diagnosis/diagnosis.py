@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from experiments.diagnosis.finding import Finding, Rule, rounded
-from experiments.diagnosis.learning import REMEMBER
+from experiments.diagnosis.learning import remember
 from experiments.diagnosis.rules import CAUSES, JUDGING, SYMPTOMS
 from experiments.diagnosis.summary import MEMBERS, Summary, read
 
@@ -124,7 +124,7 @@ def _unexplained(run: Summary) -> Finding:
         "No cause shows in what was logged.",
         evidence,
         {"steps": rounded(2 * run.env_steps)},
-        "" if run.is_ppo else REMEMBER,
+        remember(run),
     )
 
 

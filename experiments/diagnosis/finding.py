@@ -24,7 +24,8 @@ class Finding(NamedTuple):
     @property
     def change(self) -> str:
         """The changes as text; empty without any."""
-        shown = lambda value: f"{value:,}" if isinstance(value, int) else f"{value:g}"
+        number = lambda value: f"{value:,}" if isinstance(value, int) else f"{value:g}"
+        shown = lambda value: value if isinstance(value, str) else number(value)
         return ", ".join(f"{field} to {shown(value)}" for field, value in self.changes.items())
 
 

@@ -7,15 +7,73 @@ from typing import Any
 
 import numpy as np
 
+from dreamer.config import CDPConfig
 from experiments.diagnosis import limits
 from experiments.diagnosis.finding import Finding, rounded
 from experiments.diagnosis.summary import Summary
 from experiments.report.meanings import MEANINGS
 
-REMEMBER = (
-    "Where something seen earlier decides, heavier losses make it remember that: agent.loss.rec 10, "
-    "agent.loss.reward 3."
-)
+OBJECTIVE_LOSSES = {"reconstruction": ("rec",), "none": ()}
+"""{objective: the fields of `agent.loss` that weigh its losses}, where there is not one of its name."""
+COSTLY = ("reconstruction", "barlow", "infonce")
+"""Objectives for which equal tokens are the worst that there is."""
+
+
+def objective_weights(run: Summary) -> dict[str, float]:
+    """{field: weight} of every loss of the objective `a` or `a+b`; those of a class elsewhere are `rec`."""
+    loss = run.cfg.agent.loss
+    parts = run.cfg.agent.objective.split("+")
+    names = [OBJECTIVE_LOSSES.get(part, (part if part in vars(loss) else "rec",)) for part in parts]
+    return {f"agent.loss.{name}": getattr(loss, name) for some in names for name in some}
+
+
+def _heavier(run: Summary) -> dict[str, float]:
+    """Ten times the weight of what the representation must predict."""
+    return {field: rounded(10 * weight) for field, weight in objective_weights(run).items() if weight}
+
+
+def collapsed_tokens(run: Summary) -> Finding | None:
+    """The encoder says nearly the same of everything it sees."""
+    evidence = []
+    for name, title in (("tokens_rank", "effective rank"), ("tokens_live", "share of live tokens")):
+        kept, logged = run.card.get(f"{name}_kept"), name.replace("_", "/")
+        first, last = run.metrics.early(logged), run.metrics.late(logged)
+        if kept is not None and kept < MEANINGS[f"{name}_kept"].low:
+            evidence += [f"{title} {run.card.get(name, 0):.3g}, {kept:.0%} of that of an untrained encoder"]
+        elif kept is None and first and last is not None and last < MEANINGS[f"{name}_kept"].low * first:
+            evidence += [f"{title} {first:.3g} at first, {last:.3g} at the end"]
+    if not evidence:
+        return None
+    is_costly = bool(set(run.cfg.agent.objective.split("+")) & set(COSTLY))
+    return Finding(
+        "The representation has collapsed: the encoder says nearly the same of everything it sees.",
+        "; ".join(evidence),
+        _against_collapse(run),
+        "" if is_costly else "With reconstruction, barlow or infonce (agent.objective) it costs most.",
+    )
+
+
+def _against_collapse(run: Summary) -> dict[str, Any]:
+    """What keeps the tokens apart, by the first objective that has something of the kind."""
+    agent = run.cfg.agent
+    apart: dict[str, dict[str, Any]] = {
+        "cdp": {"agent.cdp.factors": _slower(agent.cdp)},
+        "sigreg": {"agent.sigreg.weight": rounded(3 * agent.sigreg.weight)},
+        "visreg": {"agent.visreg.share": round(1 - (1 - agent.visreg.share) / 3, 3)},
+    }
+    alone = {"none": "barlow", "value_equivalent": "value_equivalent+barlow"}
+    if agent.objective in alone:
+        return {"agent.objective": alone[agent.objective]}
+    named = [apart[part] for part in agent.objective.split("+") if part in apart]
+    return named[0] if named else _heavier(run)
+
+
+def _slower(cdp: CDPConfig) -> str:
+    """The factors of learning rates with an encoder that moves slowly enough, as an option takes them."""
+    rates = lambda cfg: dict(entry.split("=") for entry in cfg.factors)
+    usual, now = (float(rates(cfg).get("encoder", 1)) for cfg in (CDPConfig(), cdp))
+    factors = rates(cdp) | {"encoder": f"{min(now / 3, usual):.2g}"}
+    return ",".join(f"{path}={factor}" for path, factor in factors.items())
 
 
 def collapsed_latents(run: Summary) -> Finding | None:
@@ -32,7 +90,7 @@ def collapsed_latents(run: Summary) -> Finding | None:
     return Finding(
         "The latents carry nothing of what is seen (posterior collapse).",
         "; ".join(evidence),
-        {**changes, "agent.loss.rec": rounded(10 * loss.rec)},
+        {**changes, **_heavier(run)},
     )
 
 
@@ -47,7 +105,7 @@ def world_model(run: Summary) -> Finding | None:
     return Finding(
         "The world model does not predict what will be seen, so its dreams teach little.",
         evidence,
-        {"steps": rounded(2 * run.env_steps), "agent.loss.rec": rounded(10 * run.cfg.agent.loss.rec)},
+        {"steps": rounded(2 * run.env_steps), **_heavier(run)},
         "The larger weight is for observations of a few numbers; images and rich worlds need a larger agent "
         "(--size 12m) and more updates (loop.train_ratio).",
     )
@@ -98,8 +156,22 @@ def reward_model(run: Summary) -> Finding | None:
 def heavier_losses(run: Summary) -> dict[str, float]:
     """Weights with which a small observation is remembered and a rare reward is learned."""
     loss = run.cfg.agent.loss
-    heavier = {"agent.loss.rec": (loss.rec, 10.0), "agent.loss.reward": (loss.reward, 3.0)}
-    return {field: most for field, (weight, most) in heavier.items() if weight < most}
+    weights = objective_weights(run) | {"agent.loss.reward": loss.reward}
+    return {field: most for field, most in _most(run).items() if weights[field] < most}
+
+
+def _most(run: Summary) -> dict[str, float]:
+    """{field: weight that has helped}; of other objectives than reconstruction none is known."""
+    rec = {"agent.loss.rec": 10.0} if "agent.loss.rec" in objective_weights(run) else {}
+    return rec | {"agent.loss.reward": 3.0}
+
+
+def remember(run: Summary) -> str:
+    """What makes a world model remember, as advice; empty for PPO."""
+    if run.is_ppo:
+        return ""
+    listed = ", ".join(f"{field} {most:g}" for field, most in _most(run).items())
+    return f"Where something seen earlier decides, heavier losses make it remember that: {listed}."
 
 
 def endings_model(run: Summary) -> Finding | None:
@@ -140,7 +212,7 @@ def entropy_collapsed(run: Summary) -> Finding | None:
         f"randomness {random:.2f} (0 is certain, 1 draws blindly), {run.shown(run.late.estimate.value)}; "
         f"agent.behavior.entropy is {run.entropy:g}",
         {"agent.behavior.entropy": max(rounded(3 * run.entropy), 3e-3)},
-        "" if run.is_ppo else REMEMBER,
+        remember(run),
     )
 
 

@@ -24,6 +24,7 @@ CAUSES = (
     Rule(experience.no_episode, EARLY, of_ppo=True),
     Rule(settings.loss_off, LACKING),
     Rule(experience.constant_return, (*FLAT, *EARLY), of_ppo=True),
+    Rule(learning.collapsed_tokens, (*LACKING, *EARLY)),
     Rule(experience.few_episodes, EARLY, of_ppo=True),
     # What the agent made of it.
     Rule(experience.avoids_ending, LACKING, of_ppo=True),

@@ -6,6 +6,7 @@ import numpy as np
 
 from experiments.diagnosis import limits
 from experiments.diagnosis.finding import Finding, rounded
+from experiments.diagnosis.learning import objective_weights
 from experiments.diagnosis.summary import Summary
 
 RATIO, RATE, WARMUP, ENTROPY = 32, 1e-3, 100, 3e-3
@@ -14,13 +15,13 @@ RATIO, RATE, WARMUP, ENTROPY = 32, 1e-3, 100, 3e-3
 
 def loss_off(run: Summary) -> Finding | None:
     """The weight of a loss is zero."""
-    weights, objective = run.cfg.agent.loss, run.cfg.agent.objective
+    weights = run.cfg.agent.loss
     needed = {
         "reward": "rewards",
         "cont": "endings",
         "policy": "which actions are better",
         "value": "what a state is worth",
-        **({"rec": "what it sees"} if objective == "reconstruction" else {}),
+        **{field.removeprefix("agent.loss."): "what it sees" for field in objective_weights(run)},
     }
     off = [name for name in needed if getattr(weights, name) == 0]
     if not off:

@@ -22,9 +22,10 @@ from dreamer.player import Player
 from dreamer.records import Latent, Params
 from dreamer.schema import ConfigError
 from dreamer.world import World
+from experiments.decoding import nothing_decodes
 
 MODULES = ("rssm", "objective", "reward", "cont")
-"""What dreaming needs of an agent."""
+"""What dreaming needs of an agent, besides its probe decoder if it has one."""
 
 
 class State(NamedTuple):
@@ -70,9 +71,10 @@ class Dreams:
 
     def __init__(self, player: Player, starts: Latent, num: int, *, limit: int, sampled: bool):
         self._advance, self._numbers = _compiled(player.agent, sampled), player.numbers
-        self._params = {name: player.everything[name] for name in MODULES}
-        self._starts, self._limit = starts, limit
         check_decodes(player)
+        needed = (*MODULES, *(["probe"] if player.agent.decoder == "probe" else []))
+        self._params = {name: player.everything[name] for name in needed}
+        self._starts, self._limit = starts, limit
         blank = lambda dtype: jnp.zeros(num, dtype)
         latent = jax.tree.map(lambda x: jnp.zeros((num, *x.shape[1:]), x.dtype), starts)
         self._state = State(latent, blank(jnp.int32), blank(jnp.int32), blank(jnp.int32), blank(bool))
@@ -96,22 +98,13 @@ class Dreams:
 
 
 def check_decodes(player: Player) -> None:
-    """See that latents can be shown as observations.
+    """See that latents can be shown as observations, if only through a probe.
 
     Raises:
       ConfigError: the agent has no decoder.
     """
-    agent, objective = player.agent, player.agent.cfg.objective
-
-    def decode(params: Params, numbers: Numbers) -> Any:
-        world = agent.world(params, numbers)
-        return world.decode(world.initial(1))
-
-    if jax.eval_shape(decode, player.everything, player.numbers) is None:
-        raise ConfigError(
-            f"the objective '{objective}' of this agent predicts no observations, so its dreams show "
-            "nothing to act on: train with --agent.objective reconstruction"
-        )
+    if not player.agent.decoder:
+        raise ConfigError(nothing_decodes(player.agent.cfg.objective, "its dreams show nothing to act on"))
 
 
 @lru_cache(maxsize=16)

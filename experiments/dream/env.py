@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Literal
@@ -16,6 +17,7 @@ from dreamer.player import Player
 from dreamer.schema import ConfigError
 from envs.api import FIRST_TRAINING_SEED, SUCCESS
 from experiments import machine
+from experiments.decoding import PROBE
 from experiments.dream import dynamics, interface
 from experiments.dream import starts as beginnings
 from experiments.dream.dynamics import Dreams
@@ -25,6 +27,10 @@ Termination = Literal["sampled", "threshold"]
 SEEDS = 2**31
 """Seeds of dreams lie below."""
 NOT_BEGUN = "there is no episode yet: call reset before step"
+THROUGH_PROBE = (
+    f"the observations of these dreams are {PROBE}: they show what the latents of the agent hold, while it "
+    "was trained to predict rewards and endings, but not these"
+)
 LIMIT = 64
 """Default of `max_episode_steps` for an agent without the configuration of a run."""
 
@@ -39,7 +45,9 @@ class DreamEnv(gymnasium.Env):
     Observations are decoded from the latent, rewards are the model's expectation, and an episode terminates
     as the model expects; `info["survival"]` is the probability that it continues, without the discount.
     Seeds determine everything that happens. The spaces are those of the task's environment, without keys for
-    people (`log/`). Where no task is opened, or it is a JAX world, they are the agent's keys: a lone one as
+    people (`log/`). Those of an agent with only a probe decoder (`agent.probe_decoder`) are seen through that
+    probe: what its latents hold, not what it was trained to predict; rewards and endings are its own. A
+    warning says so. Where no task is opened, or it is a JAX world, they are the agent's keys: a lone one as
     itself, several as a Dict, continuous actions in [-1, 1].
     """
 
@@ -258,6 +266,8 @@ def _prepared(
     machine.prepare()
     player = interface.loaded(run)
     dynamics.check_decodes(player)
+    if player.agent.decoder == "probe":
+        warnings.warn(THROUGH_PROBE, stacklevel=3)
     if isinstance(starts, str) and starts == "task":
         env = interface.opened(run, player, seed)
         try:

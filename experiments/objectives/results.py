@@ -220,7 +220,8 @@ def _pace(clock: Clock | None) -> float | None:
 def _probe_error(done: Sequence[Run]) -> list[float | None] | None:
     """[H] the error of open-loop predictions by steps ahead, mean over observation keys and seeds."""
     tables = [
-        [np.array(error, float) for error in run.card.get("open_loop_error", {}).values()] for run in done
+        [np.array(error, float) for error in run.card.get("representation", {}).get("error", {}).values()]
+        for run in done
     ]
     rows = [row for table in tables for row in table]
     if not rows or len({len(row) for row in rows}) > 1:

@@ -23,6 +23,7 @@ from dreamer.records import Latent
 from envs.api import Step, VectorEnv
 from envs.check import difference
 from envs.draw import action_names, is_drawable, picture
+from experiments.decoding import caption, nothing_decodes
 from experiments.serve import Refused
 
 TILE = 28
@@ -232,6 +233,7 @@ class Session:
             },
             "dream": {
                 **self._shown(dreamt["obs"]),
+                "title": caption(self._player.agent, "Dream"),
                 "awake": now.awake,
                 "reward": round(dreamt["reward"], 4),
                 "return": round(now.dream_return, 4),
@@ -247,7 +249,11 @@ class Session:
 
     def _shown(self, obs: dict[str, Any] | None) -> dict[str, Any]:
         if obs is None:
-            return {"values": {"this agent's objective predicts no observations": []}}
+            return {
+                "values": {
+                    nothing_decodes(self._player.agent.cfg.objective, "its dreams cannot be shown"): []
+                }
+            }
         spaces = {k: s for k, s in self._spaces.items() if k in obs and not k.startswith("log/")}
         if is_drawable(spaces):
             return {"frame": _png(picture(obs, spaces, tile=TILE))}

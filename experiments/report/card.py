@@ -17,7 +17,7 @@ import numpy as np
 from dreamer.inspection import Episodes, Forecast, Inspector, PosteriorStats
 from dreamer.records import Latent
 from envs.api import Space, Spaces
-from experiments.report.meanings import FAR, MEANINGS
+from experiments.report.meanings import CARD, FAR
 
 WINDOWS, STATES, SLOTS = 512, 2048, 8192
 """Maximum numbers of open-loop predictions, dreams, and slots whose next reward and ending are predicted."""
@@ -70,7 +70,7 @@ class Card:
     """Everything measured of one agent."""
 
     numbers: dict[str, float | None]
-    """{name in `MEANINGS`: value}; None where the episodes do not determine it."""
+    """{name in `CARD`: value}; None where the episodes do not determine it."""
     open_loop: OpenLoop
     cont: Sequence[Reliability]
     """One and `FAR` steps ahead."""
@@ -141,7 +141,7 @@ def measure(
         "latents_used": float((perplexity > USED).mean()),
         "randomness": mean(readings.heads.entropy),
     }
-    assert numbers.keys() == MEANINGS.keys()
+    assert numbers.keys() == CARD.keys()
     return Card(numbers, loop, cont, reward, (one.spread, wrong), returns, by_slot, perplexity, readings)
 
 

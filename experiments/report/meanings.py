@@ -8,6 +8,9 @@ from typing import NamedTuple
 
 FAR = 5
 """Steps ahead of the second calibrations."""
+RANK_KEPT, LIVE_KEPT = 0.25, 0.1
+"""What must be left of the effective rank of the tokens, and of the share that is live, beside an encoder
+before its first update: with less, the representation has collapsed."""
 
 
 class Meaning(NamedTuple):
@@ -20,7 +23,7 @@ class Meaning(NamedTuple):
     high: float = math.inf
 
 
-MEANINGS = {
+CARD = {
     "prediction_skill": Meaning(
         "Open-loop prediction",
         "How much of the error of expecting that nothing changes the model avoids, over all steps ahead.",
@@ -111,7 +114,53 @@ MEANINGS = {
         "falls during training, not to 0 before the task is solved",
     ),
 }
-"""{name: meaning} of every number of the card, in the order in which it is shown."""
+"""{name: meaning} of what the world model knows, in the order in which it is shown."""
+
+REPRESENTATION = {
+    "tokens_rank": Meaning(
+        "Effective rank of the tokens",
+        "Over how many directions what the encoder says varies: its participation ratio, 1 to the number of "
+        "tokens.",
+        "a world that shows little needs few: see the next number",
+    ),
+    "tokens_rank_kept": Meaning(
+        "Rank against an untrained encoder",
+        "The effective rank over that of an encoder before its first update, on the same observations.",
+        f"{RANK_KEPT:g} or more; far below, the tokens have collapsed",
+        low=RANK_KEPT,
+    ),
+    "tokens_live": Meaning(
+        "Live tokens",
+        "Share of the tokens that are not constant.",
+        "a world that shows little needs few: see the next number",
+    ),
+    "tokens_live_kept": Meaning(
+        "Live tokens against an untrained encoder",
+        "That share over that of an encoder before its first update, on the same observations.",
+        f"{LIVE_KEPT:g} or more; far below, the tokens have collapsed",
+        low=LIVE_KEPT,
+    ),
+    "features_rank": Meaning(
+        "Effective rank of the features",
+        "The same of what the heads read, [h, z], which also holds the past.",
+        "above 1; it grows with what there is to remember",
+    ),
+    "state_read": Meaning(
+        "True state in the features",
+        "How much of the true state a linear probe reads from [h, z] on episodes it has not seen, of what "
+        "always giving the most frequent answer leaves; the mean over the variables below.",
+        "1 is all; where the world hides something, above that of the tokens",
+    ),
+    "state_read_tokens": Meaning(
+        "True state in the tokens",
+        "The same from the tokens of the present observation alone.",
+        "1 is all that one observation shows",
+    ),
+}
+"""{name: meaning} of what the representation holds."""
+
+MEANINGS = CARD | REPRESENTATION
+"""{name: meaning} of every number of the card."""
 
 
 class Grade(NamedTuple):
@@ -124,10 +173,10 @@ class Grade(NamedTuple):
     """None where there is no limit or no number."""
 
 
-def grade(numbers: Mapping[str, float | None]) -> list[Grade]:
+def grade(numbers: Mapping[str, float | None], meanings: Mapping[str, Meaning] = MEANINGS) -> list[Grade]:
     """Every number with its meaning, in order."""
     rows = []
-    for name, meaning in MEANINGS.items():
+    for name, meaning in meanings.items():
         value = numbers.get(name)
         judged = value is not None and (math.isfinite(meaning.low) or math.isfinite(meaning.high))
         rows.append(Grade(name, value, meaning, meaning.low <= value <= meaning.high if judged else None))

@@ -20,7 +20,7 @@ import envs
 from dreamer import atomic, schema
 from dreamer.config import Config
 from experiments import presets
-from experiments.report.meanings import grade
+from experiments.report.meanings import CARD, REPRESENTATION, grade
 
 TEMPLATES = Path(__file__).parent / "templates"
 
@@ -54,7 +54,8 @@ def number(value: float | None) -> str:
 
 def render(template: str, **content: Any) -> str:
     """A template as text."""
-    return _environment().get_template(template).render(grades=grade, note=envs.note, **content)
+    common = {"grades": grade, "card": CARD, "held": REPRESENTATION, "note": envs.note}
+    return _environment().get_template(template).render(**common, **content)
 
 
 def write(path: Path, template: str, **content: Any) -> Path:

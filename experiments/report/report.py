@@ -18,8 +18,8 @@ from typing import Any
 
 import numpy as np
 
-import envs
 from dreamer import atomic, schema
+from dreamer.agent import size
 from dreamer.checkpoint import CheckpointError, CheckpointStore
 from dreamer.config import Config, ReportConfig, load_toml
 from dreamer.inspection import Episodes, Inspector
@@ -31,11 +31,13 @@ from envs.rollout import Episode
 from experiments import machine, sidecar, statistics, surroundings
 from experiments.agreement import agree, spaces
 from experiments.benchmark import scores
+from experiments.decoding import PROBE, nothing_decodes
 from experiments.diagnosis import diagnosis, summary
 from experiments.report import card as cards
-from experiments.report import figures, page, stories
+from experiments.report import figures, page, representation, states, stories
 from experiments.report.meanings import MEANINGS
 from experiments.report.recording import record
+from experiments.report.representation import Representation
 
 SEED = 2**20
 """Of the first recorded episode: apart from those that evaluations play by default."""
@@ -51,10 +53,16 @@ class Examination:
     """Everything measured of one agent, for its page."""
 
     card: cards.Card
+    representation: Representation
     played: list[Episode]
     stories: list[dict[str, Any]]
     clips: list[dict[str, Any]]
     pictures: dict[str, str]
+
+    @property
+    def numbers(self) -> dict[str, float | None]:
+        """{name in `MEANINGS`: value}."""
+        return self.card.numbers | self.representation.numbers
 
 
 class Examiner:
@@ -66,7 +74,7 @@ class Examiner:
     def __init__(self, cfg: Config):
         self.cfg = cfg
         num_envs = min(cfg.report.episodes, 16)
-        self.env = envs.make(cfg.task, num_envs, **cfg.env.copies, **cfg.env.world)
+        self.env = states.opened(cfg, num_envs)
         self._player: Player | None = None
         self._inspector: Inspector | None = None
 
@@ -96,10 +104,12 @@ class Examiner:
         card = cards.measure(
             self._inspector, episodes, context=report.context, horizon=report.horizon, gamma=gamma
         )
+        held = representation.measure(self._inspector, episodes, card.readings.latent)
         if not pictures:
-            return Examination(card, played, [], [], {})
+            return Examination(card, held, played, [], [], {})
         return Examination(
             card,
+            held,
             played,
             self._stories(card, played, episodes, gamma),
             self._clips(card, episodes),
@@ -205,7 +215,7 @@ def _rows(path: Path) -> list[dict[str, Any]]:
 
 def write_run(run: RunRecord, examination: Examination, player: Player, out: Path | None = None) -> Path:
     """The page of one run (by default in its folder), and the numbers of its card in its folder."""
-    save_card(run.folder, examination, player)
+    save_card(run, examination, player)
     if run.result.get("env_steps") != player.counters["env_steps"]:  # from before the run was resumed
         run = dataclasses.replace(run, result={})
     training = [row for row in run.episodes if row.get("kind", "train") == "train"]
@@ -219,9 +229,13 @@ def write_run(run: RunRecord, examination: Examination, player: Player, out: Pat
         out or run.folder / PAGE,
         "run.html",
         run=run,
-        numbers=examination.card.numbers,
+        numbers=examination.numbers,
         counters=player.counters,
-        parameters=_parameters(player),
+        parameters=size(player.everything),
+        representation=examination.representation,
+        losses=representation.objective_losses(run.cfg.agent.objective, run.metrics),
+        missing=_missing(run.cfg.agent.objective),
+        probe=PROBE,
         played=examination.played,
         success=_rate(examination.played),
         score=score,
@@ -238,15 +252,15 @@ def write_run(run: RunRecord, examination: Examination, player: Player, out: Pat
 
 def _diagnosed(run: RunRecord, examination: Examination, player: Player) -> diagnosis.Diagnosis:
     """Why it does not learn, by what the page shows."""
-    card = {**player.counters, "numbers": examination.card.numbers}
+    card = {**player.counters, "numbers": examination.numbers}
     rows = run.metrics, run.episodes, run.result, card
     return diagnosis.diagnose(summary.summarize(run.folder, run.cfg.task, run.cfg, *rows))
 
 
-def _parameters(player: Player) -> int:
-    import jax
-
-    return sum(x.size for x in jax.tree.leaves(player.everything))
+def _missing(objective: str) -> str:
+    """What is said in place of decoded observations."""
+    text = nothing_decodes(objective, "there is nothing to compare here")
+    return f"{text[0].upper()}{text[1:]}."
 
 
 def _rate(played: Sequence[Episode]) -> dict[str, Any] | None:
@@ -256,18 +270,26 @@ def _rate(played: Sequence[Episode]) -> dict[str, Any] | None:
     return {"rate": float(np.mean(known)), "interval": statistics.wilson(sum(known), len(known))}
 
 
-def save_card(folder: Path, examination: Examination, player: Player) -> None:
-    """Write the numbers of a card and {key: error of each step ahead}, with the counters they belong to."""
+def save_card(run: RunRecord, examination: Examination, player: Player) -> None:
+    """Write the numbers of a card, the counters they belong to, and the details of the representation."""
     counts = {**player.counters, "episodes": len(examination.played)}
-    card = examination.card
-    error = {key: _known(by_step) for key, by_step in card.open_loop.error.items()}
-    content = {**counts, "meaning": MEANING, "numbers": card.numbers, "open_loop_error": error}
-    atomic.write(folder / "card.json", jsonlib.dumps(content, indent=1) + "\n")
+    content = {**counts, "meaning": MEANING, "numbers": examination.numbers}
+    content["representation"] = _details(run, examination)
+    atomic.write(run.folder / "card.json", jsonlib.dumps(content, indent=1) + "\n")
 
 
-def _known(values: np.ndarray) -> list[float | None]:
-    """Numbers as JSON holds them: None where there is none."""
-    return [float(value) if np.isfinite(value) else None for value in values]
+def _details(run: RunRecord, examination: Examination) -> dict[str, Any]:
+    held, loop = examination.representation, examination.card.open_loop
+    losses = representation.objective_losses(run.cfg.agent.objective, run.metrics)
+    steps = lambda errors: [float(x) if np.isfinite(x) else None for x in errors]
+    return {
+        "decoder": held.decoder,
+        "alarm": held.alarm,
+        "untrained_rank": held.untrained_rank,
+        "error": {key: steps(errors) for key, errors in loop.error.items()},
+        "probes": {name: probe._asdict() for name, probe in held.probes.items()},
+        "objective": {loss.name: loss._asdict() for loss in losses},
+    }
 
 
 def numbers_of(runs: Sequence[RunRecord], say: Say) -> list[dict[str, float | None]]:
@@ -292,8 +314,8 @@ def numbers_of(runs: Sequence[RunRecord], say: Say) -> list[dict[str, float | No
                 examiners[alike] = Examiner(run.cfg)
             agree(str(run.folder), run.cfg.task, spaces(player.agent), examiners[alike].env)
             examination = examiners[alike].examine(player, pictures=False)
-            save_card(run.folder, examination, player)
-            numbers.append(examination.card.numbers)
+            save_card(run, examination, player)
+            numbers.append(examination.numbers)
     finally:
         for examiner in examiners.values():
             examiner.env.close()
@@ -501,4 +523,4 @@ def _one(run: RunRecord, path: Path, say: Say) -> dict[str, float | None]:
         agree(str(run.folder), run.cfg.task, spaces(player.agent), examiner.env)
         examination = examiner.examine(player)
     write_run(run, examination, player, path)
-    return examination.card.numbers
+    return examination.numbers

@@ -14,6 +14,7 @@ from dreamer.inspection import Episodes, Inspector
 from envs.api import Spaces
 from envs.draw import is_drawable, picture
 from envs.rollout import Episode
+from experiments.decoding import caption
 from experiments.report.card import Card, Window
 
 MOST_FRAMES = 300
@@ -78,6 +79,7 @@ def episode(
     reward = episodes.reward[n, part]
     following = np.where(episodes.is_terminal[n, part], 0.0, heads.value)
     story: dict[str, Any] = {
+        "caption": caption(inspector.agent, "expected by the model"),
         "seed": played.seed,
         "return": round(played.return_, 4),
         "length": played.length,
@@ -144,6 +146,7 @@ def clip(
     }
     truth = {k: episodes.obs[k][n, begin : slot + steps + 1] for k in joined}
     content: dict[str, Any] = {"context": slot + 1 - begin, "truth_values": truth, "model_values": joined}
+    content["caption"] = caption(inspector.agent, "model")
     if is_drawable(spaces):
         real, imagined = _pictures(truth, spaces), _pictures(joined, spaces)
         gap = [np.abs(a.astype(int) - b).astype(np.uint8) for a, b in zip(real, imagined, strict=True)]

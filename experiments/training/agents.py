@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 from envs.api import spaces_to
+from experiments.training import collapse
 from experiments.training.folder import write_result
 
 if TYPE_CHECKING:
@@ -107,6 +108,7 @@ class OneAgent:
     def __init__(self, folder: RunFolder, workspace: Workspace, loop: Loop, evaluator: Evaluator):
         self.folder, self.workspace, self.loop, self.evaluator = folder, workspace, loop, evaluator
         self.until: Until = evaluator.until
+        self._collapse = collapse.of(folder.path)
         self._rows: list[dict[str, float]] = []
 
     @property
@@ -138,7 +140,10 @@ class OneAgent:
     def log(self) -> None:
         rows, self._rows = self._rows, []
         if rows:
-            self.folder.logger.metrics({**means(rows), "cpu_seconds": round(self.folder.cpu_seconds, 3)})
+            row = means(rows)
+            self.folder.logger.metrics({**row, "cpu_seconds": round(self.folder.cpu_seconds, 3)})
+            if text := self._collapse.hear(row):
+                self.folder.notice(text)
 
     @property
     def is_solved(self) -> bool:
@@ -160,7 +165,7 @@ class OneAgent:
 
         player = self._player(actor="sampled")
         examination = self.workspace.examiner.examine(player)
-        numbers = {f"report/{k}": v for k, v in examination.card.numbers.items() if v is not None}
+        numbers = {f"report/{k}": v for k, v in examination.numbers.items() if v is not None}
         self.folder.logger.metrics(numbers)
         return write_run(read_run(self.folder.path), examination, player)
 
@@ -186,12 +191,11 @@ def meta(workspace: Workspace, until: Until) -> dict[str, Any]:
 
 def size(loop: Loop) -> str:
     """Parameters, environments and replay of a loop, as text."""
-    import jax
+    from dreamer.agent import size as parameters
 
     layout = loop.layout
-    parameters = sum(x.size for x in jax.tree.leaves(loop.state.params))
     return (
-        f"{parameters:,} parameters, {layout.num_envs} environments, replay of at most "
+        f"{parameters(loop.state.params):,} parameters, {layout.num_envs} environments, replay of at most "
         f"{layout.capacity_per_env * layout.num_envs:,} steps ({layout.nbytes / 2**20:,.0f} MB)"
     )
 

@@ -19,7 +19,7 @@ from dreamer import schema
 from dreamer.config import Config, PopulationConfig
 from experiments import evaluate
 from experiments.benchmark import scores
-from experiments.training import agents, session
+from experiments.training import agents, collapse, session
 from experiments.training.folder import episode_row, write_result
 
 if TYPE_CHECKING:
@@ -101,6 +101,7 @@ class Population:
         self.members, self.folder, self.workspace, self.loop = members, folder, workspace, loop
         self.evaluator, self.until = evaluator, evaluator.until
         self.failed: dict[int, str] = {}
+        self._collapses = [collapse.of(member.path) for member in members]
         self._outputs: list[list[LoopOutput]] = []
         """Outputs whose metrics are not logged yet."""
         loop.rest(self.until.solved)
@@ -160,6 +161,8 @@ class Population:
             if member_rows:
                 rows.append(agents.means(member_rows))
                 member.logger.metrics(rows[-1])
+                if text := self._collapses[i].hear(rows[-1]):
+                    self.folder.notice(f"member {i:03d}: {text}")
         if rows:
             counts = {"population/members": len(self.members), "population/diverged": len(self.failed)}
             self.folder.logger.metrics({**agents.means(rows), **counts})
@@ -217,8 +220,8 @@ class Population:
         numbers = []
         for player, member in zip(self._players(actor="sampled"), self.members, strict=True):
             examination = self.workspace.examiner.examine(player, pictures=False)
-            save_card(member.path, examination, player)
-            numbers.append(examination.card.numbers)
+            save_card(read_run(member.path), examination, player)
+            numbers.append(examination.numbers)
             member.logger.metrics({f"report/{k}": v for k, v in numbers[-1].items() if v is not None})
         page = self.folder.path / "report.html"
         return write_many([read_run(member.path) for member in self.members], numbers, page)

@@ -11,7 +11,7 @@ function contest(root, plays) {
     const { players } = plays[n], length = Math.max(...players.map(p => p.steps.length));
     const beside = Math.max(2, Math.min(players.length, Math.floor(root.clientWidth / 150)));
     const columns = players.map(player => {
-      const frames = [["seen", player.expected ? "seen" : ""], ["expected", "expected by the model"]]
+      const frames = [["seen", player.expected ? "seen" : ""], ["expected", player.caption]]
         .filter(([key]) => player[key]).map(([key, caption]) => new Frame(player[key], caption, root.clientWidth, beside));
       const said = make("div");
       const astray = player.astray ? [make("p", { className: "slip", textContent: player.astray })] : [];

@@ -1,9 +1,9 @@
 /* An observation that has no picture, as numbers. */
 class Numbers {
-  constructor(rows) {
+  constructor(rows, caption) {
     this.rows = rows;
     this.cells = rows.map(() => ["seen", "expected"].map(() => make("td", { className: "n" })));
-    const head = ["", "seen", "expected by the model"].map((text, i) => make("th", { textContent: text, className: i ? "n" : "" }));
+    const head = ["", "seen", caption].map((text, i) => make("th", { textContent: text, className: i ? "n" : "" }));
     this.element = make("table", { className: "numbers" }, make("tr", {}, ...head),
       ...rows.map((row, r) => make("tr", {}, make("td", { textContent: row.name }), ...this.cells[r])));
   }
@@ -65,9 +65,9 @@ function players(root, episodes) {
     playback?.stop();
     [...choose.children].forEach((button, i) => button.setAttribute("aria-pressed", i === n));
     const episode = episodes[n], length = episode.actions.length;
-    const frames = [["seen", "seen"], ["expected", "expected by the model"]]
+    const frames = [["seen", "seen"], ["expected", episode.caption]]
       .filter(([key]) => episode[key]).map(([key, caption]) => new Frame(episode[key], caption, root.clientWidth, 2));
-    if (episode.numbers) frames.push(new Numbers(episode.numbers));
+    if (episode.numbers) frames.push(new Numbers(episode.numbers, episode.caption));
     const caption = make("p");
     playback = new Playback(length, 150, i => {
       frames.forEach(frame => frame.show(i));
@@ -95,7 +95,8 @@ function loops(root, clips) {
   const shown = clips.filter(clip => clip.truth);
   if (!shown.length) return;
   const rows = shown.map(clip => {
-    const frames = ["truth", "model", "difference"].map(name => new Frame(clip[name], name, root.clientWidth, 3));
+    const frames = ["truth", "model", "difference"].map(
+      name => new Frame(clip[name], name === "model" ? clip.caption : name, root.clientWidth, 3));
     const note = make("small");
     root.append(make("div", { className: "frames" }, ...frames.map(f => f.element)), note);
     return { clip, frames, note };
