@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import replace
 
-from dreamer.config import Config, EnvConfig, LossConfig, OptimConfig
+from dreamer.config import Config, EnvConfig, OptimConfig
 from experiments.presets import benchmarks
 from experiments.presets.base import control, dreamerv3, laptop
 
@@ -46,7 +46,7 @@ def small() -> Config:
     agent = replace(
         base.agent,
         behavior=replace(base.agent.behavior, imag_length=15, horizon=100),
-        loss=LossConfig(rec=10.0, reward=10.0, replay_value=1.0),
+        loss=replace(base.agent.loss, rec=10.0, reward=10.0),
         optim=OptimConfig(lr=1e-3, warmup=100, schedule="linear", anneal=6_000),
     )
     loop = replace(base.loop, train_ratio=64, prefill=2_000)

@@ -29,12 +29,19 @@ def dreamerv3() -> Config:
 def laptop() -> Config:
     """What the presets for a laptop share: a tiny agent that learns fast from short dreams.
 
-    Of the objective cdp the encoder is as much slower than the dynamics as in its source, whose rates these
-    are not.
+    Objectives without a decoder weigh more than in their sources, whose agents have more tokens and make more
+    updates. Of cdp the encoder is as much slower than the dynamics as there, whose rates these are not.
     """
     agent = AgentConfig(
         behavior=ActorCriticConfig(imag_length=10, imag_last=8, return_limit=0.1, entropy=3e-3),
-        loss=LossConfig(replay_value=1.0),
+        loss=LossConfig(
+            replay_value=1.0,
+            barlow=10.0,
+            next_embedding=10.0,
+            sigreg=100.0,
+            visreg=100.0,
+            value_equivalent=200.0,
+        ),
         optim=OptimConfig(lr=2.5e-3, warmup=100),
         cdp=CDPConfig(factors=("encoder=0.015",)),
     )
@@ -57,7 +64,7 @@ def control() -> Config:
     agent = replace(
         base.agent,
         behavior=ActorCriticConfig(imag_last=8, horizon=100, entropy=3e-3),
-        loss=LossConfig(rec=10.0, replay_value=1.0),
+        loss=replace(base.agent.loss, rec=10.0),
         optim=OptimConfig(lr=1e-3, warmup=100, schedule="linear", anneal=3_000),
     )
     return replace(
