@@ -300,10 +300,7 @@ def test_deviations_of_normal_quantiles_have_no_shape_and_of_a_collapse_the_whol
     quantiles = jax.scipy.stats.norm.ppf(jnp.arange(1, 65) / 65)
     rows = (quantiles / quantiles.std())[None, :, None]
     parts = visreg.deviations(rows, jnp.ones((1, 1)))
-    std = float(quantiles.std())
-    np.testing.assert_allclose(parts.centre, 0, atol=1e-10)
-    np.testing.assert_allclose(parts.scale, 0, atol=1e-10)
-    np.testing.assert_allclose(parts.shape, (1 - std) ** 2, rtol=1e-3)
+    np.testing.assert_allclose(np.array(parts), 0, atol=1e-8)
     collapsed = visreg.deviations(jnp.full((1, 16, 3), 2.0), jnp.eye(3))
     np.testing.assert_allclose([float(x[0]) for x in collapsed[:2]], [4.0, 1.0], rtol=1e-5)
     grad = jax.grad(lambda x: sum(p.sum() for p in visreg.deviations(x, jnp.eye(3))))(jnp.zeros((1, 16, 3)))
