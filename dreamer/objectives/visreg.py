@@ -5,8 +5,9 @@
     shape  = mean over directions u and ranks b of  (sorted <u, (y - mean) / sg(std)>_b - q_b)^2
 
 over the B rows of one time step. The quantiles q_b = Phi^-1(b / (B+1)) are divided by their deviation, unlike
-in the source: of 16 rows it is 0.86, so that the shape, whose gradient grows as 1 / std, would ask for smaller
-rows until they are constant. The gradient of the scale is largest at a collapse, where that of SIGReg vanishes.
+in the source: of 16 rows it is 0.85, so that the shape, whose gradient grows as 1 / std, would ask for
+smaller rows until they are constant. The gradient of the scale is largest at a collapse, where that of SIGReg
+vanishes.
 
 Source: VISReg (arXiv 2606.02572; HaiyuWu/visreg 074fb51: losses and the weight 0.9 of its training script).
 """
