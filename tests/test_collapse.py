@@ -52,7 +52,7 @@ def test_of_resumed_run_compares_with_its_first_row_and_does_not_repeat(tmp_path
 @pytest.mark.parametrize("is_population", [False, True])
 def test_log_of_agents_whose_tokens_collapse_gives_a_notice(tmp_path, is_population):
     notices, logger = [], SimpleNamespace(metrics=lambda row: None, tick=lambda *_: None)
-    folder = SimpleNamespace(path=tmp_path, logger=logger, notice=notices.append)
+    folder = SimpleNamespace(path=tmp_path, logger=logger, notice=notices.append, cpu_seconds=1.0)
     loop = SimpleNamespace(
         progress=SimpleNamespace(env_steps=1, updates=1), rest=lambda solved: None, failures={}
     )
