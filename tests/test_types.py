@@ -87,7 +87,7 @@ def test_type_checker_wrong_keyword_of_world_step_is_found(copied):
 
 
 def test_type_checker_objective_without_decode_is_found(copied):
-    path = copied / "dreamer" / "objectives" / "none.py"
+    path = copied / "dreamer" / "objectives" / "reconstruction.py"
     path.write_text(path.read_text().replace("def decode", "def decoed"))
     assert any(place.startswith("dreamer/objectives/__init__.py") for place in found(copied))
 

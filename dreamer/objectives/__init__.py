@@ -60,7 +60,7 @@ def named(name: str) -> Callable[..., Objective]:
     if not _is_objective(kind):
         raise ConfigError(
             f"agent.objective names {name}, which is no objective: that is a class of flax.nnx.Module with "
-            f"{', '.join(OFFERS)} (dreamer/objectives/none.py is the shortest)"
+            f"{', '.join(OFFERS)} (dreamer/world.py says what they do)"
         )
     return kind
 

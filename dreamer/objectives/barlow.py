@@ -21,9 +21,9 @@ from jax import Array
 
 from dreamer.config import AgentConfig, BarlowConfig
 from dreamer.nets.layers import Initializer
-from dreamer.numbers import Numbers
+from dreamer.objectives.decoder_free import DecoderFree
 from dreamer.objectives.tokens import diagnostics
-from dreamer.records import Batch, Latent, ObjectiveLosses, Observed, Params
+from dreamer.records import Batch, ObjectiveLosses, Observed, Params
 from dreamer.world import World
 from envs.api import Spaces
 
@@ -41,7 +41,7 @@ class Redundancy(NamedTuple):
     """[] squared correlations of what is said of one token with another."""
 
 
-class Barlow(nnx.Module):
+class Barlow(DecoderFree):
     """The projection and its loss."""
 
     def __init__(
@@ -49,22 +49,10 @@ class Barlow(nnx.Module):
     ):
         self.kernel = nnx.Param(init.kernel((cfg.rssm.features, tokens)))
 
-    def slow(self, params: Params) -> Params:
-        """No slow part."""
-        return {}
-
-    def follow(self, slow: Params, params: Params, numbers: Numbers) -> Params:
-        """No slow part."""
-        return slow
-
     def loss(self, world: World, batch: Batch, seen: Observed, slow: Params, key: Array) -> ObjectiveLosses:
         """{barlow: []} and its parts. Tokens and latents are of the same step: no pair crosses an episode."""
         tokens = sg(rows(seen.tokens))
         return losses("barlow", rows(seen.latent.feat) @ self.kernel[...], tokens, world.numbers.barlow)
-
-    def decode(self, latent: Latent) -> None:
-        """There is no decoder."""
-        return None
 
 
 def rows(x: Array) -> Array:

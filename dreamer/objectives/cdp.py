@@ -13,36 +13,27 @@ Source: Dreamer-CDP (Hauri et al., 2026, arXiv 2603.07083; fmi-basel/Dreamer-CDP
 import chex
 import jax
 import jax.numpy as jnp
-from flax import nnx
 from jax import Array
 
 from dreamer.config import AgentConfig
 from dreamer.nets.layers import Initializer
 from dreamer.nets.predictor import Predictor
-from dreamer.numbers import Numbers
+from dreamer.objectives.decoder_free import DecoderFree
 from dreamer.objectives.tokens import diagnostics
-from dreamer.records import Batch, Latent, ObjectiveLosses, Observed, Params
+from dreamer.records import Batch, ObjectiveLosses, Observed, Params
 from dreamer.world import World
 from envs.api import Spaces
 
 sg = jax.lax.stop_gradient
 
 
-class CDP(nnx.Module):
+class CDP(DecoderFree):
     """The predictor and its loss."""
 
     def __init__(
         self, obs_space: Spaces, act_space: Spaces, tokens: int, cfg: AgentConfig, *, init: Initializer
     ):
         self.predictor = Predictor(cfg.rssm.deter, tokens, init=init)
-
-    def slow(self, params: Params) -> Params:
-        """No slow part."""
-        return {}
-
-    def follow(self, slow: Params, params: Params, numbers: Numbers) -> Params:
-        """No slow part."""
-        return slow
 
     def loss(self, world: World, batch: Batch, seen: Observed, slow: Params, key: Array) -> ObjectiveLosses:
         """{cdp: [B, T]}, 0 at the first step of an episode."""
@@ -54,10 +45,6 @@ class CDP(nnx.Module):
         constant = 1 - jnp.linalg.norm(directions.reshape(-1, tokens.shape[-1]).mean(0))
         metrics = {"cdp/floor": jnp.zeros(()), "cdp/constant": constant} | diagnostics(tokens)
         return ObjectiveLosses({"cdp": losses}, metrics)
-
-    def decode(self, latent: Latent) -> None:
-        """There is no decoder."""
-        return None
 
 
 def distance(predicted: Array, tokens: Array) -> Array:

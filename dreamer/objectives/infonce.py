@@ -17,10 +17,10 @@ from jax import Array
 
 from dreamer.config import AgentConfig
 from dreamer.nets.layers import Initializer
-from dreamer.numbers import Numbers
 from dreamer.objectives.barlow import rows
+from dreamer.objectives.decoder_free import DecoderFree
 from dreamer.objectives.tokens import diagnostics
-from dreamer.records import Batch, Latent, ObjectiveLosses, Observed, Params
+from dreamer.records import Batch, ObjectiveLosses, Observed, Params
 from dreamer.world import World
 from envs.api import Spaces
 
@@ -29,7 +29,7 @@ EQUAL = 1e-4
 """Tokens are equal whose squared distance is at most this share of their squared length."""
 
 
-class InfoNCE(nnx.Module):
+class InfoNCE(DecoderFree):
     """The projection and its loss."""
 
     def __init__(
@@ -37,24 +37,12 @@ class InfoNCE(nnx.Module):
     ):
         self.kernel = nnx.Param(init.kernel((cfg.rssm.features, tokens)))
 
-    def slow(self, params: Params) -> Params:
-        """No slow part."""
-        return {}
-
-    def follow(self, slow: Params, params: Params, numbers: Numbers) -> Params:
-        """No slow part."""
-        return slow
-
     def loss(self, world: World, batch: Batch, seen: Observed, slow: Params, key: Array) -> ObjectiveLosses:
         """{infonce: [B, T]}. Tokens and latents are of the same step: no pair crosses an episode."""
         tokens = sg(rows(seen.tokens))
         losses = contrast(rows(seen.latent.feat) @ self.kernel[...], tokens)
         metrics = {"infonce/floor": floor(tokens)} | diagnostics(tokens)
         return ObjectiveLosses({"infonce": losses.reshape(batch.is_first.shape)}, metrics)
-
-    def decode(self, latent: Latent) -> None:
-        """There is no decoder."""
-        return None
 
 
 def contrast(predicted: Array, tokens: Array) -> Array:

@@ -13,16 +13,15 @@ Source: NE-Dreamer (arXiv 2603.02765; corl-team/nedreamer 11cd3a9).
 
 import jax
 import jax.numpy as jnp
-from flax import nnx
 from jax import Array
 
 from dreamer.config import AgentConfig
 from dreamer.nets import inputs
 from dreamer.nets.layers import Initializer, Linear
 from dreamer.nets.transformer import LayerNorm, Transformer
-from dreamer.numbers import Numbers
 from dreamer.objectives.barlow import losses, rows
-from dreamer.records import Batch, Latent, ObjectiveLosses, Observed, Params
+from dreamer.objectives.decoder_free import DecoderFree
+from dreamer.records import Batch, ObjectiveLosses, Observed, Params
 from dreamer.schema import ConfigError
 from dreamer.world import World
 from envs.api import Spaces
@@ -30,7 +29,7 @@ from envs.api import Spaces
 sg = jax.lax.stop_gradient
 
 
-class NextEmbedding(nnx.Module):
+class NextEmbedding(DecoderFree):
     """The transformer and its loss."""
 
     def __init__(
@@ -44,14 +43,6 @@ class NextEmbedding(nnx.Module):
         self.norm = LayerNorm(size.units)
         self.hidden = Linear(size.units, size.units, init=init)
         self.out = Linear(size.units, tokens, init=init)
-
-    def slow(self, params: Params) -> Params:
-        """No slow part."""
-        return {}
-
-    def follow(self, slow: Params, params: Params, numbers: Numbers) -> Params:
-        """No slow part."""
-        return slow
 
     def loss(self, world: World, batch: Batch, seen: Observed, slow: Params, key: Array) -> ObjectiveLosses:
         """{next_embedding: []} over the pairs of steps within an episode.
@@ -78,7 +69,3 @@ class NextEmbedding(nnx.Module):
         segment = jnp.repeat(jnp.cumsum(is_first, 1), 2, axis=1)
         x = self.transformer(pairs.reshape(B, 2 * T, -1), segment)[:, 1::2]
         return self.out(jax.nn.gelu(self.hidden(self.norm(x))))
-
-    def decode(self, latent: Latent) -> None:
-        """There is no decoder."""
-        return None

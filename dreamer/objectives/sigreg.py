@@ -15,16 +15,15 @@ import chex
 import jax
 import jax.numpy as jnp
 import numpy as np
-from flax import nnx
 from jax import Array
 
 from dreamer.config import AgentConfig
 from dreamer.nets.layers import Initializer
-from dreamer.numbers import Numbers
+from dreamer.objectives.decoder_free import DecoderFree
 from dreamer.objectives.joint import JointPrediction, constant
 from dreamer.objectives.tokens import diagnostics
 from dreamer.ops.transforms import lead
-from dreamer.records import Batch, Latent, ObjectiveLosses, Observed, Params
+from dreamer.records import Batch, ObjectiveLosses, Observed, Params
 from dreamer.world import World
 from envs.api import Spaces
 
@@ -32,7 +31,7 @@ KNOTS, INTERVAL = 17, (0.0, 3.0)
 """Of the trapezoid rule; the negative half is equal."""
 
 
-class SIGReg(nnx.Module):
+class SIGReg(DecoderFree):
     """The prediction and its regulariser."""
 
     def __init__(
@@ -40,14 +39,6 @@ class SIGReg(nnx.Module):
     ):
         self.prediction = JointPrediction(cfg.rssm.deter, tokens, cfg.sigreg.width, init=init)
         self.slices = cfg.sigreg.slices
-
-    def slow(self, params: Params) -> Params:
-        """No slow part."""
-        return {}
-
-    def follow(self, slow: Params, params: Params, numbers: Numbers) -> Params:
-        """No slow part."""
-        return slow
 
     def loss(self, world: World, batch: Batch, seen: Observed, slow: Params, key: Array) -> ObjectiveLosses:
         """{sigreg: [B, T]}, of which the second part is the same for all sequences."""
@@ -62,10 +53,6 @@ class SIGReg(nnx.Module):
         }
         losses = error + weight * distance[None]
         return ObjectiveLosses({"sigreg": losses}, metrics | diagnostics(seen.tokens))
-
-    def decode(self, latent: Latent) -> None:
-        """There is no decoder."""
-        return None
 
 
 def directions(key: Array, width: int, count: int) -> Array:

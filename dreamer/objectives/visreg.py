@@ -17,16 +17,15 @@ from typing import NamedTuple
 import chex
 import jax
 import jax.numpy as jnp
-from flax import nnx
 from jax import Array
 
 from dreamer.config import AgentConfig
 from dreamer.nets.layers import Initializer
-from dreamer.numbers import Numbers
+from dreamer.objectives.decoder_free import DecoderFree
 from dreamer.objectives.joint import JointPrediction, constant
 from dreamer.objectives.sigreg import directions
 from dreamer.objectives.tokens import diagnostics
-from dreamer.records import Batch, Latent, ObjectiveLosses, Observed, Params
+from dreamer.records import Batch, ObjectiveLosses, Observed, Params
 from dreamer.world import World
 from envs.api import Spaces
 
@@ -35,7 +34,7 @@ EPS = 1e-6
 """Added to every deviation."""
 
 
-class VISReg(nnx.Module):
+class VISReg(DecoderFree):
     """The prediction and its regulariser."""
 
     def __init__(
@@ -43,14 +42,6 @@ class VISReg(nnx.Module):
     ):
         self.prediction = JointPrediction(cfg.rssm.deter, tokens, cfg.visreg.width, init=init)
         self.slices = cfg.visreg.slices
-
-    def slow(self, params: Params) -> Params:
-        """No slow part."""
-        return {}
-
-    def follow(self, slow: Params, params: Params, numbers: Numbers) -> Params:
-        """No slow part."""
-        return slow
 
     def loss(self, world: World, batch: Batch, seen: Observed, slow: Params, key: Array) -> ObjectiveLosses:
         """{visreg: [B, T]}, of which the second part is the same for all sequences."""
@@ -65,10 +56,6 @@ class VISReg(nnx.Module):
         metrics |= {f"visreg/{name}": part.mean() for name, part in parts._asdict().items()}
         losses = (1 - share) * error + share * jnp.stack(parts).sum(0)[None]
         return ObjectiveLosses({"visreg": losses}, metrics | diagnostics(seen.tokens))
-
-    def decode(self, latent: Latent) -> None:
-        """There is no decoder."""
-        return None
 
 
 class Deviations(NamedTuple):
