@@ -128,11 +128,12 @@ class Agent:
     def _build(self, init: layers.Initializer) -> dict[str, nnx.Module | Objective]:
         cfg, width = self.cfg, self.cfg.rssm.features
         encoder = Encoder(self.obs_space, cfg.encoder, init=init)
+        dynamics = RSSM(encoder.width, self.act_space, cfg.rssm, init=init)
         make = objectives.named(cfg.objective)
         objective = make(self.obs_space, self.act_space, encoder.width, cfg, init=init)
         modules: dict[str, nnx.Module | Objective] = {
             "encoder": encoder,
-            "rssm": RSSM(encoder.width, self.act_space, cfg.rssm, init=init),
+            "rssm": dynamics,
             "objective": objective,
             "reward": TwoHotHead(width, cfg.reward, init=init),
             "cont": BinaryHead(width, cfg.cont, init=init),

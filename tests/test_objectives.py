@@ -405,6 +405,12 @@ def test_probe_decoder_moves_nothing_else_and_does_not_count():
     assert moved(grads.pop("probe")) and not moved(grads)
 
 
+def test_init_encoder_and_dynamics_do_not_depend_on_the_objective():
+    starts = (made(name)[0].init(jax.random.key(0)).params for name in ("reconstruction", "barlow"))
+    one, other = ({name: params[name] for name in ("encoder", "rssm")} for params in starts)
+    jax.tree.map(np.testing.assert_array_equal, one, other)
+
+
 def test_probe_decoder_leaves_the_start_of_all_others_as_it_is():
     alone, probed = (
         Agent(tiny.OBS, tiny.ACT, tiny.config(objective="barlow", probe_decoder=probe)).init(

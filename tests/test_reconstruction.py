@@ -67,7 +67,7 @@ def test_as_observation_perfect_prediction_is_the_target_at_no_cost(space):
 
 def test_loss_several_keys_has_one_entry_per_key_and_step():
     spaces = {"numbers": NUMBERS, "cells": CELLS}
-    objective = Reconstruction(spaces, 8, tiny.CFG, init=tiny.initializer())
+    objective = Reconstruction(spaces, tiny.ACT, 8, tiny.CFG, init=tiny.initializer())
     latent = Latent(jnp.ones((2, 4, 16)), jax.nn.one_hot(jnp.zeros((2, 4, 4), int), 4))
     obs = {"numbers": jnp.ones((2, 4, 3)), "cells": jnp.ones((2, 4, 2), jnp.int32)}
     world = tiny.agent().world(tiny.state().params, tiny.NUMBERS)

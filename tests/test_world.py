@@ -33,7 +33,7 @@ def silent():
     modules = Modules(
         encoder,
         RSSM(encoder.width, tiny.ACT, CFG.rssm, init=zeros),
-        Reconstruction(SPACES, encoder.width, CFG, init=zeros),
+        Reconstruction(SPACES, tiny.ACT, encoder.width, CFG, init=zeros),
         TwoHotHead(32, CFG.reward, init=zeros),
         BinaryHead(32, CFG.cont, init=zeros),
         PolicyHead(32, tiny.ACT, CFG.policy, init=zeros),
