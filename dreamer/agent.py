@@ -174,10 +174,10 @@ class Agent:
     @cached_property
     def decoder(self) -> str:
         """The module that shows latents as observations: objective, probe, or '' where nothing can."""
-        params = jax.eval_shape(self.init, jax.random.key(0)).params
-        decode = lambda params: nnx.merge(self.modules.objective, params).decode(self._nowhere)
         if self.modules.probe is not None:
             return "probe"
+        params = jax.eval_shape(self.init, jax.random.key(0)).params
+        decode = lambda params: nnx.merge(self.modules.objective, params).decode(self._nowhere)
         return "objective" if jax.eval_shape(decode, params["objective"]) is not None else ""
 
     @property

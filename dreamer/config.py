@@ -30,17 +30,9 @@ Seed = Annotated[int, Range(0, FIRST_TRAINING_SEED, below=True)]
 """Of an episode that training never sees."""
 
 
-OBJECTIVES = (
-    "reconstruction",
-    "none",
-    "barlow",
-    "infonce",
-    "next_embedding",
-    "cdp",
-    "sigreg",
-    "visreg",
-    "value_equivalent",
-)
+DECODER_FREE = ("barlow", "infonce", "next_embedding", "cdp", "sigreg", "visreg", "value_equivalent")
+"""Each has a weight in `LossConfig`, and a section of its name where it has other settings."""
+OBJECTIVES = ("reconstruction", "none", *DECODER_FREE)
 """Names of `dreamer.objectives.OBJECTIVES`, which imports JAX."""
 STAGES = 12
 """Of a CNN at most: each halves the image."""
@@ -367,7 +359,7 @@ class SIGRegConfig(Section):
     width: Count = 64
     """Entries of a projected token."""
     slices: Count = 64
-    """Random directions in which the distribution is compared with a normal one."""
+    """Random directions in which the distribution is compared with a normal one (1,024 in the source)."""
     weight: Annotated[Scale, Traced("sigreg_weight")] = 11.5
     """Of that comparison beside the prediction: 0.09 times the 128 rows of the source."""
 
@@ -379,7 +371,7 @@ class VISRegConfig(Section):
     width: Count = 64
     """Entries of a projected token."""
     slices: Count = 256
-    """Random directions in which the shape of the distribution is compared with a normal one."""
+    """Random directions in which the shape is compared with a normal one (256 to 4,096 in the source)."""
     share: Annotated[Weight, Traced("visreg_share")] = 0.9
     """Of the total that is the comparison; the rest is the prediction."""
 
@@ -443,6 +435,16 @@ class AgentConfig(Section):
         """{path prefix of parameters: what multiplies their learning rate}, of the objective and `optim`."""
         section = getattr(self, self.objective, None)
         return _rate_factors(getattr(section, "factors", ())) | self.optim.rate_factors
+
+    @property
+    def unread(self) -> tuple[str, ...]:
+        """Fields, or beginnings of fields, that only objectives read which this agent does not have."""
+        parts = self.objective.split("+")
+        if any(":" in part for part in parts):  # a class of a user's may read them all
+            return ()
+        absent = [name for name in DECODER_FREE if name not in parts]
+        sections = [name for name in absent if name != "barlow" or "next_embedding" not in parts]
+        return (*(f"agent.loss.{name}" for name in absent), *(f"agent.{name}." for name in sections))
 
 
 TRACED = schema.traced(AgentConfig)
@@ -757,6 +759,12 @@ class Config(Section):
                 f"replay.capacity must hold one sequence of every environment, {needed} steps, "
                 f"but it is {self.replay.capacity}"
             )
+        length = self.agent.next_embedding.length
+        if "next_embedding" in self.agent.objective.split("+") and length < self.loop.batch_length:
+            raise ConfigError(
+                f"agent.next_embedding.length must be at least loop.batch_length ({self.loop.batch_length}), "
+                f"but it is {length}"
+            )
 
     @property
     def goal(self) -> Goal | None:
@@ -766,6 +774,12 @@ class Config(Section):
           ConfigError: it is invalid.
         """
         return Goal.parse(self.until) if self.until else None
+
+
+def changes(old: Config, new: Config) -> list[tuple[str, Any, Any]]:
+    """Where two configurations differ, as `schema.diff`, without what neither agent reads."""
+    unread = tuple(set(old.agent.unread) & set(new.agent.unread))
+    return [row for row in schema.diff(old, new) if not row[0].startswith(unread)]
 
 
 def from_dict(values: Mapping[str, Any], base: Config | None = None) -> Config:

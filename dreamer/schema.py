@@ -388,7 +388,9 @@ def allowed(kind: Any) -> str:
     if get_origin(kind) is tuple:
         return f"a list whose entries are each {allowed(get_args(kind)[0])}"
     if get_origin(kind) is Literal:
-        return f"one of {', '.join(get_args(kind))}"
+        names = [name for name in get_args(kind) if name]
+        words = names[0] if len(names) == 1 else f"one of {', '.join(names)}"
+        return words if len(names) == len(get_args(kind)) else f"empty or {words}"
     words = {int: "a whole number", float: "a number", bool: "true or false", str: "text"}
     return words.get(kind) or f"a {kind.__name__}"
 

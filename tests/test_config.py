@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from dreamer import config, schema
 from dreamer.agent import Agent
-from dreamer.config import Config
+from dreamer.config import Config, EnvConfig, changes
 from dreamer.schema import Arguments, ConfigError, Named, Range
 from envs import api
 
@@ -394,3 +394,31 @@ def test_config_field_assignment_raises_frozen_instance_error():
 
 def test_config_first_training_seed_equals_that_of_envs():
     assert config.FIRST_TRAINING_SEED == api.FIRST_TRAINING_SEED
+
+
+def test_changes_leave_out_what_neither_agent_reads():
+    cfg = lambda objective, weight: schema.replace_paths(
+        Config("probe:chosen", 10_000),
+        {"agent.objective": objective, "agent.loss.barlow": weight, "agent.barlow.redundancy": weight},
+    )
+    paths = lambda old, new: {path for path, _, _ in changes(old, new)}
+    redundancy = "agent.barlow.redundancy"
+    both = {"agent.loss.barlow", redundancy}
+    assert paths(cfg("reconstruction", 0.5), cfg("reconstruction", 0.25)) == set()
+    assert paths(cfg("reconstruction+barlow", 0.5), cfg("reconstruction+barlow", 0.25)) == both
+    assert paths(cfg("reconstruction", 0.5), cfg("barlow", 0.25)) == both | {"agent.objective"}
+    assert paths(cfg("next_embedding", 0.5), cfg("next_embedding", 0.25)) == {redundancy}
+    assert paths(cfg("mine:Own", 0.5), cfg("mine:Own", 0.25)) == both
+
+
+def test_config_sequences_longer_than_the_transformer_are_refused():
+    with pytest.raises(ConfigError, match=r"agent.next_embedding.length must be at least .* \(200\), but"):
+        schema.replace_paths(
+            Config("probe:chosen", 10_000),
+            {"agent.objective": "next_embedding", "loop.batch_length": 200},
+        )
+
+
+def test_config_choice_that_may_be_empty_says_so():
+    with pytest.raises(ConfigError, match="distractor must be empty or noise, but it is 'fog'"):
+        EnvConfig(distractor="fog")

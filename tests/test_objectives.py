@@ -485,7 +485,7 @@ def test_store_slow_part_is_restored(trained, tmp_path):
 
 
 def test_agent_rate_factor_of_unknown_module_is_refused():
-    with pytest.raises(ConfigError, match=r"agent.optim.factors names 'encodr'.*the modules are cont, "):
+    with pytest.raises(ConfigError, match=r"names 'encodr'.*the modules are cont, "):
         Agent(tiny.OBS, tiny.ACT, tiny.config(optim__factors=("encodr=0.5",)))
 
 

@@ -39,6 +39,13 @@ def test_open_folder_changed_learner_field_is_refused_unless_forced(tmp_path):
     assert session.open_folder(tmp_path, other, ("seed",)) is True
 
 
+def test_open_folder_setting_of_an_objective_that_no_run_has_may_change(tmp_path):
+    """Presets weigh such losses anew from time to time; a run of before resumes with the same command."""
+    session.open_folder(tmp_path, CFG, ())
+    other = schema.replace_paths(CFG, {"agent.loss.barlow": 10.0, "agent.cdp.factors": ("encoder=0.015",)})
+    assert session.open_folder(tmp_path, other, ()) is True
+
+
 def test_check_folder_unknown_forced_field_raises_with_a_suggestion(tmp_path):
     session.open_folder(tmp_path, CFG, ())
     with pytest.raises(ConfigError, match=r"--force names loop.ratio, which is no field.*loop.train_ratio"):
@@ -62,6 +69,7 @@ def checkpoint(folder):
         {"task": "probe:constant"},
         {"env.obs": "pixels"},
         {"agent.policy.units": 32},
+        {"agent.objective": "barlow"},
     ],
 )
 def test_open_folder_unforceable_change_is_refused_and_nothing_is_written(tmp_path, changes):

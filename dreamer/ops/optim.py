@@ -122,8 +122,8 @@ def check_factors(factors: Mapping[str, float], params: optax.Params) -> None:
         if not any(name.startswith(f"{prefix}.") for name in names):
             known = dict.fromkeys(name.split(".")[0] for name in names)
             raise ConfigError(
-                f"agent.optim.factors names '{prefix}', which matches no parameter; "
-                f"the modules are {', '.join(known)}"
+                f"agent.optim.factors, or that of the objective, names '{prefix}', which matches no "
+                f"parameter; the modules are {', '.join(known)}"
             )
 
 

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from dreamer.schema import ConfigError
-from experiments import presets, signals
+from experiments import presets
 from experiments.benchmark import progress, report, runs, settings, suites
 from experiments.benchmark.options import BenchmarkOptions, BenchmarkReportOptions, BenchmarkWorkerOptions
 from experiments.benchmark.runs import Benchmark, Plan
@@ -66,13 +66,9 @@ def benchmark(
     bench = runs.prepare(folder, plan(suite, options))
     say = lambda text: print(text, file=sys.stderr, flush=True)
     say(progress.introduction(bench, bench.plan.tasks))
-    bench.forgive()
-    with signals.gentle_signals() as stop, progress.shown(bench, say):
-        runner.train_runs(bench, options, command(bench.folder), stop, say, trainer)
-    if stop.signal is not None:
-        say(f"Stopped and saved; rerun the same command to resume {folder}")
-        return 128 + stop.signal
-    return _conclude(bench, options.json, say)
+    shown = progress.shown(bench, say)
+    stopped = runner.train_or_resume(bench, options, command(bench.folder), shown, say, trainer)
+    return stopped or _conclude(bench, options.json, say)
 
 
 def worker(options: BenchmarkWorkerOptions, *, trainer: Trainer = runner.train) -> int:

@@ -15,7 +15,6 @@ from typing import Any
 import envs
 from dreamer.config import Config
 from dreamer.schema import ConfigError, replace_paths
-from experiments import signals
 from experiments.benchmark import progress, settings
 from experiments.names import check_known
 from experiments.objectives import cost, runs
@@ -95,13 +94,9 @@ def compare(options: ObjectivesOptions, *, trainer: Trainer | None = None, comma
     comparison = runs.prepare(folder, asked)
     say = lambda text: print(text, file=sys.stderr, flush=True)
     say(progress.introduction(comparison, asked.objectives))
-    comparison.forgive()
-    with signals.gentle_signals() as stop, progress.shown(comparison, say):
-        runner.train_runs(comparison, options, command(folder), stop, say, trainer)
-    if stop.signal is not None:
-        say(f"Stopped and saved; rerun the same command to resume {folder}")
-        return 128 + stop.signal
-    return _conclude(comparison, options, say)
+    shown = progress.shown(comparison, say)
+    stopped = runner.train_or_resume(comparison, options, command(folder), shown, say, trainer)
+    return stopped or _conclude(comparison, options, say)
 
 
 def worker(options: ObjectivesWorkerOptions, *, trainer: Trainer = runner.train) -> int:

@@ -17,8 +17,8 @@ import jinja2
 from markupsafe import Markup
 
 import envs
-from dreamer import atomic, schema
-from dreamer.config import Config
+from dreamer import atomic
+from dreamer.config import Config, changes
 from experiments import presets
 from experiments.report.meanings import CARD, REPRESENTATION, grade
 
@@ -68,4 +68,4 @@ def preset_changes(cfg: Config) -> list[tuple[str, Any, Any]]:
     """(field, in the preset, here) of everything that differs from the preset a run started from."""
     if cfg.preset not in presets.PRESETS:
         return []
-    return [row for row in schema.diff(presets.build(cfg.preset), cfg) if row[0] != "preset"]
+    return [row for row in changes(presets.build(cfg.preset), cfg) if row[0] != "preset"]

@@ -44,6 +44,33 @@ def check_launching(how: Launching) -> None:
         raise ConfigError("slurm is for --launcher submitit")
 
 
+def train_or_resume(
+    runs: RunSet,
+    how: Launching,
+    command: Sequence[str],
+    shown: contextlib.AbstractContextManager[Any],
+    say: Say,
+    trainer: Trainer | None = None,
+) -> int:
+    """Train every run that has not ended, failed ones once more; 0, or the exit code of a stop.
+
+    Args:
+      command: starts a worker.
+      shown: shows the progress meanwhile.
+      trainer: of runs in this process (default: a process for each).
+
+    Raises:
+      TrainingStopped: workers end without having worked.
+    """
+    runs.forgive()
+    with signals.gentle_signals() as stop, shown:
+        train_runs(runs, how, command, stop, say, trainer)
+    if stop.signal is None:
+        return 0
+    say(f"Stopped and saved; rerun the same command to resume {runs.folder}")
+    return 128 + stop.signal
+
+
 def train_runs(
     runs: RunSet,
     how: Launching,

@@ -12,8 +12,8 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from dreamer import atomic, schema
-from dreamer.config import Config
+from dreamer import atomic
+from dreamer.config import Config, changes
 from experiments.sweep import lock, trial
 from experiments.sweep.study import Counts
 from experiments.sweep.trial import Part, beside
@@ -122,6 +122,6 @@ def changed_fields(old: Config, new: Config, besides: Sequence[str] = ()) -> lis
     """
     return [
         f"{path} was {was!r}, now {now!r}"
-        for path, was, now in schema.diff(old, new)
+        for path, was, now in changes(old, new)
         if path not in besides and not path.startswith(session.MAY_CHANGE)
     ]

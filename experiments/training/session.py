@@ -12,7 +12,7 @@ from typing import Any
 
 from dreamer import atomic, schema
 from dreamer.checkpoint import CheckpointStore, check_name
-from dreamer.config import Config, load_toml
+from dreamer.config import Config, changes, load_toml
 from dreamer.logger import read_rows
 from dreamer.schema import ConfigError
 from experiments import lock
@@ -26,7 +26,8 @@ MAY_CHANGE = (
 NEVER_CHANGE = (
     *("task", "env.obs", "env.pixels", "env.categories", "loop.num_envs", "population.", "start."),
     *("agent.encoder.", "agent.rssm.", "agent.decoder.", "agent.reward.", "agent.cont.", "agent.value."),
-    *("agent.policy.layers", "agent.policy.units"),
+    *("agent.policy.layers", "agent.policy.units", "agent.objective", "agent.probe_decoder"),
+    *("agent.next_embedding.", "agent.sigreg.width", "agent.visreg.width"),
 )
 """Fields that decide which arrays there are: a run that has a checkpoint cannot change them at all."""
 
@@ -73,7 +74,7 @@ def check_folder(folder: Path, cfg: Config, force: tuple[str, ...]) -> bool:
     begun = bool(store.steps())
     if not begun and (items := history(folder, store)):
         raise ConfigError(no_way_on(folder, f"holds {', '.join(items)}, but no checkpoint to resume from"))
-    changed = schema.diff(old, cfg)
+    changed = changes(old, cfg)
     _check_changes(changed, folder, force, begun)
     if not begun or any(path in LENGTHS for path, _, _ in changed):
         check_length(cfg)
