@@ -172,8 +172,8 @@ def or_policy(
 @cache
 def _say_once() -> None:
     print(
-        "the planner got no numbers from the world model, so the policy chose instead (this is reported once): a "
-        "head of this agent gives NaN; dreamer doctor --run RUN looks for the reason",
+        "the planner got no numbers from the world model, so the policy chose instead (this is reported "
+        "once): a head of this agent gives NaN; dreamer doctor --run RUN looks for the reason",
         file=sys.stderr,
         flush=True,
     )
