@@ -10,7 +10,7 @@ Reference: Hafner et al. (2025), Mastering diverse control tasks through world m
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from functools import cached_property
 from typing import Any, Generic, NamedTuple
 
@@ -22,11 +22,11 @@ from jax import Array
 
 from dreamer import objectives, rssm
 from dreamer.actors import Actor, MemoryT
-from dreamer.behavior.actor_critic import ActorCritic
+from dreamer.behavior.actor_critic import ActorCritic, Critic
 from dreamer.config import AgentConfig
 from dreamer.nets import layers
 from dreamer.nets.encoder import Encoder
-from dreamer.nets.heads import BinaryHead, PolicyHead, TwoHotHead, per_step
+from dreamer.nets.heads import BinaryHead, Critics, PolicyHead, TwoHotHead, per_step
 from dreamer.numbers import Numbers
 from dreamer.objectives.reconstruction import Reconstruction
 from dreamer.ops import dists, optim, running
@@ -40,13 +40,17 @@ FOLLOWING = ("encoder", "rssm")
 """The modules that following an episode needs; choosing its actions needs those of the actor too."""
 
 
+CRITICS = ("value", "critics")
+"""Modules that slow copies follow: the critic, and those beside it where there are any."""
+
+
 class TrainState(NamedTuple):
     """Everything that learning changes."""
 
     params: Params
     """{module: parameters}, float32."""
     slow: dict[str, Params]
-    """{module: moving averages that it learns from}: of the critic, and what the objective follows slowly."""
+    """{module: moving averages that it learns from}: of critics, and what the objective follows slowly."""
     stats: dict[str, running.Percentiles]
     """Running statistics: the range of the imagined `returns`."""
     opt: optim.LaPropState
@@ -89,8 +93,11 @@ def size(params: Params) -> int:
 
 
 def acting_params(params: Params, actor: Actor[Any]) -> Params:
-    """The parameters that following an episode and choosing its actions need."""
-    return {name: params[name] for name in dict.fromkeys((*FOLLOWING, *actor.modules))}
+    """The parameters that following an episode and choosing its actions need; a critic brings all critics."""
+    needed = dict.fromkeys((*FOLLOWING, *actor.modules))
+    if "value" in needed and "critics" in params:
+        needed["critics"] = None
+    return {name: params[name] for name in needed}
 
 
 class Agent:
@@ -142,6 +149,8 @@ class Agent:
         }
         if cfg.probe_decoder and not self._decodes(objective):
             modules["probe"] = Reconstruction(self.obs_space, self.act_space, encoder.width, cfg, init=init)
+        if cfg.value_ensemble > 1:
+            modules["critics"] = Critics(cfg.value_ensemble - 1, width, cfg.value, init=init)
         return modules
 
     def _decodes(self, objective: Objective) -> bool:
@@ -162,7 +171,8 @@ class Agent:
     def start(self, params: Params) -> TrainState:
         """These parameters before the first update; slow copies start as equal ones."""
         objective = nnx.merge(self.modules.objective, params["objective"])
-        slow = {"value": params["value"], "objective": objective.slow(params)}
+        slow = {name: params[name] for name in CRITICS if name in params}
+        slow |= {"objective": objective.slow(params)}
         return TrainState(
             params=params,
             slow=jax.tree.map(jnp.copy, slow),
@@ -246,7 +256,8 @@ class Agent:
         cfg = self.cfg.behavior
         world = self.world(params, numbers)
         frozen, slow_value = world.frozen(), nnx.merge(self.modules.value, slow["value"])
-        behavior = ActorCritic(world.policy_head, world.value_head, slow_value, numbers.behavior)
+        critic = Critic(world.value_head, slow_value, numbers.behavior)
+        behavior = ActorCritic(world.policy_head, critic, numbers.behavior)
         observe_key, imagine_key = jax.random.split(key)
 
         # 1. The world model follows the recorded sequences and learns to predict them.
@@ -269,17 +280,36 @@ class Agent:
         # 4. The critic also learns from what really happened after each replayed state.
         if cfg.replay_value:
             feat = seen.latent.feat[:, -K:]
-            losses["replay_value"] = behavior.replay_loss(
+            losses["replay_value"] = critic.replay_loss(
                 feat if cfg.replay_value_grad else sg(feat),
                 batch,
                 world.real_discount(batch.is_terminal),
                 learned.first_return.reshape(B, K),
             )
 
+        # 5. Critics beside the first learn as it does, each from its own values, and move nothing else.
+        for name, other in self._others(world, slow):
+            judged = other.imagined_loss(imagined.feat, reward, discount, weight)
+            losses[f"value/{name}"] = judged.loss.mean(0).reshape(B, K)
+            if cfg.replay_value:
+                losses[f"replay_value/{name}"] = other.replay_loss(
+                    sg(seen.latent.feat[:, -K:]),
+                    batch,
+                    world.real_discount(batch.is_terminal),
+                    judged.target[0].reshape(B, K),
+                )
+
         total = jnp.stack([numbers.loss.weight(name) * loss.mean() for name, loss in losses.items()]).sum()
         metrics |= learned.metrics | {"imagined_cont": (discount / frozen.outside).mean()}
         metrics |= {f"loss/{k}": v.mean() for k, v in losses.items()}
         return total, Evaluation(seen, losses, {"returns": learned.returns}, metrics)
+
+    def _others(self, world: World, slow: dict[str, Params]) -> Iterator[tuple[str, Critic]]:
+        if world.critics is None or self.modules.critics is None:
+            return
+        slow_critics = nnx.merge(self.modules.critics, slow["critics"])
+        for (name, value), (_, slow_value) in zip(world.critics, slow_critics, strict=True):
+            yield name, Critic(value, slow_value, world.numbers.behavior)
 
     def compute_gradients(
         self, state: TrainState, batch: Batch, numbers: Numbers, *, key: Array
@@ -305,10 +335,9 @@ class Agent:
         params, opt, metrics = optim.update(gradients.params, state.opt, state.params, numbers)
         cfg, slow = numbers.behavior, state.slow
         mix = jnp.where(state.updates % cfg.slow_every == 0, cfg.slow_rate, 0.0)
-        slow = {
-            "value": running.mix(slow["value"], params["value"], mix),
-            "objective": self.world(params, numbers).objective.follow(slow["objective"], params, numbers),
-        }
+        followed = self.world(params, numbers).objective.follow(slow["objective"], params, numbers)
+        slow = {name: running.mix(slow[name], params[name], mix) for name in CRITICS if name in slow}
+        slow |= {"objective": followed}
         state = TrainState(params, slow, gradients.stats, opt, state.updates + 1)
         return state, gradients.metrics | metrics
 

@@ -421,6 +421,8 @@ class AgentConfig(Section):
     """The actor."""
     value: TwoHotConfig = TwoHotConfig(layers=3)
     """The critic."""
+    value_ensemble: Annotated[int, Range(1, 64)] = 1
+    """Critics in all; those beside the first learn as it does, move nothing else, and let planners doubt."""
     behavior: ActorCriticConfig = ActorCriticConfig()
     """How actor and critic learn."""
     loss: LossConfig = LossConfig()

@@ -6,6 +6,7 @@
     imagine    many of them under a policy                       [N] -> [H+1, N]
     choose     what the policy does there                        [N, F] -> [N]
     reward, discount, value    what the heads expect there       [..., F] -> [...]
+    values     what every critic expects there                   [..., F] -> [K, ...]
     decode     what a latent looks like                          [...] -> observations
 
 `World.discount` and its neighbours are the only places that know whether the continue head already holds the
@@ -30,7 +31,7 @@ from jax import Array
 from dreamer import rssm
 from dreamer.config import AgentConfig
 from dreamer.nets.encoder import Encoder
-from dreamer.nets.heads import BinaryHead, PolicyHead, TwoHotHead
+from dreamer.nets.heads import BinaryHead, Critics, PolicyHead, TwoHotHead
 from dreamer.numbers import Numbers
 from dreamer.ops import dists
 from dreamer.records import Batch, Imagined, Latent, ObjectiveLosses, Observed, Params
@@ -51,6 +52,8 @@ class Modules(NamedTuple):
     value: nnx.GraphDef[TwoHotHead]
     probe: nnx.GraphDef[Objective] | None = None
     """Shows what latents hold where the objective has no decoder; nothing learns from it."""
+    critics: nnx.GraphDef[Critics] | None = None
+    """Beside the first (`AgentConfig.value_ensemble`), for planners to doubt it; nothing else reads them."""
 
 
 class Objective(Protocol):
@@ -128,6 +131,12 @@ class World:
         return nnx.merge(self.modules.value, self.params["value"])
 
     @cached_property
+    def critics(self) -> Critics | None:
+        """The critics beside the first, if there are any."""
+        graph = self.modules.critics
+        return None if graph is None else nnx.merge(graph, self.params["critics"])
+
+    @cached_property
     def policy_head(self) -> PolicyHead:
         """Distributions over actions."""
         return nnx.merge(self.modules.policy, self.params["policy"])
@@ -135,6 +144,10 @@ class World:
     def frozen(self) -> World:
         """The same world, through which no gradient reaches the parameters."""
         return replace(self, params=sg(self.params))
+
+    def with_equal_luck(self) -> World:
+        """The same world, in which all rows of a dream draw the same noise: only their actions differ."""
+        return replace(self, sampler=dists.equal_rows(self.sampler))
 
     # Following and dreaming.
 
@@ -210,6 +223,10 @@ class World:
         """
         return self.policy_head.sample(feat, self.numbers.behavior.unimix, sampler or self.sampler, key)
 
+    def policy(self, feat: Array) -> Mapping[str, dists.Categorical | dists.BoundedNormal]:
+        """[..., F] -> {key: distribution} over actions."""
+        return self.policy_head(feat, self.numbers.behavior.unimix)
+
     # What it expects.
 
     def prior(self, deter: Array) -> Array:
@@ -235,6 +252,11 @@ class World:
         """[..., F] -> [...] what the critic expects of what follows, discounted."""
         self._check_features(feat)
         return self.value_head.expected(feat)
+
+    def values(self, feat: Array) -> Array:
+        """[..., F] -> [K, ...] what each of the K critics expects, the first as `value`."""
+        others = [] if self.critics is None else [head.expected(feat) for _, head in self.critics]
+        return jnp.stack([self.value(feat), *others])
 
     def decode(self, latent: Latent) -> dict[str, Array] | None:
         """What latents look like, in the units and dtypes of the observations; None without a decoder.

@@ -27,6 +27,8 @@ STOPPED, MISTAKE, INTERRUPTED = 1, 2, 130
 """Exit codes: a run stopped early, the command is invalid, the user pressed Ctrl-C."""
 ALIASES = {"from": "start.run", "modules": "start.modules"}
 """Short names of fields of the configuration."""
+ACTOR_OPTION = "--actor."
+"""Beginning of the flags of an actor's options."""
 LONGEST, LONGEST_WORD = 8000, 400
 """Characters of a message, and of a word in it."""
 NEEDED = {
@@ -143,7 +145,7 @@ def parse(words: Iterable[str], kinds: Mapping[str, Any], program: str) -> tuple
 
     `--flag value`, `--flag=value`, and for switches `--flag` and `--no-flag`; hyphens and underscores are the
     same, and so are `--env.obs` and `--obs`; lists take words up to the next flag, and grow where their flag
-    is there again. Of others the last one wins.
+    is there again. Of others the last one wins. `--actor mppi --actor.horizon 5` is `--actor mppi:horizon=5`.
 
     Args:
       kinds: {dotted path: type} of every flag.
@@ -154,12 +156,19 @@ def parse(words: Iterable[str], kinds: Mapping[str, Any], program: str) -> tuple
     waiting = list(words)
     positional: list[str] = []
     values: dict[str, Any] = {}
+    options: list[str] = []
     while waiting:
         word = waiting.pop(0)
         if not _is_flag(word):
             positional.append(word)
             continue
         flag, equals, attached = word.partition("=")
+        if flag.startswith(ACTOR_OPTION) and "actor" in kinds:
+            given = attached if equals else " ".join(_take(waiting, str))
+            if not given:
+                raise ConfigError(f"{flag} needs a value")
+            options.append(f"{flag.removeprefix(ACTOR_OPTION).replace('-', '_')}={given}")
+            continue
         path, negated = _find(flag, kinds, program)
         kind = kinds[path]
         if negated:
@@ -170,6 +179,10 @@ def parse(words: Iterable[str], kinds: Mapping[str, Any], program: str) -> tuple
             raise ConfigError(f"{flag} needs a value")
         value: Any = schema.parse_text(kind, " ".join(given)) if given else True
         values[path] = [*values[path], *value] if schema.is_list(kind) and path in values else value
+    if options and not values.get("actor"):
+        raise ConfigError(f"{ACTOR_OPTION}{options[0].partition('=')[0]} needs an actor, as in --actor mppi")
+    if options:
+        values["actor"] += ("," if ":" in values["actor"] else ":") + ",".join(options)
     return positional, values
 
 

@@ -67,7 +67,8 @@ class EvalOptions(Section):
     """Seed of the first episode; the others follow it."""
     actor: str = ""
     """How actions are chosen: greedy takes the most likely one (the default), sampled draws as in training,
-    random draws uniformly."""
+    random draws uniformly; mppi, cem, icem (continuous actions), categorical_cem (discrete ones) and gumbel
+    (any) plan in the world model. Options of planners: --actor.horizon 3, or --actor mppi:horizon=3."""
     sampled: bool = False
     """Deprecated form of --actor sampled."""
     task: str = ""

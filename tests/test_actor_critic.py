@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import tiny
 
-from dreamer.behavior.actor_critic import ActorCritic
+from dreamer.behavior.actor_critic import ActorCritic, Critic
 from dreamer.config import ActorCriticConfig
 from dreamer.nets.heads import PolicyHead, TwoHotHead
 from dreamer.nets.layers import Initializer
@@ -34,7 +34,8 @@ def actor_critic(cfg=CFG, **changes):
     policy.out["move"].bias[...] = jnp.log(f32([0.5, 0.3, 0.2]))
     value, slow = (TwoHotHead(6, tiny.CFG.value, init=zeros) for _ in range(2))
     value.out.bias[...], slow.out.bias[...] = f32(said(0.7)), f32(said(-2.0))
-    return ActorCritic(policy, value, slow, dataclasses.replace(cfg, **changes))
+    cfg = dataclasses.replace(cfg, **changes)
+    return ActorCritic(policy, Critic(value, slow, cfg), cfg)
 
 
 def said(number):
@@ -78,8 +79,12 @@ def twohot_cost(logits, target):
 
 def test_constant_heads_built_predict_given_values():
     model = actor_critic()
-    np.testing.assert_allclose(model.value.mean(model.value(jnp.ones((1, 6)))), [0.7], rtol=1e-4)
-    np.testing.assert_allclose(model.value.mean(model.slow_value(jnp.ones((1, 6)))), [-2.0], rtol=1e-4)
+    np.testing.assert_allclose(
+        model.critic.value.mean(model.critic.value(jnp.ones((1, 6)))), [0.7], rtol=1e-4
+    )
+    np.testing.assert_allclose(
+        model.critic.value.mean(model.critic.slow_value(jnp.ones((1, 6)))), [-2.0], rtol=1e-4
+    )
 
 
 @pytest.mark.parametrize("slow_target", [False, True])
@@ -118,6 +123,6 @@ def test_replay_loss_terminal_or_truncated_step_matches_expected_returns(termina
     last = jnp.array([[False, False, True, False]])
     batch = tiny.batch()._replace(reward=f32([REWARD]), is_last=last, is_terminal=last & terminal)
     model, discount = actor_critic(), f32(1 - batch.is_terminal) * (1 - 1 / 333)
-    loss = model.replay_loss(jnp.ones((1, 4, 6)), batch, discount, f32([VALUE]))
+    loss = model.critic.replay_loss(jnp.ones((1, 4, 6)), batch, discount, f32([VALUE]))
     cost = twohot_cost(said(0.7), expected) + 0.5 * twohot_cost(said(0.7), np.full(3, -2.0))
     np.testing.assert_allclose(loss, [np.array([1, 1, 0]) * cost], rtol=1e-4)

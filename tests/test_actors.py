@@ -1,7 +1,7 @@
 """The seam of actors: a planner of one class and one line acts wherever agents act."""
 
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import jax
 import jax.numpy as jnp
@@ -98,7 +98,7 @@ def test_actors_memory_at_episode_start_is_cleared_in_carry(agent, params):
     assert counts == [[1, 1, 1], [2, 2, 2], [3, 1, 3], [4, 2, 4]]
 
 
-@pytest.mark.parametrize("name", ACTORS)
+@pytest.mark.parametrize("name", ["greedy", "sampled", "random", "gumbel"])
 def test_actors_without_memory_add_no_leaf_to_carry(agent, name):
     carry = agent.init_carry(2, named(name)(ACT))
     assert carry.memory == () and len(jax.tree.leaves(carry)) == len(jax.tree.leaves(carry[:2]))
@@ -141,7 +141,49 @@ def test_actors_registered_planner_is_usable_by_load_and_eval(run, capsys):
 
 
 def test_actors_unknown_name_raises_config_error_listing_known_ones(tmp_path):
-    expected = r"^there is no actor 'mppi'; there are greedy, sampled, random$"
-    for call in (lambda: named("mppi"), lambda: load(tmp_path / "no run", actor="mppi")):
+    expected = f"^there is no actor 'xyz'; there are {', '.join(ACTORS)}$"
+    for call in (lambda: named("xyz"), lambda: load(tmp_path / "no run", actor="xyz")):
         with pytest.raises(ConfigError, match=expected):
             call()
+
+
+# Planners in agents.
+
+
+@pytest.mark.parametrize(
+    ("name", "act"),
+    [
+        ("mppi:horizon=2,samples=8,elites=4,proposals=2,iterations=2", {"steer": Space((2,), "float32")}),
+        ("gumbel:simulations=3,drawn=4", tiny.ACT),
+        ("categorical_cem:horizon=2,samples=8,elites=4,proposals=2", {"move": Space((2,), "int32", 3)}),
+    ],
+)
+def test_actors_planner_follows_real_agent_and_remembers(name, act, monkeypatch):
+    agent = Agent(tiny.OBS, act, replace(tiny.CFG, value_ensemble=3))
+    monkeypatch.setattr(jax, "jit", tiny.jit)
+    player = Player(agent, agent.init(jax.random.key(0)).params, tiny.NUMBERS, actor=name)
+    assert "critics" in player.params and "objective" not in player.params
+    carry = player.init(3)
+    with jax.numpy_rank_promotion("allow"), jax.debug_key_reuse(False):
+        for step in steps(3, (True, False)):
+            action, carry = player.act(carry, step)
+    for key, space in act.items():
+        assert action[key].shape == (3, *space.shape) and action[key].dtype == space.dtype
+    assert all(np.isfinite(np.asarray(x)).all() for x in jax.tree.leaves(carry.memory))
+
+
+def test_actors_options_of_planner_are_flags_of_eval(run, capsys):
+    words = ["eval", str(run), "--episodes", "2", "--num-envs", "2", "--json"]
+    options = ["--actor.horizon", "2", "--actor.samples=8", "--actor.elites", "4", "--actor.proposals", "2"]
+    assert main([*words, "--actor", "categorical_cem", *options]) == 0
+    actor = json.loads(capsys.readouterr().out)["actor"]
+    assert actor == "categorical_cem:horizon=2,samples=8,elites=4,proposals=2"
+    for bad, message in (
+        (["--actor.horizon", "2"], "--actor.horizon needs an actor, as in --actor mppi"),
+        (["--actor", "mppi"], "the actor mppi plans continuous actions, but 'action' is discrete"),
+        (["--actor", "greedy", "--actor.horizon", "2"], "the actor greedy has no options"),
+        (["--actor", "gumbel", "--actor.simulation", "2"], "has no option 'simulation'; it has"),
+        (["--actor", "gumbel", "--actor.depth"], "--actor.depth needs a value"),
+    ):
+        assert main([*words, *bad]) == 2
+        assert message in capsys.readouterr().err

@@ -1,5 +1,6 @@
 """The whole agent: which loss moves what, acting as learning sees it, one compiled update."""
 
+import dataclasses
 from functools import cache
 
 import jax
@@ -311,3 +312,50 @@ def test_agent_act_greedy_sampler_ignores_key():
         )
     )
     jax.tree.map(np.testing.assert_array_equal, *(act(jax.random.key(seed)) for seed in (0, 1)))
+
+
+# Several critics.
+
+
+@cache
+def with_critics():
+    """An agent of three critics, its state, and its compiled update."""
+    agent = tiny.agent(cfg=dataclasses.replace(tiny.CFG, value_ensemble=3))
+    state = agent.init(jax.random.key(0))
+    return (
+        agent,
+        state,
+        tiny.jit(lambda state: agent.train_step(state, tiny.batch(), NUMBERS, key=jax.random.key(1))),
+    )
+
+
+def test_agent_critics_beside_the_first_move_nothing_else():
+    agent, among, step = with_critics()
+    alone = tiny.agent().init(jax.random.key(0))
+    assert set(among.params) - set(alone.params) == {"critics"}
+    jax.tree.map(np.testing.assert_array_equal, alone.params, {k: among.params[k] for k in alone.params})
+    update = tiny.jit(
+        lambda state: tiny.agent().train_step(state, tiny.batch(), NUMBERS, key=jax.random.key(1))
+    )
+    (after_one, _, _), (after_many, _, metrics) = update(alone), step(among)
+    close = lambda x, y: np.testing.assert_allclose(x, y, rtol=1e-5, atol=1e-7)
+    jax.tree.map(close, after_one.params, {k: after_many.params[k] for k in alone.params})
+    moved = jax.tree.map(
+        lambda x, y: bool((x != y).any()), among.params["critics"], after_many.params["critics"]
+    )
+    assert all(any(jax.tree.leaves(head)) for head in moved["heads"].values())
+    assert {f"loss/{name}/{k}" for name in ("value", "replay_value") for k in (1, 2)} <= set(metrics)
+
+
+def test_agent_critic_with_parameters_of_the_first_has_its_losses():
+    agent, state, step = with_critics()
+    shaken = jax.tree.map(lambda x: x + 0.1, state.params["value"])
+    equal = lambda tree: {**tree, "value": shaken, "critics": {"heads": {"1": shaken, "2": shaken}}}
+    state = state._replace(params=equal(state.params), slow=equal(state.slow))
+    _, _, metrics = step(state)
+    for name in ("value", "replay_value"):
+        np.testing.assert_allclose(metrics[f"loss/{name}/1"], metrics[f"loss/{name}"], rtol=1e-6)
+    world = agent.world(state.params, NUMBERS)
+    values = world.values(jnp.ones((2, agent.cfg.rssm.features)))
+    np.testing.assert_array_equal(values[0], values[2])
+    np.testing.assert_array_equal(values[0], world.value(jnp.ones((2, agent.cfg.rssm.features))))

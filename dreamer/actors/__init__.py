@@ -5,15 +5,24 @@ the world model; what it keeps until the next step (a plan to start the next sea
 which travels in the agent's `Carry`. Adding one: a file here and a line in the table.
 """
 
-from collections.abc import Callable
+import dataclasses
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from types import MappingProxyType
 from typing import Any, Protocol, TypeVar
 
 from jax import Array
 
+from dreamer import schema
+from dreamer.actors.categorical_cem import CategoricalCEM, CategoricalCEMConfig
+from dreamer.actors.cem import CEM, CEMConfig
+from dreamer.actors.gumbel import Gumbel, GumbelConfig
+from dreamer.actors.icem import ICEM, ICEMConfig
+from dreamer.actors.mppi import MPPI, MPPIConfig
 from dreamer.actors.policy import Policy
 from dreamer.actors.uniform import Random
 from dreamer.records import Latent
-from dreamer.schema import ConfigError
+from dreamer.schema import ConfigError, Section
 from dreamer.world import World
 from envs.api import Spaces
 
@@ -50,20 +59,77 @@ class Actor(Protocol[MemoryT]):
         ...
 
 
+@dataclass(frozen=True)
+class Planner:
+    """How a planner with options is made."""
+
+    kind: Callable[[Spaces, Any], Actor[Any]]
+    options: type[Section]
+
+    def __call__(self, act_space: Spaces, values: Mapping[str, Any] = MappingProxyType({})) -> Actor[Any]:
+        """The planner with these options, {name: value}.
+
+        Raises:
+          ConfigError: there is no such option, its value is not allowed, it cannot plan such actions, or it
+            needs a package that is not installed.
+        """
+        return self.kind(act_space, self.read(values))
+
+    def read(self, values: Mapping[str, Any]) -> Section:
+        """The options, checked.
+
+        Raises:
+          ConfigError: there is no such option, or its value is not allowed.
+        """
+        return schema.build(self.options, values)
+
+
 ACTORS: dict[str, Callable[[Spaces], Actor[Any]]] = {
     "greedy": lambda act_space: Policy(greedy=True),
     "sampled": lambda act_space: Policy(greedy=False),
     "random": Random,
+    "mppi": Planner(MPPI, MPPIConfig),
+    "cem": Planner(CEM, CEMConfig),
+    "icem": Planner(ICEM, ICEMConfig),
+    "categorical_cem": Planner(CategoricalCEM, CategoricalCEMConfig),
+    "gumbel": Planner(Gumbel, GumbelConfig),
 }
 """{name: made from the action space}."""
 
 
-def named(name: str) -> Callable[[Spaces], Actor[Any]]:
-    """How the actor of this name is made.
+def named(text: str) -> Callable[[Spaces], Actor[Any]]:
+    """How an actor is made: NAME, or NAME:OPTION=VALUE,OPTION=VALUE as mppi:horizon=3,samples=128.
 
     Raises:
-      ConfigError: there is none; the message lists the names.
+      ConfigError: there is none of that name, or it has no such option; the message lists those.
     """
+    name, _, rest = text.partition(":")
     if name not in ACTORS:
-        raise ConfigError(f"there is no actor '{name}'; there are {', '.join(ACTORS)}")
-    return ACTORS[name]
+        close = schema.closest(name, ACTORS)
+        hint = f"; did you mean {' or '.join(close)}?" if close else f"; there are {', '.join(ACTORS)}"
+        raise ConfigError(f"there is no actor '{name}'{hint}")
+    make = ACTORS[name]
+    if not rest:
+        return make
+    if not isinstance(make, Planner):
+        raise ConfigError(f"the actor {name} has no options, but '{text}' gives it some")
+    values = _options(make, text, rest)
+    make.read(values)
+    return lambda act_space: make(act_space, values)
+
+
+def _options(planner: Planner, text: str, rest: str) -> dict[str, Any]:
+    types = {f.name: f.type for f in dataclasses.fields(planner.options)}
+    values = {}
+    for entry in rest.split(","):
+        option, equals, value = entry.partition("=")
+        if not equals:
+            raise ConfigError(f"'{text}' should be NAME:OPTION=VALUE,..., but '{entry}' has no =")
+        if option not in types:
+            raise ConfigError(
+                f"the actor {text.partition(':')[0]} has no option '{option}'; it has {', '.join(types)}"
+            )
+        if option in values:
+            raise ConfigError(f"'{text}' gives {option} twice")
+        values[option] = schema.parse_text(types[option], value)
+    return values

@@ -1,6 +1,6 @@
 """Predictions from the features: numbers, probabilities, actions."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 import jax
@@ -52,6 +52,18 @@ class TwoHotHead(nnx.Module):
         numbers, weights = zip(*targets, strict=True)
         weights = jnp.stack([jnp.asarray(w, jnp.float32) for w in weights])
         return dists.twohot_cross_entropy(logits, self.bins, jnp.stack(numbers), weights)
+
+
+class Critics(nnx.Module):
+    """Further critics beside the first, which differ in the parameters that they start from."""
+
+    def __init__(self, count: int, width: int, cfg: TwoHotConfig, *, init: Initializer):
+        self.heads = nnx.Dict(
+            {str(index): TwoHotHead(width, cfg, init=init) for index in range(1, count + 1)}
+        )
+
+    def __iter__(self) -> Iterator[tuple[str, TwoHotHead]]:
+        return iter(self.heads.items())
 
 
 class BinaryHead(nnx.Module):

@@ -40,6 +40,16 @@ GREEDY = Sampler(
 )
 
 
+def equal_rows(sampler: Sampler) -> Sampler:
+    """The same source, but of what it draws of a shape [T, N, ...] for dreams all N rows are equal."""
+
+    def uniform(key: Array, shape: tuple[int, ...]) -> Array:
+        steps, rows, *rest = shape
+        return jnp.broadcast_to(sampler.uniform(key, (steps, 1, *rest)), (steps, rows, *rest))
+
+    return sampler._replace(uniform=uniform)
+
+
 def unimix_probs(logits: Array, unimix: Array | float, axis: int = -1) -> Array:
     """Probabilities mixed with the uniform ones: ``(1 - unimix) softmax(logits) + unimix / C``.
 

@@ -1,0 +1,127 @@
+"""The improved cross-entropy method: plans with coloured noise, and elites that live on."""
+
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import Array
+
+from dreamer.actors import planning
+from dreamer.actors.cem import CEMConfig
+from dreamer.actors.planning import Plan
+from dreamer.config import Natural, Scale
+from dreamer.records import Latent
+from dreamer.schema import ConfigError
+from dreamer.world import World
+from envs.api import Spaces
+
+
+@dataclass(frozen=True)
+class ICEMConfig(CEMConfig):
+    """The planner icem: what cem has, and its noise and memory."""
+
+    colour: Scale = 2.0
+    """Exponent beta of the noise over the steps of a plan, of which the power is 1 / f^beta; 0 is white."""
+    kept: Natural = 5
+    """Elites that the next iteration, and the next search one step later, compare again."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.kept > self.elites:
+            raise ConfigError(f"kept is {self.kept}, more than elites ({self.elites})")
+        planning.check_counts(self.samples, self.elites, self.proposals + 1 + self.kept)
+
+
+class Kept(NamedTuple):
+    """What is remembered between two searches."""
+
+    mean: Plan
+    """{key: [H, ...]}."""
+    elites: Plan
+    """{key: [kept, H, ...]}."""
+
+
+@dataclass(frozen=True)
+class ICEM:
+    """The cross-entropy method with noise that is alike from step to step, and elites that are not forgotten.
+
+    Slow noise reaches further than white noise in as many steps. The best plan of the last iteration is
+    taken, as the source does; the mean and its neighbours, one step later, are where the next search starts.
+
+    Reference: Pinneri et al. (2020), Sample-efficient cross-entropy method for real-time planning. Unlike
+    there every iteration has as many samples, because a compiled program has fixed shapes.
+    """
+
+    act_space: Spaces
+    cfg: ICEMConfig = ICEMConfig()
+
+    def __post_init__(self) -> None:
+        planning.refuse_unless(self.act_space, discrete=False, actor="icem")
+
+    @property
+    def modules(self) -> tuple[str, ...]:
+        """Dynamics, reward, endings, values, and the policy, which proposes plans."""
+        return planning.MODULES
+
+    def init(self, batch: int) -> Kept:
+        """Plans that do nothing."""
+        zeros = lambda *lead: {
+            k: jnp.zeros((batch, *lead, self.cfg.horizon, *s.shape)) for k, s in self.act_space.items()
+        }
+        return Kept(zeros(), zeros(self.cfg.kept))
+
+    def act(
+        self, world: World, latent: Latent, memory: Kept, is_first: Array, *, key: Array
+    ) -> tuple[dict[str, Array], Kept]:
+        """The first action of the best plan of the last iteration: latents [N, ...] -> {key: [N, ...]}."""
+        return planning.act(self._search, world, latent, memory, is_first, key=key)
+
+    def _search(
+        self, world: World, latent: Latent, memory: Kept, is_first: Array, key: Array
+    ) -> tuple[dict[str, Array], Kept, Array]:
+        cfg = self.cfg
+        nothing = jax.tree.map(jnp.zeros_like, memory)
+        move_on = lambda plan: planning.later(plan, jax.tree.map(jnp.zeros_like, plan))
+        moved = Kept(move_on(memory.mean), jax.vmap(move_on)(memory.elites))
+        mean, kept = planning.where(is_first, nothing, moved)
+        policy_key, luck, key = jax.random.split(key, 3)
+        keys = jax.random.split(key, cfg.iterations)
+        proposed = planning.proposals(world, latent, mean, cfg.proposals, key=policy_key)
+        filters = jnp.asarray(coloured(cfg.horizon, cfg.colour), jnp.float32)
+        draws = cfg.samples - cfg.proposals - 1 - cfg.kept
+        still = jax.tree.map(jnp.zeros_like, mean)
+        unit = jax.tree.map(jnp.ones_like, mean)
+
+        def iterate(carry: tuple[Plan, Plan, Plan, Plan, Array], key: Array):
+            mean, std, kept, _, _ = carry
+            white = planning.white(world.sampler, mean, draws, key=key)
+            noise = {name: jnp.einsum("gh,mh...->mg...", filters, eps) for name, eps in white.items()}
+            drawn = planning.around(mean, std, noise)
+            plans = planning.join(planning.alone(mean), proposed, kept, drawn)
+            score = planning.returns(world, latent, plans, cfg, key=luck)
+            elites, weights = planning.best(plans, score, cfg.elites)
+            new = planning.moments(elites, weights)
+            mean, std = planning.mix((mean, std), new, cfg.momentum)
+            std = jax.tree.map(lambda x: jnp.maximum(x, cfg.min_std), std)
+            first = {name: x[0] for name, x in elites.items()}
+            return (mean, std, planning.take(elites, slice(cfg.kept)), first, jnp.isfinite(score).any()), None
+
+        std = jax.tree.map(lambda x: cfg.first_std * x, unit)
+        start = (mean, std, kept, still, jnp.array(True))
+        (mean, _, kept, first, worked), _ = jax.lax.scan(iterate, start, keys)
+        action = {name: a[0] for name, a in first.items()}
+        return action, planning.where(worked, Kept(mean, kept), nothing), worked
+
+
+def coloured(horizon: int, beta: float) -> np.ndarray:
+    """[H, H] the filter that gives white noise over H steps a power of 1 / f^beta and a variance of 1.
+
+    The power of a constant is that of the slowest wave, as in the source.
+    """
+    wave = np.fft.rfftfreq(horizon)
+    wave[0] = 1 / horizon
+    spectrum = np.fft.rfft(np.eye(horizon), axis=0) * wave[:, None] ** (-beta / 2)
+    filters = np.fft.irfft(spectrum, n=horizon, axis=0)
+    return filters / np.sqrt(np.square(filters).sum(1, keepdims=True))

@@ -1,0 +1,235 @@
+"""What planners share: candidate plans, what the world model expects of them, and what is kept of them.
+
+A plan is a sequence of H actions, {key: [H, ...]}; a search compares M of them, {key: [M, H, ...]}. The
+return of a plan is what the heads expect along one dream of it:
+
+    G = sum_{t=1..H} w_{t-1} r_t + w_H V(s_H),    w_t = d_1 ... d_t,
+
+with rewards r and discounts d at the states that are reached. Where the model believes that an episode is
+over (survival below a half) all that follows counts nothing. All plans are dreamt with the same luck, so that
+a search compares actions and never picks the noise it likes. V doubts itself where there are several critics.
+
+A search plans for one environment and is mapped over several, which share its noise: the choice of one
+depends neither on the others nor on their order.
+
+Reference: Hansen et al. (2024), TD-MPC2; Hafner et al. (2019), Learning latent dynamics for planning.
+"""
+
+import sys
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from functools import cache
+from typing import Annotated, Any, Literal
+
+import chex
+import jax
+import jax.numpy as jnp
+from jax import Array
+
+from dreamer.ops import dists
+from dreamer.records import Latent
+from dreamer.schema import ConfigError, Range, Section
+from dreamer.world import World
+from envs.api import Spaces
+
+Plan = dict[str, Array]
+"""{key: [H, ...]} actions from now on; of M candidates [M, H, ...]."""
+MODULES = ("rssm", "reward", "cont", "value", "policy")
+"""Of a planner: what it dreams and judges with, and the policy, which proposes plans."""
+OVER = 0.5
+"""An episode is taken to be over where the probability that it continues is below."""
+
+
+@dataclass(frozen=True)
+class Doubt(Section):
+    """How far a planner distrusts the values at the ends of its plans."""
+
+    end_value: Literal["min", "mean"] = "min"
+    """Of several critics (agent.value_ensemble) the least value counts, or their mean."""
+    spread: Annotated[float, Range(0)] = 0.0
+    """With the mean, so many standard deviations of the critics are taken off it."""
+
+    def value(self, values: Array) -> Array:
+        """[K, ...] of K critics -> [...]."""
+        if self.end_value == "min":
+            return values.min(0)
+        return values.mean(0) - self.spread * values.std(0)
+
+
+def returns(world: World, latent: Latent, plans: Plan, doubt: Doubt, *, key: Array) -> Array:
+    """What M plans are expected to earn.
+
+    Args:
+      latent: of one environment, without an axis of a batch.
+      plans: {key: [M, H, ...]}.
+      doubt: about the values at their ends.
+      key: of the luck of the dreams; it may be used again.
+
+    Returns:
+      [M] float32 returns; -inf where a head gave no number.
+    """
+    M = len(next(iter(plans.values())))
+    start = jax.tree.map(lambda x: jnp.broadcast_to(x, (M, *x.shape)), latent)
+    luck = jax.random.clone(key)  # on purpose: plans of every iteration are compared under the same
+    feat = world.with_equal_luck().rollout(start, plans, key=luck).feat
+    reward, discount, alive = world.reward(feat), world.discount(feat), world.survival(feat) >= OVER
+    weight = jnp.cumprod(discount * alive, 1)
+    earned = reward[:, 0] + (weight[:, :-1] * reward[:, 1:]).sum(1)
+    # Nothing follows an end, so a critic that gives no number there does no harm.
+    value = jnp.where(weight[:, -1] > 0, doubt.value(world.values(feat[:, -1])), 0.0)
+    total = (earned + weight[:, -1] * value).astype(jnp.float32)
+    return jnp.where(jnp.isfinite(total), total, -jnp.inf)
+
+
+def proposals(world: World, latent: Latent, like: Plan, count: int, *, key: Array) -> Plan:
+    """Plans of the policy of the same length as `like`, {key: [count, H, ...]}, the first without chance."""
+    if not count:
+        return {name: x[None][:0] for name, x in like.items()}
+    horizon = len(next(iter(like.values())))
+    start = jax.tree.map(lambda x: jnp.broadcast_to(x, (count, *x.shape)), latent)
+
+    def choose(feat: Array, key: Array) -> dict[str, Array]:
+        best = world.choose(feat[:1], jax.random.clone(key), dists.GREEDY)
+        drawn = world.choose(feat, key)
+        return join(best, take(drawn, slice(1, None)))
+
+    dreamt = world.with_equal_luck().imagine(start, choose, horizon, key=key)
+    return {name: jnp.moveaxis(action, 0, 1) for name, action in dreamt.action.items()}
+
+
+def later(plan: Plan, rest: Plan) -> Plan:
+    """A plan one step later: its first action has been taken, and its last one is that of `rest`."""
+    return jax.tree.map(lambda x, rest: jnp.concatenate([x[1:], rest[-1:]]), plan, rest)
+
+
+def where(condition: Array, first: Any, second: Any) -> Any:
+    """`first` where the condition [] holds, else `second`, for trees of equal shapes."""
+    return jax.tree.map(lambda x, y: jnp.where(condition, x, y), first, second)
+
+
+def check_counts(samples: int, elites: int, proposals: int) -> None:
+    """Refuse numbers of plans that contradict each other.
+
+    Raises:
+      ConfigError: naming them.
+    """
+    for name, part in (("elites", elites), ("proposals", proposals)):
+        if part > samples:
+            raise ConfigError(f"{name} is {part}, more than samples ({samples})")
+
+
+def refuse_unless(act_space: Spaces, *, discrete: bool, actor: str) -> None:
+    """Refuse actions that a planner cannot choose.
+
+    Raises:
+      ConfigError: naming one, and the planners for such actions.
+    """
+    for name, space in act_space.items():
+        if space.is_discrete != discrete:
+            kinds, others = ("continuous", "discrete"), ("mppi, cem, icem", "categorical_cem")
+            raise ConfigError(
+                f"the actor {actor} plans {kinds[discrete]} actions, but '{name}' is "
+                f"{kinds[space.is_discrete]}: there are {others[space.is_discrete]} and gumbel for those"
+            )
+
+
+def act(
+    search: Callable[[World, Latent, Any, Array, Array], tuple[dict[str, Array], Any, Array]],
+    world: World,
+    latent: Latent,
+    memory: Any,
+    is_first: Array,
+    *,
+    key: Array,
+) -> tuple[dict[str, Array], Any]:
+    """Search for each of N environments; where no plan has a number, the policy acts, and one line says so.
+
+    Args:
+      search: (world, latent, memory, is_first [], key) of one environment -> action, memory, and whether it
+        could compare plans at all.
+      latent, memory, is_first: [N, ...].
+    """
+    chex.assert_rank(is_first, 1)
+    chex.assert_tree_shape_prefix((latent, memory), is_first.shape)
+    search_key, policy_key = jax.random.split(key)
+    one = lambda latent, memory, is_first: search(world, latent, memory, is_first, search_key)
+    action, memory, worked = jax.vmap(one)(latent, memory, is_first)
+    return or_policy(world, latent, action, worked, key=policy_key), memory
+
+
+def or_policy(
+    world: World, latent: Latent, action: dict[str, Array], worked: Array, *, key: Array
+) -> dict[str, Array]:
+    """The action where the search worked [N], else the policy's most likely one; then a line is printed."""
+    policy = world.choose(latent.feat, key, dists.GREEDY)
+    rows = lambda x: worked.reshape(-1, *[1] * (x.ndim - 1))
+    jax.lax.cond(worked.all(), lambda: None, lambda: jax.debug.callback(_say_once))
+    return {
+        name: jnp.where(rows(a), a.astype(policy[name].dtype), policy[name]) for name, a in action.items()
+    }
+
+
+@cache
+def _say_once() -> None:
+    print(
+        "the planner got no numbers from the world model, so the policy chose instead (this is reported "
+        "once): a head of this agent gives NaN; dreamer doctor --run RUN looks for the reason",
+        file=sys.stderr,
+        flush=True,
+    )
+
+
+def white(sampler: dists.Sampler, like: Plan, count: int, *, key: Array) -> Plan:
+    """Standard normal noise for `count` continuous plans, {key: [count, H, ...]}."""
+    keys = jax.random.split(key, len(like))
+    return {
+        name: sampler.normal(k, (count, *x.shape)) for k, (name, x) in zip(keys, like.items(), strict=True)
+    }
+
+
+def around(mean: Plan, std: Plan, noise: Plan) -> Plan:
+    """``clip(mean + std noise, -1, 1)`` with noise {key: [M, H, ...]}: within the range of actions."""
+    return {name: jnp.clip(mean[name][None] + std[name][None] * eps, -1, 1) for name, eps in noise.items()}
+
+
+def best(plans: Plan, score: Array, count: int) -> tuple[Plan, Array]:
+    """The plans of the highest returns, best first, and weights: equal, but 0 for what has no number.
+
+    Args:
+      plans: {key: [M, H, ...]}.
+      score: [M] returns, -inf where there is none.
+
+    Returns:
+      {key: [count, H, ...]} and [count] weights of sum 1.
+    """
+    highest, index = jax.lax.top_k(score, count)
+    real = jnp.isfinite(highest).astype(jnp.float32)
+    return take(plans, index), real / jnp.maximum(real.sum(), 1.0)
+
+
+def moments(plans: Plan, weights: Array) -> tuple[Plan, Plan]:
+    """Weighted mean and standard deviation of continuous plans {key: [E, H, ...]}, weights [E] of sum 1."""
+    over = lambda x: jnp.tensordot(weights, x, 1)
+    mean = {name: over(x) for name, x in plans.items()}
+    return mean, {name: jnp.sqrt(over(jnp.square(x - mean[name][None]))) for name, x in plans.items()}
+
+
+def mix(old: Any, new: Any, keep: float) -> Any:
+    """``keep old + (1 - keep) new``, for trees of equal shapes."""
+    return jax.tree.map(lambda x, y: keep * x + (1 - keep) * y, old, new)
+
+
+def alone(plan: Plan) -> Plan:
+    """A plan as the only candidate: {key: [H, ...]} -> {key: [1, H, ...]}."""
+    return {name: x[None] for name, x in plan.items()}
+
+
+def take(plans: Mapping[str, Array], index: Array | slice) -> Plan:
+    """The plans of these indices: {key: [M, ...]} -> {key: [E, ...]}."""
+    return {name: x[index] for name, x in plans.items()}
+
+
+def join(*plans: Mapping[str, Array]) -> Plan:
+    """All candidates one after the other."""
+    first, *_ = plans
+    return {name: jnp.concatenate([each[name] for each in plans]) for name in first}
