@@ -419,6 +419,7 @@ def test_train_remembered_probe_learns_what_needs_memory(tmp_path, compilation_c
     assert set(rows(tmp_path / "episodes.jsonl")[0]) == {
         "env_steps",
         "updates",
+        "began",
         "return",
         "length",
         "success",
