@@ -1,7 +1,8 @@
 """One small file with all that acting, imagination and inspection need, and nothing for learning.
 
 It is a safetensors file: the parameters under their dotted paths (`policy.out.action.kernel`), and in its
-header, under `dreamer`, what they are as JSON:
+header, under `dreamer`, what they are as JSON. Those of a probe decoder (`agent.probe_decoder`, module
+`probe`) are among them, because it decodes what is imagined and inspected:
 
     format, version         "dreamer-agent", and a number that grows when the layout changes
     toolkit                 version of dreamer-toolkit that wrote it

@@ -22,7 +22,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, NamedTuple
 
 from dreamer import atomic
 from dreamer.status import History, Status, status_line, status_panel
@@ -188,7 +188,7 @@ class Logger:
         now = self._clock()
         with self._lock:
             self.env_steps, self.updates = env_steps, updates
-            self._recent.settle(math.inf if running_since is None else running_since)
+            self._chart(self._recent.settle(math.inf if running_since is None else running_since))
             if not self._marks or now - self._marks[-1][0] >= 0.5:
                 self._marks.append((now, env_steps, updates))
             while len(self._marks) > 2 and now - self._marks[1][0] > RATE_SECONDS:
@@ -318,11 +318,15 @@ class Logger:
             return
         self.longest_episode = max(self.longest_episode, row.get("length") or 0)
         with self._lock:
-            self._recent.add(row)
-            if row.get("return") is not None:
-                self._return_history.add(row["env_steps"], row["return"])
-            if row.get("success") is not None:
-                self._success_history.add(row["env_steps"], float(row["success"]))
+            self._chart(self._recent.add(row))
+
+    def _chart(self, episodes: Sequence[Counted]) -> None:
+        """Count episodes into the means over the run."""
+        for episode in episodes:
+            if episode.return_ is not None:
+                self._return_history.add(episode.began, episode.return_)
+            if episode.success is not None:
+                self._success_history.add(episode.began, episode.success)
 
     def _events(self, row: Mapping[str, Any]) -> None:
         numbers = {key: float(value) for key, value in row.items() if _is_number(value)}
@@ -351,6 +355,16 @@ class Logger:
             self._say(f"{tracker.name} failed and gets nothing more of this run: {why}")
 
 
+class Counted(NamedTuple):
+    """An episode that ended, as means count it."""
+
+    began: int
+    number: int
+    """Of all in the order in which they ended."""
+    return_: float | None
+    success: float | None
+
+
 class Recent:
     """The last `RECENT` episodes by when they began, so that short ones do not count more than long ones.
 
@@ -362,31 +376,37 @@ class Recent:
         self.returns: deque[float] = deque(maxlen=RECENT)
         self.successes: deque[float] = deque(maxlen=RECENT)
         """Of those whose task reports success."""
-        self._waiting: list[tuple[int, int, float | None, float | None]] = []
+        self._waiting: list[Counted] = []
         self._number = 0
         self._running_since = math.inf
 
-    def add(self, row: Mapping[str, Any]) -> None:
-        """Take in an episode that ended; one without `began` counts as begun when it ended."""
+    def add(self, row: Mapping[str, Any]) -> list[Counted]:
+        """Take in an episode that ended, and return what counts now, as `settle`.
+
+        One without `began` counts as begun when it ended.
+        """
         began = row.get("began", row.get("env_steps", 0))
         success = row.get("success")
-        entry = began, self._number, row.get("return"), None if success is None else float(success)
+        entry = Counted(began, self._number, row.get("return"), None if success is None else float(success))
         self._number += 1
         heapq.heappush(self._waiting, entry)
-        self.settle(self._running_since)
+        return self.settle(self._running_since)
 
-    def settle(self, running_since: float) -> None:
-        """Count what began before the oldest episode that still runs, which began at this step."""
+    def settle(self, running_since: float) -> list[Counted]:
+        """Count and return what began before the oldest episode that still runs, which began at this step."""
         self._running_since = running_since
-        while self._waiting and (self._waiting[0][0] < running_since or len(self._waiting) > WAITING):
-            self._count()
+        counted: list[Counted] = []
+        while self._waiting and (self._waiting[0].began < running_since or len(self._waiting) > WAITING):
+            counted.append(self._count())
+        return counted
 
-    def _count(self) -> None:
-        _, _, return_, success = heapq.heappop(self._waiting)
-        if return_ is not None:
-            self.returns.append(return_)
-        if success is not None:
-            self.successes.append(success)
+    def _count(self) -> Counted:
+        episode = heapq.heappop(self._waiting)
+        if episode.return_ is not None:
+            self.returns.append(episode.return_)
+        if episode.success is not None:
+            self.successes.append(episode.success)
+        return episode
 
 
 class _Lines:

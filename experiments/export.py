@@ -48,24 +48,31 @@ def export(
     if hub_card:
         check_replaceable(beside, force=force)
     save(player, file, dtype=dtype, force=force)
-    parameters = size(player.everything)
-    summary = {
+    summary: dict[str, Any] = {
         "file": str(file),
         "bytes": file.stat().st_size,
-        "parameters": parameters,
+        "parameters": size(player.everything),
+        "probe_parameters": probe_size(player),
         "env_steps": player.counters["env_steps"],
     }
     if hub_card:
-        write_card(beside, subject_of(player, run, file.name, parameters, dtype, license))
+        write_card(beside, subject_of(player, run, file.name, dtype, license))
         summary["card"] = str(beside)
     print(jsonlib.dumps(summary) if json else sentence(summary))
     return 0
 
 
-def subject_of(
-    player: Player, run: Path, file: str, parameters: int, dtype: str, license: str
-) -> model_card.Subject:
+def probe_size(player: Player) -> int:
+    """How many numbers the probe decoder of an agent has; 0 without one."""
+    import jax
+
+    return sum(x.size for x in jax.tree.leaves(player.everything.get("probe", {})))
+
+
+def subject_of(player: Player, run: Path, file: str, dtype: str, license: str) -> model_card.Subject:
     """What the card is about."""
+    from dreamer.agent import size
+
     assert player.config is not None
     return model_card.Subject(
         file=file,
@@ -73,7 +80,8 @@ def subject_of(
         obs_space=player.agent.obs_space,
         act_space=player.agent.act_space,
         counters=player.counters,
-        parameters=parameters,
+        parameters=size(player.everything),
+        probe=probe_size(player),
         dtype=dtype,
         license=license,
         **model_card.recorded(default_file(run).absolute().parent),
@@ -118,6 +126,8 @@ def default_file(run: Path) -> Path:
 def sentence(summary: dict[str, Any]) -> str:
     """The summary as text, and how to load the file."""
     size = f"{summary['bytes'] / 1e6:,.1f} MB, {summary['parameters']:,} parameters"
+    if probe := summary["probe_parameters"]:
+        size += f" and {probe:,} of a probe decoder, which only shows what latents hold"
     card = f"{summary['card']}: its model card\n" if "card" in summary else ""
     return (
         f"{summary['file']}: {size}, after {summary['env_steps']:,} environment steps\n{card}"

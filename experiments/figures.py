@@ -156,7 +156,10 @@ def curves(content: Mapping[str, Any], episodes: Sequence[Mapping[str, str]], pa
 
 
 def _curve(ax: Any, task: str, points: np.ndarray, steps: int) -> None:
-    """One task: every episode as a dot, the mean of those that ended together as a line."""
+    """One task: every episode as a dot, the mean of those that ended together as a line.
+
+    By their ends, as the published curve behind them.
+    """
     from experiments.benchmark import published
 
     at, returns = points.T

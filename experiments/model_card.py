@@ -41,9 +41,11 @@ class Subject:
     counters: Mapping[str, int]
     """`env_steps` and `updates` that it has learned from."""
     parameters: int
-    """How many numbers it has."""
+    """How many numbers it has, as `dreamer.agent.size` counts them: without a probe decoder."""
     dtype: str
     """Of the stored parameters."""
+    probe: int = 0
+    """How many numbers the probe decoder has that is in the file too; 0 without one."""
     license: str = ""
     """Of the parameters; empty where none was chosen."""
     result: Mapping[str, Any] = field(default_factory=dict)
@@ -151,8 +153,15 @@ def _title(subject: Subject) -> str:
         f"# {_plain(subject.name)}\n\n"
         f"A DreamerV3 agent for `{subject.cfg.task}`, trained with {made_with}: a "
         "world model, and an actor and a critic that learned in its dreams. The file holds all that acts and "
-        "dreams; training cannot resume from it."
+        f"dreams{_and_shows(subject)}; training cannot resume from it."
     )
+
+
+def _and_shows(subject: Subject) -> str:
+    """That a probe decoder is in the file, and what for."""
+    if not subject.probe:
+        return ""
+    return ", and beside the agent a decoder, the module `probe`, that shows what its latents hold"
 
 
 def _training(subject: Subject) -> str:
@@ -167,10 +176,18 @@ def _training(subject: Subject) -> str:
         "preset": f"`{cfg.preset}`" if cfg.preset else "none",
         "started from": f"`{cfg.start.run}`" if cfg.start.run else "random parameters",
         "parameters": f"{subject.parameters:,}, stored as {subject.dtype}",
+        **_probe(subject),
         "last session with": _versions(subject.session),
     }
     table = "\n".join(f"| {name} | {value} |" for name, value in rows.items())
     return f"## What it was trained on\n\n| | |\n| --- | --- |\n{table}"
+
+
+def _probe(subject: Subject) -> dict[str, str]:
+    """The row of a probe decoder, where there is one."""
+    if not subject.probe:
+        return {}
+    return {"probe decoder": f"{subject.probe:,} parameters more, not of the agent: nothing acts on them"}
 
 
 def _changed(cfg: Config) -> str:
@@ -272,6 +289,7 @@ def _limits(subject: Subject) -> str:
         "This card does not say how accurate its world model is, and whether its actions are safe outside of "
         "the environment was not examined.",
         *_failures(subject),
+        *_seen(subject),
     ]
     if subject.dtype != "float32":
         limits.append(f"What was measured were float32 parameters; these are rounded to {subject.dtype}.")
@@ -287,6 +305,15 @@ def _failures(subject: Subject) -> Iterator[str]:
         yield f"Its goal, {_cell(until)}, was not reached."
     if subject.result.get("diverged"):
         yield f"Its training failed: {_cell(subject.result['diverged'])}"
+
+
+def _seen(subject: Subject) -> Iterator[str]:
+    """What observations of its dreams do not say."""
+    if subject.probe:
+        yield (
+            "What its latents look like comes from the probe decoder, which learned from them and changed "
+            "nothing in the agent: it shows what they hold, not what the world model was trained to predict."
+        )
 
 
 def _use(subject: Subject) -> str:

@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 
 from dreamer import atomic
+from experiments import learning_curve
 
 RESULTS = Path(__file__).parent / "results"
 README = Path(__file__).parent.parent / "README.md"
@@ -51,20 +52,21 @@ def curve(
     """How training went: means of return and success over the last episodes.
 
     Not over those of a stretch of time: episodes that fail last longest, and those that began together
-    end together, and the first to end are those that succeeded by luck.
+    end together. And by when they began, because the first to end are those that succeeded by luck
+    (`experiments.learning_curve`).
 
     Returns:
-      `env_steps` of so many points; `return` and `success` of the last `window` episodes that had ended by
+      `env_steps` of so many points; `return` and `success` of the last `window` episodes that had begun by
       then, null while there were less than a fifth of that.
     """
     ends = [round(steps * (i + 1) / points) for i in range(points)]
     columns: dict[str, list[float | None]] = {"env_steps": [float(end) for end in ends]}
     for name in ("return", "success"):
-        known = [(e["env_steps"], e[name]) for e in episodes if e[name] is not None]
-        ended = [[value for at, value in known if at <= end][-window:] for end in ends]
+        known = learning_curve.points(episodes, name)
+        last = [[value for at, value in known if at <= end][-window:] for end in ends]
         columns[name] = [
             round(float(np.mean(values)), 4) if len(values) >= max(1, window // 5) else None
-            for values in ended
+            for values in last
         ]
     return columns
 

@@ -51,6 +51,7 @@ ORDER = (
     *("dreamer", "dreamer.__main__", "dreamer.gym", "dreamer.sb3", "experiments"),
     *("experiments.presets", "experiments.names", "experiments.machine", "experiments.signals"),
     *("experiments.lock", "experiments.sidecar", "experiments.statistics", "experiments.serve"),
+    "experiments.learning_curve",
     *("experiments.benchmark.published", "experiments.benchmark.scores"),
     *(
         "experiments.memory",

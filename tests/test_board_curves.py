@@ -109,6 +109,18 @@ def test_read_many_episodes_are_the_means_of_the_last_hundred(run):
     assert len(steps) == POINTS and 99 <= steps[0] < 102 and np.ptp(values) < 0.8
 
 
+def test_read_episodes_count_where_they_began(run):
+    """Of two copies one fails, in 40 steps, while the other succeeds in 10 and 20; then both run on."""
+    rows = [(20, 0, 10, 1), (62, 22, 20, 1), (80, 0, 40, 0)]
+    keys = ("env_steps", "began", "length", "return")
+    path = run / "a" / "episodes.jsonl"
+    write(path, [dict(zip(keys, row, strict=True)) for row in rows[:2]])
+    found = Curves(Files(run))
+    assert found.read("a", ["return"], "env_steps") == {}, "all wait for the first of the other"
+    write(path, [dict(zip(keys, rows[2], strict=True))], "a")
+    assert found.read("a", ["return"], "env_steps")["return"] == ([0.0, 22.0], [0.0, 1.0])
+
+
 def test_binned_few_points_are_all_there_in_order():
     assert binned(np.array([3.0, 1.0, np.nan, 2.0]), np.array([30.0, 10.0, 0.0, 20.0])) == (
         [1, 2, 3],

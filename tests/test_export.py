@@ -306,6 +306,7 @@ def test_export_command_writes_loadable_file_and_refuses_overwriting(tmp_path, c
         "file": str(path),
         "bytes": path.stat().st_size,
         "parameters": parameters,
+        "probe_parameters": 0,
         "env_steps": 160,
     }
     assert cli.main(["export", str(tmp_path / "nothing")]) == 2

@@ -150,6 +150,22 @@ def test_recent_episodes_of_different_length_are_weighted_by_start():
     assert all(by_end[:5]), "what the first ones to end would say"
 
 
+def test_means_over_the_run_count_episodes_where_they_began(tmp_path):
+    """Of two copies one succeeds at once and again, and the other fails after half of the run."""
+    with quiet(tmp_path, Clock()) as log:
+        total = log._total_steps
+        for end, began, success, running in (
+            (total // 10, 0, True, 0),
+            (total // 5, total // 10, True, 0),
+            (total // 2, 0, False, total // 5),
+        ):
+            log.tick(end, 0, running)
+            log.episode({"return": 0.0, "length": 1, "success": success, "began": began})
+        log.tick(total // 2, 0, total // 2)
+        means = log.status().success_means
+    assert means[0] == 0.5 and [mean for mean in means[1:] if mean is not None] == [1.0]
+
+
 def test_recent_episode_that_never_ends_holds_back_a_bounded_number():
     recent = Recent()
     recent.settle(5)

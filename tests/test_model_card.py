@@ -121,6 +121,16 @@ def test_card_training_has_task_spaces_and_versions():
     assert "| last session with | not recorded |" in card(subject())
 
 
+def test_card_of_probed_agent_says_that_the_probe_is_in_the_file_and_not_of_the_agent():
+    without, text = card(subject()), card(subject(probe=1234))
+    assert "decoder" not in without
+    assert "the module `probe`, that shows what its latents hold" in text.split("\n## ")[0]
+    training = section(text, "What it was trained on")
+    assert "| parameters | 3,723, stored as float32 |" in training
+    assert "| probe decoder | 1,234 parameters more, not of the agent" in training
+    assert "not what the world model was trained to predict" in section(text, "Limits")
+
+
 def test_recorded_member_has_its_result_and_the_sessions_of_all(tmp_path):
     home = tmp_path / "wide" / "members" / "001"
     home.mkdir(parents=True)

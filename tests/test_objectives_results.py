@@ -9,7 +9,9 @@ import objective_runs
 import pytest
 from objective_runs import store
 from rich.console import Console
+from test_learning_curve import Copies
 
+from experiments.benchmark.figures import binned, settled
 from experiments.objectives import figures, page, results
 from experiments.objectives.runs import prepare
 
@@ -46,6 +48,43 @@ def test_results_at_equal_cpu_are_of_the_last_window_of_training_episodes(tmp_pa
     slow, fast = told["objectives"].values()
     assert (slow["at_equal_cpu"]["mean"], fast["at_equal_cpu"]["mean"]) == (0.0, 1.0)
     assert slow["at_equal_cpu"]["interval"] is None, "one seed has none"
+
+
+def spiked(folder):
+    """A comparison of one run that succeeds in half of its episodes, from its first to its last step.
+
+    Of its 4 copies, in the fused loop, successes take 5 steps and failures 60.
+    """
+    comparison = prepare(folder, objective_runs.plan("none", steps=4000))
+    (part,) = comparison.parts
+    store(part)
+    drawn = np.random.default_rng(0)
+    world = Copies(4, iter(lambda: 5 if drawn.random() < 0.5 else 60, None), counts_resets=True)
+    while world.env_steps < 4000:
+        world.slot()
+    rows = [row | {"return": float(row["success"])} for row in world.rows]
+    (part.folder / "episodes.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    (run,) = results.read(comparison)
+    return run, rows
+
+
+def test_curves_of_objectives_do_not_open_with_the_episodes_that_end_first(tmp_path):
+    run, rows = spiked(tmp_path / "x")
+    by_end = binned([(row["env_steps"], row["return"]) for row in rows], 200, 4000)
+    line = settled(run.points().tolist(), 200, run.settled)
+    assert by_end[0] > 0.9
+    windows = [[row["return"] for row in rows if 200 * i <= row["began"] < 200 * (i + 1)] for i in range(20)]
+    np.testing.assert_allclose(line, [np.mean(window) for window in windows[: len(line)]])
+    assert 17 <= len(line) < 20 and line[0] < 0.75
+
+
+def test_recent_is_of_episodes_that_were_over_by_then(tmp_path):
+    run, rows = spiked(tmp_path / "x")
+    assert run.recent(100, 200) is None, "of the episodes that have ended by then, all succeeded"
+    since = min(row["began"] for row in rows if row["env_steps"] > 2000)
+    last = max(row["began"] for row in rows if row["began"] < since)
+    wanted = [row["return"] for row in rows if last - 200 < row["began"] <= last]
+    assert run.recent(2000, 200) == pytest.approx(np.mean(wanted))
 
 
 def test_results_over_seeds_are_means_with_bootstrap_intervals(tmp_path):

@@ -250,7 +250,7 @@ def test_ended_episodes_are_summed_over_iterations():
     success = np.array([[np.nan] * 2, [1.0, np.nan], [np.nan] * 2])
     slots = Slot({}, first, Outcome(reward, last, last, reward), success, {}, reward)
     tally, rows = ended(Tally(np.array([10.0, 20.0]), np.array([5, 6])), slots, before=100)
-    assert rows == [{"env_steps": 104, "return": 13.0, "length": 7, "success": True}]
+    assert rows == [{"env_steps": 104, "began": 90, "return": 13.0, "length": 7, "success": True}]
     np.testing.assert_array_equal(tally.returns, [0, 23])
     np.testing.assert_array_equal(tally.lengths, [0, 9])
 
@@ -419,6 +419,7 @@ def test_train_remembered_probe_learns_what_needs_memory(tmp_path, compilation_c
     assert set(rows(tmp_path / "episodes.jsonl")[0]) == {
         "env_steps",
         "updates",
+        "began",
         "return",
         "length",
         "success",

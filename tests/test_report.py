@@ -239,6 +239,7 @@ def test_smooth_points_give_a_running_mean_of_limited_length():
     points = [(10 * i, float(i)) for i in range(5)]
     assert report.smooth(points, window=2) == ([0, 10, 20, 30, 40], [0, 0.5, 1.5, 2.5, 3.5])
     assert report.smooth([]) == ([], [])
+    assert report.smooth([(0, 1.0), (0, 0.0), (8, 1.0)], window=2) == ([0, 8], [0.5, 0.5])
     assert len(report.smooth([(i, 1.0) for i in range(1000)])[0]) == 400
 
 

@@ -20,6 +20,7 @@ from experiments.cli import main
 from experiments.compare.expectation import Expectation
 from experiments.decoding import PROBE
 from experiments.dream.env import DreamEnv
+from experiments.export import sentence
 from experiments.play.session import Session
 from experiments.report import representation
 from experiments.report.meanings import REPRESENTATION
@@ -150,9 +151,16 @@ def test_report_of_probed_agent_counts_parameters_without_the_probe(run, player)
     assert f"<b>{size(player.everything):,}</b><span>parameters" in (run / "report.html").read_text()
 
 
-def test_export_of_probed_agent_counts_parameters_without_the_probe(run, player, tmp_path, capsys):
-    assert main(["export", str(run), str(tmp_path / "a.safetensors"), "--json"]) == 0
-    assert json.loads(capsys.readouterr().out)["parameters"] == size(player.everything)
+def test_export_of_probed_agent_holds_the_probe_and_counts_it_apart(run, player, tmp_path, capsys):
+    file, probe = tmp_path / "a.safetensors", sum(x.size for x in jax.tree.leaves(player.everything["probe"]))
+    assert main(["export", str(run), str(file), "--hub-card", "--json"]) == 0
+    summary, text = json.loads(capsys.readouterr().out), (tmp_path / "README.md").read_text()
+    assert (summary["parameters"], summary["probe_parameters"]) == (size(player.everything), probe)
+    assert f"{size(player.everything):,}, stored as" in text and f"{probe:,} parameters more" in text
+    assert f"{probe:,} of a probe decoder" in sentence(summary)
+    loaded = dreamer.load(file)
+    assert loaded.agent.decoder == "probe"
+    jax.tree.map(np.testing.assert_array_equal, loaded.everything["probe"], player.everything["probe"])
 
 
 def test_play_and_compare_of_probed_agent_say_so(player):

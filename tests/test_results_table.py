@@ -21,6 +21,15 @@ def test_curve_episodes_match_hand_computation():
     }
 
 
+def test_curve_episodes_count_where_they_began():
+    rows = [
+        episode(5, 1) | {"began": 0},
+        episode(12, 1) | {"began": 6},
+        episode(20, 0) | {"began": 0, "length": 20},
+    ]
+    assert results_table.curve(rows, steps=20, points=4, window=5)["success"] == [0.5, 0.6667, 0.6667, 0.6667]
+
+
 def test_row_many_seeds_shows_mean_and_worst():
     run = {"task": "t", "env_steps": 10, "return_mean": 1.0, "seconds": 7.0}
     row = results_table._row("x", [{**run, "success_rate": rate} for rate in (1.0,) * 5 + (0.4,)])

@@ -53,6 +53,22 @@ def test_workspace_population_of_a_host_task_is_refused():
         pass
 
 
+def test_workspace_sum_of_objectives_with_a_loss_of_one_name_is_refused_before_any_step():
+    both = "my_objective:SlowTokens+my_objective:SlowTokensAgain"
+    cfg = schema.replace_path(CFG, "agent.objective", both)
+    with (
+        pytest.raises(schema.ConfigError, match="both parts of agent.objective have a loss 'rec/tokens'"),
+        workspace.opened(cfg),
+    ):
+        pass
+
+
+def test_workspace_sum_of_objectives_with_losses_of_different_names_opens():
+    cfg = schema.replace_path(CFG, "agent.objective", "barlow+my_objective:SlowTokens")
+    with workspace.opened(cfg) as opened:
+        assert opened.agent.cfg == cfg.agent
+
+
 def test_workspace_notices_of_task_and_agent_are_combined():
     cells = schema.replace_path(CFG, "task", "gymnasium:cells:Cells-v0")
     with workspace.opened(cells) as opened:

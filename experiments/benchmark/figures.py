@@ -10,7 +10,7 @@ from matplotlib import rc_context
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from experiments import statistics
+from experiments import learning_curve, statistics
 from experiments.benchmark import published, scores
 from experiments.benchmark.published import Curve
 from experiments.benchmark.report import Run, Variant
@@ -37,8 +37,21 @@ def binned(points: Sequence[tuple[float, float]], width: float, steps: float) ->
         return np.bincount(index, weights=values, minlength=bins) / counts
 
 
+def settled(points: Sequence[tuple[float, float]], width: float, until: float) -> np.ndarray:
+    """[bins] as `binned`, of episodes by their first steps; no bin that reaches further than `until`.
+
+    Args:
+      until: what began before is over.
+    """
+    return binned(points, width, until) if until >= width else np.empty(0)
+
+
 def curves(variants: Sequence[Variant], task: str) -> str:
-    """Training curves of every variant: the mean over seeds with its interval, the published one in grey."""
+    """Training curves of every variant: the mean over seeds with its interval, the published one in grey.
+
+    A published curve is of episodes by their ends, and so is ours before it. Where there is none, episodes
+    count where they began (`experiments.learning_curve`).
+    """
     curve = published.of(task, variants[0].plan.config.env.obs).curve
     runs = [run for v in variants for run in v.runs if run.task == task and run.rows]
     if not runs:
@@ -47,16 +60,22 @@ def curves(variants: Sequence[Variant], task: str) -> str:
     width = steps / BINS if curve is None else min(curve.width, steps / BINS)
     with rc_context(STYLE):
         ax = Figure(figsize=(WIDTH / 2, 2.5)).subplots()
-        if curve is not None and scores.scoring(task).headline in ("score", "return"):
+        by_end = is_by_end(task, curve)
+        if curve is not None and by_end:
             _behind(ax, curve)
             steps = max(steps, float(curve.steps[:2][-1]))
         for i, variant in enumerate(variants):
             ours = [run for run in variant.runs if run.task == task and run.rows]
-            _ours(ax, ours, width, COLORS[i % len(COLORS)])
+            _ours(ax, ours, width, by_end, COLORS[i % len(COLORS)])
         ax.set(title=task.partition(":")[2], xlabel="environment steps", xlim=(0, steps))
         ax.set_ylabel(scores.quantity(runs[0].rows, task))
         ax.xaxis.set_major_formatter(lambda x, _: f"{x / 1000:g}k" if x else "0")
         return svg([ax])
+
+
+def is_by_end(task: str, curve: Curve | None) -> bool:
+    """Whether a published curve is drawn, which is of episodes by their ends."""
+    return curve is not None and scores.scoring(task).headline in ("score", "return")
 
 
 def _behind(ax: Axes, curve: Curve) -> None:
@@ -64,14 +83,15 @@ def _behind(ax: Axes, curve: Curve) -> None:
     ax.plot(curve.steps, curve.mean, color=QUIET, lw=1.4)
 
 
-def _ours(ax: Axes, runs: Sequence[Run], width: float, color: str) -> None:
+def _ours(ax: Axes, runs: Sequence[Run], width: float, by_end: bool, color: str) -> None:
     """Finished runs as their mean with its interval, the others each as a dotted line."""
     for run in runs:
         if run.state != DONE:
-            line = _line(run, width)
+            line = _line(run, width, by_end)
             known = ~np.isnan(line)
             ax.plot(width * np.arange(1, len(line) + 1)[known], line[known], color=color, lw=1.2, ls=":")
-    mean_with_interval(ax, [_line(run, width) for run in runs if run.state == DONE], width, color=color)
+    done = [_line(run, width, by_end) for run in runs if run.state == DONE]
+    mean_with_interval(ax, done, width, color=color)
 
 
 def mean_with_interval(ax: Axes, lines: Sequence[np.ndarray], width: float, **look: Any) -> None:
@@ -92,8 +112,12 @@ def mean_with_interval(ax: Axes, lines: Sequence[np.ndarray], width: float, **lo
     ax.plot(at, rows.mean(0), marker="o" if len(at) == 1 else None, ms=4, **look)
 
 
-def _line(run: Run, width: float) -> np.ndarray:
-    return binned(scores.values(run.rows, run.task), width, run.steps)
+def _line(run: Run, width: float, by_end: bool) -> np.ndarray:
+    if by_end:
+        return binned(scores.values(run.rows, run.task), width, run.steps)
+    since = learning_curve.running_since(learning_curve.spans(run.rows))
+    points = scores.values(run.rows, run.task, learning_curve.first_step)
+    return settled(points, width, min(since, run.steps))
 
 
 def radar(variants: Mapping[str, Mapping[str, float]], axes: Sequence[str]) -> str:

@@ -60,7 +60,10 @@ class Run:
         return None if value is None else value / scoring.scale
 
     def recent(self, steps: float, width: float) -> float | None:
-        """Mean of what its curve shows, over the episodes that ended in so many steps before these."""
+        """Mean of what its curve shows, over the episodes that ended in so many steps before these.
+
+        By their ends, because the published curve beside which it stands is of those.
+        """
         points = scores.values(self.rows, self.task)
         values = [value for at, value in points if steps - width < at <= steps]
         return float(np.mean(values)) if values else None

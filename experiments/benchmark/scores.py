@@ -72,11 +72,20 @@ def success_of(row: Row) -> float | None:
     return return_of(row) if success is None else float(bool(success))
 
 
-def values(rows: Sequence[Row], task: str) -> list[tuple[float, float]]:
-    """(environment steps, what a training curve shows) of every episode, of split games of every game."""
+def ended(row: Row) -> float:
+    """The environment steps when an episode ended."""
+    return row["env_steps"]
+
+
+def values(rows: Sequence[Row], task: str, at: Callable[[Row], float] = ended) -> list[tuple[float, float]]:
+    """(environment steps, what a training curve shows) of every episode, of split games of every game.
+
+    Args:
+      at: which environment steps of an episode; of a split game, of its last episode.
+    """
     of_row = scoring(task).curve
     games = [row for row in rows if "score" in (row.get("log") or {})] if of_row is game_of else []
-    points = [(float(row["env_steps"]), of_row(row)) for row in games or rows]
+    points = [(float(at(row)), of_row(row)) for row in games or rows]
     return [(steps, value) for steps, value in points if value is not None]
 
 

@@ -1,7 +1,7 @@
 """Learning curves of runs, from their logs, in as many points as a screen can show.
 
-    return, success, length    of training episodes (episodes.jsonl): means of the last hundred that ended,
-                               as in reports; of the last fifth where there are fewer than five hundred
+    return, success, length    of training episodes (episodes.jsonl): means of the last hundred by when they
+                               began, as in reports; of the last fifth where there are fewer than five hundred
     log/NAME                   what the task says of an episode besides, likewise
     anything else              what was measured (metrics.jsonl), as loss or eval/return_mean
 
@@ -46,15 +46,16 @@ class Log:
 
     def _forget(self) -> None:
         self._clocks: dict[str, array[float]] = {clock: array("d") for clock in CLOCKS}
+        self._began, self._length = array("d"), array("d")
+        """Of episodes, as `experiments.learning_curve.Spans`."""
         self._columns: dict[str, tuple[array[int], array[float]]] = {}
         """Of every column the rows that have it, and its values."""
 
     @property
     def size(self) -> int:
         """How many numbers it has."""
-        return sum(2 * len(values) for _, values in self._columns.values()) + 3 * len(
-            self._clocks["env_steps"]
-        )
+        columns = sum(2 * len(values) for _, values in self._columns.values())
+        return columns + (len(CLOCKS) + 2) * len(self._began)
 
     @property
     def names(self) -> list[str]:
@@ -85,6 +86,9 @@ class Log:
         for clock, times in self._clocks.items():
             value = number(row.get(clock))
             times.append(float("nan") if value is None else value)
+        began, length = number(row.get("began")), number(row.get("length"))
+        self._began.append(self._clocks["env_steps"][-1] if began is None else began)
+        self._length.append(length or 0)
         for key, value in _numbers(row):
             if key in self._columns or len(self._columns) < MOST:
                 rows, values = self._columns.setdefault(key, (array("q"), array("d")))
@@ -92,17 +96,36 @@ class Log:
                 values.append(value)
 
     def curve(self, name: str, clock: Clock, *, averaged: bool = False) -> Curve:
-        """One of its columns over a clock, or the mean of its last values, in at most `POINTS` points."""
+        """One of its columns over a clock, in at most `POINTS` points.
+
+        Args:
+          averaged: means of the last values, of episodes by when they began.
+        """
         import numpy as np
 
         rows, values = self._columns.get(name, (array("q"), array("d")))
         if not rows:
             return [], []
-        x, y = np.asarray(self._clocks[clock])[np.asarray(rows)], np.asarray(values)
         if averaged:
+            x, y = self._by_beginning(np.asarray(rows), np.asarray(values))
             y = means(y, min(max(len(y) // PARTS, 1), RECENT))
             x = x[len(x) - len(y) :]
-        return binned(x, y)
+            last = np.append(x[1:] > x[:-1], True)[: len(x)]  # of those that began together
+            return binned(x[last], y[last])
+        return binned(np.asarray(self._clocks[clock])[np.asarray(rows)], np.asarray(values))
+
+    def _by_beginning(self, rows: Any, values: Any) -> tuple[Any, Any]:
+        """When episodes began and their values, without those for which an earlier one must be waited for."""
+        import numpy as np
+
+        from experiments.learning_curve import Spans, in_order
+
+        began = np.asarray(self._began)
+        order = in_order(Spans(began, np.asarray(self._clocks["env_steps"]), np.asarray(self._length)))
+        every = np.full(len(began), np.nan)
+        every[rows] = values
+        known = order[np.isfinite(every[order])]
+        return began[known], every[known]
 
     def clock(self, clock: Clock) -> tuple[array[float], array[float]]:
         """Environment steps and another clock at the same times."""

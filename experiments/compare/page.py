@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from dreamer.logger import read_rows
 from envs.api import EnvError
+from experiments import learning_curve
 from experiments.compare import figures, replay
 from experiments.compare.figures import Band, Curve, score_of
 from experiments.compare.transcript import Played
@@ -115,8 +116,7 @@ def _curve(entry: Entry, score: str) -> list[Curve]:
     if path is None or not path.is_file():
         return []
     key = "success" if score == "success_rate" else "return"
-    episodes = read_rows(path, "env_steps")
-    points = [(e["env_steps"], float(e[key])) for e in episodes if e.get(key) is not None]
+    points = learning_curve.points(read_rows(path, "env_steps"), key)
     if len(points) <= FEW:
         return []
     steps, mean = smooth(points)

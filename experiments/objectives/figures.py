@@ -11,7 +11,7 @@ from matplotlib import rc_context
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from experiments.benchmark.figures import binned, mean_with_interval
+from experiments.benchmark.figures import mean_with_interval, settled
 from experiments.objectives.results import WINDOWS, Run
 from experiments.report.figures import COLORS, QUIET, STYLE, WIDTH, svg
 
@@ -45,7 +45,8 @@ def curves(results: Mapping[str, Any], runs: Sequence[Run]) -> Figure:
 
 def _against_steps(ax: Axes, runs: Sequence[Run], steps: int, **look: Any) -> None:
     width = steps / WINDOWS
-    mean_with_interval(ax, [binned(run.points().tolist(), width, steps) for run in runs], width, **look)
+    lines = [settled(run.points().tolist(), width, min(run.settled, steps)) for run in runs]
+    mean_with_interval(ax, lines, width, **look)
 
 
 def _longest(done: Sequence[Run]) -> float:
@@ -61,7 +62,8 @@ def _against_cpu(ax: Axes, runs: Sequence[Run], longest: float, **look: Any) -> 
             at, values = run.points().T
             seconds = run.clock.seconds_at(at)
             timed = np.stack([seconds, values], 1)[~np.isnan(seconds)]
-            lines.append(binned(timed.tolist(), width, float(run.clock.seconds[-1])))
+            until = np.interp(run.settled, run.clock.steps, run.clock.seconds)
+            lines.append(settled(timed.tolist(), width, float(until)))
     mean_with_interval(ax, lines, width, **look)
 
 

@@ -1,8 +1,9 @@
 """What objectives reached with the same environment steps, with the same CPU time, and what they cost.
 
 Success and return are of the evaluations at the end of the runs, over seeds; where a point on the way is
-needed (equal CPU time), of the training episodes before it. CPU time counts from the first row of a run's
-log, because what starting and compiling take depends on what was compiled before.
+needed (equal CPU time), of the training episodes before it, by when they began
+(`experiments.learning_curve`). CPU time counts from the first row of a run's log, because what starting and
+compiling take depends on what was compiled before.
 """
 
 from __future__ import annotations
@@ -10,14 +11,14 @@ from __future__ import annotations
 import csv
 import io
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from dreamer.logger import read_rows
-from experiments import sidecar, statistics, surroundings
+from experiments import learning_curve, sidecar, statistics, surroundings
 from experiments.benchmark import scores
 from experiments.objectives.runs import Comparison, Plan
 from experiments.sweep import trial
@@ -25,7 +26,7 @@ from experiments.sweep.runset import DONE
 from experiments.sweep.trial import Part
 
 WINDOWS = 20
-"""Of a run: a point of a learning curve is the mean over the episodes of one of them."""
+"""Of a run: a point of a learning curve is the mean over the episodes that began in one of them."""
 KINDS = ("greedy", "sampled")
 METRICS = {"success_rate": "success_interval", "return_mean": "return_interval"}
 """{what an evaluation is judged by: its interval over episodes}, the first one where the task reports it."""
@@ -75,13 +76,25 @@ class Run:
         return self.state == DONE
 
     def points(self) -> np.ndarray:
-        """[episodes, 2] environment steps and what a learning curve shows."""
-        return np.asarray(scores.values(self.rows, self.task), float).reshape(-1, 2)
+        """[episodes, 2] the first step of each and what a learning curve shows."""
+        points = scores.values(self.rows, self.task, learning_curve.first_step)
+        return np.asarray(points, float).reshape(-1, 2)
+
+    @property
+    def settled(self) -> float:
+        """Environment steps up to which all episodes that began are over."""
+        return min(learning_curve.running_since(learning_curve.spans(self.rows)), self.steps)
 
     def recent(self, steps: float, width: float) -> float | None:
-        """Mean of what the curve shows, over the episodes that ended in so many steps before these."""
-        at, values = self.points().T
-        inside = values[(at > steps - width) & (at <= steps)]
+        """Mean of what the curve shows, over the last `width` steps in which episodes began that are over.
+
+        Args:
+          steps: so far: what ended later is not known yet.
+        """
+        known = replace(self, rows=[row for row in self.rows if row["env_steps"] <= steps])
+        at, values = known.points().T
+        last = at[at <= known.settled].max(initial=-np.inf)
+        inside = values[(at > last - width) & (at <= last)]
         return float(inside.mean()) if len(inside) else None
 
     def evaluated(self, kind: str) -> dict[str, Any]:
@@ -199,7 +212,7 @@ def _over_seeds(values: Sequence[float]) -> dict[str, Any]:
 
 
 def _at_budget(done: Sequence[Run], budget: float | None, width: float) -> dict[str, Any] | None:
-    """What the training episodes reached when the budget was spent."""
+    """What the training episodes reached that were over when the budget was spent."""
     if budget is None:
         return None
     ends = [(run, run.clock.steps_at(budget)) for run in done if run.clock is not None]

@@ -28,7 +28,7 @@ from dreamer.player import MEMBERS, Player
 from dreamer.schema import ConfigError
 from envs.draw import action_names
 from envs.rollout import Episode
-from experiments import machine, sidecar, statistics, surroundings
+from experiments import learning_curve, machine, sidecar, statistics, surroundings
 from experiments.agreement import agree, spaces
 from experiments.benchmark import scores
 from experiments.decoding import PROBE, nothing_decodes
@@ -171,21 +171,30 @@ class RunRecord:
         return f"{folder.parent.parent.name}/{folder.name}" if inside else folder.name
 
     def curve(self, key: str) -> tuple[list[float], list[float]]:
-        """Environment steps and a metric, or the running mean of `return` and `success` over episodes."""
+        """Environment steps and a metric, or the running mean of `return` and `success` over episodes.
+
+        Episodes count where they began (`experiments.learning_curve`).
+        """
         if key in ("return", "success"):
-            rows = [e for e in self.episodes if isinstance(e.get(key), int | float)]
-            return smooth([(e["env_steps"], float(e[key])) for e in rows])
+            return smooth(learning_curve.points(self.episodes, key))
         rows = [(row["env_steps"], row[key]) for row in self.metrics if isinstance(row.get(key), int | float)]
         return [float(x) for x, _ in rows], [float(y) for _, y in rows]
 
 
 def smooth(points: Sequence[tuple[float, float]], window: int = 100) -> tuple[list[float], list[float]]:
-    """The mean over the last `window` points at each of them, at most 400 of those."""
+    """The mean over the last `window` points at each of them, at most 400 of those.
+
+    Points at the same steps are one: of some of them alone the mean would depend on their order.
+
+    Args:
+      points: (steps, value), the steps never decrease.
+    """
     if not points:
         return [], []
     x, y = np.asarray(points, float).T
     total = np.concatenate([[0.0], np.cumsum(y)])
     ends = np.unique(np.linspace(1, len(y), min(len(y), 400)).astype(int))
+    ends = np.unique(np.searchsorted(x, x[ends - 1], side="right"))
     starts = np.maximum(ends - window, 0)
     return list(x[ends - 1]), list((total[ends] - total[starts]) / (ends - starts))
 

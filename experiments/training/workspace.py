@@ -14,11 +14,12 @@ from dreamer.config import TRACED, Config
 from experiments import memory
 
 if TYPE_CHECKING:
-    from dreamer.agent import Params
+    from dreamer.agent import Agent, Params, TrainState
     from dreamer.loops.fused import CompiledLoop, Fused
     from dreamer.loops.placement import Data
     from dreamer.numbers import Numbers
     from dreamer.player import Player
+    from dreamer.records import Batch
     from envs.api import VectorEnv
     from experiments.report.report import Examiner
 
@@ -72,6 +73,52 @@ def structure(cfg: Config) -> str:
     return "\n".join(f"{path} = {value!r}" for path, value in schema.values(cfg) if path not in varying)
 
 
+def check_losses(agent: Agent, cfg: Config) -> None:
+    """Check, from shapes alone, that a sum with a class of the user's has losses of different names.
+
+    Only tracing a loss says its names, which takes a second or two. The first update would find it as well,
+    but after the steps of the prefill. The objectives of the table are known to differ.
+
+    Raises:
+      ConfigError: both parts have a loss of one name.
+    """
+    if "+" not in cfg.agent.objective or ":" not in cfg.agent.objective:
+        return
+    import jax
+
+    from dreamer.numbers import trace
+
+    def losses(state: TrainState, batch: Batch, numbers: Numbers, key: jax.Array) -> dict[str, jax.Array]:
+        world, latent = agent.world(state.params, numbers), agent.unpack(batch.context_latent)
+        first, second = jax.random.split(key)
+        seen = world.observe(latent, batch.obs, batch.action, batch.is_first, key=first)
+        return world.loss(batch, seen, state.slow["objective"], key=second)[0]
+
+    state = jax.eval_shape(agent.init, jax.random.key(0))
+    batch = _shapes(agent, cfg.loop.batch_size, cfg.loop.batch_length)
+    jax.eval_shape(losses, state, batch, trace(cfg.agent), jax.random.key(1))
+
+
+def _shapes(agent: Agent, size: int, length: int) -> Batch:
+    """A batch as shapes and dtypes."""
+    from jax import ShapeDtypeStruct
+
+    from dreamer.records import Batch
+
+    of = lambda spaces, *lead: {k: ShapeDtypeStruct((*lead, *s.shape), s.dtype) for k, s in spaces.items()}
+    flag = ShapeDtypeStruct((size, length), bool)
+    return Batch(
+        obs=of(agent.obs_space, size, length),
+        action=of(agent.act_space, size, length),
+        reward=ShapeDtypeStruct((size, length), "float32"),
+        is_first=flag,
+        is_last=flag,
+        is_terminal=flag,
+        context_latent=of(agent.entries, size),
+        context_action=of(agent.act_space, size),
+    )
+
+
 class Workspace:
     """The agent of a task and what is compiled for it, each made when it is first needed.
 
@@ -79,6 +126,9 @@ class Workspace:
       cfg: of any run of this structure.
       env: the task, as a `VectorEnv` or as a `JaxEnv`.
       slots: runs at the same time, which share the memory.
+
+    Raises:
+      ConfigError: both parts of its objective have a loss of one name.
     """
 
     def __init__(self, cfg: Config, env: Any, slots: int = 1):
@@ -86,6 +136,7 @@ class Workspace:
 
         self.cfg, self.env, self.slots = cfg, env, slots
         self.agent = Agent(env.obs_space, env.act_space, cfg.agent)
+        check_losses(self.agent, cfg)
         self.notices: list[str] = [*getattr(env, "notices", ()), *self.agent.notices]
         """What the user should know about how the agent sees its task."""
         self._kept = contextlib.ExitStack()

@@ -233,6 +233,7 @@ def ended(tally: Tally, slots: Slot, before: int) -> tuple[Tally, list[dict[str,
             rows.append(
                 {
                     "env_steps": before + (t + 1) * len(first),
+                    "began": before + (t + 1 - int(lengths[copy])) * len(first),
                     "return": float(returns[copy]),
                     "length": int(lengths[copy]),
                     "success": None if np.isnan(success) else bool(success > 0),
