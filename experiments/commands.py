@@ -24,6 +24,7 @@ from experiments.benchmark.options import (
 from experiments.compare.options import CompareOptions
 from experiments.names import check_known
 from experiments.objectives.options import ObjectivesOptions, ObjectivesWorkerOptions
+from experiments.plans.options import PlanReportOptions
 from experiments.presets.sizes import SIZES
 from experiments.sweep.options import SweepOptions, SweepReportOptions, WorkerOptions
 from experiments.training import warm_start
@@ -385,6 +386,12 @@ def work_on_objectives(
     return objectives.worker(options)
 
 
+def report_on_plans(words: Sequence[str], options: PlanReportOptions, changes: Mapping[str, Any]) -> int:
+    from experiments.plans import plans
+
+    return plans.report(Path(words[0]), options)
+
+
 def bench(words: Sequence[str], options: BenchOptions, changes: Mapping[str, Any]) -> int:
     for size in options.sizes:
         check_known("size", size, SIZES)
@@ -570,6 +577,12 @@ COMMANDS = {
     ),
     "objectives worker": Command(
         "Work on such a comparison that runs elsewhere.", "", ObjectivesWorkerOptions, work_on_objectives
+    ),
+    "plan-report": Command(
+        "Play the same episodes with several actors of a run, and say what planning brings and costs.",
+        "RUN",
+        PlanReportOptions,
+        report_on_plans,
     ),
     "bench": Command("Measure how fast this machine learns and acts.", "", BenchOptions, bench),
     "envs": Command("List environments, or check one.", "", EnvsOptions, show_envs),

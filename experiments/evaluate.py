@@ -6,7 +6,7 @@ import contextlib
 import json as jsonlib
 import sys
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, TextIO
@@ -20,7 +20,7 @@ from dreamer.schema import ConfigError
 from envs.api import FIRST_TRAINING_SEED, Policy, Step, VectorEnv
 from envs.rollout import IDLE, LONGEST, Episode, OnStep, rollout
 from experiments import machine, memory, statistics, surroundings
-from experiments.agreement import agree, spaces
+from experiments.agreement import World, agree, spaces
 
 HOST_COPIES, DEVICE_COPIES = 16, 256
 """Default number of copies of an environment that are played together."""
@@ -204,12 +204,13 @@ def play(
       limit: steps after which an episode is cut short (`step_limit`).
       say: reports progress from time to time.
     """
-    return summary(_played(policy, env, episodes, seed, limit, say), limit)
+    return summary(play_each(policy, env, episodes, seed, limit, say), limit)
 
 
-def _played(
-    policy: Policy, env: VectorEnv, episodes: int, seed: int, limit: int, say: Say | None
+def play_each(
+    policy: Policy, env: VectorEnv, episodes: int, seed: int, limit: int, say: Say | None = None
 ) -> list[Episode]:
+    """As `play`, but every episode itself, in the order of the seeds."""
     seeds = range(seed, seed + episodes)
     on_step = progress(episodes, limit, say) if say else None
     return rollout(policy, env, seeds, key=seed, max_steps=limit, on_step=on_step)
@@ -250,22 +251,16 @@ def evaluate(
     assert cfg is not None
     trained_on, cfg = cfg.task, elsewhere(cfg, task)
     is_other = cfg.task != trained_on
-    num_envs = num_envs or (DEVICE_COPIES if envs.is_on_device(cfg.task) else HOST_COPIES)
-    memory.check_copies(min(num_envs, episodes), cfg.env.parallel, "--num-envs")
     with contextlib.ExitStack() as stack:
         file = stack.enter_context(_opened(out)) if out else None
-        env = envs.make(cfg.task, min(num_envs, episodes), **cfg.env.copies, **cfg.env.world)
-        stack.callback(env.close)
-        agree(str(run), cfg.task, spaces(player.agent), env, more=is_other)
-        if not is_other:
-            surroundings.notice(run, cfg)
+        env = stack.enter_context(opened_world(run, player.agent, cfg, episodes, num_envs, is_other=is_other))
         limit = step_limit(max_steps or cfg.eval.max_steps, longest_episode(run))
         say: Say = lambda text: print(text, file=sys.stderr, flush=True)
-        played, trained = _played(player, env, episodes, seed, limit, say), []
+        played, trained = play_each(player, env, episodes, seed, limit, say), []
         result = {"task": cfg.task, "trained_on": trained_on, "actor": actor} | summary(played, limit)
         if cfg.env.levels:
             levels = min(episodes, cfg.env.levels)
-            trained = _played(player, env, levels, FIRST_TRAINING_SEED, limit, say)
+            trained = play_each(player, env, levels, FIRST_TRAINING_SEED, limit, say)
             result |= generalisation(played, trained)
         if file is not None:
             file.writelines(jsonlib.dumps(record(episode)) + "\n" for episode in [*played, *trained])
@@ -279,6 +274,32 @@ def evaluate(
         if note:
             print(note, file=sys.stderr)
     return 0
+
+
+@contextlib.contextmanager
+def opened_world(
+    run: Path, agent: World, cfg: Config, episodes: int, num_envs: int = 0, *, is_other: bool = False
+) -> Iterator[VectorEnv]:
+    """Within it the task of a configuration is there, as the agent of a run can play it.
+
+    Args:
+      episodes: to be played: more copies than that are not made.
+      num_envs: copies (0: the default of the task).
+      is_other: whether the agent was trained on another task.
+
+    Raises:
+      UnknownTask, MissingExtra: there is no such task here.
+      ConfigError: the task has other spaces than the agent was trained with, or the copies need more memory
+        than there is.
+    """
+    num_envs = num_envs or (DEVICE_COPIES if envs.is_on_device(cfg.task) else HOST_COPIES)
+    memory.check_copies(min(num_envs, episodes), cfg.env.parallel, "--num-envs")
+    env = envs.make(cfg.task, min(num_envs, episodes), **cfg.env.copies, **cfg.env.world)
+    with contextlib.closing(env):
+        agree(str(run), cfg.task, spaces(agent), env, more=is_other)
+        if not is_other:
+            surroundings.notice(run, cfg)
+        yield env
 
 
 def elsewhere(cfg: Config, task: str) -> Config:

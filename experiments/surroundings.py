@@ -47,16 +47,23 @@ def record(folder: Path, cfg: Config, start: Mapping[str, Any] | None = None) ->
     Args:
       start: what its parameters started from, where that was another run.
     """
-    import jax
-
     path = folder / FILE
     before = sessions(folder)
+    added = session(cfg) | ({"start": dict(start)} if start else {})
+    sidecar.keep_damaged(path)
+    atomic.write(path, json.dumps({"sessions": [*before, added]}, indent=1))
+
+
+def session(cfg: Config) -> dict[str, Any]:
+    """Where, when, with what and by which command this process works on the task of a configuration."""
+    import jax
+
     versions = {}
     for name in PACKAGES:
         with contextlib.suppress(metadata.PackageNotFoundError):
             versions[name] = metadata.version(name)
     versions |= world_versions(cfg)
-    session = {
+    return {
         "time": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
         "command": " ".join(sys.argv),
         "host": socket.gethostname(),
@@ -66,10 +73,7 @@ def record(folder: Path, cfg: Config, start: Mapping[str, Any] | None = None) ->
         "devices": [str(d) for d in jax.devices()],
         "versions": versions,
         "commit": commit(),
-        **({"start": dict(start)} if start else {}),
     }
-    sidecar.keep_damaged(path)
-    atomic.write(path, json.dumps({"sessions": [*before, session]}, indent=1))
 
 
 def commit() -> str | None:

@@ -64,7 +64,7 @@ ORDER = (
     *("experiments.dream", "experiments.predictor"),
     *("experiments.report", "experiments.training", "experiments.baselines", "experiments.llm"),
     *("experiments.play", "experiments.compare", "experiments.sweep", "experiments.bench"),
-    *("experiments.benchmark", "experiments.objectives", "experiments.board"),
+    *("experiments.benchmark", "experiments.objectives", "experiments.plans", "experiments.board"),
     *(
         "experiments.model_card",
         "experiments.export",

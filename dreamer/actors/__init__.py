@@ -59,6 +59,14 @@ class Actor(Protocol[MemoryT]):
         ...
 
 
+def model_steps(actor: Actor[Any]) -> int:
+    """Steps of the world model that an actor takes for a decision of one environment.
+
+    An actor says so in a property `model_steps`, which it need not have: 0 without one.
+    """
+    return getattr(actor, "model_steps", 0)
+
+
 @dataclass(frozen=True)
 class Planner:
     """How a planner with options is made."""

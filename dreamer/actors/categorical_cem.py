@@ -61,6 +61,13 @@ class CategoricalCEM:
         """Dynamics, reward, endings, values, and the policy, which proposes plans."""
         return planning.MODULES
 
+    @property
+    def model_steps(self) -> int:
+        """Steps of the model for a decision: every plan in every iteration, and the proposals."""
+        return planning.model_steps(
+            self.cfg.horizon, self.cfg.samples, self.cfg.iterations, self.cfg.proposals
+        )
+
     def init(self, batch: int) -> Plan:
         """Probabilities, {key: [batch, H, ..., C]}: uniform."""
         return {

@@ -62,6 +62,13 @@ class CEM:
         """Dynamics, reward, endings, values, and the policy, which proposes plans."""
         return planning.MODULES
 
+    @property
+    def model_steps(self) -> int:
+        """Steps of the model for a decision: every plan in every iteration, and the proposals."""
+        return planning.model_steps(
+            self.cfg.horizon, self.cfg.samples, self.cfg.iterations, self.cfg.proposals
+        )
+
     def init(self, batch: int) -> Plan:
         """The mean of a plan, {key: [batch, H, ...]}: zero."""
         return {k: jnp.zeros((batch, self.cfg.horizon, *s.shape)) for k, s in self.act_space.items()}

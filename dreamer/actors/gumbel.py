@@ -70,6 +70,11 @@ class Gumbel:
         """Dynamics, reward, endings, values, and the policy, which says what is worth searching."""
         return planning.MODULES
 
+    @property
+    def model_steps(self) -> int:
+        """Steps of the model for a decision: one in every simulation."""
+        return self.cfg.simulations
+
     def init(self, batch: int) -> tuple[()]:
         """Nothing is remembered."""
         return ()

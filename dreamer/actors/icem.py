@@ -65,6 +65,13 @@ class ICEM:
         """Dynamics, reward, endings, values, and the policy, which proposes plans."""
         return planning.MODULES
 
+    @property
+    def model_steps(self) -> int:
+        """Steps of the model for a decision: every plan in every iteration, and the proposals."""
+        return planning.model_steps(
+            self.cfg.horizon, self.cfg.samples, self.cfg.iterations, self.cfg.proposals
+        )
+
     def init(self, batch: int) -> Kept:
         """Plans that do nothing."""
         zeros = lambda *lead: {

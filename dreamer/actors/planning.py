@@ -97,6 +97,11 @@ def proposals(world: World, latent: Latent, like: Plan, count: int, *, key: Arra
     return {name: jnp.moveaxis(action, 0, 1) for name, action in dreamt.action.items()}
 
 
+def model_steps(horizon: int, samples: int, iterations: int, proposals: int) -> int:
+    """Steps of the model for a decision: ``H (samples iterations + proposals)``."""
+    return horizon * (samples * iterations + proposals)
+
+
 def later(plan: Plan, rest: Plan) -> Plan:
     """A plan one step later: its first action has been taken, and its last one is that of `rest`."""
     return jax.tree.map(lambda x, rest: jnp.concatenate([x[1:], rest[-1:]]), plan, rest)

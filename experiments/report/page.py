@@ -3,6 +3,8 @@
 run.html           a run: curves, report card, episodes, configuration, machine
 comparison.html    several runs side by side, seeds of one configuration as one group
 contest.html       agents, baselines and language models that played the same episodes
+objectives.html    what objectives reach and cost
+plans.html         what planning brings a run, and what it costs
 sweep.html         the trials of a sweep, and the best of them
 board.html         all that lies below a folder (served by `dreamer board`)
 """

@@ -1,0 +1,1 @@
+"""What planning brings and costs: several actors of one run, as one command."""
