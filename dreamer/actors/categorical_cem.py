@@ -7,39 +7,29 @@ import jax.numpy as jnp
 from jax import Array
 
 from dreamer.actors import planning
-from dreamer.actors.planning import Doubt, Plan
-from dreamer.config import Count, Natural, Positive, Share
+from dreamer.actors.planning import Plan, Search, SearchConfig
+from dreamer.config import Positive, Share
 from dreamer.records import Latent
 from dreamer.world import World
-from envs.api import Spaces
 
 
 @dataclass(frozen=True)
-class CategoricalCEMConfig(Doubt):
+class CategoricalCEMConfig(SearchConfig):
     """The planner categorical_cem."""
 
-    horizon: Count = 8
-    """Steps of a plan."""
-    samples: Count = 256
-    """Plans that are compared in every iteration, the most likely one and those of the policy among them."""
-    proposals: Natural = 24
-    """Of these, how many the policy proposes in the model; the first of them is its most likely one."""
-    iterations: Count = 6
-    """Times that the probabilities of the choices are fitted."""
-    elites: Count = 26
-    """Best plans that they are fitted to."""
     momentum: Share = 0.1
     """How much of the probabilities an iteration keeps."""
     smoothing: Positive = 0.05
     """Share of uniform choices in every step, so that none dies out."""
 
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        planning.check_counts(self.samples, self.elites, self.proposals + 1)
+    @property
+    def kept(self) -> int:
+        """The most likely plan."""
+        return 1
 
 
 @dataclass(frozen=True)
-class CategoricalCEM:
+class CategoricalCEM(Search[CategoricalCEMConfig, Plan]):
     """Samples plans choice by choice, and moves the probabilities towards how often the best ones choose so.
 
         a_t ~ p_t;  p_t <- (1 - m) frequency of a_t among the elites + m p_t, mixed with the uniform ones
@@ -50,23 +40,8 @@ class CategoricalCEM:
     Reference: Rubinstein (1999), The cross-entropy method for combinatorial and continuous optimization.
     """
 
-    act_space: Spaces
-    cfg: CategoricalCEMConfig = CategoricalCEMConfig()
-
     def __post_init__(self) -> None:
         planning.refuse_unless(self.act_space, discrete=True, actor="categorical_cem")
-
-    @property
-    def modules(self) -> tuple[str, ...]:
-        """Dynamics, reward, endings, values, and the policy, which proposes plans."""
-        return planning.MODULES
-
-    @property
-    def model_steps(self) -> int:
-        """Steps of the model for a decision: every plan in every iteration, and the proposals."""
-        return planning.model_steps(
-            self.cfg.horizon, self.cfg.samples, self.cfg.iterations, self.cfg.proposals
-        )
 
     def init(self, batch: int) -> Plan:
         """Probabilities, {key: [batch, H, ..., C]}: uniform."""
@@ -75,18 +50,12 @@ class CategoricalCEM:
             for k, s in self.act_space.items()
         }
 
-    def act(
+    def search(
         self, world: World, latent: Latent, memory: Plan, is_first: Array, *, key: Array
-    ) -> tuple[dict[str, Array], Plan]:
-        """The first choice of the best plan that was seen: latents [N, ...] -> {key: [N, ...]}."""
-        return planning.act(self._search, world, latent, memory, is_first, key=key)
-
-    def _search(
-        self, world: World, latent: Latent, probs: Plan, is_first: Array, key: Array
     ) -> tuple[dict[str, Array], Plan, Array]:
         cfg = self.cfg
-        uniform = {name: jnp.full_like(p, 1 / p.shape[-1]) for name, p in probs.items()}
-        probs = planning.where(is_first, uniform, planning.later(probs, uniform))
+        uniform = {name: jnp.full_like(p, 1 / p.shape[-1]) for name, p in memory.items()}
+        probs = planning.where(is_first, uniform, planning.later(memory, uniform))
         probs = planning.mix(probs, uniform, 1 - cfg.smoothing)
         policy_key, luck, key = jax.random.split(key, 3)
         keys = jax.random.split(key, cfg.iterations)
@@ -95,7 +64,7 @@ class CategoricalCEM:
 
         def iterate(carry: tuple[Plan, Plan, Array], key: Array) -> tuple[tuple[Plan, Plan, Array], None]:
             probs, _, _ = carry
-            drawn = self._draw(world, probs, cfg.samples - cfg.proposals - 1, key)
+            drawn = self._draw(world, probs, cfg.drawn, key)
             plans = planning.join(planning.alone(self._most_likely(probs)), proposed, drawn)
             score = planning.returns(world, latent, plans, cfg, key=luck)
             elites, weights = planning.best(plans, score, cfg.elites)

@@ -7,27 +7,16 @@ import jax.numpy as jnp
 from jax import Array
 
 from dreamer.actors import planning
-from dreamer.actors.planning import Doubt, Plan
-from dreamer.config import Count, Natural, Positive, Share
+from dreamer.actors.planning import Plan, Search, SearchConfig
+from dreamer.config import Positive, Share
 from dreamer.records import Latent
 from dreamer.world import World
-from envs.api import Spaces
 
 
 @dataclass(frozen=True)
-class CEMConfig(Doubt):
+class CEMConfig(SearchConfig):
     """The planner cem."""
 
-    horizon: Count = 5
-    """Steps of a plan."""
-    samples: Count = 256
-    """Plans that are compared in every iteration; the current mean and those of the policy are among them."""
-    proposals: Natural = 24
-    """Of these, how many the policy proposes in the model; the first of them is its most likely one."""
-    iterations: Count = 6
-    """Times that mean and deviation of the plans are fitted."""
-    elites: Count = 26
-    """Best plans that they are fitted to."""
     momentum: Share = 0.1
     """How much of mean and deviation an iteration keeps."""
     min_std: Positive = 0.05
@@ -35,13 +24,14 @@ class CEMConfig(Doubt):
     first_std: Positive = 1.0
     """The one that the search starts with."""
 
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        planning.check_counts(self.samples, self.elites, self.proposals + 1)
+    @property
+    def kept(self) -> int:
+        """The mean."""
+        return 1
 
 
 @dataclass(frozen=True)
-class CEM:
+class CEM(Search[CEMConfig, Plan]):
     """Samples plans around a mean, and moves mean and deviation towards the moments of the best ones.
 
         a ~ clip(N(mean, std), -1, 1);  mean, std <- (1 - m) moments(elites) + m (mean, std)
@@ -51,47 +41,26 @@ class CEM:
     Reference: Rubinstein (1999), The cross-entropy method for combinatorial and continuous optimization.
     """
 
-    act_space: Spaces
-    cfg: CEMConfig = CEMConfig()
-
     def __post_init__(self) -> None:
         planning.refuse_unless(self.act_space, discrete=False, actor="cem")
-
-    @property
-    def modules(self) -> tuple[str, ...]:
-        """Dynamics, reward, endings, values, and the policy, which proposes plans."""
-        return planning.MODULES
-
-    @property
-    def model_steps(self) -> int:
-        """Steps of the model for a decision: every plan in every iteration, and the proposals."""
-        return planning.model_steps(
-            self.cfg.horizon, self.cfg.samples, self.cfg.iterations, self.cfg.proposals
-        )
 
     def init(self, batch: int) -> Plan:
         """The mean of a plan, {key: [batch, H, ...]}: zero."""
         return {k: jnp.zeros((batch, self.cfg.horizon, *s.shape)) for k, s in self.act_space.items()}
 
-    def act(
+    def search(
         self, world: World, latent: Latent, memory: Plan, is_first: Array, *, key: Array
-    ) -> tuple[dict[str, Array], Plan]:
-        """The first action of the best plan that was reached: latents [N, ...] -> {key: [N, ...]}."""
-        return planning.act(self._search, world, latent, memory, is_first, key=key)
-
-    def _search(
-        self, world: World, latent: Latent, mean: Plan, is_first: Array, key: Array
     ) -> tuple[dict[str, Array], Plan, Array]:
         cfg = self.cfg
-        nothing = jax.tree.map(jnp.zeros_like, mean)
-        mean = planning.where(is_first, nothing, planning.later(mean, nothing))
+        nothing = jax.tree.map(jnp.zeros_like, memory)
+        mean = planning.where(is_first, nothing, planning.later(memory, nothing))
         policy_key, luck, key = jax.random.split(key, 3)
         keys = jax.random.split(key, cfg.iterations)
         proposed = planning.proposals(world, latent, mean, cfg.proposals, key=policy_key)
 
         def iterate(carry: tuple[Plan, Plan, Array], key: Array) -> tuple[tuple[Plan, Plan, Array], None]:
             mean, std, _ = carry
-            noise = planning.white(world.sampler, mean, cfg.samples - cfg.proposals - 1, key=key)
+            noise = planning.white(world.sampler, mean, cfg.drawn, key=key)
             drawn = planning.around(mean, std, noise)
             plans = planning.join(planning.alone(mean), proposed, drawn)
             score = planning.returns(world, latent, plans, cfg, key=luck)

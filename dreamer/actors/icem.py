@@ -9,29 +9,37 @@ import numpy as np
 from jax import Array
 
 from dreamer.actors import planning
-from dreamer.actors.cem import CEMConfig
-from dreamer.actors.planning import Plan
-from dreamer.config import Natural, Scale
+from dreamer.actors.planning import Plan, Search, SearchConfig
+from dreamer.config import Natural, Positive, Scale, Share
 from dreamer.records import Latent
 from dreamer.schema import ConfigError
 from dreamer.world import World
-from envs.api import Spaces
 
 
 @dataclass(frozen=True)
-class ICEMConfig(CEMConfig):
-    """The planner icem: what cem has, and its noise and memory."""
+class ICEMConfig(SearchConfig):
+    """The planner icem."""
 
+    momentum: Share = 0.1
+    """How much of mean and deviation an iteration keeps."""
+    min_std: Positive = 0.05
+    """Least standard deviation of an action, of which the range is [-1, 1]."""
+    first_std: Positive = 1.0
+    """The one that the search starts with."""
     colour: Scale = 2.0
     """Exponent beta of the noise over the steps of a plan, of which the power is 1 / f^beta; 0 is white."""
-    kept: Natural = 5
+    survivors: Natural = 5
     """Elites that the next iteration, and the next search one step later, compare again."""
+
+    @property
+    def kept(self) -> int:
+        """The mean and the survivors."""
+        return 1 + self.survivors
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if self.kept > self.elites:
-            raise ConfigError(f"kept is {self.kept}, more than elites ({self.elites})")
-        planning.check_counts(self.samples, self.elites, self.proposals + 1 + self.kept)
+        if self.survivors > self.elites:
+            raise ConfigError(f"survivors is {self.survivors}, more than elites ({self.elites})")
 
 
 class Kept(NamedTuple):
@@ -40,11 +48,11 @@ class Kept(NamedTuple):
     mean: Plan
     """{key: [H, ...]}."""
     elites: Plan
-    """{key: [kept, H, ...]}."""
+    """{key: [survivors, H, ...]}."""
 
 
 @dataclass(frozen=True)
-class ICEM:
+class ICEM(Search[ICEMConfig, Kept]):
     """The cross-entropy method with noise that is alike from step to step, and elites that are not forgotten.
 
     Slow noise reaches further than white noise in as many steps. The best plan of the last iteration is
@@ -54,39 +62,18 @@ class ICEM:
     there every iteration has as many samples, because a compiled program has fixed shapes.
     """
 
-    act_space: Spaces
-    cfg: ICEMConfig = ICEMConfig()
-
     def __post_init__(self) -> None:
         planning.refuse_unless(self.act_space, discrete=False, actor="icem")
-
-    @property
-    def modules(self) -> tuple[str, ...]:
-        """Dynamics, reward, endings, values, and the policy, which proposes plans."""
-        return planning.MODULES
-
-    @property
-    def model_steps(self) -> int:
-        """Steps of the model for a decision: every plan in every iteration, and the proposals."""
-        return planning.model_steps(
-            self.cfg.horizon, self.cfg.samples, self.cfg.iterations, self.cfg.proposals
-        )
 
     def init(self, batch: int) -> Kept:
         """Plans that do nothing."""
         zeros = lambda *lead: {
             k: jnp.zeros((batch, *lead, self.cfg.horizon, *s.shape)) for k, s in self.act_space.items()
         }
-        return Kept(zeros(), zeros(self.cfg.kept))
+        return Kept(zeros(), zeros(self.cfg.survivors))
 
-    def act(
+    def search(
         self, world: World, latent: Latent, memory: Kept, is_first: Array, *, key: Array
-    ) -> tuple[dict[str, Array], Kept]:
-        """The first action of the best plan of the last iteration: latents [N, ...] -> {key: [N, ...]}."""
-        return planning.act(self._search, world, latent, memory, is_first, key=key)
-
-    def _search(
-        self, world: World, latent: Latent, memory: Kept, is_first: Array, key: Array
     ) -> tuple[dict[str, Array], Kept, Array]:
         cfg = self.cfg
         nothing = jax.tree.map(jnp.zeros_like, memory)
@@ -97,13 +84,12 @@ class ICEM:
         keys = jax.random.split(key, cfg.iterations)
         proposed = planning.proposals(world, latent, mean, cfg.proposals, key=policy_key)
         filters = jnp.asarray(coloured(cfg.horizon, cfg.colour), jnp.float32)
-        draws = cfg.samples - cfg.proposals - 1 - cfg.kept
         still = jax.tree.map(jnp.zeros_like, mean)
         unit = jax.tree.map(jnp.ones_like, mean)
 
         def iterate(carry: tuple[Plan, Plan, Plan, Plan, Array], key: Array):
             mean, std, kept, _, _ = carry
-            white = planning.white(world.sampler, mean, draws, key=key)
+            white = planning.white(world.sampler, mean, cfg.drawn, key=key)
             noise = {name: jnp.einsum("gh,mh...->mg...", filters, eps) for name, eps in white.items()}
             drawn = planning.around(mean, std, noise)
             plans = planning.join(planning.alone(mean), proposed, kept, drawn)
@@ -113,7 +99,13 @@ class ICEM:
             mean, std = planning.mix((mean, std), new, cfg.momentum)
             std = jax.tree.map(lambda x: jnp.maximum(x, cfg.min_std), std)
             first = {name: x[0] for name, x in elites.items()}
-            return (mean, std, planning.take(elites, slice(cfg.kept)), first, jnp.isfinite(score).any()), None
+            return (
+                mean,
+                std,
+                planning.take(elites, slice(cfg.survivors)),
+                first,
+                jnp.isfinite(score).any(),
+            ), None
 
         std = jax.tree.map(lambda x: cfg.first_std * x, unit)
         start = (mean, std, kept, still, jnp.array(True))

@@ -7,28 +7,17 @@ import jax.numpy as jnp
 from jax import Array
 
 from dreamer.actors import planning
-from dreamer.actors.planning import Doubt, Plan
-from dreamer.config import Count, Natural, Positive, Scale
+from dreamer.actors.planning import Plan, Search, SearchConfig
+from dreamer.config import Positive, Scale
 from dreamer.records import Latent
 from dreamer.schema import ConfigError
 from dreamer.world import World
-from envs.api import Spaces
 
 
 @dataclass(frozen=True)
-class MPPIConfig(Doubt):
+class MPPIConfig(SearchConfig):
     """The planner mppi."""
 
-    horizon: Count = 5
-    """Steps of a plan."""
-    samples: Count = 256
-    """Plans that are compared in every iteration, those of the policy among them."""
-    proposals: Natural = 24
-    """Of these, how many the policy proposes in the model; the first of them is its most likely one."""
-    iterations: Count = 6
-    """Times that mean and spread of the plans are fitted."""
-    elites: Count = 32
-    """Best plans that they are fitted to."""
     inverse_temperature: Scale = 2.0
     """How much more better plans weigh among the elites: exp(this * (G - max G) / std(G))."""
     min_std: Positive = 0.05
@@ -38,13 +27,12 @@ class MPPIConfig(Doubt):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        planning.check_counts(self.samples, self.elites, self.proposals)
         if self.min_std > self.max_std:
             raise ConfigError(f"min_std is {self.min_std:g}, more than max_std ({self.max_std:g})")
 
 
 @dataclass(frozen=True)
-class MPPI:
+class MPPI(Search[MPPIConfig, Plan]):
     """Samples plans around a mean, and moves mean and deviation to the best ones.
 
         a ~ clip(N(mean, std), -1, 1)
@@ -57,47 +45,26 @@ class MPPI:
     that a choice repeats, and predicted endings count.
     """
 
-    act_space: Spaces
-    cfg: MPPIConfig = MPPIConfig()
-
     def __post_init__(self) -> None:
         planning.refuse_unless(self.act_space, discrete=False, actor="mppi")
-
-    @property
-    def modules(self) -> tuple[str, ...]:
-        """Dynamics, reward, endings, values, and the policy, which proposes plans."""
-        return planning.MODULES
-
-    @property
-    def model_steps(self) -> int:
-        """Steps of the model for a decision: every plan in every iteration, and the proposals."""
-        return planning.model_steps(
-            self.cfg.horizon, self.cfg.samples, self.cfg.iterations, self.cfg.proposals
-        )
 
     def init(self, batch: int) -> Plan:
         """The mean of a plan, {key: [batch, H, ...]}: zero."""
         return {k: jnp.zeros((batch, self.cfg.horizon, *s.shape)) for k, s in self.act_space.items()}
 
-    def act(
+    def search(
         self, world: World, latent: Latent, memory: Plan, is_first: Array, *, key: Array
-    ) -> tuple[dict[str, Array], Plan]:
-        """The first action of the best plan that was reached: latents [N, ...] -> {key: [N, ...]}."""
-        return planning.act(self._search, world, latent, memory, is_first, key=key)
-
-    def _search(
-        self, world: World, latent: Latent, mean: Plan, is_first: Array, key: Array
     ) -> tuple[dict[str, Array], Plan, Array]:
         cfg = self.cfg
-        nothing = jax.tree.map(jnp.zeros_like, mean)
-        mean = planning.where(is_first, nothing, planning.later(mean, nothing))
+        nothing = jax.tree.map(jnp.zeros_like, memory)
+        mean = planning.where(is_first, nothing, planning.later(memory, nothing))
         policy_key, luck, key = jax.random.split(key, 3)
         keys = jax.random.split(key, cfg.iterations)
         proposed = planning.proposals(world, latent, mean, cfg.proposals, key=policy_key)
 
         def iterate(carry: tuple[Plan, Plan, Array], key: Array) -> tuple[tuple[Plan, Plan, Array], None]:
             mean, std, _ = carry
-            noise = planning.white(world.sampler, mean, cfg.samples - cfg.proposals, key=key)
+            noise = planning.white(world.sampler, mean, cfg.drawn, key=key)
             drawn = planning.around(mean, std, noise)
             plans = planning.join(proposed, drawn)
             score = planning.returns(world, latent, plans, cfg, key=luck)

@@ -16,16 +16,18 @@ Reference: Hansen et al. (2024), TD-MPC2; Hafner et al. (2019), Learning latent 
 """
 
 import sys
-from collections.abc import Callable, Mapping
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Generic, Literal, TypeVar
 
 import chex
 import jax
 import jax.numpy as jnp
 from jax import Array
 
+from dreamer.config import Count, Natural
 from dreamer.ops import dists
 from dreamer.records import Latent
 from dreamer.schema import ConfigError, Range, Section
@@ -54,6 +56,96 @@ class Doubt(Section):
         if self.end_value == "min":
             return values.min(0)
         return values.mean(0) - self.spread * values.std(0)
+
+
+@dataclass(frozen=True)
+class SearchConfig(Doubt):
+    """What searches over plans have in common."""
+
+    horizon: Count = 5
+    """Steps of a plan."""
+    samples: Count = 256
+    """Plans that are compared in every iteration."""
+    proposals: Natural = 24
+    """Of these, how many the policy proposes in the model; the first of them is its most likely one."""
+    iterations: Count = 6
+    """Times that the plans are fitted to the best ones."""
+    elites: Count = 32
+    """Best plans that they are fitted to."""
+
+    @property
+    def kept(self) -> int:
+        """Plans of a search that are neither proposed nor drawn."""
+        return 0
+
+    @property
+    def drawn(self) -> int:
+        """Plans that are drawn in every iteration."""
+        return self.samples - self.proposals - self.kept
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        taken = {"elites": self.elites, "proposals": self.proposals + self.kept}
+        for name, part in taken.items():
+            if part > self.samples:
+                raise ConfigError(
+                    f"{name} is {getattr(self, name)}, more than samples ({self.samples}) allow"
+                )
+
+
+ConfigT = TypeVar("ConfigT", bound=SearchConfig)
+MemoryT = TypeVar("MemoryT")
+
+
+@dataclass(frozen=True)
+class Search(ABC, Generic[ConfigT, MemoryT]):
+    """An actor that compares plans; one that is complete says how it draws them and fits them to the best."""
+
+    act_space: Spaces
+    cfg: ConfigT
+
+    @property
+    def modules(self) -> tuple[str, ...]:
+        """Dynamics, reward, endings, values, and the policy, which proposes plans."""
+        return MODULES
+
+    @property
+    def model_steps(self) -> int:
+        """Steps of the model for a decision: ``H (samples iterations + proposals)``."""
+        return self.cfg.horizon * (self.cfg.samples * self.cfg.iterations + self.cfg.proposals)
+
+    @abstractmethod
+    def init(self, batch: int) -> MemoryT:
+        """What is kept of the search before the first one, [batch, ...]."""
+
+    @abstractmethod
+    def search(
+        self, world: World, latent: Latent, memory: MemoryT, is_first: Array, *, key: Array
+    ) -> tuple[dict[str, Array], MemoryT, Array]:
+        """Plan for one environment.
+
+        Args:
+          latent, memory: without an axis of a batch.
+          is_first: [] whether an episode starts here, so that the memory is void.
+
+        Returns:
+          Actions, the new memory, and [] whether any plan had a return that is a number.
+        """
+
+    def act(
+        self, world: World, latent: Latent, memory: MemoryT, is_first: Array, *, key: Array
+    ) -> tuple[dict[str, Array], MemoryT]:
+        """Search for each of N environments; where no plan has a number the policy acts, and a line says so.
+
+        Args:
+          latent, memory, is_first: [N, ...].
+        """
+        chex.assert_rank(is_first, 1)
+        chex.assert_tree_shape_prefix((latent, memory), is_first.shape)
+        search_key, policy_key = jax.random.split(key)
+        one = lambda latent, memory, first: self.search(world, latent, memory, first, key=search_key)
+        action, memory, worked = jax.vmap(one)(latent, memory, is_first)
+        return or_policy(world, latent, action, worked, key=policy_key), memory
 
 
 def returns(world: World, latent: Latent, plans: Plan, doubt: Doubt, *, key: Array) -> Array:
@@ -97,11 +189,6 @@ def proposals(world: World, latent: Latent, like: Plan, count: int, *, key: Arra
     return {name: jnp.moveaxis(action, 0, 1) for name, action in dreamt.action.items()}
 
 
-def model_steps(horizon: int, samples: int, iterations: int, proposals: int) -> int:
-    """Steps of the model for a decision: ``H (samples iterations + proposals)``."""
-    return horizon * (samples * iterations + proposals)
-
-
 def later(plan: Plan, rest: Plan) -> Plan:
     """A plan one step later: its first action has been taken, and its last one is that of `rest`."""
     return jax.tree.map(lambda x, rest: jnp.concatenate([x[1:], rest[-1:]]), plan, rest)
@@ -110,17 +197,6 @@ def later(plan: Plan, rest: Plan) -> Plan:
 def where(condition: Array, first: Any, second: Any) -> Any:
     """`first` where the condition [] holds, else `second`, for trees of equal shapes."""
     return jax.tree.map(lambda x, y: jnp.where(condition, x, y), first, second)
-
-
-def check_counts(samples: int, elites: int, proposals: int) -> None:
-    """Refuse numbers of plans that contradict each other.
-
-    Raises:
-      ConfigError: naming them.
-    """
-    for name, part in (("elites", elites), ("proposals", proposals)):
-        if part > samples:
-            raise ConfigError(f"{name} is {part}, more than samples ({samples})")
 
 
 def refuse_unless(act_space: Spaces, *, discrete: bool, actor: str) -> None:
@@ -136,30 +212,6 @@ def refuse_unless(act_space: Spaces, *, discrete: bool, actor: str) -> None:
                 f"the actor {actor} plans {kinds[discrete]} actions, but '{name}' is "
                 f"{kinds[space.is_discrete]}: there are {others[space.is_discrete]} and gumbel for those"
             )
-
-
-def act(
-    search: Callable[[World, Latent, Any, Array, Array], tuple[dict[str, Array], Any, Array]],
-    world: World,
-    latent: Latent,
-    memory: Any,
-    is_first: Array,
-    *,
-    key: Array,
-) -> tuple[dict[str, Array], Any]:
-    """Search for each of N environments; where no plan has a number, the policy acts, and one line says so.
-
-    Args:
-      search: (world, latent, memory, is_first [], key) of one environment -> action, memory, and whether it
-        could compare plans at all.
-      latent, memory, is_first: [N, ...].
-    """
-    chex.assert_rank(is_first, 1)
-    chex.assert_tree_shape_prefix((latent, memory), is_first.shape)
-    search_key, policy_key = jax.random.split(key)
-    one = lambda latent, memory, is_first: search(world, latent, memory, is_first, search_key)
-    action, memory, worked = jax.vmap(one)(latent, memory, is_first)
-    return or_policy(world, latent, action, worked, key=policy_key), memory
 
 
 def or_policy(
