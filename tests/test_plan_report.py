@@ -203,6 +203,12 @@ def test_compared_success_decides_where_the_task_tells_it():
     assert compared["a"]["verdict"] == "better" and compared["a"]["difference"]["return"]["mean"] == -1.5
 
 
+def test_compared_planner_worse_than_another_planner_is_no_search_that_hurts():
+    compared = results.compared({"deep": rows(*[1.0] * 12, steps=9), "flat": rows(*[0.0] * 12, steps=3)})
+    assert compared["flat"]["verdict"] == "worse" and not compared["flat"]["hurts"]
+    assert compared["flat"]["sentence"].startswith("flat is worse than deep (return -1")
+
+
 @pytest.mark.parametrize("success", [False, True])
 def test_compared_few_episodes_are_no_evidence(success):
     compared = results.compared({"greedy": rows(0, success=success), "a": rows(1, success=success, steps=2)})
@@ -217,7 +223,7 @@ def test_page_and_table_say_where_search_hurts(tmp_path):
     assert html.count("search hurts") == 2 and "Search hurts this agent." in html
     assert "<svg" in html and "&lt;plan-report&gt;" in html and "difference to greedy" in html
     last = page.lines(shown)[-1]
-    assert last == "search hurts this agent: greedy is better and cheaper than plan"
+    assert last == "search hurts this agent: greedy is better than plan"
     assert [cell for cell in page.shown(shown).columns[-1].cells if "hurts" in cell] == [
         "worse: search hurts"
     ]

@@ -41,7 +41,7 @@ def test_readme_badges_say_what_the_project_declares():
 
 
 def test_readme_named_commands_exist():
-    named = set(re.findall(r"\bdreamer (\w+)", README.read_text()))
+    named = set(re.findall(r"\bdreamer (\w[\w-]*)", README.read_text()))
     assert {"train", "eval", "envs", "doctor"} <= named
     assert named <= {name.split()[0] for name in cli.COMMANDS}
 

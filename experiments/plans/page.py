@@ -42,24 +42,23 @@ def write(results: Mapping[str, Any], out: Path) -> None:
 
 
 def shown(results: Mapping[str, Any]) -> Table:
-    """The results for a terminal, an actor a line."""
+    """The results for a terminal, an actor a line; the page has more columns."""
     asked, judged = results["asked"], METRICS[results["metric"]]
     count = f"{asked['episodes']} episode{'' if asked['episodes'] == 1 else 's'}"
     title = f"{asked['task']}, {count} of each actor, from seed {asked['seed']} on"
-    view = Table(title=title, title_justify="left", box=SIMPLE_HEAD, padding=(0, 1, 0, 0))
-    view.add_column("actor", overflow="fold")
-    for name in (*_reports(results), "to the first", "ms", "steps", "compile s"):
-        view.add_column(name, justify="right")
+    view = Table(title=title, title_justify="left", box=SIMPLE_HEAD, show_edge=False, padding=0)
+    view.add_column("actor", overflow="fold", min_width=16)
+    for name in (judged, *(["return"] if judged == "success" else []), "to the first", "ms"):
+        view.add_column(name, justify="right", no_wrap=True)
     view.add_column("")
     for name, row in results["actors"].items():
         view.add_row(
-            name,
-            *(_estimate(row, kind) for kind in _reports(results)),
+            name.replace(":", ": ", 1).replace(",", ", "),  # where a line may break
+            _estimate(row, judged),
+            *([number(row["return_mean"])] if judged == "success" else []),
             _difference(row, judged),
             number(row["ms"]),
-            f"{row['model_steps']:,}",
-            number(row["compile_seconds"]),
-            row["verdict"] + (": search hurts" if reached.hurts(row, row["verdict"]) else ""),
+            row["verdict"] + (": search hurts" if row["hurts"] else ""),
         )
     return view
 
@@ -69,7 +68,7 @@ def lines(results: Mapping[str, Any]) -> list[str]:
     first, *_ = results["actors"]
     said_of = [row["sentence"] for row in results["actors"].values() if row["sentence"]]
     worse = reached.hurting(results)
-    hurt = f"search hurts this agent: {first} is better and cheaper than {', '.join(worse)}"
+    hurt = f"search hurts this agent: {first} is better than {', '.join(worse)}"
     return said_of + ([hurt] if worse else [])
 
 

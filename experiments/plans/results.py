@@ -95,13 +95,14 @@ def judged_by(rows: Mapping[str, Row]) -> str:
 
 
 def compared(rows: Mapping[str, Row]) -> dict[str, dict[str, Any]]:
-    """{actor: its row with `difference` to the first one, `verdict` and `sentence`}, empty of the first one.
+    """{actor: its row with `difference` to the first one, `verdict`, `hurts`, `sentence`}, empty of that one.
 
     The difference is {success, return}, each {mean, interval}; success is null where the task does not tell.
+    Search hurts where an actor that searches is worse than a first one that does not.
     """
     reference, *others = rows
     metric = judged_by(rows)
-    first = {**rows[reference], "difference": None, "verdict": "", "sentence": ""}
+    first = {**rows[reference], "difference": None, "verdict": "", "hurts": False, "sentence": ""}
     return {reference: first} | {
         name: {**rows[name], **_against(name, rows[name], reference, rows[reference], metric)}
         for name in others
@@ -119,22 +120,24 @@ def _against(name: str, row: Row, reference: str, first: Row, metric: str) -> di
     assert gap is not None
     is_few = metric == "return_mean" and len(row["returns"]) < FEW
     verdict = EVEN if is_few else BETTER if gap.low > 0 else WORSE if gap.high < 0 else EVEN
+    hurts = verdict == WORSE and row["model_steps"] > 0 == first["model_steps"]
     return {
         "difference": {
             kind: None if x is None else {"mean": x.mean, "interval": [x.low, x.high]}
             for kind, x in gaps.items()
         },
         "verdict": verdict,
-        "sentence": f"{_claim(name, row, reference, verdict)} ({_measured(gap, metric)}"
+        "hurts": hurts,
+        "sentence": f"{_claim(name, reference, verdict, hurts)} ({_measured(gap, metric)}"
         + (f"; {FEW} episodes are needed to tell" if is_few else "")
         + f"){_price(row, first)}",
     }
 
 
-def _claim(name: str, row: Row, reference: str, verdict: str) -> str:
+def _claim(name: str, reference: str, verdict: str, hurts: bool) -> str:
     if verdict == EVEN:
         return f"{name}: no difference to {reference} that 95% intervals can tell"
-    return f"{name} is {verdict} than {reference}" + (", search hurts" if hurts(row, verdict) else "")
+    return f"{name} is {verdict} than {reference}" + (", search hurts" if hurts else "")
 
 
 def _measured(gap: Difference, metric: str) -> str:
@@ -147,14 +150,9 @@ def _price(row: Row, first: Row) -> str:
     return f"; a decision takes {row['ms'] / first['ms']:.2g} times as long" if row["model_steps"] else ""
 
 
-def hurts(row: Row, verdict: str) -> bool:
-    """Whether an actor that searches is worse than the first one."""
-    return verdict == WORSE and row["model_steps"] > 0
-
-
 def hurting(results: Mapping[str, Any]) -> list[str]:
-    """The planners that are worse than the first actor."""
-    return [name for name, row in results["actors"].items() if hurts(row, row["verdict"])]
+    """The planners that are worse than a first actor that does not search."""
+    return [name for name, row in results["actors"].items() if row["hurts"]]
 
 
 def table(results: Mapping[str, Any]) -> str:
