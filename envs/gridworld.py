@@ -5,10 +5,11 @@ numbers that choose a layout differ. (`grid:Catch` is another game, from `envs.c
 
 A cell is one number that packs what MiniGrid encodes as three: ``object + 16 * color + 128 * state``.
 
-    Empty-5x5    walk to the goal                       MiniGrid-Empty-5x5-v0
-    DoorKey-5x5  key, door, goal (also 6x6, 8x8)        MiniGrid-DoorKey-5x5-v0
-    FourRooms    find the goal in four rooms            MiniGrid-FourRooms-v0
-    MemoryS7     go to the object that was shown first  MiniGrid-MemoryS7-v0
+    Empty-5x5         walk to the goal                               MiniGrid-Empty-5x5-v0
+    DoorKey-5x5       key, door, goal (also 6x6, 8x8)                MiniGrid-DoorKey-5x5-v0
+    FourRooms         find the goal in four rooms                    MiniGrid-FourRooms-v0
+    MemoryS7          go to the object that was shown first          MiniGrid-MemoryS7-v0
+    LavaCrossingS9N1  cross rivers of lava (also S9N2, S9N3, S11N5)  MiniGrid-LavaCrossingS9N1-v0
 
 Source of the rules: MiniGrid (Chevalier-Boisvert et al. 2023).
 """
@@ -16,6 +17,7 @@ Source of the rules: MiniGrid (Chevalier-Boisvert et al. 2023).
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from typing import NamedTuple
 
 import jax
@@ -30,7 +32,7 @@ from envs.catch import Catch
 
 COLOR, STATE = 16, 128
 """What colour and state are multiplied with in a cell."""
-UNSEEN, EMPTY, DOOR, KEY, BALL, BOX, GOAL = 0, 1, 4, 5, 6, 7, 8
+UNSEEN, EMPTY, DOOR, KEY, BALL, BOX, GOAL, LAVA = 0, 1, 4, 5, 6, 7, 8, 9
 WALL = 2 + 5 * COLOR
 GREEN, YELLOW = 1 * COLOR, 4 * COLOR
 OPEN, CLOSED, LOCKED = 0 * STATE, 1 * STATE, 2 * STATE
@@ -104,7 +106,7 @@ class GridWorld:
 
         direction = (state.direction + (act == RIGHT) - (act == LEFT)) % 4
         open_door = (kind == DOOR) & (cell < STATE)
-        free = (cell == EMPTY) | (kind == GOAL) | open_door
+        free = (cell == EMPTY) | (kind == GOAL) | (kind == LAVA) | open_door
         moves = (act == FORWARD) & free
         position = jnp.where(moves, ahead, state.position)
 
@@ -123,7 +125,7 @@ class GridWorld:
         steps = state.steps + 1
         state = GridState(cells, position, direction, carrying, state.right_end, state.wrong_end, steps)
         success = (moves & (kind == GOAL)) | (position == state.right_end)
-        terminal = success | (position == state.wrong_end)
+        terminal = success | (position == state.wrong_end) | (moves & (kind == LAVA))
         limit = steps >= self.max_steps
         reward = jnp.where(success, 1 - 0.9 * (steps / self.max_steps), 0.0)
         log_success = jnp.where(terminal | limit, success.astype(jnp.float32), jnp.nan)
@@ -244,6 +246,11 @@ def choose(mask: Array, u: Array) -> Array:
     return (count <= nth).sum().astype(jnp.int32)
 
 
+def below(u: Array, low: Array | int, high: Array | int) -> Array:
+    """One of the integers from `low` to `high` - 1, all equally likely, by a uniform number."""
+    return low + jnp.minimum((u * (high - low)).astype(jnp.int32), high - low - 1)
+
+
 def empty(size: int, key: Array) -> GridState:
     """The goal in the far corner, the agent in the near one."""
     del key
@@ -255,14 +262,13 @@ def empty(size: int, key: Array) -> GridState:
 def door_key(size: int, key: Array) -> GridState:
     """A wall with a locked door between the agent with its key and the goal."""
     u = jax.random.uniform(key, (5,))
-    below = lambda u, low, high: low + jnp.minimum((u * (high - low)).astype(jnp.int32), high - low - 1)
     split, door = below(u[0], 2, size - 2), below(u[1], 1, size - 2)
     y, x = np.divmod(np.arange(size * size), size)
     cells = walls(size)
     cells[-2, -2] = GOAL + GREEN
     cells = jnp.where(x == split, WALL, cells.ravel())
     cells = jnp.where((x == split) & (y == door), DOOR + YELLOW + LOCKED, cells)
-    near = (x < split) & (cells == EMPTY)
+    near = (split > x) & (cells == EMPTY)
     position = choose(near, u[2])
     index = np.arange(size * size)
     where = choose(near & (index != position), u[3])
@@ -304,15 +310,51 @@ def memory(size: int, key: Array) -> GridState:
     cells[middle, end] = EMPTY
     shown_key, key_above = u[0] < 0.5, u[1] < 0.5
     pick = lambda is_key: jnp.where(is_key, KEY, BALL) + GREEN
-    above, below = (middle - 2, end + 1), (middle + 2, end + 1)
+    upper, lower = (middle - 2, end + 1), (middle + 2, end + 1)
     grid = jnp.asarray(cells)
     grid = grid.at[middle - 1, 1].set(pick(shown_key))
-    grid = grid.at[above].set(pick(key_above)).at[below].set(pick(~key_above))
-    ends = [(above[0] + 1) * size + above[1], (below[0] - 1) * size + below[1]]
+    grid = grid.at[upper].set(pick(key_above)).at[lower].set(pick(~key_above))
+    ends = [(upper[0] + 1) * size + upper[1], (lower[0] - 1) * size + lower[1]]
     match = shown_key == key_above
     right, wrong = jnp.where(match, ends[0], ends[1]), jnp.where(match, ends[1], ends[0])
     position = middle * size + 1 + jnp.minimum((u[2] * end).astype(jnp.int32), end - 1)
     return start(grid, position, 0, right, wrong)
+
+
+def lava_crossing(size: int, key: Array, *, rivers: int) -> GridState:
+    """Rivers of lava from wall to wall, each with one opening, on a way that leads to the goal.
+
+    The way crosses the vertical rivers from left to right and the horizontal ones from top to bottom, in
+    a random mixture of the two, and opens each river somewhere along the room that it is in.
+
+    Every choice is MiniGrid's: which rivers (of all, without replacement), in which order the way crosses
+    them, and where. Only the numbers behind the choices differ: to shuffle is to sort by uniform numbers, and
+    a place is the whole part of a scaled one. As these have 23 bits, chances are off by about 2^-23.
+    """
+    banks = np.arange(2, size - 2, 2)
+    u = jax.random.uniform(key, (2 * len(banks) + 2 * rivers,))
+    u_rivers, u_way, u_openings = jnp.split(u, [2 * len(banks), 2 * len(banks) + rivers])
+
+    drawn = jnp.zeros(2 * len(banks), bool).at[jnp.argsort(u_rivers)[:rivers]].set(True)
+    vertical, horizontal = jnp.zeros((2, size), bool).at[:, banks].set(drawn.reshape(2, -1))
+    cells = jnp.asarray(walls(size))
+    cells = jnp.where((vertical[None] | horizontal[:, None]) & (cells == EMPTY), LAVA, cells)
+
+    eastward = jnp.argsort(u_way) < vertical.sum()
+    xs, ys = _limits(vertical), _limits(horizontal)
+    column, row = jnp.int32(0), jnp.int32(0)
+    for east, where in zip(eastward, u_openings, strict=True):
+        x = jnp.where(east, xs[column + 1], below(where, xs[column] + 1, xs[column + 1]))
+        y = jnp.where(east, below(where, ys[row] + 1, ys[row + 1]), ys[row + 1])
+        cells = cells.at[y, x].set(EMPTY)
+        column, row = column + east, row + ~east
+    return start(cells.at[-2, -2].set(GOAL + GREEN), size + 1, 0)
+
+
+def _limits(is_river: Array) -> Array:
+    """What the rooms lie between, from [size] bool: the first wall, the rivers, then only the last wall."""
+    index = np.arange(len(is_river))
+    return jnp.sort(jnp.where(is_river | (index == 0), index, index[-1]))
 
 
 TASKS: dict[str, Callable[[], GridWorld]] = {
@@ -322,6 +364,10 @@ TASKS: dict[str, Callable[[], GridWorld]] = {
     "DoorKey-8x8": lambda: GridWorld("DoorKey-8x8", 8, 640, door_key),
     "FourRooms": lambda: GridWorld("FourRooms", 19, 100, four_rooms),
     "MemoryS7": lambda: GridWorld("MemoryS7", 7, 245, memory, pickup_toggles=True),
+    "LavaCrossingS9N1": lambda: GridWorld("LavaCrossingS9N1", 9, 324, partial(lava_crossing, rivers=1)),
+    "LavaCrossingS9N2": lambda: GridWorld("LavaCrossingS9N2", 9, 324, partial(lava_crossing, rivers=2)),
+    "LavaCrossingS9N3": lambda: GridWorld("LavaCrossingS9N3", 9, 324, partial(lava_crossing, rivers=3)),
+    "LavaCrossingS11N5": lambda: GridWorld("LavaCrossingS11N5", 11, 484, partial(lava_crossing, rivers=5)),
 }
 
 OBS = ("symbolic", "privileged")

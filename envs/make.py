@@ -91,7 +91,7 @@ SUITES = (
         "envs.gridworld",
         "jax",
         "jax",
-        ("grid:DoorKey-5x5", "grid:FourRooms", "grid:MemoryS7"),
+        ("grid:DoorKey-5x5", "grid:FourRooms", "grid:MemoryS7", "grid:LavaCrossingS9N1"),
         on_device=True,
     ),
     Suite(

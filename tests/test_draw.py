@@ -9,10 +9,11 @@ from envs.api import Space
 from envs.draw import action_names, is_drawable, picture
 
 
-def test_picture_of_grid_equals_minigrid_rendering():
-    env = envs.make("minigrid:DoorKey-6x6", 1)
+@pytest.mark.parametrize("name", ["DoorKey-6x6", "LavaCrossingS9N3"])
+def test_picture_of_grid_equals_minigrid_rendering(name):
+    env = envs.make(f"minigrid:{name}", 1)
     step = env.reset([3])
-    real = gymnasium.make("MiniGrid-DoorKey-6x6-v0")
+    real = gymnasium.make(f"MiniGrid-{name}-v0")
     real.reset(seed=3)
     seen = picture({k: v[0] for k, v in step.obs.items()}, env.obs_space, tile=8)
     np.testing.assert_array_equal(seen, real.unwrapped.get_pov_render(8))

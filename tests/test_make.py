@@ -44,6 +44,8 @@ def test_make_short_name_has_the_full_name_and_num_envs():
         ("gymnasium:CartPole", "did you mean CartPole-v1"),
         ("minigrid:DoorKy-5x5", "did you mean DoorKey-5x5"),
         ("probe:choosen", "did you mean chosen"),
+        ("grid:LavaCrossing", "there is no task grid:LavaCrossing; did you mean grid:LavaCrossingS9N"),
+        ("grid:LavaCrossingS11", "did you mean grid:LavaCrossingS11N5 or "),
         ("minigird:Empty-5x5", "did you mean minigrid or"),
         ("soccer:Goal", "the suites are minigrid, gymnasium, grid, "),
         ("my_env:My-v0", "did you mean gymnasium:my_env:My-v0?"),

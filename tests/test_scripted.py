@@ -102,7 +102,9 @@ def test_shortest_wrong_end_is_avoided():
     assert shortest(hall) == (RIGHT, FORWARD, LEFT, FORWARD, FORWARD, LEFT, FORWARD)
 
 
-@pytest.mark.parametrize("name", ["Empty-5x5", "DoorKey-5x5", "DoorKey-8x8", "FourRooms", "MemoryS7"])
+@pytest.mark.parametrize(
+    "name", ["Empty-5x5", "DoorKey-5x5", "DoorKey-8x8", "FourRooms", "MemoryS7", "LavaCrossingS9N3"]
+)
 def test_shortest_grid_tasks_equal_brute_force_length(name):
     grid = gridworld.TASKS[name]()
     for seed in range(3):

@@ -72,7 +72,9 @@ def test_of_world_without_state_is_empty():
     assert states.of({"vector": np.zeros((1, 3, 4))}) == {}
 
 
-@pytest.mark.parametrize("task", ["grid:DoorKey-5x5", "minigrid:MiniGrid-DoorKey-5x5-v0"])
+@pytest.mark.parametrize(
+    "task", ["grid:DoorKey-5x5", "grid:LavaCrossingS9N1", "minigrid:MiniGrid-DoorKey-5x5-v0"]
+)
 def test_opened_agent_sees_the_same(task):
     ours, plain = opened(task), envs.make(task, 1)
     seen = {k: s for k, s in ours.obs_space.items() if not k.startswith("log/")}

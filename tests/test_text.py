@@ -143,14 +143,16 @@ def test_tell_grid_observation_can_be_reconstructed(task):
     assert np.mean(lengths) < 550 and max(lengths) < 1000
 
 
-def test_tell_device_grid_view_and_whole_can_be_reconstructed():
-    env = envs.make("grid:DoorKey-6x6", obs="privileged")
+@pytest.mark.parametrize("name", ["DoorKey-6x6", "LavaCrossingS9N2"])
+def test_tell_device_grid_view_and_whole_can_be_reconstructed(name):
+    env = envs.make(f"grid:{name}", obs="privileged")
     seen, whole = text_world(env), text_world(env, privileged=True)
     for obs in play(env, 80, choices=(0, 1, 2, 3, 5)):
         again = observed(seen.tell(obs), env.obs_space)
-        again |= everything(whole.tell(obs), (6, 6))
+        again |= everything(whole.tell(obs), env.obs_space["log/object"].shape)
         assert all(np.array_equal(again[key], obs[key]) for key in again)
         assert ahead_in_both(obs)
+    assert seen.rules == text_world(envs.make(f"minigrid:{name}")).rules
 
 
 def ahead_in_both(obs):
