@@ -515,8 +515,10 @@ def test_eval_sampled_with_other_actor_is_rejected(capsys):
 
 
 def test_eval_unknown_actor_prints_one_sentence_with_known_ones(capsys):
-    assert main(["eval", "runs/x", "--actor", "mppi"]) == cli.MISTAKE
-    expected = "dreamer: there is no actor 'mppi'; there are greedy, sampled, random\n"
+    from dreamer.actors import ACTORS
+
+    assert main(["eval", "runs/x", "--actor", "dreamy"]) == cli.MISTAKE
+    expected = f"dreamer: there is no actor 'dreamy'; there are {', '.join(ACTORS)}\n"
     assert capsys.readouterr() == ("", expected)
 
 
