@@ -152,6 +152,15 @@ def test_planning_doubt_of_critics_by_hand(doubt, expected):
     assert float(doubt.value(jnp.asarray([2.0]))) == 2.0  # one critic is not doubted
 
 
+def test_planning_proposals_are_of_policy_within_range_and_first_without_chance():
+    world = FakeWorld(lambda s, a: s + 1, policy_of=lambda s: {"push": normal(0.8 - s[..., 0], 1.0, 0)})
+    like, one = {"push": jnp.zeros(3)}, jax.tree.map(lambda x: x[0], latent(np.zeros((1, 1))))
+    plans = planning.proposals(world, one, like, 50, key=jax.random.key(7))["push"]
+    np.testing.assert_allclose(plans[0], [0.8, -0.2, -1.0], rtol=1e-5)
+    assert plans.shape == (50, 3) and float(jnp.abs(plans).max()) == 1.0 and float(plans[1:, 0].std()) > 0.2
+    assert planning.proposals(world, one, like, 0, key=jax.random.key(7))["push"].shape == (0, 3)
+
+
 # What must not matter.
 
 

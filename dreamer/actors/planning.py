@@ -174,7 +174,7 @@ def returns(world: World, latent: Latent, plans: Plan, doubt: Doubt, *, key: Arr
 
 
 def proposals(world: World, latent: Latent, like: Plan, count: int, *, key: Array) -> Plan:
-    """Plans of the policy of the same length as `like`, {key: [count, H, ...]}, the first without chance."""
+    """Plans of the policy as long as `like`, {key: [count, H, ...]}, in [-1, 1]; the first has no chance."""
     if not count:
         return {name: x[None][:0] for name, x in like.items()}
     horizon = len(next(iter(like.values())))
@@ -186,7 +186,9 @@ def proposals(world: World, latent: Latent, like: Plan, count: int, *, key: Arra
         return join(best, take(drawn, slice(1, None)))
 
     dreamt = world.with_equal_luck().imagine(start, choose, horizon, key=key)
-    return {name: jnp.moveaxis(action, 0, 1) for name, action in dreamt.action.items()}
+    plans = {name: jnp.moveaxis(action, 0, 1) for name, action in dreamt.action.items()}
+    is_number = lambda x: jnp.issubdtype(x.dtype, jnp.floating)
+    return {name: jnp.clip(x, -1, 1) if is_number(x) else x for name, x in plans.items()}
 
 
 def later(plan: Plan, rest: Plan) -> Plan:
