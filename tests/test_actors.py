@@ -164,7 +164,7 @@ def test_actors_planner_follows_real_agent_and_remembers(name, act, monkeypatch)
     player = Player(agent, agent.init(jax.random.key(0)).params, tiny.NUMBERS, actor=name)
     assert "critics" in player.params and "objective" not in player.params
     carry = player.init(3)
-    with jax.numpy_rank_promotion("allow"), jax.debug_key_reuse(False):
+    with jax.debug_key_reuse(not name.startswith("gumbel")):  # mctx uses keys twice
         for step in steps(3, (True, False)):
             action, carry = player.act(carry, step)
     for key, space in act.items():

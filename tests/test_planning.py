@@ -59,7 +59,7 @@ class Chooser:
         """What it does in states [N, D], {key: [N, ...]}, and its memory."""
         states = jnp.asarray(states, jnp.float32)
         memory = self.actor.init(len(states)) if memory is None else memory
-        with jax.numpy_rank_promotion("allow"), jax.debug_key_reuse(self.strict):
+        with jax.debug_key_reuse(self.strict):
             return jax.device_get(self.act(states, memory, jnp.full(len(states), first)))
 
 
@@ -92,7 +92,7 @@ def test_planning_linear_quadratic_world_takes_action_of_riccati_gain(name):
     cost = lambda x, m: jnp.einsum("...i,ij,...j->...", x, m, x)
     move = lambda s, u: jnp.concatenate(
         [
-            s[:, :2] @ A.T + u["push"][:, None] * B[:, 0],
+            s[:, :2] @ A.T + jnp.outer(u["push"], B[:, 0]),
             (cost(s[:, :2], Q) + r[0, 0] * u["push"] ** 2)[:, None],
         ],
         -1,
