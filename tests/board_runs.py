@@ -5,6 +5,7 @@
 
 import argparse
 import contextlib
+import itertools
 import json
 import math
 import random
@@ -52,10 +53,10 @@ def store(folder: Path, cfg: Config, *, ended: float = 1.0, rows: int = 40, resu
             row |= {"eval/return_mean": learned(at / cfg.steps, cfg.seed)} if i % 10 == 9 else {}
             file.write(json.dumps(row) + "\n")
     with (folder / "episodes.jsonl").open("w") as file:
-        for i in range(4 * rows):
-            at = round(cfg.steps * ended * (i + 1) / (4 * rows))
+        ends = [round(cfg.steps * ended * i / (4 * rows)) for i in range(4 * rows + 1)]
+        for began, at in itertools.pairwise(ends):
             success = rng.random() < learned(at / cfg.steps, cfg.seed)
-            row = {"env_steps": at, "updates": at // 4, "began": max(at - 30, 0), "length": 20}
+            row = {"env_steps": at, "updates": at // 4, "began": began, "length": at - began}
             file.write(json.dumps({**row, "return": 0.95 * success, "success": success}) + "\n")
     if result:
         mean = learned(ended, cfg.seed)

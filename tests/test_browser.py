@@ -542,7 +542,7 @@ def test_board_curve_shows_values_to_pointer_and_keyboard(board):
     plot.locator(".chart").hover(position={"x": 120, "y": 60})
     assert plot.locator(".values").is_visible() and "run0002-seed2" in plot.locator(".values").text_content()
     plot.locator(".chart").press("End")
-    assert "20,000 steps" in plot.locator("[aria-live]").text_content()
+    assert "19,875 steps" in plot.locator("[aria-live]").text_content()  # when the last episode began
     plot.locator(".chart").press("Escape")
     assert not plot.locator(".values").is_visible()
     board.locator("#over").select_option("seconds")
@@ -585,10 +585,11 @@ def test_board_follows_runs_while_they_train(tab, tmp_path, monkeypatch):
         tab.get_by_text("1 entry, 1 training").wait_for()
         chosen(tab, "a")
         last = "curves.a['return'][0].at(-1)"
-        assert tab.evaluate(last) == 10_000
+        assert tab.evaluate(last) == 9_938  # when the last episode began
         with (folder / "episodes.jsonl").open("a") as file:
-            file.write(json.dumps({"env_steps": 12_345, "return": 1.0, "success": True}) + "\n")
-        board_runs.wait(tab, f"{last} === 12345")
+            row = {"env_steps": 12_345, "began": 10_000, "length": 2_345, "return": 1.0, "success": True}
+            file.write(json.dumps(row) + "\n")
+        board_runs.wait(tab, f"{last} === 10000")
         shutil.rmtree(folder)
         tab.get_by_text("There are no runs, sweeps").wait_for()
         tab.goto("about:blank")
