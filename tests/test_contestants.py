@@ -89,8 +89,9 @@ def test_run_and_actor_path_with_at_sign_is_parsed(tmp_path):
     assert run_and_actor(f"{tmp_path}/a@random@sampled") == (tmp_path / "a@random", "sampled")
     assert run_and_actor(f"{tmp_path}@host/run") == (Path(f"{tmp_path}@host/run"), "greedy")
     assert run_and_actor(f"{tmp_path}/run@random") == (tmp_path / "run", "random")
-    with pytest.raises(ConfigError, match=r"^there is no actor 'mppi'; there are greedy, sampled, random$"):
-        run_and_actor("run@mppi")
+    assert run_and_actor("run@gumbel:simulations=8") == (Path("run"), "gumbel:simulations=8")
+    with pytest.raises(ConfigError, match=r"^there is no actor 'dreamy'; there are greedy, sampled"):
+        run_and_actor("run@dreamy")
 
 
 def test_compare_run_of_other_task_raises_config_error(compared):
