@@ -277,26 +277,20 @@ class Agent:
         learned = behavior.imagined_loss(imagined, reward, discount, weight, stats["returns"])
         losses |= {k: v.reshape(B, K) for k, v in learned.losses.items()}
 
-        # 4. The critic also learns from what really happened after each replayed state.
-        if cfg.replay_value:
-            feat = seen.latent.feat[:, -K:]
-            losses["replay_value"] = critic.replay_loss(
-                feat if cfg.replay_value_grad else sg(feat),
-                batch,
-                world.real_discount(batch.is_terminal),
-                learned.first_return.reshape(B, K),
-            )
-
-        # 5. Critics beside the first learn as it does, each from its own values, and move nothing else.
+        # 4. Critics beside the first learn as it does, each from its own values, and move nothing else.
+        critics = {"": (critic, learned.first_return)}
         for name, other in self._others(world, slow):
             judged = other.imagined_loss(imagined.feat, reward, discount, weight)
             losses[f"value/{name}"] = judged.loss.mean(0).reshape(B, K)
-            if cfg.replay_value:
-                losses[f"replay_value/{name}"] = other.replay_loss(
-                    sg(seen.latent.feat[:, -K:]),
-                    batch,
-                    world.real_discount(batch.is_terminal),
-                    judged.target[0].reshape(B, K),
+            critics[f"/{name}"] = other, judged.target[0]
+
+        # 5. Critics also learn from what really happened after each replayed state.
+        if cfg.replay_value:
+            feat, real = seen.latent.feat[:, -K:], world.real_discount(batch.is_terminal)
+            for name, (each, first_return) in critics.items():
+                moves = cfg.replay_value_grad and not name
+                losses[f"replay_value{name}"] = each.replay_loss(
+                    feat if moves else sg(feat), batch, real, first_return.reshape(B, K)
                 )
 
         total = jnp.stack([numbers.loss.weight(name) * loss.mean() for name, loss in losses.items()]).sum()

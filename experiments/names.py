@@ -1,9 +1,21 @@
 """Names that a user may misspell."""
 
 import difflib
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 from dreamer.schema import ConfigError
+
+
+def joined_options(words: Sequence[str]) -> tuple[str, ...]:
+    """Names with options: a list is split at commas, so `a:b=1` and `c=2` are put together again."""
+    joined: list[str] = []
+    for word in words:
+        name, equals, _ = word.partition("=")
+        if equals and ":" not in name and joined:
+            joined[-1] += f",{word}"
+        else:
+            joined.append(word)
+    return tuple(joined)
 
 
 def check_known(what: str, name: str, known: Iterable[str]) -> None:

@@ -76,11 +76,7 @@ def test_usual_actors_fit_actions_and_critics(act_space, critics, expected):
 
 def test_contenders_options_that_a_comma_separated_are_of_one_actor():
     options = main_options("--actors mppi:horizon=3,proposals=0,end_value=mean greedy gumbel,greedy")
-    assert contenders.texts(options.actors) == (
-        "mppi:horizon=3,proposals=0,end_value=mean",
-        "greedy",
-        "gumbel",
-    )
+    assert options.actors == ("mppi:horizon=3,proposals=0,end_value=mean", "greedy", "gumbel", "greedy")
 
 
 def main_options(line):
@@ -112,8 +108,8 @@ def test_contenders_without_mctx_leave_gumbel_out_unless_named(monkeypatch):
         ("random", FORCE, 0),
         ("categorical_cem:horizon=2,samples=8,elites=4,proposals=3,iterations=5", CHOICE, 2 * (8 * 5 + 3)),
         ("mppi:horizon=3,samples=10,elites=4,proposals=0,iterations=2", FORCE, 60),
-        ("cem", FORCE, 5 * (256 * 6 + 24)),
-        ("icem", FORCE, 5 * (256 * 6 + 24)),
+        ("cem", FORCE, 5 * (64 * 3 + 8)),
+        ("icem", FORCE, 5 * (64 * 3 + 8)),
     ],
 )
 def test_model_steps_of_actor_count_every_plan(text, act_space, steps):

@@ -101,7 +101,7 @@ def test_planning_linear_quadratic_world_takes_action_of_riccati_gain(name):
         move, lambda s: -s[..., 2], values_of=lambda s: -cost(s[..., :2], P)[None], policy_of=even(NUMBER)
     )
     states = np.array([[0.1, 0.0, 0], [-0.05, 0.1, 0], [0.02, -0.12, 0]])
-    text = f"{name}:horizon=3,samples=512,iterations=12,min_std=0.005"
+    text = f"{name}:horizon=3,samples=512,elites=64,iterations=12,min_std=0.005"
     action, _ = Chooser(world, text, NUMBER)(states)
     expected = -(states[:, :2] @ gain)
     assert (np.abs(expected) < 0.9).all() and np.ptp(expected) > 0.5  # within the range of actions, and apart
@@ -238,19 +238,21 @@ def test_planning_head_without_number_leaves_action_to_policy_and_says_so(name, 
         (
             "mppi",
             CHOICE,
-            "but 'go' is discrete: there are categorical_cem and gumbel for those",
+            "but 'go' is discrete: for those there are categorical_cem and gumbel",
         ),
         (
             "categorical_cem",
             NUMBER,
-            "but 'push' is continuous: there are mppi, cem, icem and gumbel for those",
+            "but 'push' is continuous: for those there are mppi, cem, icem and gumbel",
         ),
         ("mppi:horizons=3", NUMBER, r"mppi has no option 'horizons'; it has end_value, spread, horizon"),
         ("mppi:horizon=0", NUMBER, "horizon"),
         ("mppi:horizon", NUMBER, "has no ="),
         ("mppi:horizon=3,horizon=4", NUMBER, "gives horizon twice"),
-        ("mppi:elites=300", NUMBER, r"elites is 300, more than samples \(256\)"),
-        ("icem:survivors=40", NUMBER, r"survivors is 40, more than elites \(32\)"),
+        ("mppi:elites=300", NUMBER, r"elites is 300, more than samples \(64\)"),
+        ("icem:survivors=9", NUMBER, r"survivors is 9, more than elites \(8\)"),
+        ("categorical_cem:smoothing=1", CHOICE, "smoothing"),
+        ("categorical_cem:proposals=64", CHOICE, r"proposals is 64, more than samples \(64\) allow"),
         ("mppi:min_std=3", NUMBER, r"min_std is 3, more than max_std \(2\)"),
         ("greedy:horizon=3", NUMBER, "the actor greedy has no options"),
         ("mpi", NUMBER, r"there is no actor 'mpi'; did you mean mppi\?"),
@@ -263,7 +265,7 @@ def test_planning_bad_choice_of_planner_is_refused_in_a_sentence(text, spaces, m
 
 def test_planning_options_in_text_reach_planner():
     actor = named("icem:horizon=3,colour=0.5,end_value=mean,spread=1")(NUMBER)
-    assert (actor.cfg.horizon, actor.cfg.colour, actor.cfg.spread, actor.cfg.samples) == (3, 0.5, 1.0, 256)
+    assert (actor.cfg.horizon, actor.cfg.colour, actor.cfg.spread, actor.cfg.samples) == (3, 0.5, 1.0, 64)
     assert {name for name in ACTORS if name in (*CONTINUOUS, *DISCRETE)} == {*CONTINUOUS, *DISCRETE}
 
 

@@ -185,3 +185,23 @@ def test_open_folder_full_disk_raises_naming_the_file_and_leaves_no_file(tmp_pat
     assert not list((tmp_path / "run").iterdir())
     monkeypatch.undo()
     assert session.open_folder(tmp_path / "run", CFG, ()) is False, "the same command goes on"
+
+
+def test_never_change_has_every_field_of_the_agent_that_decides_which_arrays_there_are():
+    import jax
+    import tiny
+
+    from dreamer.agent import Agent
+
+    def arrays(cfg):
+        agent = Agent(tiny.OBS, tiny.ACT, cfg)
+        return jax.tree.map(lambda x: x.shape, jax.eval_shape(agent.init, jax.random.key(0)))
+
+    missing, before = [], arrays(tiny.CFG)
+    for path, value in schema.values(tiny.CFG):
+        if f"agent.{path}".startswith(session.NEVER_CHANGE) or not isinstance(value, bool | int):
+            continue
+        changed = not value if isinstance(value, bool) else value + 1
+        if arrays(schema.replace_path(tiny.CFG, path, changed)) != before:
+            missing.append(path)
+    assert missing == []

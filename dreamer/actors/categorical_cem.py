@@ -1,6 +1,7 @@
 """The cross-entropy method for discrete plans: how often each choice is among the best ones."""
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 import jax
 import jax.numpy as jnp
@@ -8,7 +9,7 @@ from jax import Array
 
 from dreamer.actors import planning
 from dreamer.actors.planning import Plan, Search, SearchConfig
-from dreamer.config import Positive, Share
+from dreamer.config import Share
 from dreamer.records import Latent
 from dreamer.world import World
 
@@ -19,7 +20,7 @@ class CategoricalCEMConfig(SearchConfig):
 
     momentum: Share = 0.1
     """How much of the probabilities an iteration keeps."""
-    smoothing: Positive = 0.05
+    smoothing: Share = 0.05
     """Share of uniform choices in every step, so that none dies out."""
 
     @property
@@ -40,8 +41,8 @@ class CategoricalCEM(Search[CategoricalCEMConfig, Plan]):
     Reference: Rubinstein (1999), The cross-entropy method for combinatorial and continuous optimization.
     """
 
-    def __post_init__(self) -> None:
-        planning.refuse_unless(self.act_space, discrete=True, actor="categorical_cem")
+    name: ClassVar = "categorical_cem"
+    discrete: ClassVar = True
 
     def init(self, batch: int) -> Plan:
         """Probabilities, {key: [batch, H, ..., C]}: uniform."""

@@ -1,6 +1,7 @@
 """The cross-entropy method: continuous plans, refitted to the best ones, which all count the same."""
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 import jax
 import jax.numpy as jnp
@@ -41,8 +42,8 @@ class CEM(Search[CEMConfig, Plan]):
     Reference: Rubinstein (1999), The cross-entropy method for combinatorial and continuous optimization.
     """
 
-    def __post_init__(self) -> None:
-        planning.refuse_unless(self.act_space, discrete=False, actor="cem")
+    name: ClassVar = "cem"
+    discrete: ClassVar = False
 
     def init(self, batch: int) -> Plan:
         """The mean of a plan, {key: [batch, H, ...]}: zero."""

@@ -60,7 +60,7 @@ class Gumbel:
     """
 
     act_space: Spaces
-    cfg: GumbelConfig = GumbelConfig()
+    cfg: GumbelConfig
 
     def __post_init__(self) -> None:
         _mctx()

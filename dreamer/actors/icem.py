@@ -1,7 +1,7 @@
 """The improved cross-entropy method: plans with coloured noise, and elites that live on."""
 
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import ClassVar, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -62,8 +62,8 @@ class ICEM(Search[ICEMConfig, Kept]):
     there every iteration has as many samples, because a compiled program has fixed shapes.
     """
 
-    def __post_init__(self) -> None:
-        planning.refuse_unless(self.act_space, discrete=False, actor="icem")
+    name: ClassVar = "icem"
+    discrete: ClassVar = False
 
     def init(self, batch: int) -> Kept:
         """Plans that do nothing."""

@@ -1,6 +1,7 @@
 """Model-predictive path integral control: continuous plans, refitted to the best ones by their returns."""
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 import jax
 import jax.numpy as jnp
@@ -45,8 +46,8 @@ class MPPI(Search[MPPIConfig, Plan]):
     that a choice repeats, and predicted endings count.
     """
 
-    def __post_init__(self) -> None:
-        planning.refuse_unless(self.act_space, discrete=False, actor="mppi")
+    name: ClassVar = "mppi"
+    discrete: ClassVar = False
 
     def init(self, batch: int) -> Plan:
         """The mean of a plan, {key: [batch, H, ...]}: zero."""

@@ -20,7 +20,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache
-from typing import Annotated, Any, Generic, Literal, TypeVar
+from typing import Annotated, Any, ClassVar, Generic, Literal, TypeVar
 
 import chex
 import jax
@@ -64,13 +64,13 @@ class SearchConfig(Doubt):
 
     horizon: Count = 5
     """Steps of a plan."""
-    samples: Count = 256
+    samples: Count = 64
     """Plans that are compared in every iteration."""
-    proposals: Natural = 24
+    proposals: Natural = 8
     """Of these, how many the policy proposes in the model; the first of them is its most likely one."""
-    iterations: Count = 6
+    iterations: Count = 3
     """Times that the plans are fitted to the best ones."""
-    elites: Count = 32
+    elites: Count = 8
     """Best plans that they are fitted to."""
 
     @property
@@ -99,10 +99,28 @@ MemoryT = TypeVar("MemoryT")
 
 @dataclass(frozen=True)
 class Search(ABC, Generic[ConfigT, MemoryT]):
-    """An actor that compares plans; one that is complete says how it draws them and fits them to the best."""
+    """An actor that compares plans; one that is complete says how it draws them and fits them to the best.
 
+    Raises:
+      ConfigError: it cannot choose such actions; the message says which planners can.
+    """
+
+    name: ClassVar[str]
+    """In `ACTORS`."""
+    discrete: ClassVar[bool]
+    """Whether its actions are choices; else they are numbers."""
     act_space: Spaces
     cfg: ConfigT
+
+    def __post_init__(self) -> None:
+        kinds, planners = ("continuous", "discrete"), ("mppi, cem, icem", "categorical_cem")
+        for name, space in self.act_space.items():
+            if space.is_discrete != self.discrete:
+                raise ConfigError(
+                    f"the actor {self.name} plans {kinds[self.discrete]} actions, but '{name}' is "
+                    f"{kinds[space.is_discrete]}: for those there are {planners[space.is_discrete]} "
+                    "and gumbel"
+                )
 
     @property
     def modules(self) -> tuple[str, ...]:
@@ -199,21 +217,6 @@ def later(plan: Plan, rest: Plan) -> Plan:
 def where(condition: Array, first: Any, second: Any) -> Any:
     """`first` where the condition [] holds, else `second`, for trees of equal shapes."""
     return jax.tree.map(lambda x, y: jnp.where(condition, x, y), first, second)
-
-
-def refuse_unless(act_space: Spaces, *, discrete: bool, actor: str) -> None:
-    """Refuse actions that a planner cannot choose.
-
-    Raises:
-      ConfigError: naming one, and the planners for such actions.
-    """
-    for name, space in act_space.items():
-        if space.is_discrete != discrete:
-            kinds, others = ("continuous", "discrete"), ("mppi, cem, icem", "categorical_cem")
-            raise ConfigError(
-                f"the actor {actor} plans {kinds[discrete]} actions, but '{name}' is "
-                f"{kinds[space.is_discrete]}: there are {others[space.is_discrete]} and gumbel for those"
-            )
 
 
 def or_policy(

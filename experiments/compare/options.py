@@ -6,6 +6,7 @@ from typing import Annotated, Literal
 from dreamer.config import Count, Natural, Seed, check_seeds
 from dreamer.schema import ConfigError, Range, Section
 from envs.rollout import LONGEST
+from experiments.names import joined_options
 
 Amount = Annotated[float, Range(0)]
 
@@ -17,8 +18,8 @@ class CompareOptions(Section):
     task: tuple[str, ...] = ()
     """Tasks, as suite:name; the flag can be given several times."""
     agents: tuple[str, ...] = ()
-    """Of random, scripted, ppo, ppo:FOLDER, run:FOLDER, run:FOLDER@sampled, llm:MODEL, llm:local; the first
-    is the reference."""
+    """Of random, scripted, ppo, ppo:FOLDER, run:FOLDER, run:FOLDER@ACTOR as run:FOLDER@sampled, llm:MODEL,
+    llm:local; the first is the reference."""
     episodes: Count = 50
     """Episodes of each agent on each task; all play the same seeds."""
     seed: Seed = 0
@@ -85,6 +86,7 @@ class CompareOptions(Section):
 
     def __post_init__(self) -> None:
         super().__post_init__()
+        object.__setattr__(self, "agents", joined_options(self.agents))
         check_seeds(self.seed, self.episodes)
 
     def check(self) -> None:

@@ -27,25 +27,13 @@ def usual(act_space: Spaces, critics: int) -> tuple[str, ...]:
     return (*POLICY, *planners, *trusting)
 
 
-def texts(words: Sequence[str]) -> tuple[str, ...]:
-    """The actors of a command line, each once: `a:b=1` and `c=2`, which a comma separated, are one."""
-    joined: list[str] = []
-    for word in words:
-        name, equals, _ = word.partition("=")
-        if equals and ":" not in name and joined:
-            joined[-1] += f",{word}"
-        else:
-            joined.append(word)
-    return tuple(dict.fromkeys(joined))
-
-
 def check(words: Sequence[str]) -> None:
     """Check names and options before anything is read.
 
     Raises:
       ConfigError: there is no such actor, or it has no such option.
     """
-    for text in texts(words):
+    for text in words:
         named(text)
 
 
@@ -58,7 +46,7 @@ def contenders(
       ConfigError: one that is named cannot plan such actions, or needs a package that is not installed.
     """
     actors = {}
-    for text in texts(words) or usual(act_space, critics):
+    for text in dict.fromkeys(words) or usual(act_space, critics):
         try:
             actors[text] = named(text)(act_space)
         except ConfigError as error:

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 
 from dreamer.config import Count, Natural, Seed, check_seeds
 from dreamer.schema import Section
+from experiments.names import joined_options
 
 
 @dataclass(frozen=True)
@@ -31,4 +32,5 @@ class PlanReportOptions(Section):
 
     def __post_init__(self) -> None:
         super().__post_init__()
+        object.__setattr__(self, "actors", joined_options(self.actors))
         check_seeds(self.seed, self.episodes)

@@ -27,6 +27,7 @@ NEVER_CHANGE = (
     *("task", "env.obs", "env.pixels", "env.categories", "loop.num_envs", "population.", "start."),
     *("agent.encoder.", "agent.rssm.", "agent.decoder.", "agent.reward.", "agent.cont.", "agent.value."),
     *("agent.policy.layers", "agent.policy.units", "agent.objective", "agent.probe_decoder"),
+    "agent.value_ensemble",
     *("agent.next_embedding.", "agent.sigreg.width", "agent.visreg.width"),
 )
 """Fields that decide which arrays there are: a run that has a checkpoint cannot change them at all."""
