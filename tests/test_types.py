@@ -14,7 +14,7 @@ TYPOS = [
     ("dreamer/agent.py", "frozen.imagine(", "frozen.imagin("),
     ("dreamer/agent.py", "batch.is_first.shape", "batch.is_frist.shape"),
     ("dreamer/agent.py", "key=observe_key", "kye=observe_key"),
-    ("dreamer/agent.py", "numbers.behavior)", "numbers.behaviour)"),
+    ("dreamer/agent.py", "policy_head, critic, numbers.behavior)", "policy_head, critic, numbers.behaviour)"),
     ("dreamer/ops/optim.py", "numbers.rate_factors", "numbers.rate_factrs"),
     ("dreamer/ops/optim.py", "cfg.lr, cfg.warmup", "cfg.lrr, cfg.warmup"),
     ("experiments/training/agents.py", "self.loop.flush()", "self.loop.flsh()"),
