@@ -68,6 +68,18 @@ class Carry(NamedTuple, Generic[MemoryT]):
     """Memory of the actor."""
 
 
+class Dreamt(NamedTuple):
+    """What actor and critics learn from N dreams."""
+
+    losses: dict[str, Array]
+    """{policy, value, and value/1 and so on: [N]}, unscaled."""
+    critics: dict[str, tuple[Critic, Array]]
+    """{"", /1, ...: the critic and [N] its return of the state where each dream started}."""
+    returns: running.Percentiles
+    """Updated range of the returns."""
+    metrics: dict[str, Array]
+
+
 class Evaluation(NamedTuple):
     """Auxiliary outputs of one evaluation of the total loss."""
 
@@ -255,9 +267,6 @@ class Agent:
         """
         cfg = self.cfg.behavior
         world = self.world(params, numbers)
-        frozen, slow_value = world.frozen(), nnx.merge(self.modules.value, slow["value"])
-        critic = Critic(world.value_head, slow_value, numbers.behavior)
-        behavior = ActorCritic(world.policy_head, critic, numbers.behavior)
         observe_key, imagine_key = jax.random.split(key)
 
         # 1. The world model follows the recorded sequences and learns to predict them.
@@ -265,38 +274,69 @@ class Agent:
         objective_key = jax.random.fold_in(key, 1)
         losses, metrics = world.loss(batch, seen, slow["objective"], key=objective_key)
 
-        # 2. From the last K states of every sequence it dreams H steps under the policy.
-        B, T = batch.is_first.shape
-        K = min(cfg.imag_last or T, T)
-        start = jax.tree.map(lambda x: sg(x[:, -K:]).reshape(B * K, *x.shape[2:]), seen.latent)
-        imagined = frozen.imagine(start, frozen.choose, cfg.imag_length, key=imagine_key)
+        # 2. From the last K states of every sequence it dreams, and actor and critics learn from the dreams.
+        starts = self.dream_starts(seen.latent)
+        dreamt = self.behavior_loss(world, slow, stats["returns"], starts, key=imagine_key)
+        B, K = len(batch.reward), self._starts_per_sequence(batch.reward.shape[1])
+        losses |= {name: loss.reshape(B, K) for name, loss in dreamt.losses.items()}
 
-        # 3. Actor and critic learn from the dreams; what the heads expect there are the rewards.
-        reward, discount = per_step(lambda feat: (frozen.reward(feat), frozen.discount(feat)), imagined.feat)
-        weight = sg(frozen.weights(discount))
-        learned = behavior.imagined_loss(imagined, reward, discount, weight, stats["returns"])
-        losses |= {k: v.reshape(B, K) for k, v in learned.losses.items()}
-
-        # 4. Critics beside the first learn as it does, each from its own values, and move nothing else.
-        critics = {"": (critic, learned.first_return)}
-        for name, other in self._others(world, slow):
-            judged = other.imagined_loss(imagined.feat, reward, discount, weight)
-            losses[f"value/{name}"] = judged.loss.mean(0).reshape(B, K)
-            critics[f"/{name}"] = other, judged.target[0]
-
-        # 5. Critics also learn from what really happened after each replayed state.
+        # 3. Critics also learn from what really happened after each replayed state.
         if cfg.replay_value:
             feat, real = seen.latent.feat[:, -K:], world.real_discount(batch.is_terminal)
-            for name, (each, first_return) in critics.items():
+            for name, (critic, first_return) in dreamt.critics.items():
                 moves = cfg.replay_value_grad and not name
-                losses[f"replay_value{name}"] = each.replay_loss(
+                losses[f"replay_value{name}"] = critic.replay_loss(
                     feat if moves else sg(feat), batch, real, first_return.reshape(B, K)
                 )
 
-        total = jnp.stack([numbers.loss.weight(name) * loss.mean() for name, loss in losses.items()]).sum()
-        metrics |= learned.metrics | {"imagined_cont": (discount / frozen.outside).mean()}
-        metrics |= {f"loss/{k}": v.mean() for k, v in losses.items()}
-        return total, Evaluation(seen, losses, {"returns": learned.returns}, metrics)
+        total, means = total_loss(losses, numbers)
+        return total, Evaluation(seen, losses, {"returns": dreamt.returns}, metrics | dreamt.metrics | means)
+
+    def dream_starts(self, latent: Latent) -> Latent:
+        """Where dreams of recorded steps start: [B, T, ...] -> [B*K, ...], the last K of every sequence."""
+        K = self._starts_per_sequence(latent.deter.shape[1])
+        return jax.tree.map(lambda x: sg(x[:, -K:]).reshape(-1, *x.shape[2:]), latent)
+
+    def _starts_per_sequence(self, length: int) -> int:
+        return min(self.cfg.behavior.imag_last or length, length)
+
+    def behavior_loss(
+        self,
+        world: World,
+        slow: dict[str, Params],
+        returns: running.Percentiles,
+        start: Latent,
+        *,
+        key: Array,
+    ) -> Dreamt:
+        """What actor and critics learn from dreams alone; no gradient reaches the world model.
+
+        Args:
+          world: with the parameters that learn in place; a cost in it counts.
+          returns: range of the returns so far.
+          start: [N, ...] where the dreams start.
+        """
+        cfg = world.numbers.behavior
+        frozen, slow_value = world.frozen(), nnx.merge(self.modules.value, slow["value"])
+        critic = Critic(world.value_head, slow_value, cfg)
+        behavior = ActorCritic(world.policy_head, critic, cfg)
+
+        # 1. It dreams H steps under the policy; what the heads expect there are the rewards.
+        imagined = frozen.imagine(start, frozen.choose, self.cfg.behavior.imag_length, key=key)
+        reward, discount = per_step(lambda feat: (frozen.reward(feat), frozen.discount(feat)), imagined.feat)
+        weight = sg(frozen.weights(discount))
+
+        # 2. Actor and critic learn from that.
+        learned = behavior.imagined_loss(imagined, reward, discount, weight, returns)
+        losses, critics = dict(learned.losses), {"": (critic, learned.first_return)}
+
+        # 3. Critics beside the first learn as it does, each from its own values, and move nothing else.
+        for name, other in self._others(world, slow):
+            judged = other.imagined_loss(imagined.feat, reward, discount, weight)
+            losses[f"value/{name}"] = judged.loss.mean(0)
+            critics[f"/{name}"] = other, judged.target[0]
+        metrics = learned.metrics | {"imagined_cont": (discount / frozen.outside).mean()}
+        return Dreamt(losses, critics, learned.returns, metrics)
 
     def _others(self, world: World, slow: dict[str, Params]) -> Iterator[tuple[str, Critic]]:
         if world.critics is None or self.modules.critics is None:
@@ -304,6 +344,12 @@ class Agent:
         slow_critics = nnx.merge(self.modules.critics, slow["critics"])
         for (name, value), (_, slow_value) in zip(world.critics, slow_critics, strict=True):
             yield name, Critic(value, slow_value, world.numbers.behavior)
+
+    def context(self, batch: Batch) -> tuple[Latent, dict[str, Array]]:
+        """The stored latent before a batch (replay context), [B, ...], and the action before every step."""
+        shift = lambda first, action: jnp.concatenate([first[:, None], action[:, :-1]], 1)
+        prev_action = {k: shift(batch.context_action[k], a) for k, a in batch.action.items()}
+        return self.unpack(batch.context_latent), prev_action
 
     def compute_gradients(
         self, state: TrainState, batch: Batch, numbers: Numbers, *, key: Array
@@ -313,9 +359,7 @@ class Agent:
         The recurrence starts from the stored latent of the step before (replay context), and the new
         posteriors [B, T, ...] come back for the replay to store in place of the old ones.
         """
-        latent = self.unpack(batch.context_latent)
-        shift = lambda first, action: jnp.concatenate([first[:, None], action[:, :-1]], 1)
-        prev_action = {k: shift(batch.context_action[k], a) for k, a in batch.action.items()}
+        latent, prev_action = self.context(batch)
         grad = jax.value_and_grad(self.loss, has_aux=True)
         (total, out), grads = grad(
             state.params, state.slow, state.stats, batch, latent, prev_action, numbers, key=key
@@ -327,13 +371,16 @@ class Agent:
     ) -> tuple[TrainState, dict[str, Array]]:
         """The second half: one step of the optimiser, then slow copies follow what they copy."""
         params, opt, metrics = optim.update(gradients.params, state.opt, state.params, numbers)
-        cfg, slow = numbers.behavior, state.slow
-        mix = jnp.where(state.updates % cfg.slow_every == 0, cfg.slow_rate, 0.0)
-        followed = self.world(params, numbers).objective.follow(slow["objective"], params, numbers)
-        slow = {name: running.mix(slow[name], params[name], mix) for name in CRITICS if name in slow}
-        slow |= {"objective": followed}
+        followed = self.world(params, numbers).objective.follow(state.slow["objective"], params, numbers)
+        slow = {**self.follow_critics(state, params, numbers), "objective": followed}
         state = TrainState(params, slow, gradients.stats, opt, state.updates + 1)
         return state, gradients.metrics | metrics
+
+    def follow_critics(self, state: TrainState, params: Params, numbers: Numbers) -> dict[str, Params]:
+        """The slow critics after an update that led to `params`."""
+        cfg, slow = numbers.behavior, state.slow
+        mix = jnp.where(state.updates % cfg.slow_every == 0, cfg.slow_rate, 0.0)
+        return {name: running.mix(slow[name], params[name], mix) for name in CRITICS if name in slow}
 
     def train_step(
         self, state: TrainState, batch: Batch, numbers: Numbers, *, key: Array
@@ -342,6 +389,12 @@ class Agent:
         gradients, latent = self.compute_gradients(state, batch, numbers, key=key)
         state, metrics = self.apply_gradients(state, gradients, numbers)
         return state, latent, metrics
+
+
+def total_loss(losses: Mapping[str, Array], numbers: Numbers) -> tuple[Array, dict[str, Array]]:
+    """The weighted sum of the means of losses, and these means for the log."""
+    total = jnp.stack([numbers.loss.weight(name) * loss.mean() for name, loss in losses.items()]).sum()
+    return total, {f"loss/{name}": loss.mean() for name, loss in losses.items()}
 
 
 def _params(modules: Mapping[str, Any]) -> Params:

@@ -61,6 +61,12 @@ def unpack(cfg: RSSMConfig, packed: PackedLatent, dtype: DTypeLike = jnp.float32
     return Latent(deter, jax.nn.one_hot(packed["stoch"], cfg.classes, dtype=dtype), memory)
 
 
+def split(cfg: RSSMConfig, feat: Array) -> Latent:
+    """Latents as heads read them, [..., F] -> [..., ...]: without what else the core remembers."""
+    deter, stoch = jnp.split(feat, [cfg.deter], -1)
+    return Latent(deter, stoch.reshape(*stoch.shape[:-1], cfg.stoch, cfg.classes))
+
+
 class Posterior(NamedTuple):
     """The layers from h to q(z | h, tokens), the first of which adds the share of the tokens."""
 
@@ -97,6 +103,11 @@ class RSSM(nnx.Module):
         """[..., D] -> [..., S, C] float32 logits of what the model expects to see."""
         chex.assert_axis_dimension(deter, -1, self.cfg.deter)
         return self._logits(self.prior_out(self.prior_mlp(deter)))
+
+    def posterior(self, deter: Array, tokens: Array) -> Array:
+        """[..., D], [..., E] -> [..., S, C] float32 logits of z after seeing these tokens there."""
+        chex.assert_axis_dimension(deter, -1, self.cfg.deter)
+        return self._logits(self.post_out(self.post(jnp.concatenate([deter, tokens], -1))))
 
     def _step(
         self,

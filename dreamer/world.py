@@ -8,6 +8,7 @@
     reward, discount, value    what the heads expect there       [..., F] -> [...]
     values     what every critic expects there                   [..., F] -> [K, ...]
     decode     what a latent looks like                          [...] -> observations
+    with_cost  the same world, in which a person's wishes count
 
 `World.discount` and its neighbours are the only places that know whether the continue head already holds the
 discount (`ActorCriticConfig.discount_in_cont`).
@@ -76,6 +77,22 @@ class Objective(Protocol):
         ...
 
 
+class Cost(Protocol):
+    """What it costs to be somewhere: a person's wish beside the task's reward, or in its place."""
+
+    def __call__(self, world: World, latent: Latent, decoded: dict[str, Array] | None) -> Array:
+        """The cost of N imagined states, [N]; what is below 0 is earned.
+
+        Args:
+          world: the world model without any cost, to ask for `survival`, `reward` and the like.
+          latent: [N, ...] h and z of the states; its `feat` is what heads read. Other memory of the core is
+            not there.
+          decoded: {key: [N, ...]} what they look like, in the units and dtypes of the observations; None of
+            an agent without a decoder. Nothing is decoded where this is not read.
+        """
+        ...
+
+
 @dataclass(frozen=True)
 class World:
     """A world model with its parameters in place.
@@ -85,6 +102,7 @@ class World:
       params: {module: parameters}, at least of the modules that are used.
       numbers: the numbers of the configuration, traced.
       dtype: of activations.
+      cost, reward_weight: of `with_cost`.
     """
 
     modules: Modules
@@ -93,6 +111,8 @@ class World:
     cfg: AgentConfig
     sampler: dists.Sampler
     dtype: Any
+    cost: Cost | None = None
+    reward_weight: Array | float = 1.0
 
     @cached_property
     def encoder(self) -> Encoder:
@@ -148,6 +168,17 @@ class World:
     def with_equal_luck(self) -> World:
         """The same world, in which all rows of a dream draw the same noise: only their actions differ."""
         return replace(self, sampler=dists.equal_rows(self.sampler))
+
+    def with_cost(self, cost: Cost, reward_weight: Array | float = 1.0) -> World:
+        """The same world, in which the reward of a state is ``reward_weight * r - cost``.
+
+        Critics expect the task's reward as they learned it, so what they say is scaled by the same weight and
+        knows nothing of the cost.
+
+        Args:
+          reward_weight: how much the task's reward counts beside the cost; 0: only the cost counts.
+        """
+        return replace(self, cost=cost, reward_weight=reward_weight)
 
     # Following and dreaming.
 
@@ -233,6 +264,10 @@ class World:
         """[..., D] -> [..., S, C] log-probabilities of z before looking."""
         return dists.unimix_logp(self.rssm.prior(deter), self.numbers.loss.unimix)
 
+    def after_looking(self, deter: Array, tokens: Array) -> Array:
+        """[..., D], [..., E] -> [..., S, C] log-probabilities of z if these tokens were seen there."""
+        return dists.unimix_logp(self.rssm.posterior(deter, tokens), self.numbers.loss.unimix)
+
     def posterior(self, observed: Observed) -> Array:
         """[B, T, S, C] log-probabilities of z after looking."""
         return dists.unimix_logp(observed.logits, self.numbers.loss.unimix)
@@ -244,19 +279,42 @@ class World:
         return latent._replace(stoch=stoch)
 
     def reward(self, feat: Array) -> Array:
-        """[..., F] -> [...] the reward expected on arriving there."""
+        """[..., F] -> [...] the reward expected on arriving there, less what it costs to be there."""
         self._check_features(feat)
-        return self.reward_head.expected(feat)
+        reward = self.reward_head.expected(feat)
+        return reward if self.cost is None else self.reward_weight * reward - self.charge(feat)
+
+    def charge(self, feat: Array) -> Array:
+        """[..., F] -> [...] float32, what it costs to be there; 0 without a cost.
+
+        Raises:
+          ValueError: the cost is not one number for every state.
+        """
+        if self.cost is None:
+            return jnp.zeros(feat.shape[:-1])
+        latent = rssm.split(self.cfg.rssm, feat.reshape(-1, feat.shape[-1]))
+        cost = jnp.asarray(
+            self.cost(replace(self, cost=None, reward_weight=1.0), latent, self.decode(latent))
+        )
+        if cost.shape != latent.deter.shape[:1]:
+            N = len(latent.deter)
+            raise ValueError(
+                f"a cost must be one number for each of N states, [N], but of {N} it is {cost.shape}"
+            )
+        return cost.astype(jnp.float32).reshape(feat.shape[:-1])
 
     def value(self, feat: Array) -> Array:
         """[..., F] -> [...] what the critic expects of what follows, discounted."""
         self._check_features(feat)
-        return self.value_head.expected(feat)
+        return self._weighed(self.value_head.expected(feat))
 
     def values(self, feat: Array) -> Array:
         """[..., F] -> [K, ...] what each of the K critics expects, the first as `value`."""
         others = [] if self.critics is None else [head.expected(feat) for _, head in self.critics]
-        return jnp.stack([self.value(feat), *others])
+        return jnp.stack([self.value(feat), *map(self._weighed, others)])
+
+    def _weighed(self, value: Array) -> Array:
+        return value if self.cost is None else self.reward_weight * value
 
     def decode(self, latent: Latent) -> dict[str, Array] | None:
         """What latents look like, in the units and dtypes of the observations; None without a decoder.

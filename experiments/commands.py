@@ -22,6 +22,8 @@ from experiments.benchmark.options import (
     BenchmarkWorkerOptions,
 )
 from experiments.compare.options import CompareOptions
+from experiments.costs.options import CostOptions
+from experiments.imagine.options import ImagineOptions
 from experiments.names import check_known
 from experiments.objectives.options import ObjectivesOptions, ObjectivesWorkerOptions
 from experiments.plans.options import PlanReportOptions
@@ -59,7 +61,7 @@ class TrainOptions(Section):
 
 
 @dataclass(frozen=True)
-class EvalOptions(Section):
+class EvalOptions(CostOptions):
     """How the agent of a run is evaluated."""
 
     episodes: Count = 100
@@ -279,7 +281,14 @@ def evaluate(words: Sequence[str], options: EvalOptions, changes: Mapping[str, A
         max_steps=options.max_steps,
         out=options.out,
         json=options.json,
+        wanted=options,
     )
+
+
+def imagine(words: Sequence[str], options: ImagineOptions, changes: Mapping[str, Any]) -> int:
+    from experiments.imagine.imagine import imagine
+
+    return imagine(Path(words[0]), options)
 
 
 def export(words: Sequence[str], options: ExportOptions, changes: Mapping[str, Any]) -> int:
@@ -530,6 +539,12 @@ class Command(NamedTuple):
 COMMANDS = {
     "train": Command("Train an agent or resume a run.", "[PRESET]", TrainOptions, train),
     "eval": Command("Play episodes with the agent of a run.", "RUN", EvalOptions, evaluate),
+    "imagine": Command(
+        "Learn on in the dreams of a run, with costs or a goal, and write the agent to a file.",
+        "RUN",
+        ImagineOptions,
+        imagine,
+    ),
     "export": Command(
         "Write the agent of a run to a file (agent.safetensors in its folder).",
         "RUN [FILE]",

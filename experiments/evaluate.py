@@ -9,7 +9,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, TextIO
+from typing import TYPE_CHECKING, Any, TextIO
 
 import numpy as np
 
@@ -21,6 +21,12 @@ from envs.api import FIRST_TRAINING_SEED, Policy, Step, VectorEnv
 from envs.rollout import IDLE, LONGEST, Episode, OnStep, rollout
 from experiments import machine, memory, statistics, surroundings
 from experiments.agreement import World, agree, spaces
+from experiments.costs import summary as costs
+from experiments.costs.options import CostOptions
+
+if TYPE_CHECKING:
+    from dreamer.player import Player
+    from experiments.costs.ledger import Ledger
 
 HOST_COPIES, DEVICE_COPIES = 16, 256
 """Default number of copies of an environment that are played together."""
@@ -208,11 +214,22 @@ def play(
 
 
 def play_each(
-    policy: Policy, env: VectorEnv, episodes: int, seed: int, limit: int, say: Say | None = None
+    policy: Policy,
+    env: VectorEnv,
+    episodes: int,
+    seed: int,
+    limit: int,
+    say: Say | None = None,
+    also: OnStep | None = None,
 ) -> list[Episode]:
-    """As `play`, but every episode itself, in the order of the seeds."""
+    """As `play`, but every episode itself, in the order of the seeds; `also` hears of every step."""
     seeds = range(seed, seed + episodes)
-    on_step = progress(episodes, limit, say) if say else None
+    listeners = [*([progress(episodes, limit, say)] if say else []), *([also] if also else [])]
+
+    def on_step(step: Step, action: Mapping[str, np.ndarray], index: np.ndarray) -> None:
+        for listener in listeners:
+            listener(step, action, index)
+
     return rollout(policy, env, seeds, key=seed, max_steps=limit, on_step=on_step)
 
 
@@ -227,6 +244,7 @@ def evaluate(
     json: bool,
     max_steps: int = 0,
     task: str = "",
+    wanted: CostOptions = CostOptions(),
 ) -> int:
     """Evaluate the newest checkpoint of a run, also on its training levels where it has a set; the exit code.
 
@@ -236,6 +254,7 @@ def evaluate(
       out: file for the episodes, a line of JSON each (empty: none).
       max_steps: after which an episode is cut short (0: as the run is configured).
       task: another task than that of the run, with the same spaces (empty: its own).
+      wanted: costs and a goal; a planner plans with them, and what episodes cost is added up.
 
     Raises:
       CheckpointError: there is no agent in the folder.
@@ -249,31 +268,55 @@ def evaluate(
     player = dreamer.load(run, actor=actor)
     cfg = player.config
     assert cfg is not None
+    say: Say = lambda text: print(text, file=sys.stderr, flush=True)
+    player, ledger = _with_costs(player, actor, wanted, say)
     trained_on, cfg = cfg.task, elsewhere(cfg, task)
     is_other = cfg.task != trained_on
     with contextlib.ExitStack() as stack:
         file = stack.enter_context(_opened(out)) if out else None
         env = stack.enter_context(opened_world(run, player.agent, cfg, episodes, num_envs, is_other=is_other))
         limit = step_limit(max_steps or cfg.eval.max_steps, longest_episode(run))
-        say: Say = lambda text: print(text, file=sys.stderr, flush=True)
-        played, trained = play_each(player, env, episodes, seed, limit, say), []
+        also = ledger.on_step if ledger else None
+        played, trained = play_each(ledger or player, env, episodes, seed, limit, say, also), []
         result = {"task": cfg.task, "trained_on": trained_on, "actor": actor} | summary(played, limit)
+        records = [record(episode) for episode in played]
+        if ledger:
+            paid = ledger.rows()
+            records = [each | {"costs": row} for each, row in zip(records, paid, strict=True)]
+            result |= {"wanted": wanted.described, "costs": costs.summary(paid)}
         if cfg.env.levels:
             levels = min(episodes, cfg.env.levels)
             trained = play_each(player, env, levels, FIRST_TRAINING_SEED, limit, say)
             result |= generalisation(played, trained)
         if file is not None:
-            file.writelines(jsonlib.dumps(record(episode)) + "\n" for episode in [*played, *trained])
+            records += map(record, trained)
+            file.writelines(jsonlib.dumps(row) + "\n" for row in records)
     note = envs.note(cfg.task)
     if json:
         print(jsonlib.dumps(result | ({"note": note} if note else {})))
     else:
         where = f"{cfg.task} (trained on {trained_on})" if is_other else cfg.task
         print(f"{where}, {actor} actions, seeds {seed} to {seed + episodes - 1}", file=sys.stderr)
-        print(sentence(result))
+        print("\n".join([sentence(result), *costs.sentences(result.get("costs", {}))]))
         if note:
             print(note, file=sys.stderr)
     return 0
+
+
+def _with_costs(player: Player, actor: str, wanted: CostOptions, say: Say) -> tuple[Player, Ledger | None]:
+    """The player as costs change it, and the ledger of its episodes; as it is where none are named."""
+    if not wanted.wishes:
+        return player, None
+    from dreamer.player import Player
+    from experiments.costs import reading
+    from experiments.costs.ledger import Ledger
+
+    terms = reading.read(wanted, player)
+    chooses = reading.charged(actor, player.agent, terms, wanted.reward_weight)
+    if not reading.plans(chooses):
+        say(f"the actor {actor} does not plan: costs change nothing in what it does and are only added up")
+    player = Player(player.agent, player.everything, player.numbers, actor=chooses, config=player.config)
+    return player, Ledger(player, terms)
 
 
 @contextlib.contextmanager

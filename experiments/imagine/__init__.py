@@ -1,0 +1,1 @@
+"""`dreamer imagine`: behaviour that is learned in dreams alone, with costs a person has added."""
