@@ -12,11 +12,14 @@ import jax
 import numpy as np
 
 from dreamer import export, objectives
-from dreamer.actors import Actor, named
+from dreamer.actors import Actor, model_steps, named
+from dreamer.actors.charged import Charged
 from dreamer.agent import FOLLOWING, Agent, Carry, Params, acting_params
 from dreamer.checkpoint import NAME, CheckpointError, CheckpointStore
 from dreamer.config import Config, from_dict, load_toml
 from dreamer.numbers import Numbers, trace
+from dreamer.schema import ConfigError
+from dreamer.world import Cost
 from envs.api import Step, spaces_from
 
 
@@ -30,9 +33,10 @@ class Player:
         as in training, random is uniform).
       config: of the run that the parameters are from, where there is one.
       counters: `env_steps` and `updates` of that run.
+      cost: what an actor that plans shall avoid besides; the task's reward counts `reward_weight` times.
 
     Raises:
-      ValueError: `params` lack a module that the actor needs.
+      ValueError: `params` lack a module that the actor needs, or there is a cost and the actor does not plan.
     """
 
     def __init__(
@@ -44,9 +48,15 @@ class Player:
         actor: str | Actor[Any] = "greedy",
         config: Config | None = None,
         counters: Mapping[str, int] | None = None,
+        cost: Cost | None = None,
+        reward_weight: float = 1.0,
     ):
         self.agent = agent
         self.actor: Actor[Any] = named(actor)(agent.act_space) if isinstance(actor, str) else actor
+        if cost is not None:
+            if not model_steps(self.actor):
+                raise ConfigError("the actor does not plan, so a cost would change nothing in what it does")
+            self.actor = Charged(self.actor, cost, agent.decoder, reward_weight)
         self.set_params(params, numbers, config=config, counters=counters)
         self._act = jax.jit(partial(_act, agent, self.actor))
 
@@ -137,6 +147,8 @@ def load(
     actor: str | Actor[Any] = "greedy",
     greedy: bool | None = None,
     updates: int | None = None,
+    cost: Cost | None = None,
+    reward_weight: float = 1.0,
 ) -> Player:
     """A trained agent, from the folder of its run, one checkpoint of that, or an exported file.
 
@@ -146,10 +158,12 @@ def load(
       actor: chooses the actions, as for `Player`.
       greedy: an older way to say actor="greedy" (True) or actor="sampled" (False).
       updates: of a run, take the checkpoint made after this many updates; None takes the newest.
+      cost, reward_weight: as for `Player`.
 
     Raises:
       CheckpointError: nothing like that exists, or it cannot be read.
-      ConfigError: there is no such actor, or the agent has an objective in a module that is not imported yet.
+      ConfigError: there is no such actor, it does not plan and there is a cost, or the agent has an objective
+        in a module that is not imported yet.
     """
     if greedy is not None:
         actor = "greedy" if greedy else "sampled"
@@ -165,7 +179,8 @@ def load(
         agent, params, cfg, counters = _from_run(path.absolute(), updates)
     else:
         raise CheckpointError(f"There is no run folder {path} and no exported file of that name.")
-    return Player(agent, params, trace(cfg.agent), actor=actor, config=cfg, counters=counters)
+    numbers, how = trace(cfg.agent), {"cost": cost, "reward_weight": reward_weight}
+    return Player(agent, params, numbers, actor=actor, config=cfg, counters=counters, **how)
 
 
 def _from_run(folder: Path, updates: int | None) -> export.Exported:

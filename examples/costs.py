@@ -1,7 +1,8 @@
 """Wishes for an agent of DoorKey that was only ever rewarded for reaching the goal.
 
-    dreamer eval RUN --actor categorical_cem --cost examples/costs.py:without_key examples/costs.py:door_open=9
-    dreamer imagine RUN --cost examples/costs.py:without_key examples/costs.py:door_open=9 --reward-weight 0
+    WISHES="examples/costs.py:without_key examples/costs.py:door_open=9"
+    dreamer eval RUN --actor categorical_cem --cost $WISHES
+    dreamer imagine RUN --cost $WISHES --reward-weight 0
 
 The first plans with the costs, without any learning; the second has the policy learn them in dreams. A cost
 is a function of N imagined states: the world model, their latents, and what they look like. Here what they

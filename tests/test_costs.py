@@ -80,13 +80,14 @@ def test_cost_other_than_number_for_every_state_is_refused(world, feat, value):
         world.with_cost(lambda world, latent, decoded: value(len(latent.deter))).reward(feat)
 
 
-def test_ending_and_failure_by_hand(world, feat):
+def test_ending_and_failure_by_hand(world, feat, monkeypatch):
     flat = feat.reshape(15, FEAT)
     latent = rssm.split(tiny.CFG.rssm, flat)
-    over = 1 - world.survival(flat)
+    over, middle = 1 - world.survival(flat), float(np.median(world.reward(flat)))
+    monkeypatch.setattr(costs, "REWARDED", middle)
     np.testing.assert_allclose(costs.ending(world, latent, None), over)
-    expected = np.where(world.reward(flat) < 0.1, over, 0)
-    assert 0 < (expected > 0).sum() < 15  # some of these states are rewarded
+    expected = np.where(world.reward(flat) < middle, over, 0)
+    assert (expected > 0).sum() == 7
     np.testing.assert_allclose(costs.failure(world, latent, None), expected)
 
 

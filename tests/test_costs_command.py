@@ -79,7 +79,7 @@ def test_read_names_functions_and_weights(player, file):
 @pytest.mark.parametrize(
     ("word", "sentence"),
     [
-        ("endin", "--cost names 'endin'; did you mean ending?, or a function as FILE.py:function"),
+        ("endin", "--cost names 'endin'; did you mean ending, or a function as FILE.py:function"),
         ("ending=much", "should be NAME=WEIGHT, but 'much' is no finite number"),
         ("ending=nan", "'nan' is no finite number"),
         ("{file}:lost", "has no function 'lost'; it has last, broken, scalar"),
@@ -204,4 +204,4 @@ def test_eval_of_policy_with_cost_says_that_it_changes_nothing(stored, capsys):
 
 def test_eval_with_wrong_cost_is_one_sentence(stored, capsys):
     assert main(f"eval {stored} --cost endless".split()) == 2
-    assert capsys.readouterr().err.startswith("dreamer: --cost names 'endless'; did you mean ending?")
+    assert capsys.readouterr().err.startswith("dreamer: --cost names 'endless'; there are ending, failure, or a function")

@@ -46,12 +46,13 @@ def test_step_gradients_are_those_of_training_without_replay_value():
     # At these parameters, with replay_value off, policy and value learn in training from dreams alone.
     cfg = tiny.config(behavior__replay_value=False)
     agent, params = tiny.agent(tiny.DETERMINISTIC, cfg), tiny.state().params
-    key = jax.random.key(3)
     start = dreaming.start(agent, params)
     trained = agent.start(params)
     batch = tiny.batch()
-    whole = tiny.jit(lambda s: agent.train_step(s, batch, tiny.NUMBERS, key=key)[0])(trained)
-    dreamt = tiny.jit(lambda s: dreaming.step(agent, lambda w: w, s, batch, tiny.NUMBERS, key=key)[0])(start)
+    whole = tiny.jit(lambda s: agent.train_step(s, batch, tiny.NUMBERS, key=jax.random.key(3))[0])(trained)
+    dreamt = tiny.jit(
+        lambda s: dreaming.step(agent, lambda w: w, s, batch, tiny.NUMBERS, key=jax.random.key(3))[0]
+    )(start)
     for name in ("policy", "value"):
         for a, b in zip(
             jax.tree.leaves(whole.params[name]), jax.tree.leaves(dreamt.params[name]), strict=True

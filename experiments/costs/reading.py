@@ -125,7 +125,7 @@ def _cost(name: str) -> Cost:
     place, colon, function = name.rpartition(":")
     if not colon:
         known, close = ", ".join(costs.COSTS), closest(name, costs.COSTS)
-        hint = f"did you mean {close[0]}?" if close else f"there are {known}"
+        hint = f"did you mean {close[0]}" if close else f"there are {known}"
         raise ConfigError(
             f"--cost names '{name}'; {hint}, or a function as FILE.py:function or module:function"
         )
