@@ -7,6 +7,7 @@ import pytest
 import tiny
 
 import envs
+from dreamer.actors.policy import SAMPLED
 from dreamer.agent import Agent
 from dreamer.config import AgentConfig, LoopConfig
 from dreamer.gym import DreamVectorEnv

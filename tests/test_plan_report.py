@@ -107,8 +107,8 @@ def test_contenders_without_mctx_leave_gumbel_out_unless_named(monkeypatch):
         ("greedy", CHOICE, 0),
         ("random", FORCE, 0),
         ("categorical_cem:horizon=2,samples=8,elites=4,proposals=3,iterations=5", CHOICE, 2 * (8 * 5 + 3)),
-        ("mppi:horizon=3,samples=10,elites=4,proposals=0,iterations=2", FORCE, 60),
-        ("cem", FORCE, 5 * (64 * 3 + 8)),
+        ("mppi:horizon=3,samples=10,elites=4,proposals=0,iterations=2", FORCE, 3 * (10 * 2 + 1)),
+        ("cem", FORCE, 5 * (64 * 3 + 8 + 1)),
         ("icem", FORCE, 5 * (64 * 3 + 8)),
     ],
 )
