@@ -45,7 +45,9 @@ ON_DEVICE = Config(
     report=ReportConfig(episodes=0),
     log=LogConfig(every=0.01, tensorboard=False),
 )
-ON_HOST = schema.replace_paths(tiny.RUN, {"loop.actor": PLANNER, "steps": 80, "eval.episodes": 4})
+ON_HOST = schema.replace_paths(
+    tiny.RUN, {"loop.actor": PLANNER, "steps": 160, "eval.episodes": 4, "report.episodes": 4}
+)
 
 
 class Count(NamedTuple):
@@ -133,6 +135,15 @@ def test_train_with_planner_marks_episodes_and_result(trained):
     result = json.loads((folder / "result.json").read_text())
     assert result["acted_with"] == PLANNER and result["updates"] > 0
     assert dreamer.load(folder).config.loop.actor == PLANNER
+
+
+def test_train_with_planner_report_says_what_acted_and_draws_what_it_promised(trained):
+    cfg, folder = trained
+    if cfg is not ON_HOST:
+        pytest.skip("one report is enough")
+    page = (folder / "report.html").read_text()
+    assert page.count(f"The run acted with {PLANNER}, not with sampled actions") == 1
+    assert "discounted return of plans" in page and "actions, as in training" not in page
 
 
 def test_train_with_other_actor_in_a_resume_is_refused_in_a_sentence(trained):

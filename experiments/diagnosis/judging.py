@@ -51,7 +51,7 @@ def generalisation(run: Summary) -> Finding | None:
         evidence += f", where {played.cut} of {played.episodes} episodes were cut short" if played.cut else ""
     if actor := run.planned_with:
         return Finding(
-            "Training is far above the evaluation: what acted in training reaches more than the policy alone.",
+            "Training is far above the evaluation: what acted in training reaches more than the policy.",
             f"{evidence}; training acted with {actor}",
             {},
             f"Evaluate it as well: dreamer eval RUN --actor {actor}.",
