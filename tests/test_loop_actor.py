@@ -15,14 +15,18 @@ from test_fused import AGENT, CFG, same
 import dreamer
 import envs
 from dreamer import schema
+from dreamer.actors import named
 from dreamer.actors.policy import SAMPLED
 from dreamer.agent import Agent
-from dreamer.config import Config, EvalConfig, LogConfig, PopulationConfig, ReplayConfig, ReportConfig
+from dreamer.checkpoint import CheckpointStore
+from dreamer.config import Config, EvalConfig, LogConfig, ReplayConfig, ReportConfig
 from dreamer.logger import read_rows
 from dreamer.loops.clocks import Progress
 from dreamer.loops.collector import Collector
 from dreamer.loops.fused import CompiledLoop, Fused, FusedLoop, stored
 from dreamer.loops.host import HostLoop
+from dreamer.loops.members import Members
+from dreamer.loops.placement import SINGLE
 from dreamer.numbers import trace
 from dreamer.replay.device import DeviceReplay
 from dreamer.replay.host import HostReplay
@@ -155,29 +159,50 @@ def test_train_with_other_actor_in_a_resume_is_refused_in_a_sentence(trained):
         run.train(other, folder, force=("loop.actor",))
 
 
-def test_train_on_device_resumed_with_planner_is_bit_identical(tmp_path):
-    whole, parts = tmp_path / "whole", tmp_path / "parts"
-    assert run.train(ON_DEVICE, whole) == 0
-    for steps in (56, ON_DEVICE.steps):
-        assert run.train(dataclasses.replace(ON_DEVICE, steps=steps), parts) == 0
-    ours, theirs = (dreamer.load(folder) for folder in (parts, whole))
-    assert same(ours.everything, theirs.everything)
-    rows = [read_rows(folder / "episodes.jsonl") for folder in (parts, whole)]
-    assert rows[0] == rows[1]
+@pytest.fixture(scope="module")
+def planned():
+    """A loop of the device that planned to its end, and its episodes."""
+    compiled = CompiledLoop(test_fused.functions(actor=planner()), jit=tiny.jit)
+    loop = planned_loop(compiled)
+    return loop, [episode for output in loop.outputs() for episode in output.episodes]
 
 
-def test_train_population_every_member_plans_with_its_parameters(trained, tmp_path):
-    cfg, alone = trained
-    if cfg is not ON_DEVICE:
-        pytest.skip("a population is one program of the device")
-    many = dataclasses.replace(cfg, population=PopulationConfig(2))
-    assert run.train(many, tmp_path / "many") == 0
-    logs = [read_rows(tmp_path / "many" / "members" / name / "episodes.jsonl") for name in ("000", "001")]
-    assert all(row["acted_with"] == PLANNER for log in logs for row in log)
-    result = json.loads((tmp_path / "many" / "members" / "001" / "result.json").read_text())
-    assert result["acted_with"] == PLANNER
-    plain = lambda log: [(row["began"], row["return"], row["planned"]) for row in log]
-    assert plain(logs[0]) == plain(read_rows(alone / "episodes.jsonl")) != plain(logs[1])
+def planned_loop(compiled, steps=72, seed=0):
+    return FusedLoop(compiled, trace(AGENT), seed, steps, Progress())
+
+
+def planner():
+    """For the actions of the board."""
+    return named(PLANNER)(envs.make_jax("grid:Catch").act_space)
+
+
+def test_fused_loop_stored_while_planning_resumes_bit_identically(planned, tmp_path):
+    whole, episodes = planned
+    first = planned_loop(whole.compiled, steps=56)
+    before = [episode for output in first.outputs() for episode in output.episodes]
+    assert int(first.full.acting.lengths[0]) > 0, "in the middle of episodes"
+    store, held = CheckpointStore(tmp_path / "checkpoints"), first.checkpoint()
+    store.save(56, held.arrays, {"progress": dataclasses.asdict(first.progress), **held.meta})
+    store.wait()
+    second = planned_loop(whole.compiled)
+    _, arrays, meta = store.load(second.template)
+    second.restore(arrays, meta)
+    after = [episode for output in second.outputs() for episode in output.episodes]
+    assert same(second.full, whole.full)
+    assert before + after == episodes and all(episode.plans for episode in episodes)
+
+
+def test_members_plan_each_with_its_parameters(planned):
+    whole, episodes = planned
+    numbers = jax.tree.map(lambda x: jnp.stack([x, x]), trace(AGENT))
+    seeds = np.array([1, 0], np.int32)
+    many = Members(whole.compiled, SINGLE, numbers, seeds, 72, Progress())
+    outputs = []
+    while not many.done:
+        outputs.append(many.advance())
+    logs = [[episode for output in outputs for episode in output[i].episodes] for i in (0, 1)]
+    assert logs[1] == episodes != logs[0]
+    assert same(jax.tree.map(lambda x: x[1], many.full), whole.full)
 
 
 def test_train_with_gumbel_trains(tmp_path):
@@ -190,7 +215,7 @@ def test_train_with_gumbel_trains(tmp_path):
 
 
 def test_members_in_one_batch_that_plan_print_nothing_of_failed_searches(capfd):
-    fused = test_fused.functions(actor=workspace_actor())
+    fused = test_fused.functions(actor=planner())
     states = jax.jit(jax.vmap(fused.init))(jnp.arange(2))
     numbers = jax.tree.map(lambda x: jnp.stack([x, x]), trace(AGENT))
     with jax.debug_key_reuse(False):  # a vmapped loop carries its keys, which look as if used twice
@@ -200,13 +225,6 @@ def test_members_in_one_batch_that_plan_print_nothing_of_failed_searches(capfd):
     jax.effects_barrier()
     assert "planner" not in capfd.readouterr().err
     assert np.isfinite(states.acting.carry.memory.expected).all()
-
-
-def workspace_actor():
-    """The planner for the actions of the board."""
-    from dreamer.actors import named
-
-    return named(PLANNER)(envs.make_jax("grid:Catch").act_space)
 
 
 # What is refused.
