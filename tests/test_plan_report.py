@@ -154,8 +154,8 @@ def test_model_steps_are_those_that_the_world_is_asked_for(text, monkeypatch):
     )
     with jax.numpy_rank_promotion("allow"), jax.debug_key_reuse(False):
         jax.eval_shape(act, carry.latent)
-    proposals, each = sorted(taken)[0], sorted(taken)[-1]
-    assert (proposals, each) == (4, 8) and model_steps(actor) == proposals + 3 * each
+    mean, proposals, each = sorted(set(taken))  # the scan over iterations may be traced several times
+    assert (mean, proposals, each) == (2, 4, 8) and model_steps(actor) == mean + proposals + 3 * each
 
 
 # What is said.
