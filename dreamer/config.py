@@ -525,6 +525,9 @@ class LoopConfig(Section):
 
     num_envs: Count = 16
     """Copies of the environment, stepped together."""
+    actor: str = "sampled"
+    """What acts while it trains: the policy (sampled or greedy), random, or a planner with its options, as
+    mppi:horizon=3,samples=128; a run never changes it."""
     train_ratio: Positive = 32.0
     """Replayed steps per environment step."""
     batch_size: Count = 16

@@ -31,6 +31,9 @@ from dreamer.trackers import LoggerError, Mlflow, TensorBoard, Tracker, Wandb
 RECENT = 100
 """Episodes in the means that are shown."""
 
+SHOWN = ("return", "length", "success", "planned", "realised")
+"""Numbers of an episode that trackers get."""
+
 WAITING = 100
 """Most ended episodes that may wait for one that began before them."""
 
@@ -218,8 +221,9 @@ class Logger:
 
         Args:
           row: `return` and `length`, `success` where the task reports it, and what else is known (`seed`;
-            `began`, the environment steps when it began; and `kind`: "train", the default, or "eval", which
-            is not part of the shown means; and `log`, what the task says besides, {name: number or list}).
+            `began`, the environment steps when it began; `planned` and `realised`, of an actor that plans;
+            `kind`: "train", the default, or "eval", which is not part of the shown means; and `log`, what the
+            task says besides, {name: number or list}).
 
         Raises:
           LoggerError: `return` or `length` is missing, or a value is neither one number nor text.
@@ -234,7 +238,7 @@ class Logger:
         self._remember(plain)
         kind = plain.get("kind", "train")
         prefix = "episode" if kind == "train" else kind
-        shown = {key: plain[key] for key in ("return", "length", "success")}
+        shown = {key: plain[key] for key in SHOWN if key in plain}
         shown |= {name: value for name, value in log.items() if isinstance(value, int | float)}
         self._events({f"{prefix}/{key}": value for key, value in shown.items()})
 

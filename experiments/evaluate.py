@@ -173,13 +173,18 @@ def metrics(result: dict[str, Any], actor: str) -> dict[str, float]:
     return {f"{prefix}/{k}": v for k, v in result.items() if isinstance(v, float)}
 
 
-def beside(greedy: dict[str, Any], sampled: dict[str, Any]) -> str:
-    """The end of the sentence about greedy episodes: what sampled actions reach, and if that differs."""
+def beside(greedy: dict[str, Any], sampled: dict[str, Any], actor: str = "sampled") -> str:
+    """The end of the sentence about greedy episodes: what sampled actions reach, and if that differs.
+
+    Args:
+      actor: of training.
+    """
     mean, interval, form = ("success_rate", "success_interval", ".1%")
     if greedy[mean] is None:
         mean, interval, form = ("return_mean", "return_interval", ".3f")
     estimates = [statistics.Estimate(result[mean], *result[interval]) for result in (greedy, sampled)]
-    text = f"; with sampled actions, as in training, {mean.partition('_')[0]} {sampled[mean]:{form}}"
+    as_in_training = ", as in training," if actor == "sampled" else ""
+    text = f"; with sampled actions{as_in_training} {mean.partition('_')[0]} {sampled[mean]:{form}}"
     return text + (": more than chance sets them apart" if statistics.is_apart(*estimates) else "")
 
 

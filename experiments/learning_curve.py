@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -20,6 +20,8 @@ import numpy as np
 from dreamer.logger import WAITING
 
 Row = Mapping[str, Any]
+ACTED_WITH = "acted_with"
+"""Of a row: what acted, where that was not the sampled policy."""
 
 
 class Spans(NamedTuple):
@@ -50,6 +52,12 @@ def first_step(row: Row) -> float:
 
 def _number(value: Any, otherwise: float) -> float:
     return value if isinstance(value, int | float) else otherwise
+
+
+def acted_with(rows: Iterable[Row]) -> str:
+    """What played training episodes, as a part of a sentence; empty where all their actions were sampled."""
+    actors = dict.fromkeys(str(row[ACTED_WITH]) for row in rows if row.get(ACTED_WITH))
+    return f"acted with {' and '.join(actors)}, not with sampled actions" if actors else ""
 
 
 def running_since(episodes: Spans) -> float:

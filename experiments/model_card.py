@@ -17,13 +17,14 @@ import envs
 from dreamer.config import Config
 from envs.api import FIRST_TRAINING_SEED, Space, Spaces
 from experiments import sidecar, surroundings
+from experiments.learning_curve import acted_with
 
 FILE = "README.md"
 """The name under which the Hub shows a card."""
 TOOLKIT = "dreamer-toolkit"
 MEMBERS = "members"
 """Folder of the members within that of a population."""
-ACTORS = {"greedy": "the most likely ones", "sampled": "sampled, as in training"}
+ACTORS = {"greedy": "the most likely ones", "sampled": "sampled"}
 """How actions are chosen, as the card says it."""
 
 
@@ -220,7 +221,7 @@ def _scores(subject: Subject) -> str:
     head = "## Scores\n\n"
     if not subject.scores:
         return f"{head}{_unscored(subject)}"
-    rows = "\n".join(_row(actor, scores) for actor, scores in subject.scores.items())
+    rows = "\n".join(_row(actor, scores, subject.result) for actor, scores in subject.scores.items())
     table = f"| actions | success | return | length | episodes |\n| --- | --- | --- | --- | --- |\n{rows}"
     notes = [_seeds(subject), _cut(subject), _suite(subject), envs.note(subject.cfg.task)]
     return head + table + "\n\n" + " ".join(filter(None, notes))
@@ -240,14 +241,16 @@ def _unscored(subject: Subject) -> str:
     return f"It was not evaluated: {why}. Measure it: `dreamer eval {subject.file} --episodes 1000`."
 
 
-def _row(actor: str, scores: Mapping[str, Any]) -> str:
+def _row(actor: str, scores: Mapping[str, Any], result: Mapping[str, Any]) -> str:
+    is_usual = actor == "sampled" and not acted_with([result])
+    words = ACTORS[actor] + (", as in training" if is_usual else "")
     low, high = scores["return_interval"]
     success = "not reported by the task"
     if scores.get("success_rate") is not None:
         least, most = scores["success_interval"]
         success = f"{scores['success_rate']:.1%} [{least:.1%}, {most:.1%}]"
     return (
-        f"| {ACTORS[actor]} | {success} | {scores['return_mean']:.4g} [{low:.4g}, {high:.4g}] "
+        f"| {words} | {success} | {scores['return_mean']:.4g} [{low:.4g}, {high:.4g}] "
         f"| {scores['length_mean']:.1f} | {scores['episodes']} |"
     )
 
@@ -276,7 +279,8 @@ def _suite(subject: Subject) -> str:
         return ""
     numbers = ((name, value) for name, value in score.items() if isinstance(value, int | float))
     listed = ", ".join(f"{name} {value:.4g}" for name, value in numbers)
-    return f"Of the last training episodes: {listed}." if listed else ""
+    words = ", ".join(filter(None, ("Of the last training episodes", acted_with([subject.result]))))
+    return f"{words}: {listed}." if listed else ""
 
 
 def _limits(subject: Subject) -> str:

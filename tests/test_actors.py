@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import tiny
 
-from dreamer.actors import ACTORS, named
+from dreamer.actors import ACTORS, expected_return, named
 from dreamer.agent import Agent, acting_params
 from dreamer.player import Player, load
 from dreamer.schema import ConfigError
@@ -98,7 +98,7 @@ def test_actors_memory_at_episode_start_is_cleared_in_carry(agent, params):
     assert counts == [[1, 1, 1], [2, 2, 2], [3, 1, 3], [4, 2, 4]]
 
 
-@pytest.mark.parametrize("name", ["greedy", "sampled", "random", "gumbel"])
+@pytest.mark.parametrize("name", ["greedy", "sampled", "random"])
 def test_actors_without_memory_add_no_leaf_to_carry(agent, name):
     carry = agent.init_carry(2, named(name)(ACT))
     assert carry.memory == () and len(jax.tree.leaves(carry)) == len(jax.tree.leaves(carry[:2]))
@@ -170,6 +170,7 @@ def test_actors_planner_follows_real_agent_and_remembers(name, act, monkeypatch)
     for key, space in act.items():
         assert action[key].shape == (3, *space.shape) and action[key].dtype == space.dtype
     assert all(np.isfinite(np.asarray(x)).all() for x in jax.tree.leaves(carry.memory))
+    assert expected_return(carry.memory).shape == (3,) and expected_return(player.init(3).latent) is None
 
 
 def test_actors_options_of_planner_are_flags_of_eval(run, capsys):

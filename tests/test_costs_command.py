@@ -204,4 +204,5 @@ def test_eval_of_policy_with_cost_says_that_it_changes_nothing(stored, capsys):
 
 def test_eval_with_wrong_cost_is_one_sentence(stored, capsys):
     assert main(f"eval {stored} --cost endless".split()) == 2
-    assert capsys.readouterr().err.startswith("dreamer: --cost names 'endless'; there are ending, failure, or a function")
+    sentence = "dreamer: --cost names 'endless'; there are ending, failure, or a function as FILE.py:function"
+    assert capsys.readouterr().err.startswith(sentence)

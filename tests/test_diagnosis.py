@@ -341,6 +341,7 @@ def test_generalisation_gap_names_the_levels():
     learned = {"after": share(1.0, 300), "sampled": played(0.5), "greedy": played(0.5)}
     assert "env.levels to 0" in text("generalisation", **learned, env__levels=20)
     assert "See what differs there" in text("generalisation", **learned)
+    assert "dreamer eval RUN --actor gumbel" in text("generalisation", **learned, loop__actor="gumbel")
     assert "30 of 100 episodes were cut short" in text(
         "generalisation", **learned | {"greedy": played(0.5, cut=30)}
     )

@@ -11,6 +11,7 @@ import pytest
 import tiny
 
 import envs
+from dreamer.actors.policy import SAMPLED
 from dreamer.agent import Agent
 from dreamer.config import LoopConfig
 from dreamer.loops.clocks import Progress
@@ -28,11 +29,11 @@ STEPS = 120
 pytestmark = pytest.mark.usefixtures("compilation_cache")
 
 
-def functions(cfg=CFG, data=None):
+def functions(cfg=CFG, data=None, actor=SAMPLED):
     env = Batched(envs.make_jax("grid:Catch"), cfg.num_envs)
     agent = Agent(env.obs_space, env.act_space, AGENT)
     replay = DeviceReplay(400, cfg.num_envs, env.obs_space, env.act_space, agent.entries)
-    return Fused(agent, env, replay, cfg, data)
+    return Fused(agent, env, replay, cfg, data, actor=actor)
 
 
 def loop(steps=STEPS, seed=0, **options):
@@ -104,9 +105,8 @@ def test_fused_loop_episodes_record_small_log_observations():
     env = Batched(envs.make_jax("jax:my_jax_env:Counting"), CFG.num_envs)
     agent = Agent({"vector": env.obs_space["vector"]}, env.act_space, AGENT)
     replay = DeviceReplay(400, CFG.num_envs, agent.obs_space, env.act_space, agent.entries)
-    fused = FusedLoop(
-        CompiledLoop(Fused(agent, env, replay, CFG), jit=tiny.jit), trace(AGENT), 0, 40, Progress()
-    )
+    compiled = CompiledLoop(Fused(agent, env, replay, CFG, actor=SAMPLED), jit=tiny.jit)
+    fused = FusedLoop(compiled, trace(AGENT), 0, 40, Progress())
     episodes = [episode for turn in fused.outputs() for episode in turn.episodes]
     assert episodes and all(episode.log == {"counts": [5, 50]} for episode in episodes)
 

@@ -7,6 +7,7 @@ import pytest
 import tiny
 
 import envs
+from dreamer.actors.policy import SAMPLED
 from dreamer.agent import Agent
 from dreamer.config import AgentConfig, LoopConfig
 from dreamer.gym import DreamVectorEnv
@@ -48,8 +49,8 @@ def learn(task: str, steps: int, cfg: AgentConfig = CFG) -> tuple[Player, Player
     replay = HostReplay(20_000, LOOP.num_envs, env.obs_space, env.act_space, agent.entries)
     hyper = trace(cfg)
     state = tiny.jit(agent.init)(jax.random.key(0))
-    source = Collector(agent, env, replay, hyper, seed=0)
-    loop = HostLoop(agent, source, replay, LOOP, hyper, state, Progress(), seed=0)
+    source = Collector(agent, env, replay, hyper, seed=0, actor=SAMPLED)
+    loop = HostLoop(agent, source, replay, LOOP, hyper, state, Progress(), seed=0, actor=SAMPLED)
     metrics, early = [], None
     for output in loop.outputs():
         metrics += output.metrics

@@ -118,3 +118,10 @@ def test_in_order_waits_for_a_bounded_number():
     for _ in range(1000):
         world.slot()
     assert len(in_order(spans(world.rows))) == len(world.rows) - learning_curve.WAITING
+
+
+def test_acted_with_names_every_actor_but_the_sampled_policy():
+    planned = [{"acted_with": "mppi:horizon=3"}, {"return": 1.0}, {"acted_with": "greedy"}]
+    words = learning_curve.acted_with(planned)
+    assert words == "acted with mppi:horizon=3 and greedy, not with sampled actions"
+    assert learning_curve.acted_with(planned[1:2]) == ""

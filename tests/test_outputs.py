@@ -8,6 +8,7 @@ import test_fused
 import tiny
 
 import envs
+from dreamer.actors.policy import SAMPLED
 from dreamer.agent import Agent
 from dreamer.config import LoopConfig
 from dreamer.loops.clocks import Progress
@@ -57,7 +58,7 @@ def zeros(function, *arguments):
 def test_fused_non_finite_loss_stops_learning_and_other_metrics_do_not():
     whole = test_fused.functions()
     agent = Idle(whole.agent.obs_space, whole.agent.act_space, test_fused.AGENT)
-    fused = Fused(agent, whole.env, whole.replay, test_fused.CFG)
+    fused = Fused(agent, whole.env, whole.replay, test_fused.CFG, actor=SAMPLED)
     state, hyper, seed = zeros(fused.init, jnp.int32(0)), trace(agent.cfg), jnp.int32(0)
     update, seen = tiny.jit(fused.update), []
     for _ in range(6):
@@ -72,8 +73,9 @@ def test_host_loop_non_finite_loss_raises_and_other_metrics_do_not():
     agent = Agent(env.obs_space, env.act_space, tiny.CFG)
     replay = HostReplay(40, 2, env.obs_space, env.act_space, agent.entries)
     state = zeros(agent.init, jax.random.key(0))
-    source = Collector(agent, env, replay, tiny.NUMBERS, seed=0)
-    loop = HostLoop(agent, source, replay, LoopConfig(), tiny.NUMBERS, state, Progress(updates=9), 0)
+    source = Collector(agent, env, replay, tiny.NUMBERS, seed=0, actor=SAMPLED)
+    progress = Progress(updates=9)
+    loop = HostLoop(agent, source, replay, LoopConfig(), tiny.NUMBERS, state, progress, 0, actor=SAMPLED)
     loop._metric_names = ["loss", "odd"]
     arrives = lambda *metrics: InFlight({}, (), (), np.array(metrics, np.float32))
     loop._in_flight = arrives(1, NAN)

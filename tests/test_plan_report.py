@@ -107,8 +107,8 @@ def test_contenders_without_mctx_leave_gumbel_out_unless_named(monkeypatch):
         ("greedy", CHOICE, 0),
         ("random", FORCE, 0),
         ("categorical_cem:horizon=2,samples=8,elites=4,proposals=3,iterations=5", CHOICE, 2 * (8 * 5 + 3)),
-        ("mppi:horizon=3,samples=10,elites=4,proposals=0,iterations=2", FORCE, 60),
-        ("cem", FORCE, 5 * (64 * 3 + 8)),
+        ("mppi:horizon=3,samples=10,elites=4,proposals=0,iterations=2", FORCE, 3 * (10 * 2 + 1)),
+        ("cem", FORCE, 5 * (64 * 3 + 8 + 1)),
         ("icem", FORCE, 5 * (64 * 3 + 8)),
     ],
 )
@@ -154,8 +154,8 @@ def test_model_steps_are_those_that_the_world_is_asked_for(text, monkeypatch):
     )
     with jax.numpy_rank_promotion("allow"), jax.debug_key_reuse(False):
         jax.eval_shape(act, carry.latent)
-    proposals, each = sorted(taken)[0], sorted(taken)[-1]
-    assert (proposals, each) == (4, 8) and model_steps(actor) == proposals + 3 * each
+    mean, proposals, each = sorted(set(taken))  # the scan over iterations may be traced several times
+    assert (mean, proposals, each) == (2, 4, 8) and model_steps(actor) == mean + proposals + 3 * each
 
 
 # What is said.

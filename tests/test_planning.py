@@ -8,7 +8,7 @@ import tiny
 from fake_world import FakeWorld, latent
 from scipy.linalg import solve_discrete_are
 
-from dreamer.actors import ACTORS, named, planning
+from dreamer.actors import ACTORS, expected_return, named, planning
 from dreamer.actors.icem import coloured
 from dreamer.actors.mppi import sharpness
 from dreamer.actors.planning import Doubt
@@ -77,8 +77,10 @@ def test_planning_two_choices_first_of_best_pair_is_taken(text):
     value = lambda s: jnp.where(s[..., 0] == 1, earned.mean(1)[s[..., 1].astype(int)], earned.mean())[None]
     alive = lambda s: (s[..., 0] < 2).astype(jnp.float32)
     world = FakeWorld(move, reward, alive, value, even(CHOICE))
-    action, _ = Chooser(world, text, CHOICE)(np.zeros((1, 3)))
+    action, memory = Chooser(world, text, CHOICE)(np.zeros((1, 3)))
     assert action["go"].tolist() == [1]
+    if text.startswith("categorical"):
+        assert memory.expected == pytest.approx([0.9])
 
 
 @pytest.mark.parametrize("name", CONTINUOUS)
@@ -124,6 +126,20 @@ def test_planning_step_that_looks_good_and_ends_episode_is_not_taken(name):
     )
     action, _ = Chooser(world, name, CHOICE)(np.zeros((2, 3)))
     assert (action["go"] != 0).all()
+
+
+@pytest.mark.parametrize(
+    ("name", "spaces"),
+    [(name, NUMBER) for name in CONTINUOUS] + [("categorical_cem", CHOICE), ("gumbel:depth=1", CHOICE)],
+)
+def test_planning_expected_return_is_of_the_plan_that_is_taken(name, spaces):
+    # One step that earns the action itself and ends: the return of a plan is its first action.
+    move = lambda s, a: jnp.stack([next(iter(a.values())).astype(jnp.float32)], -1)
+    world = FakeWorld(move, lambda s: s[..., 0], lambda s: 0.0 * s[..., 0], policy_of=even(spaces))
+    action, memory = Chooser(world, name, spaces)([[0.0], [0.5]])
+    (taken,) = action.values()
+    np.testing.assert_allclose(expected_return(memory), taken, rtol=1e-5)
+    assert (taken > 0.5).all()
 
 
 def test_planning_returns_by_hand_count_nothing_behind_predicted_end():
@@ -206,6 +222,7 @@ def test_planning_without_difference_between_plans_acts_within_range(name):
     action, memory = Chooser(world, name, spaces)([[0.0]])
     (value,) = action.values()
     assert -1 <= value[0] <= 2 and all(np.isfinite(x).all() for x in jax.tree.leaves(memory))
+    assert memory.expected == pytest.approx([0.0])
 
 
 # What goes wrong.
@@ -228,7 +245,8 @@ def test_planning_head_without_number_leaves_action_to_policy_and_says_so(name, 
     action, memory = Chooser(world, name, spaces)([[-1.0], [1.0]])
     jax.effects_barrier()
     assert float(next(iter(action.values()))[0]) == pytest.approx(0.25 if spaces is NUMBER else 2)
-    assert all(np.isfinite(x).all() for x in jax.tree.leaves((action, memory)))
+    assert all(np.isfinite(x).all() for x in jax.tree.leaves((action, memory.search)))
+    assert np.isnan(memory.expected[0]) and memory.expected[1] >= 1  # of an action of the policy nothing
     assert capfd.readouterr().err.count("so the policy chose instead") == 1
 
 

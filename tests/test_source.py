@@ -77,7 +77,7 @@ def recorded(folder: Path, rows: int = ROWS) -> tuple[Path, list[str], dict[str,
     """Files of a replay that a collector filled with so many rows."""
     agent, env = agent_and_env()
     replay = empty_replay(agent)
-    source = Collector(agent, env, replay, tiny.NUMBERS, seed=0)
+    source = Collector(agent, env, replay, tiny.NUMBERS, seed=0, actor=SAMPLED)
     source.set_params(acting_params(tiny.jit(agent.init)(jax.random.key(0)).params, SAMPLED))
     stream = source.rows(Progress())
     for _ in range(rows + 1):
@@ -92,7 +92,7 @@ def recorded_loop(folder: Path, *, counted: bool = False, rows: int = ROWS, stat
     source: Source = Recorded(replay, stored, counted=counted)
     cfg = schema.replace_paths(CFG, limits)
     state = state or tiny.jit(agent.init)(jax.random.key(0))
-    return HostLoop(agent, source, replay, cfg, tiny.NUMBERS, state, Progress(), seed=0)
+    return HostLoop(agent, source, replay, cfg, tiny.NUMBERS, state, Progress(), seed=0, actor=SAMPLED)
 
 
 def test_source_of_records_trains_while_env_steps_stay_zero(tmp_path):
@@ -125,6 +125,6 @@ def test_source_ending_before_a_full_batch_raises_replay_error(tmp_path):
 
 def test_collector_restored_episode_counts_continue_the_seeds(tmp_path):
     agent, env = agent_and_env()
-    source = Collector(agent, env, empty_replay(agent), tiny.NUMBERS, seed=0)
+    source = Collector(agent, env, empty_replay(agent), tiny.NUMBERS, seed=0, actor=SAMPLED)
     source.restore({"episodes": [5, 9]})
     assert source.meta == {"episodes": [5, 9]} and list(env.episodes) == [5, 9]

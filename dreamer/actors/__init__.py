@@ -67,6 +67,15 @@ def model_steps(actor: Actor[Any]) -> int:
     return getattr(actor, "model_steps", 0)
 
 
+def expected_return(memory: Any) -> Array | None:
+    """[N] what the plans are expected to earn whose first actions an actor took last, discounted.
+
+    An actor says so in a field `expected` of its memory, which it need not have: None without one. It is NaN
+    where an action is of no plan.
+    """
+    return getattr(memory, "expected", None)
+
+
 @dataclass(frozen=True)
 class Planner:
     """How a planner with options is made."""

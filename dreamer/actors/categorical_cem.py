@@ -8,7 +8,7 @@ import jax.numpy as jnp
 from jax import Array
 
 from dreamer.actors import planning
-from dreamer.actors.planning import Plan, Search, SearchConfig
+from dreamer.actors.planning import Plan, Search, SearchConfig, Searched
 from dreamer.config import Share
 from dreamer.records import Latent
 from dreamer.world import World
@@ -44,7 +44,7 @@ class CategoricalCEM(Search[CategoricalCEMConfig, Plan]):
     name: ClassVar = "categorical_cem"
     discrete: ClassVar = True
 
-    def init(self, batch: int) -> Plan:
+    def start(self, batch: int) -> Plan:
         """Probabilities, {key: [batch, H, ..., C]}: uniform."""
         return {
             k: jnp.full((batch, self.cfg.horizon, *s.shape, s.num_classes), 1 / s.num_classes)
@@ -53,7 +53,7 @@ class CategoricalCEM(Search[CategoricalCEMConfig, Plan]):
 
     def search(
         self, world: World, latent: Latent, memory: Plan, is_first: Array, *, key: Array
-    ) -> tuple[dict[str, Array], Plan, Array]:
+    ) -> Searched[Plan]:
         cfg = self.cfg
         uniform = {name: jnp.full_like(p, 1 / p.shape[-1]) for name, p in memory.items()}
         probs = planning.where(is_first, uniform, planning.later(memory, uniform))
@@ -75,12 +75,11 @@ class CategoricalCEM(Search[CategoricalCEMConfig, Plan]):
             }
             probs = planning.mix(probs, often, cfg.momentum)
             probs = planning.mix(probs, uniform, 1 - cfg.smoothing)
-            return (probs, {name: x[0] for name, x in elites.items()}, jnp.isfinite(score).any()), None
+            return (probs, {name: x[0] for name, x in elites.items()}, score.max()), None
 
-        start = (probs, likely, jnp.array(True))
-        (probs, first, worked), _ = jax.lax.scan(iterate, start, keys)
-        action = {name: a[0] for name, a in first.items()}
-        return action, planning.where(worked, probs, uniform), worked
+        (probs, first, highest), _ = jax.lax.scan(iterate, (probs, likely, jnp.zeros(())), keys)
+        action, worked = {name: a[0] for name, a in first.items()}, jnp.isfinite(highest)
+        return Searched(action, planning.where(worked, probs, uniform), highest, worked)
 
     def _most_likely(self, probs: Plan) -> Plan:
         return {k: jnp.argmax(probs[k], -1).astype(s.dtype) for k, s in self.act_space.items()}

@@ -8,7 +8,7 @@ import jax.numpy as jnp
 from jax import Array
 
 from dreamer.actors import planning
-from dreamer.actors.planning import Plan, Search, SearchConfig
+from dreamer.actors.planning import Plan, Search, SearchConfig, Searched
 from dreamer.config import Positive, Share
 from dreamer.records import Latent
 from dreamer.world import World
@@ -30,6 +30,11 @@ class CEMConfig(SearchConfig):
         """The mean."""
         return 1
 
+    @property
+    def judged_last(self) -> int:
+        """The mean, of which the first action is taken."""
+        return 1
+
 
 @dataclass(frozen=True)
 class CEM(Search[CEMConfig, Plan]):
@@ -45,13 +50,13 @@ class CEM(Search[CEMConfig, Plan]):
     name: ClassVar = "cem"
     discrete: ClassVar = False
 
-    def init(self, batch: int) -> Plan:
+    def start(self, batch: int) -> Plan:
         """The mean of a plan, {key: [batch, H, ...]}: zero."""
         return {k: jnp.zeros((batch, self.cfg.horizon, *s.shape)) for k, s in self.act_space.items()}
 
     def search(
         self, world: World, latent: Latent, memory: Plan, is_first: Array, *, key: Array
-    ) -> tuple[dict[str, Array], Plan, Array]:
+    ) -> Searched[Plan]:
         cfg = self.cfg
         nothing = jax.tree.map(jnp.zeros_like, memory)
         mean = planning.where(is_first, nothing, planning.later(memory, nothing))
@@ -73,4 +78,6 @@ class CEM(Search[CEMConfig, Plan]):
 
         std = jax.tree.map(lambda x: jnp.full_like(x, cfg.first_std), mean)
         (mean, _, worked), _ = jax.lax.scan(iterate, (mean, std, jnp.array(True)), keys)
-        return {name: a[0] for name, a in mean.items()}, planning.where(worked, mean, nothing), worked
+        action = {name: a[0] for name, a in mean.items()}
+        (expected,) = planning.returns(world, latent, planning.alone(mean), cfg, key=luck)
+        return Searched(action, planning.where(worked, mean, nothing), expected, worked)

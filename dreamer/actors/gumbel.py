@@ -10,7 +10,7 @@ import jax.numpy as jnp
 from jax import Array
 
 from dreamer.actors import planning
-from dreamer.actors.planning import Doubt, Plan
+from dreamer.actors.planning import Doubt, Plan, Planned
 from dreamer.config import Count, Scale
 from dreamer.records import Latent
 from dreamer.schema import ConfigError
@@ -49,7 +49,7 @@ class Node(NamedTuple):
 
 @dataclass(frozen=True)
 class Gumbel:
-    """Searches a tree of imagined actions; works with every kind of action, and remembers nothing.
+    """Searches a tree of imagined actions; works with every kind of action, and starts each search afresh.
 
     A node's value is the critic's, an edge has the reward and the discount of the state that it reaches, and
     nothing follows a predicted ending. All actions of a small choice are searched, with the policy's
@@ -75,13 +75,13 @@ class Gumbel:
         """Steps of the model for a decision: one in every simulation."""
         return self.cfg.simulations
 
-    def init(self, batch: int) -> tuple[()]:
-        """Nothing is remembered."""
-        return ()
+    def init(self, batch: int) -> Planned[tuple[()]]:
+        """No search starts from another; only what the last one expected is kept."""
+        return Planned((), jnp.full(batch, jnp.nan))
 
     def act(
-        self, world: World, latent: Latent, memory: tuple[()], is_first: Array, *, key: Array
-    ) -> tuple[dict[str, Array], tuple[()]]:
+        self, world: World, latent: Latent, memory: Planned[tuple[()]], is_first: Array, *, key: Array
+    ) -> tuple[dict[str, Array], Planned[tuple[()]]]:
         """The action that wins at the root: latents [N, ...] -> {key: [N, ...]}."""
         chex.assert_rank(is_first, 1)
         chex.assert_tree_shape_prefix(latent, is_first.shape)
@@ -117,7 +117,9 @@ class Gumbel:
         worked = jnp.isfinite(policy.search_tree.node_values).all(-1) & jnp.isfinite(
             policy.action_weights
         ).all(-1)
-        return planning.or_policy(world, latent, action, worked, key=policy_key), memory
+        expected = _pick(policy.search_tree.summary().qvalues, policy.action)
+        planned = Planned((), planning.known(expected, worked))
+        return planning.or_policy(world, latent, action, worked, key=policy_key), planned
 
     def _expand(self, world: World, latent: Latent, over: Array, key: Array) -> tuple[Node, Array, Array]:
         """A node, [N, A] logits of its actions, [N] its value."""

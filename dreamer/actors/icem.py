@@ -9,7 +9,7 @@ import numpy as np
 from jax import Array
 
 from dreamer.actors import planning
-from dreamer.actors.planning import Plan, Search, SearchConfig
+from dreamer.actors.planning import Plan, Search, SearchConfig, Searched
 from dreamer.config import Natural, Positive, Scale, Share
 from dreamer.records import Latent
 from dreamer.schema import ConfigError
@@ -65,7 +65,7 @@ class ICEM(Search[ICEMConfig, Kept]):
     name: ClassVar = "icem"
     discrete: ClassVar = False
 
-    def init(self, batch: int) -> Kept:
+    def start(self, batch: int) -> Kept:
         """Plans that do nothing."""
         zeros = lambda *lead: {
             k: jnp.zeros((batch, *lead, self.cfg.horizon, *s.shape)) for k, s in self.act_space.items()
@@ -74,7 +74,7 @@ class ICEM(Search[ICEMConfig, Kept]):
 
     def search(
         self, world: World, latent: Latent, memory: Kept, is_first: Array, *, key: Array
-    ) -> tuple[dict[str, Array], Kept, Array]:
+    ) -> Searched[Kept]:
         cfg = self.cfg
         nothing = jax.tree.map(jnp.zeros_like, memory)
         move_on = lambda plan: planning.later(plan, jax.tree.map(jnp.zeros_like, plan))
@@ -104,14 +104,14 @@ class ICEM(Search[ICEMConfig, Kept]):
                 std,
                 planning.take(elites, slice(cfg.survivors)),
                 first,
-                jnp.isfinite(score).any(),
+                score.max(),
             ), None
 
         std = jax.tree.map(lambda x: cfg.first_std * x, unit)
-        start = (mean, std, kept, still, jnp.array(True))
-        (mean, _, kept, first, worked), _ = jax.lax.scan(iterate, start, keys)
-        action = {name: a[0] for name, a in first.items()}
-        return action, planning.where(worked, Kept(mean, kept), nothing), worked
+        start = (mean, std, kept, still, jnp.zeros(()))
+        (mean, _, kept, first, highest), _ = jax.lax.scan(iterate, start, keys)
+        action, worked = {name: a[0] for name, a in first.items()}, jnp.isfinite(highest)
+        return Searched(action, planning.where(worked, Kept(mean, kept), nothing), highest, worked)
 
 
 def coloured(horizon: int, beta: float) -> np.ndarray:

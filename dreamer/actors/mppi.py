@@ -8,7 +8,7 @@ import jax.numpy as jnp
 from jax import Array
 
 from dreamer.actors import planning
-from dreamer.actors.planning import Plan, Search, SearchConfig
+from dreamer.actors.planning import Plan, Search, SearchConfig, Searched
 from dreamer.config import Positive, Scale
 from dreamer.records import Latent
 from dreamer.schema import ConfigError
@@ -25,6 +25,11 @@ class MPPIConfig(SearchConfig):
     """Least standard deviation of an action, of which the range is [-1, 1]."""
     max_std: Positive = 2.0
     """The first one, and the largest."""
+
+    @property
+    def judged_last(self) -> int:
+        """The mean, of which the first action is taken."""
+        return 1
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -49,13 +54,13 @@ class MPPI(Search[MPPIConfig, Plan]):
     name: ClassVar = "mppi"
     discrete: ClassVar = False
 
-    def init(self, batch: int) -> Plan:
+    def start(self, batch: int) -> Plan:
         """The mean of a plan, {key: [batch, H, ...]}: zero."""
         return {k: jnp.zeros((batch, self.cfg.horizon, *s.shape)) for k, s in self.act_space.items()}
 
     def search(
         self, world: World, latent: Latent, memory: Plan, is_first: Array, *, key: Array
-    ) -> tuple[dict[str, Array], Plan, Array]:
+    ) -> Searched[Plan]:
         cfg = self.cfg
         nothing = jax.tree.map(jnp.zeros_like, memory)
         mean = planning.where(is_first, nothing, planning.later(memory, nothing))
@@ -77,7 +82,9 @@ class MPPI(Search[MPPIConfig, Plan]):
 
         std = jax.tree.map(lambda x: jnp.full_like(x, cfg.max_std), mean)
         (mean, _, worked), _ = jax.lax.scan(iterate, (mean, std, jnp.array(True)), keys)
-        return {name: a[0] for name, a in mean.items()}, planning.where(worked, mean, nothing), worked
+        action = {name: a[0] for name, a in mean.items()}
+        (expected,) = planning.returns(world, latent, planning.alone(mean), cfg, key=luck)
+        return Searched(action, planning.where(worked, mean, nothing), expected, worked)
 
 
 def sharpness(best: Array, inverse_temperature: float) -> Array:

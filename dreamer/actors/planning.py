@@ -20,7 +20,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache
-from typing import Annotated, Any, ClassVar, Generic, Literal, TypeVar
+from typing import Annotated, Any, ClassVar, Generic, Literal, NamedTuple, TypeVar
 
 import chex
 import jax
@@ -79,6 +79,11 @@ class SearchConfig(Doubt):
         return 0
 
     @property
+    def judged_last(self) -> int:
+        """Plans that are dreamt after the last iteration, only to know what they are expected to earn."""
+        return 0
+
+    @property
     def drawn(self) -> int:
         """Plans that are drawn in every iteration."""
         return self.samples - self.proposals - self.kept
@@ -95,6 +100,27 @@ class SearchConfig(Doubt):
 
 ConfigT = TypeVar("ConfigT", bound=SearchConfig)
 MemoryT = TypeVar("MemoryT")
+
+
+class Planned(NamedTuple, Generic[MemoryT]):
+    """Memory of a planner."""
+
+    search: MemoryT
+    """[N, ...] where the next search starts; `()` where it starts from nothing."""
+    expected: Array
+    """[N] return of the plan whose first action was taken last; NaN where no plan had a number."""
+
+
+class Searched(NamedTuple, Generic[MemoryT]):
+    """Outcome of a search for one environment."""
+
+    action: dict[str, Array]
+    memory: MemoryT
+    """Where the next search starts."""
+    expected: Array
+    """[] return of the plan whose first action that is."""
+    worked: Array
+    """[] whether any plan had a return that is a number."""
 
 
 @dataclass(frozen=True)
@@ -129,30 +155,32 @@ class Search(ABC, Generic[ConfigT, MemoryT]):
 
     @property
     def model_steps(self) -> int:
-        """Steps of the model for a decision: ``H (samples iterations + proposals)``."""
-        return self.cfg.horizon * (self.cfg.samples * self.cfg.iterations + self.cfg.proposals)
+        """Steps of the model for a decision: of all plans of all iterations, and the proposals."""
+        cfg = self.cfg
+        return cfg.horizon * (cfg.samples * cfg.iterations + cfg.proposals + cfg.judged_last)
+
+    def init(self, batch: int) -> Planned[MemoryT]:
+        """The memory before the first search, [batch, ...]."""
+        return Planned(self.start(batch), jnp.full(batch, jnp.nan))
 
     @abstractmethod
-    def init(self, batch: int) -> MemoryT:
-        """What is kept of the search before the first one, [batch, ...]."""
+    def start(self, batch: int) -> MemoryT:
+        """Where the first search starts, [batch, ...]."""
 
     @abstractmethod
     def search(
         self, world: World, latent: Latent, memory: MemoryT, is_first: Array, *, key: Array
-    ) -> tuple[dict[str, Array], MemoryT, Array]:
+    ) -> Searched[MemoryT]:
         """Plan for one environment.
 
         Args:
           latent, memory: without an axis of a batch.
           is_first: [] whether an episode starts here, so that the memory is void.
-
-        Returns:
-          Actions, the new memory, and [] whether any plan had a return that is a number.
         """
 
     def act(
-        self, world: World, latent: Latent, memory: MemoryT, is_first: Array, *, key: Array
-    ) -> tuple[dict[str, Array], MemoryT]:
+        self, world: World, latent: Latent, memory: Planned[MemoryT], is_first: Array, *, key: Array
+    ) -> tuple[dict[str, Array], Planned[MemoryT]]:
         """Search for each of N environments; where no plan has a number the policy acts, and a line says so.
 
         Args:
@@ -162,8 +190,14 @@ class Search(ABC, Generic[ConfigT, MemoryT]):
         chex.assert_tree_shape_prefix((latent, memory), is_first.shape)
         search_key, policy_key = jax.random.split(key)
         one = lambda latent, memory, first: self.search(world, latent, memory, first, key=search_key)
-        action, memory, worked = jax.vmap(one)(latent, memory, is_first)
-        return or_policy(world, latent, action, worked, key=policy_key), memory
+        action, search, expected, worked = jax.vmap(one)(latent, memory.search, is_first)
+        planned = Planned(search, known(expected, worked))
+        return or_policy(world, latent, action, worked, key=policy_key), planned
+
+
+def known(expected: Array, worked: Array) -> Array:
+    """[N] returns of the plans that were taken; NaN where there was none or it has no number."""
+    return jnp.where(worked & jnp.isfinite(expected), expected, jnp.nan)
 
 
 def returns(world: World, latent: Latent, plans: Plan, doubt: Doubt, *, key: Array) -> Array:
@@ -225,10 +259,16 @@ def or_policy(
     """The action where the search worked [N], else the policy's most likely one; then a line is printed."""
     policy = world.choose(latent.feat, key, dists.GREEDY)
     rows = lambda x: worked.reshape(-1, *[1] * (x.ndim - 1))
-    jax.lax.cond(worked.all(), lambda: None, lambda: jax.debug.callback(_say_once))
+    # Members of a population in one batch take both branches, so what is printed depends on the value too.
+    jax.lax.cond(worked.all(), lambda: None, lambda: jax.debug.callback(_notice, worked.all()))
     return {
         name: jnp.where(rows(a), a.astype(policy[name].dtype), policy[name]) for name, a in action.items()
     }
+
+
+def _notice(worked: Array) -> None:
+    if not worked:
+        _say_once()
 
 
 @cache

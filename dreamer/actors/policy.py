@@ -39,4 +39,4 @@ class Policy:
 
 
 SAMPLED = Policy(greedy=False)
-"""The actor in training."""
+"""The actor in training, unless another one is asked for."""

@@ -9,8 +9,9 @@ from typing import Any, NamedTuple
 import jax
 import numpy as np
 
-from dreamer.actors.policy import SAMPLED
+from dreamer.actors import Actor, expected_return
 from dreamer.agent import Agent, Carry, Params
+from dreamer.loops import promises
 from dreamer.loops.clocks import Progress
 from dreamer.loops.outputs import EpisodeStats
 from dreamer.loops.source import Collected
@@ -26,14 +27,24 @@ class Collector:
     Args:
       agent, env, replay, numbers: the acting agent, its environments, the replay, traced numbers.
       seed: root of the key of acting.
+      actor: chooses the actions.
     """
 
-    def __init__(self, agent: Agent, env: VectorEnv, replay: HostReplay, numbers: Numbers, seed: int):
-        self.agent, self.env, self.replay = agent, env, replay
+    def __init__(
+        self,
+        agent: Agent,
+        env: VectorEnv,
+        replay: HostReplay,
+        numbers: Numbers,
+        seed: int,
+        *,
+        actor: Actor[Any],
+    ):
+        self.agent, self.env, self.replay, self.actor = agent, env, replay, actor
         # A CPU device runs its programs one after the other, so acting has its own where there are two.
         self._device = jax.local_devices()[-1]
         self._key, self._numbers = jax.device_put((acting_key(seed), numbers), self._device)
-        self._act = jax.jit(partial(_act, agent))
+        self._act, self._follow = jax.jit(partial(_act, agent, actor)), jax.jit(_follow)
         self._params: Params = {}
         self._episodes = EpisodeTracker(env.num_envs)
 
@@ -48,9 +59,12 @@ class Collector:
           EnvError: from the environment; all up to then is stored.
         """
         step = self.env.reset()
-        carry = jax.device_put(self.agent.init_carry(self.env.num_envs, SAMPLED), self._device)
+        carry = jax.device_put(self.agent.init_carry(self.env.num_envs, self.actor), self._device)
+        kept = promises.start(carry.memory)
         while True:
-            episodes = self._episodes.add(step, progress)
+            if (expected := expected_return(carry.memory)) is not None:
+                kept = self._follow(kept, expected, step._replace(obs={}), self._numbers)
+            episodes = self._episodes.add(step, progress, kept)
             choice, carry = self._act(
                 self._params, carry, _seen(step), self._numbers, self._key, progress.slots
             )
@@ -88,16 +102,21 @@ class Choice(NamedTuple):
 
 def _act(
     agent: Agent,
+    actor: Actor[Any],
     params: Params,
-    carry: Carry[tuple[()]],
+    carry: Carry[Any],
     step: Step,
     numbers: Numbers,
     key: jax.Array,
     slot: int,
 ):
     key = jax.random.fold_in(key, slot)
-    action, carry = agent.act(params, carry, step, numbers, key=key, actor=SAMPLED)
+    action, carry = agent.act(params, carry, step, numbers, key=key, actor=actor)
     return Choice(action, agent.pack(carry.latent)), carry
+
+
+def _follow(kept: promises.Kept, expected: jax.Array, step: Step, numbers: Numbers) -> promises.Kept:
+    return promises.follow(kept, expected, step, numbers.behavior.horizon)
 
 
 def _seen(step: Step) -> Step:
@@ -115,8 +134,12 @@ class EpisodeTracker:
         self.running_since = 0
         """Environment steps when the oldest episode that still runs began."""
 
-    def add(self, step: Step, progress: Progress) -> list[EpisodeStats]:
-        """Take in one slot; returns the episodes that ended with it."""
+    def add(self, step: Step, progress: Progress, kept: promises.Kept = ()) -> list[EpisodeStats]:
+        """Take in one slot; returns the episodes that ended with it.
+
+        Args:
+          kept: what the plans of the running episodes promised, this step included.
+        """
         first = np.asarray(step.is_first)
         self._return = np.where(first, 0.0, self._return) + step.reward
         self._length = np.where(first, 0, self._length + 1)
@@ -124,6 +147,9 @@ class EpisodeTracker:
         self._began = np.where(first, progress.env_steps, self._began)
         running = np.where(step.is_last, progress.env_steps, self._began)
         self.running_since = int(running.min())
+        if not np.any(step.is_last):
+            return []
+        plans = jax.device_get(promises.means(kept))
         return [
             EpisodeStats(
                 progress.env_steps,
@@ -132,6 +158,7 @@ class EpisodeTracker:
                 float(self._return[i]),
                 int(self._length[i]),
                 *ended(step.obs, int(i)),
+                promises.of(plans, int(i)),
             )
             for i in np.flatnonzero(step.is_last)
         ]

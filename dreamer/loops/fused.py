@@ -24,9 +24,10 @@ import jax.numpy as jnp
 import numpy as np
 from jax import Array
 
-from dreamer.actors.policy import SAMPLED
+from dreamer.actors import Actor, expected_return
 from dreamer.agent import Agent, Carry, Params, TrainState
 from dreamer.config import LoopConfig
+from dreamer.loops import promises
 from dreamer.loops.clocks import Progress
 from dreamer.loops.loop import Arrays, LoopCheckpoint, ReplayFiles
 from dreamer.loops.outputs import Diverged, EpisodeStats, LoopOutput, diverged, vital
@@ -50,7 +51,7 @@ class Acting(NamedTuple):
     """State of its E environments."""
     step: Step
     """[E] their last step, not acted on yet."""
-    carry: Carry[tuple[()]]
+    carry: Carry[Any]
     """[E] memory of the agent."""
     ring: Ring
     """The replay."""
@@ -62,6 +63,8 @@ class Acting(NamedTuple):
     """[] slots filled."""
     failed: Array
     """[] the first update that gave a loss that is not finite, from 1; 0 while there is none."""
+    plans: promises.Kept = ()
+    """[E] what the plans of the running episodes promised, and what came of it."""
 
 
 class FusedState(NamedTuple):
@@ -71,8 +74,8 @@ class FusedState(NamedTuple):
     acting: Acting
 
 
-Row = tuple[Array, Array, Array, dict[str, Array]]
-"""Of a slot: ended, returns, lengths, [E] each, and the observations."""
+Row = tuple[Array, Array, Array, dict[str, Array], dict[str, Array]]
+"""Of a slot: ended, returns, lengths, [E] each, the observations, and means over the plans."""
 
 
 class ChunkLog(NamedTuple):
@@ -86,6 +89,8 @@ class ChunkLog(NamedTuple):
     """[slots, E]."""
     obs: dict[str, Array]
     """{key: [slots, E, ...]} what the task says to people (`log/` observations)."""
+    plans: dict[str, Array]
+    """{name: [slots, E]} means over the plans of an episode; {} of an actor that expects nothing."""
     metrics: Array
     """[K] sums over the updates, in the order of their names."""
     updates: Array
@@ -94,22 +99,25 @@ class ChunkLog(NamedTuple):
     """[K] the metrics of the first update that failed."""
 
     @classmethod
-    def nothing(cls, slots: int, metrics: int, step: Step) -> ChunkLog:
+    def nothing(cls, slots: int, metrics: int, step: Step, kept: promises.Kept = ()) -> ChunkLog:
         """An empty log of so many slots and metrics, for environments with such steps ([E, ...])."""
         column = lambda x: jnp.zeros((slots, *x.shape), x.dtype)
         obs = {key: column(x) for key, x in step.obs.items() if is_recorded(key, x[0].size)}
+        plans = {name: column(x) for name, x in promises.means(kept).items()}
         ended, returns, zeros = column(step.is_last), column(step.reward), jnp.zeros(metrics)
-        return cls(ended, returns, returns.astype(jnp.int32), obs, zeros, jnp.zeros((), jnp.int32), zeros)
+        lengths, count = returns.astype(jnp.int32), jnp.zeros((), jnp.int32)
+        return cls(ended, returns, lengths, obs, plans, zeros, count, zeros)
 
     def after_slot(self, number: Array, row: Row) -> ChunkLog:
         """With one more slot."""
         write = lambda column, new: jax.lax.dynamic_update_index_in_dim(column, new, number, 0)
-        ended, returns, lengths, obs = row
+        ended, returns, lengths, obs, plans = row
         return self._replace(
             ended=write(self.ended, ended),
             returns=write(self.returns, returns),
             lengths=write(self.lengths, lengths),
             obs={key: write(self.obs[key], obs[key]) for key in self.obs},
+            plans={name: write(self.plans[name], plans[name]) for name in self.plans},
         )
 
     def after_update(self, failed_before: Array, failed: Array, metrics: Array) -> ChunkLog:
@@ -144,12 +152,21 @@ class Fused:
       agent, env, replay: the agent, its environments and its replay.
       cfg: ratio, batch and prefill.
       data: devices that share environments and batches, if several do.
+      actor: chooses the actions.
     """
 
     def __init__(
-        self, agent: Agent, env: Batched, replay: DeviceReplay, cfg: LoopConfig, data: Data | None = None
+        self,
+        agent: Agent,
+        env: Batched,
+        replay: DeviceReplay,
+        cfg: LoopConfig,
+        data: Data | None = None,
+        *,
+        actor: Actor[Any],
     ):
         self.agent, self.env, self.replay, self.cfg = agent, env, replay, cfg
+        self.actor = actor
         self.round = Round.of(cfg)
         self._data = data
         self._train = jax.jit(agent.train_step)  # traced once, however often it appears in the program
@@ -169,15 +186,17 @@ class Fused:
         E = self.env.num_envs
         worlds, step = self.env.reset(key=jax.random.fold_in(_keys(seed).worlds, 0))
         nothing = jnp.zeros((), jnp.int32)
+        carry = self.agent.init_carry(E, self.actor)
         acting = Acting(
             worlds=worlds,
             step=step,
-            carry=self.agent.init_carry(E, SAMPLED),
+            carry=carry,
             ring=self.replay.init(),
             returns=jnp.zeros(E),
             lengths=jnp.zeros(E, jnp.int32),
             slots=nothing,
             failed=nothing,
+            plans=promises.start(carry.memory),
         )
         return self._placed(FusedState(self.agent.init(key), acting))
 
@@ -195,7 +214,7 @@ class Fused:
             acting.step._replace(obs=seen),
             numbers,
             key=jax.random.fold_in(keys.acting, acting.slots),
-            actor=SAMPLED,
+            actor=self.actor,
         )
         ring = self.replay.add(acting.ring, acting.step, action, self.agent.pack(carry.latent))
         slots = acting.slots + 1
@@ -203,8 +222,11 @@ class Fused:
         worlds, step = self.env.step(acting.worlds, action, key=key)
         returns = jnp.where(step.is_first, 0.0, acting.returns) + step.reward
         lengths = jnp.where(step.is_first, 0, acting.lengths + 1)
-        acting = Acting(worlds, step, carry, ring, returns, lengths, slots, acting.failed)
-        return state._replace(acting=acting), (step.is_last, returns, lengths, step.obs)
+        expected = expected_return(carry.memory)
+        kept = promises.follow(acting.plans, expected, step, numbers.behavior.horizon)
+        acting = Acting(worlds, step, carry, ring, returns, lengths, slots, acting.failed, kept)
+        row = step.is_last, returns, lengths, step.obs, promises.means(kept)
+        return state._replace(acting=acting), row
 
     def update(self, state: FusedState, numbers: Numbers, seed: Array) -> tuple[FusedState, dict[str, Array]]:
         """One update from the ring; an agent whose numbers are no longer finite stays as it was."""
@@ -251,7 +273,8 @@ class Fused:
 
         most = max(SLOTS // slots, 1) * slots
         self.metric_names = sorted(jax.eval_shape(update, state)[1])
-        nothing = ChunkLog.nothing(most, len(self.metric_names), state.acting.step)
+        acting = state.acting
+        nothing = ChunkLog.nothing(most, len(self.metric_names), acting.step, acting.plans)
         return jax.lax.fori_loop(0, count, one_round, (state, nothing))
 
 
@@ -485,6 +508,7 @@ class FusedLoop:
                 float(log.returns[t, e]),
                 int(log.lengths[t, e]),
                 *ended({key: rows[t] for key, rows in log.obs.items()}, e),
+                promises.of({name: rows[t] for name, rows in log.plans.items()}, e),
             )
             for t, e in np.argwhere(log.ended[:slots])
         ]

@@ -15,7 +15,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from dreamer.actors.policy import SAMPLED
+from dreamer.actors import Actor
 from dreamer.agent import Agent, Gradients, Params, TrainState, acting_params
 from dreamer.config import LoopConfig
 from dreamer.loops import clocks
@@ -49,6 +49,7 @@ class HostLoop:
       cfg: ratio, batch, prefill and limit of updates.
       state: the learner; None starts from fresh parameters.
       seed: root of every key: of acting, learning and sampling.
+      actor: of the source, which gets the parameters that it needs.
     """
 
     def __init__(
@@ -61,7 +62,10 @@ class HostLoop:
         state: TrainState | None,
         progress: Progress,
         seed: int,
+        *,
+        actor: Actor[Any],
     ):
+        self.actor = actor
         self.agent, self.source, self.replay, self.cfg = agent, source, replay, cfg
         self.numbers, self.progress, self._seed = numbers, progress, seed
         if state is not None:
@@ -82,7 +86,7 @@ class HostLoop:
     def _apply_fn(self, state: TrainState, gradients: Gradients, numbers: Numbers):
         state, metrics = self.agent.apply_gradients(state, gradients, numbers)
         self._metric_names = sorted(metrics)
-        acting = acting_params(state.params, SAMPLED)
+        acting = acting_params(state.params, self.actor)
         return state, acting, jnp.stack([metrics[k] for k in self._metric_names])
 
     def outputs(self) -> Iterator[LoopOutput]:
@@ -96,7 +100,7 @@ class HostLoop:
           Diverged: a loss is not finite.
         """
         # A copy, because the state itself is donated to the next update.
-        self.source.set_params(jax.tree.map(jnp.copy, acting_params(self.state.params, SAMPLED)))
+        self.source.set_params(jax.tree.map(jnp.copy, acting_params(self.state.params, self.actor)))
         for collected in self.source.rows(self.progress):
             metrics = [m for _ in range(self._due()) for m in self._update()]
             yield LoopOutput(collected.episodes, metrics, collected.running_since)

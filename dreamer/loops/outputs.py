@@ -39,6 +39,8 @@ class EpisodeStats(NamedTuple):
     success: bool | None
     log: Mapping[str, Any] = MappingProxyType({})
     """{name: number or list} what else the task says to people at its end (`log/` observations)."""
+    plans: Mapping[str, float] = MappingProxyType({})
+    """Means over its plans: `planned`, what they were expected to earn, and `realised`, what came of it."""
 
 
 class LoopOutput(NamedTuple):

@@ -161,6 +161,7 @@ def _host(cfg: Config, members: int, jit: Callable[..., Any]) -> Parts:
     import jax
 
     import envs
+    from dreamer.actors import named
     from dreamer.agent import Agent
     from dreamer.loops.clocks import Progress
     from dreamer.loops.collector import Collector
@@ -172,8 +173,9 @@ def _host(cfg: Config, members: int, jit: Callable[..., Any]) -> Parts:
     agent, numbers = Agent(env.obs_space, env.act_space, cfg.agent), trace(cfg.agent)
     replay = HostReplay(20_000, cfg.loop.num_envs, env.obs_space, env.act_space, agent.entries)
     state = jit(agent.init)(jax.random.key(0))
-    source = Collector(agent, env, replay, numbers, seed=0)
-    loop = HostLoop(agent, source, replay, cfg.loop, numbers, state, Progress(), seed=0)
+    actor = named(cfg.loop.actor)(env.act_space)
+    source = Collector(agent, env, replay, numbers, seed=0, actor=actor)
+    loop = HostLoop(agent, source, replay, cfg.loop, numbers, state, Progress(), seed=0, actor=actor)
     outputs = loop.outputs()
 
     def alone() -> Update:
@@ -189,6 +191,7 @@ def _fused(cfg: Config, members: int, jit: Callable[..., Any]) -> Parts:
     import numpy as np
 
     import envs
+    from dreamer.actors import named
     from dreamer.agent import Agent
     from dreamer.loops.clocks import Progress
     from dreamer.loops.fused import CompiledLoop, Fused, FusedLoop
@@ -201,7 +204,8 @@ def _fused(cfg: Config, members: int, jit: Callable[..., Any]) -> Parts:
     env = Batched(envs.make_jax(cfg.task), cfg.loop.num_envs)
     agent, numbers = Agent(env.obs_space, env.act_space, cfg.agent), trace(cfg.agent)
     replay = DeviceReplay(20_000, cfg.loop.num_envs, env.obs_space, env.act_space, agent.entries)
-    fused, endless = Fused(agent, env, replay, cfg.loop), 10**9
+    actor, endless = named(cfg.loop.actor)(env.act_space), 10**9
+    fused = Fused(agent, env, replay, cfg.loop, actor=actor)
     compiled = CompiledLoop(fused, jit=jit)
     if members == 1:
         loop = FusedLoop(compiled, numbers, 0, endless, Progress())

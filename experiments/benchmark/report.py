@@ -18,7 +18,7 @@ import numpy as np
 
 import envs
 from dreamer.schema import ConfigError
-from experiments import statistics, surroundings
+from experiments import learning_curve, statistics, surroundings
 from experiments.benchmark import bsuite, published, scores
 from experiments.benchmark.published import LEADER, Published
 from experiments.benchmark.runs import Benchmark, Plan
@@ -172,6 +172,7 @@ def _about(variant: Variant) -> dict[str, Any]:
         "least_steps": min(steps),
         "seeds": variant.plan.seeds,
         "train_ratio": cfg.loop.train_ratio,
+        "acted_with": learning_curve.acted_with(row for run in variant.runs for row in run.rows),
         "versions": {package: sorted(several) for package, several in sorted(versions.items())},
     }
 

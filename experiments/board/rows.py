@@ -50,6 +50,8 @@ class Row:
     success_rate: float | None = None
     judged: str = ""
     """What the two are of: an `evaluation`, (the last) `training` episodes, or the `best trial`."""
+    acted_with: str = ""
+    """What acted in training, where that was not the sampled policy."""
     seconds: float | None = None
     """Time it trained for."""
     left: float | None = None

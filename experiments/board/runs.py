@@ -68,6 +68,7 @@ def read(folder: Folder, place: Place, base: Row) -> tuple[Row, Settings] | None
         seed=whole(settings.get(fields, "seed")),
         total=whole(settings.get(fields, "steps")),
         problem=problem,
+        acted_with=_acted_with(fields),
     )
     is_done = _is_complete(record, row.total) and not place.held
     row = _with_progress(folder, row, result, is_done)
@@ -93,6 +94,11 @@ def _read(folder: Folder, base: Row) -> _Record:
     except Damaged as error:
         problems.append(str(error))
     return _Record(fields, result, "; ".join(problems))
+
+
+def _acted_with(fields: Settings) -> str:
+    actor = text(settings.get(fields, "loop.actor"))
+    return "" if actor == "sampled" else actor
 
 
 def _is_begun(place: Place) -> bool:

@@ -24,6 +24,8 @@ class Curve(NamedTuple):
     name: str
     steps: Sequence[float]
     score: Sequence[float]
+    acted_with: str = ""
+    """What played its episodes, where that was not the sampled policy."""
 
 
 class Band(NamedTuple):

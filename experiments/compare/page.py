@@ -74,6 +74,7 @@ def _task(
         "cost": figures.cost(here),
         "learning": figures.learning(curves, bands, score) if curves else "",
         "passed": passed,
+        "acted": {curve.name: curve.acted_with for curve in curves if curve.acted_with},
         "even": _break_even(rows, timings, options.usd_per_hour),
         "errors": {name: row["errors"] for name, row in rows.items() if row["errors"]},
         "faults": {name: time["faults"] for name, time in timings.items() if time["faults"]},
@@ -116,12 +117,13 @@ def _curve(entry: Entry, score: str) -> list[Curve]:
     if path is None or not path.is_file():
         return []
     key = "success" if score == "success_rate" else "return"
-    points = learning_curve.points(read_rows(path, "env_steps"), key)
+    rows = read_rows(path, "env_steps")
+    points = learning_curve.points(rows, key)
     if len(points) <= FEW:
         return []
     steps, mean = smooth(points)
     first = next(i for i, step in enumerate(steps) if step >= points[FEW][0])
-    return [Curve(entry.agent, steps[first:], mean[first:])]
+    return [Curve(entry.agent, steps[first:], mean[first:], learning_curve.acted_with(rows))]
 
 
 def _bands(entries: Sequence[Entry], rows: Mapping[str, Any]) -> list[Band]:

@@ -24,8 +24,9 @@ def greedy_differs(run: Summary) -> Finding | None:
     evidence += f"{run.number(sampled.value)} with sampled ones"
     entropy = {"agent.behavior.entropy": rounded(run.entropy / 3)}
     if gap < 0:
+        what = "Sampled actions are worse than the most likely ones"
         return Finding(
-            "Sampled actions are worse than the most likely ones: training looks worse than the agent is.",
+            f"{what}." if run.planned_with else f"{what}: training looks worse than the agent is.",
             evidence,
             entropy,
         )
@@ -48,6 +49,13 @@ def generalisation(run: Summary) -> Finding | None:
     evidence = f"{run.shown(trained.value)} in training, {run.number(judged.value)} in the evaluation"
     if played := run.greedy or run.sampled:
         evidence += f", where {played.cut} of {played.episodes} episodes were cut short" if played.cut else ""
+    if actor := run.planned_with:
+        return Finding(
+            "Training is far above the evaluation: what acted in training reaches more than the policy.",
+            f"{evidence}; training acted with {actor}",
+            {},
+            f"Evaluate it as well: dreamer eval RUN --actor {actor}.",
+        )
     what = "Training is far above the evaluation: what was learned does not carry over."
     if isinstance(run.config, Config) and run.cfg.env.levels:
         evidence += f"; env.levels is {run.cfg.env.levels}"

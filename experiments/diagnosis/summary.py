@@ -189,6 +189,12 @@ class Summary:
         return self.config
 
     @property
+    def planned_with(self) -> str:
+        """What acted in training, where that was not the sampled policy."""
+        actor = self.cfg.loop.actor if isinstance(self.config, Config) else "sampled"
+        return "" if actor == "sampled" else actor
+
+    @property
     def is_ppo(self) -> bool:
         return isinstance(self.config, PPOConfig)
 

@@ -151,6 +151,7 @@ def results(plan: Plan, runs: Sequence[Run], costs: Mapping[str, Any]) -> dict[s
         "train_ratio": cfg.loop.train_ratio,
         "metric": metric,
         "curve": scores.quantity([row for run in runs for row in run.rows], cfg.task),
+        "acted_with": learning_curve.acted_with(row for run in runs for row in run.rows),
         "cpu_budget": budget,
         "objectives": {
             name: _reached(of(name), metric, budget, width) | {"cost": costs["objectives"].get(name)}

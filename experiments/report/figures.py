@@ -185,9 +185,14 @@ def behaviour(names: Sequence[str], shares: np.ndarray) -> str:
 
 
 class Curve:
-    """The curve of one quantity during training, over one seed or several."""
+    """The curve of one quantity during training, over one seed or several.
 
-    def __init__(self, runs: Sequence[tuple[Sequence[float], Sequence[float]]]):
+    Args:
+      label: of its line, where a panel has several quantities.
+    """
+
+    def __init__(self, runs: Sequence[tuple[Sequence[float], Sequence[float]]], label: str = ""):
+        self.label = label
         self.runs = [run for run in runs if len(run[0])]
 
     def on(self, ax: Axes, color: str, points: int = 60) -> None:
@@ -201,7 +206,7 @@ class Curve:
                 ax.plot(steps, row, color=color, lw=0.6, alpha=0.4)
             low, high = np.transpose([statistics.bootstrap(column) for column in rows.T])
             ax.fill_between(steps, low, high, color=color, alpha=0.2, lw=0)
-        ax.plot(steps, rows.mean(0), color=color)
+        ax.plot(steps, rows.mean(0), color=color, label=self.label or None)
 
 
 def curves(panels: Mapping[str, Sequence[Curve]]) -> str:
@@ -211,6 +216,8 @@ def curves(panels: Mapping[str, Sequence[Curve]]) -> str:
         for ax, (name, lines) in zip(axes, panels.items(), strict=True):
             for i, line in enumerate(lines):
                 line.on(ax, COLORS[i % len(COLORS)])
+            if any(line.label for line in lines):
+                ax.legend(fontsize=8)
             ax.set(title=name, xlabel="environment steps", xlim=(0, None))
             ax.xaxis.set_major_formatter(lambda x, _: f"{x / 1000:g}k" if x else "0")
         return svg(axes)

@@ -43,8 +43,11 @@ SEED = 2**20
 """Of the first recorded episode: apart from those that evaluations play by default."""
 CLIPS = 3
 PAGE = "report.html"
+PLANS = "discounted return of plans"
+"""Title of the panel of runs that act with a planner."""
 MEANING = hashlib.sha256(repr(MEANINGS).encode()).hexdigest()[:12]
 """Hash of the meanings of a card's numbers: a card with other meanings is measured again."""
+OF_EPISODES = ("return", "success", "planned", "realised")
 Say = Callable[[str], None]
 
 
@@ -171,11 +174,11 @@ class RunRecord:
         return f"{folder.parent.parent.name}/{folder.name}" if inside else folder.name
 
     def curve(self, key: str) -> tuple[list[float], list[float]]:
-        """Environment steps and a metric, or the running mean of `return` and `success` over episodes.
+        """Environment steps and a metric, or the running mean of what is known of episodes (`OF_EPISODES`).
 
         Episodes count where they began (`experiments.learning_curve`).
         """
-        if key in ("return", "success"):
+        if key in OF_EPISODES:
             return smooth(learning_curve.points(self.episodes, key))
         rows = [(row["env_steps"], row[key]) for row in self.metrics if isinstance(row.get(key), int | float)]
         return [float(x) for x, _ in rows], [float(y) for _, y in rows]
@@ -231,6 +234,8 @@ def write_run(run: RunRecord, examination: Examination, player: Player, out: Pat
     score, achievements = scores.divided(scores.of(run.cfg.task, training, player.counters["env_steps"]))
     kinds = [key for key in ("return", "success") if run.curve(key)[0]]
     panels = {key: [figures.Curve([run.curve(key)])] for key in kinds}
+    if run.curve("planned")[0]:
+        panels[PLANS] = [figures.Curve([run.curve(key)], key) for key in ("planned", "realised")]
     entropy = next((k for row in run.metrics for k in row if k.startswith("randomness/")), None)
     if entropy:
         panels["randomness of actions"] = [figures.Curve([run.curve(entropy)])]
@@ -249,6 +254,8 @@ def write_run(run: RunRecord, examination: Examination, player: Player, out: Pat
         success=_rate(examination.played),
         score=score,
         achievements=achievements,
+        acted_with=learning_curve.acted_with(training),
+        has_plans=PLANS in panels,
         diagnosis=_diagnosed(run, examination, player),
         pictures=examination.pictures | ({"curves": figures.curves(panels)} if panels else {}),
         stories=examination.stories,
@@ -416,6 +423,7 @@ def write_many(runs: Sequence[RunRecord], numbers: Sequence[dict[str, float | No
         out,
         "comparison.html",
         runs=runs,
+        acted_with=learning_curve.acted_with(row for run in runs for row in run.episodes),
         groups=groups,
         meanings=MEANINGS,
         colors=figures.COLORS,

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 from dreamer import atomic, schema
 from dreamer.config import Config
 from experiments import machine, sidecar
+from experiments.learning_curve import ACTED_WITH, acted_with
 from experiments.training import session
 
 if TYPE_CHECKING:
@@ -89,7 +90,7 @@ class RunFolder:
         self._logger = Logger(
             self.path,
             total_steps=cfg.steps,
-            title=f"{cfg.task}  {self.path}",
+            title="  ".join(filter(None, (cfg.task, str(self.path), acted_with([acting(cfg)])))),
             seconds=progress.seconds,
             tensorboard=cfg.log.tensorboard,
             wandb=cfg.log.wandb_project if cfg.log.wandb else None,
@@ -126,7 +127,7 @@ class RunFolder:
         """Log an episode, and report once if a return exceeds what can be learned."""
         from dreamer.ops.dists import REACH
 
-        self.logger.episode({**episode_row(episode), **more})
+        self.logger.episode({**episode_row(episode, self.cfg), **more})
         most = math.expm1(REACH)
         if abs(episode.return_) > most and not self._is_beyond:
             self._is_beyond = True
@@ -191,8 +192,13 @@ def write_result(folder: Path, result: Mapping[str, Any]) -> None:
     atomic.write(folder / "result.json", json.dumps(result, indent=1))
 
 
-def episode_row(episode: EpisodeStats) -> dict[str, Any]:
-    """An episode as a row of `episodes.jsonl`."""
+def acting(cfg: Config) -> dict[str, str]:
+    """What a row or a result says of the actor in training: nothing where the policy was sampled."""
+    return {} if cfg.loop.actor == "sampled" else {ACTED_WITH: cfg.loop.actor}
+
+
+def episode_row(episode: EpisodeStats, cfg: Config) -> dict[str, Any]:
+    """An episode of a run as a row of `episodes.jsonl`."""
     return {
         "env_steps": episode.env_steps,
         "updates": episode.updates,
@@ -200,5 +206,7 @@ def episode_row(episode: EpisodeStats) -> dict[str, Any]:
         "return": episode.return_,
         "length": episode.length,
         "success": episode.success,
+        **acting(cfg),
+        **episode.plans,
         **({"log": dict(episode.log)} if episode.log else {}),
     }

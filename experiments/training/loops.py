@@ -41,8 +41,9 @@ def host(cfg: Config, workspace: Workspace) -> HostLoop:
 
     agent, numbers = workspace.agent, trace(cfg.agent)
     replay = HostReplay(*workspace.replay_shape(), online=cfg.replay.online)
-    source = Collector(agent, workspace.env, replay, numbers, cfg.seed)
-    return HostLoop(agent, source, replay, cfg.loop, numbers, None, Progress(), cfg.seed)
+    actor = workspace.actor
+    source = Collector(agent, workspace.env, replay, numbers, cfg.seed, actor=actor)
+    return HostLoop(agent, source, replay, cfg.loop, numbers, None, Progress(), cfg.seed, actor=actor)
 
 
 def fused(cfg: Config, workspace: Workspace, folder: RunFolder | None) -> FusedLoop:

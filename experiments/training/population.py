@@ -20,7 +20,7 @@ from dreamer.config import Config, PopulationConfig
 from experiments import evaluate
 from experiments.benchmark import scores
 from experiments.training import agents, collapse, session
-from experiments.training.folder import episode_row, write_result
+from experiments.training.folder import acting, episode_row, write_result
 
 if TYPE_CHECKING:
     from dreamer.logger import Logger
@@ -126,7 +126,7 @@ class Population:
         for i, (part, member) in enumerate(zip(output, self.members, strict=True)):
             member.logger.tick(progress.env_steps, progress.updates, part.running_since)
             for episode in part.episodes:
-                member.logger.episode(episode_row(episode))
+                member.logger.episode(episode_row(episode, member.cfg))
                 self.folder.episode(episode, member=i)
                 self.until.hear(episode)
         self._outputs.append(output)
@@ -230,6 +230,7 @@ class Population:
         """One for all, and one for every member."""
         write_result(self.folder.path, result)
         done = {k: result[k] for k in ("task", "env_steps", "updates", "seconds", "cpu_seconds")}
+        done |= acting(self.folder.cfg)
         cfg, solved = self.folder.cfg, self.until.solved
         for i, evaluation in enumerate(result.get("members", [])):
             path, sampled = self.members[i].path, {"sampled": result["sampled"]["members"][i]}

@@ -8,11 +8,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import envs
+from dreamer.config import Config
 from dreamer.logger import read_rows
 from envs.api import EnvError
 from experiments import evaluate, memory
 from experiments.benchmark import scores
+from experiments.learning_curve import acted_with
 from experiments.training import score
+from experiments.training.folder import acting
 from experiments.training.verdict import verdict
 
 if TYPE_CHECKING:
@@ -32,7 +35,7 @@ def finish(agents: Agents[Any], folder: RunFolder, until: Until) -> dict[str, An
     seconds = folder.logger.seconds
     folder.notice(f"{cfg.task} after {progress.env_steps:,} steps and {seconds:,.0f} s: {words}")
     lines = [
-        _score(cfg.task, result.get("score", {})),
+        _score(cfg, result.get("score", {})),
         _verdict(agents, folder, until, evaluation),
         envs.note(cfg.task),
     ]
@@ -47,11 +50,12 @@ def finish(agents: Agents[Any], folder: RunFolder, until: Until) -> dict[str, An
     return result
 
 
-def _score(task: str, numbers: Mapping[str, float]) -> str:
+def _score(cfg: Config, numbers: Mapping[str, float]) -> str:
     """The score of a suite in a line; empty where it is the success that the evaluation also has."""
     reached = scores.sentence(numbers)
-    is_more = scores.scoring(task).headline != "success_rate"
-    return f"score of the training episodes: {reached}" if reached and is_more else ""
+    is_more = scores.scoring(cfg.task).headline != "success_rate"
+    words = ", ".join(filter(None, ("score of the training episodes", acted_with([acting(cfg)]))))
+    return f"{words}: {reached}" if reached and is_more else ""
 
 
 def evaluated(
@@ -64,6 +68,7 @@ def evaluated(
         "task": cfg.task,
         "env_steps": progress.env_steps,
         "updates": progress.updates,
+        **acting(cfg),
     }
     evaluation, words = {}, "not evaluated"
     if cfg.until:
@@ -71,7 +76,7 @@ def evaluated(
     if cfg.eval.episodes:
         evaluation = agents.evaluate(cfg.eval.episodes)
         sampled = agents.evaluate(cfg.eval.episodes, actor="sampled")
-        words = evaluate.sentence(evaluation) + evaluate.beside(evaluation, sampled)
+        words = evaluate.sentence(evaluation) + evaluate.beside(evaluation, sampled, cfg.loop.actor)
         result |= evaluation | {"sampled": sampled}
     result["seconds"] = round(folder.logger.seconds, 1)
     result["cpu_seconds"] = round(folder.cpu_seconds, 1)

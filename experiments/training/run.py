@@ -18,10 +18,11 @@ from dreamer.config import Config
 from dreamer.logger import read_rows
 from envs.watchdog import Interrupted
 from experiments import machine, signals, surroundings
+from experiments.learning_curve import acted_with
 from experiments.training import loops, population, result, score, session, warm_start, workspace
 from experiments.training.agents import Agents, OneAgent
 from experiments.training.evaluator import Evaluator
-from experiments.training.folder import RunFolder, TrainingStopped
+from experiments.training.folder import RunFolder, TrainingStopped, acting
 from experiments.training.goal import Until
 from experiments.training.hooks import Hook
 from experiments.training.trainer import Trainer
@@ -176,6 +177,8 @@ def _introduce(folder: RunFolder, workspace: Workspace, agents: Agents[Any], res
         folder.notice(f"resuming {folder.path} at {at}")
         return
     about = f"{folder.cfg.task}: {agents.size}"
+    if words := acted_with([acting(folder.cfg)]):
+        about = f"{about}, {words}"
     folder.notice(f"{about}; the first update compiles the program, which takes a while")
     if folder.origin is not None:
         folder.notice(warm_start.sentence(folder.origin))

@@ -25,6 +25,7 @@ MAY_CHANGE = (
 
 NEVER_CHANGE = (
     *("task", "env.obs", "env.pixels", "env.categories", "loop.num_envs", "population.", "start."),
+    "loop.actor",
     *("agent.encoder.", "agent.rssm.", "agent.decoder.", "agent.reward.", "agent.cont.", "agent.value."),
     *("agent.policy.layers", "agent.policy.units", "agent.objective", "agent.probe_decoder"),
     "agent.value_ensemble",

@@ -14,6 +14,7 @@ from dreamer.config import TRACED, Config
 from experiments import memory
 
 if TYPE_CHECKING:
+    from dreamer.actors import Actor
     from dreamer.agent import Agent, Params, TrainState
     from dreamer.loops.fused import CompiledLoop, Fused
     from dreamer.loops.placement import Data
@@ -32,8 +33,11 @@ def opened(cfg: Config, slots: int = 1) -> Iterator[Workspace]:
       slots: runs at the same time.
 
     Raises:
-      ConfigError: the task cannot be trained that way.
+      ConfigError: the task cannot be trained that way, or there is no such actor.
     """
+    from dreamer import actors
+
+    actors.named(cfg.loop.actor)  # before anything is opened
     memory.check(cfg, on_device=envs.is_on_device(cfg.task))
     with _world(cfg) as env:
         workspace = Workspace(cfg, env, slots)
@@ -128,13 +132,17 @@ class Workspace:
       slots: runs at the same time, which share the memory.
 
     Raises:
-      ConfigError: both parts of its objective have a loss of one name.
+      ConfigError: the actor cannot choose the actions of the task, or both parts of the objective have a loss
+        of one name.
     """
 
     def __init__(self, cfg: Config, env: Any, slots: int = 1):
+        from dreamer import actors
         from dreamer.agent import Agent
 
         self.cfg, self.env, self.slots = cfg, env, slots
+        self.actor: Actor[Any] = actors.named(cfg.loop.actor)(env.act_space)
+        """What acts in training."""
         self.agent = Agent(env.obs_space, env.act_space, cfg.agent)
         check_losses(self.agent, cfg)
         self.notices: list[str] = [*getattr(env, "notices", ()), *self.agent.notices]
@@ -180,7 +188,8 @@ class Workspace:
         cfg, available = self.cfg, available_memory()
         available = None if available is None else int(available * share)
         replay = DeviceReplay(*self.replay_shape(capacity), online=cfg.replay.online, available=available)
-        return Fused(self.agent, Batched(self.env, cfg.loop.num_envs), replay, cfg.loop, data)
+        batched = Batched(self.env, cfg.loop.num_envs)
+        return Fused(self.agent, batched, replay, cfg.loop, data, actor=self.actor)
 
     def alone(self, capacity: int = 0) -> CompiledLoop:
         """The loop of the device for one agent, compiled once for each capacity of the replay."""

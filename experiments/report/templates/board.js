@@ -258,7 +258,9 @@ function toggle(id) {
   choose();
 }
 
-const label = id => {
+const label = id => shortened(id) + (rows.get(id)?.acted_with ? `, acted with ${rows.get(id).acted_with}` : "");
+
+const shortened = id => {
   const parts = id.split("/");
   for (let n = 1; n < parts.length; n++) {
     const end = parts.slice(-n).join("/");
