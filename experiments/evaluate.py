@@ -283,7 +283,9 @@ def evaluate(
         limit = step_limit(max_steps or cfg.eval.max_steps, longest_episode(run))
         also = ledger.on_step if ledger else None
         played, trained = play_each(ledger or player, env, episodes, seed, limit, say, also), []
-        result = {"task": cfg.task, "trained_on": trained_on, "actor": actor} | summary(played, limit)
+        result: dict[str, Any] = {"task": cfg.task, "trained_on": trained_on, "actor": actor} | summary(
+            played, limit
+        )
         records = [record(episode) for episode in played]
         if ledger:
             paid = ledger.rows()

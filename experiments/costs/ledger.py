@@ -40,7 +40,7 @@ class Ledger:
         obs = {name: step.obs[name] for name in self._player.agent.obs_space}
         paid = np.asarray(self._charge(self._player.everything, self._player.numbers, self._latent, obs))
         for copy in np.flatnonzero(index != IDLE):
-            self._paid.setdefault(int(index[copy]), _Paid()).add(paid[:, copy])
+            self._paid.setdefault(int(index[copy]), _Paid(len(paid))).add(paid[:, copy])
 
     def rows(self) -> list[dict[str, dict[str, float]]]:
         """Of every episode, {cost: mean, least and largest over its situations, the first one included}."""
@@ -53,13 +53,18 @@ class Ledger:
 class _Paid:
     """Sums over the situations of an episode, of all costs."""
 
-    def __init__(self) -> None:
-        self.count, self.sum, self.least, self.largest = 0, 0.0, np.inf, -np.inf
+    def __init__(self, costs: int) -> None:
+        self.count, self.sum = 0, np.zeros(costs)
+        self.least, self.largest = np.full(costs, np.inf), np.full(costs, -np.inf)
 
     def add(self, costs: np.ndarray) -> None:
-        self.count, self.sum = self.count + 1, self.sum + costs.astype(np.float64)
+        self.count += 1
+        self.sum += costs
         self.least, self.largest = np.minimum(self.least, costs), np.maximum(self.largest, costs)
 
     def row(self, k: int) -> dict[str, float]:
-        mean = np.asarray(self.sum)[k] / self.count
-        return {"mean": float(mean), "least": float(self.least[k]), "largest": float(self.largest[k])}
+        return {
+            "mean": float(self.sum[k] / self.count),
+            "least": float(self.least[k]),
+            "largest": float(self.largest[k]),
+        }

@@ -5,7 +5,6 @@ from __future__ import annotations
 import importlib.util
 import math
 import traceback
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -156,7 +155,7 @@ def _function(file: Path, name: str) -> Cost:
     return value
 
 
-def _observation(file: Path) -> Mapping[str, Any]:
+def _observation(file: Path) -> Any:
     """An observation {key: array} of a file that `numpy.savez` wrote, or a single array of `numpy.save`."""
     try:
         content = np.load(file, allow_pickle=False)
