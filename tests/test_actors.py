@@ -1,6 +1,7 @@
 """The seam of actors: a planner of one class and one line acts wherever agents act."""
 
 import json
+import pickle
 from dataclasses import dataclass, replace
 
 import jax
@@ -167,6 +168,11 @@ def test_actors_planner_follows_real_agent_and_remembers(name, act, monkeypatch)
     with jax.debug_key_reuse(not name.startswith("gumbel")):  # mctx uses keys twice
         for step in steps(3, (True, False)):
             action, carry = player.act(carry, step)
+        # An evaluation that is stored here and resumed elsewhere plans on as if nothing had happened.
+        resumed = pickle.loads(pickle.dumps(jax.device_get(carry)))
+        (later,) = steps(3, (False,))
+        on, resumed = player.act(carry, later, key=5), player.act(resumed, later, key=5)
+        assert all(map(np.array_equal, *map(jax.tree.leaves, (on, resumed))))
     for key, space in act.items():
         assert action[key].shape == (3, *space.shape) and action[key].dtype == space.dtype
     assert all(np.isfinite(np.asarray(x)).all() for x in jax.tree.leaves(carry.memory))
