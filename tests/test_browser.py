@@ -417,7 +417,10 @@ def wishful(compilation_cache):
     long = lambda world, latent, decoded: decoded["object"][:, 3, 5] * 1.0
     terms = {"ending=2": (costs.ending, 2.0), f"{'/'.join(['folder'] * 12)}/wishes.py:ahead": (long, 1.0)}
     with as_users():
-        return begin("grid:Empty-5x5", CEM, terms, 0.5)
+        session = begin("grid:Empty-5x5", CEM, terms, 0.5)
+        session.act(0)  # compiles what a page would wait for
+        session.state()
+        return session
 
 
 @pytest.fixture
