@@ -140,11 +140,14 @@ class ReportOptions(Section):
 
 
 @dataclass(frozen=True)
-class PlayOptions(Section):
+class PlayOptions(CostOptions):
     """A page on this machine where a person plays in the dreams of an agent."""
 
     seed: Seed = 0
     """Seed of the first episode."""
+    actor: str = "greedy"
+    """How the agent's actions are chosen, as in dreamer eval: greedy, sampled, random, or a planner, which
+    plans with the costs that are switched on. Options: --actor.horizon 3, or --actor mppi:horizon=3."""
     port: Port = 8421
     """Where the page is served; 0 takes any free port."""
     trust: bool = False
@@ -314,7 +317,7 @@ def report(words: Sequence[str], options: ReportOptions, changes: Mapping[str, A
 def play(words: Sequence[str], options: PlayOptions, changes: Mapping[str, Any]) -> int:
     from experiments.play.play import play
 
-    return play(Path(words[0]), seed=options.seed, port=options.port)
+    return play(Path(words[0]), seed=options.seed, port=options.port, actor=options.actor, wanted=options)
 
 
 def board(words: Sequence[str], options: BoardOptions, changes: Mapping[str, Any]) -> int:

@@ -11,15 +11,21 @@ import pytest
 sync_api = pytest.importorskip("playwright.sync_api", reason="playwright is not installed (extra 'test')")
 
 import board_runs  # noqa: E402
-from test_play import begin  # noqa: E402
+import jax  # noqa: E402
+from test_plan_report import content as plans  # noqa: E402
+from test_plan_report import rows as plan_rows  # noqa: E402
+from test_play import CEM, begin  # noqa: E402
 from test_report import ROOM, SMALL, reported, untrained  # noqa: E402
 
+from dreamer import costs  # noqa: E402
 from envs.draw import MOVES  # noqa: E402
 from experiments import serve  # noqa: E402
 from experiments.board import board as board_server  # noqa: E402
 from experiments.board import index as board_index  # noqa: E402
 from experiments.board.board import Board  # noqa: E402
 from experiments.cli import main  # noqa: E402
+from experiments.costs import summary  # noqa: E402
+from experiments.plans import page as plan_page  # noqa: E402
 from experiments.play.play import Game  # noqa: E402
 from experiments.report import watch  # noqa: E402
 from experiments.report.watch import Watch  # noqa: E402
@@ -394,6 +400,78 @@ def test_play_page_on_phone_shows_both_views_side_by_side(game):
     assert overflow(game) == 0
 
 
+@contextlib.contextmanager
+def as_users() -> Iterator[None]:
+    """JAX is set as for a user, in all threads: planners compile in that of the server."""
+    before = jax.config.jax_numpy_rank_promotion, jax.config.jax_debug_key_reuse
+    jax.config.update("jax_numpy_rank_promotion", "allow")
+    jax.config.update("jax_debug_key_reuse", False)
+    yield
+    jax.config.update("jax_numpy_rank_promotion", before[0])
+    jax.config.update("jax_debug_key_reuse", before[1])
+
+
+@pytest.fixture(scope="module")
+def wishful(compilation_cache):
+    """A session of a planner with costs, one with a long name."""
+    long = lambda world, latent, decoded: decoded["object"][:, 3, 5] * 1.0
+    terms = {"ending=2": (costs.ending, 2.0), f"{'/'.join(['folder'] * 12)}/wishes.py:ahead": (long, 1.0)}
+    with as_users():
+        session = begin("grid:Empty-5x5", CEM, terms, 0.5)
+        session.act(0)  # compiles what a page would wait for
+        session.state()
+        return session
+
+
+@pytest.fixture
+def costly(tab, wishful):
+    """Its page, with all costs on."""
+    wishful._on = (True, True)
+    with as_users(), playing(tab, wishful):
+        yield tab
+
+
+def test_play_page_costs_are_shown_and_switched(costly):
+    boxes, rows = costly.locator("#wishes input"), costly.locator("#wishes tbody tr")
+    assert boxes.count() == 2 and all(box.is_checked() for box in boxes.all())
+    assert "0.5 times the task's reward" in costly.locator("#wishes p").text_content()
+    assert CEM in costly.locator("#actor").text_content()
+    pressed(costly, "ArrowUp", "state.t === 1")
+    cells = "[...row.children].slice(1).map(cell => cell.textContent)"
+    shown = rows.evaluate_all(f"all => all.map(row => {cells})")
+    numbers = "state.wishes.costs.map(cost => [cost.weight, cost.world, cost.dream].map(String))"
+    assert shown == costly.evaluate(numbers)
+    boxes.first.click()
+    until(costly, "!state.wishes.costs[0].on")
+    assert rows.first.get_attribute("class") == "off" and not boxes.first.is_checked()
+    pressed(costly, "ArrowUp", "state.t === 2")  # keys act again after a click
+    boxes.nth(1).focus()
+    pressed(costly, " ", "!state.wishes.costs[1].on")  # which ticks the box and is no action
+    assert costly.evaluate("state.t") == 2
+    assert "plans for the task's reward" in costly.locator("#wishes p").text_content()
+    pressed(costly, "Backspace", "state.t === 1")
+    assert not boxes.first.is_checked()
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize("size", [PHONE, DESK], ids=["phone", "desk"])
+def test_play_page_with_costs_has_no_horizontal_overflow(costly, size, scheme):
+    costly.set_viewport_size(size)
+    costly.emulate_media(color_scheme=scheme)
+    assert costly.locator("#wishes tbody tr").count() == 2 and overflow(costly) == 0
+
+
+def test_play_page_of_policy_says_that_it_does_not_plan(tab, compilation_cache):
+    with playing(tab, begin("grid:Empty-5x5", terms={"ending": (costs.ending, 1.0)})):
+        assert tab.get_by_text("greedy does not plan: costs change nothing in what it does").is_visible()
+        assert tab.locator("#wishes input").is_disabled()
+
+
+def test_play_page_without_costs_has_no_table_of_them(game):
+    assert not game.locator("#wishes").is_visible()
+    assert game.locator("#actor").text_content() == "The agent acts as greedy."
+
+
 def test_play_page_observation_without_picture_shows_numbers(game):
     told = {"values": {"vector": ["0.5", "-2"]}}
     game.evaluate(f"side('world', {json.dumps(told)})")
@@ -418,6 +496,21 @@ def test_play_page_server_stopped_shows_message(tab, session):
     assert tab.get_by_role("button", name="hand over").get_attribute("aria-pressed") == "false"
     assert all("ERR_CONNECTION_REFUSED" in text for text in tab.complaints)
     tab.complaints.clear()
+
+
+# What planning brings.
+
+
+def test_plan_report_on_phone_has_no_horizontal_overflow(tab, tmp_path):
+    name = "wishes.py:door_open=9"
+    paid = summary.summary([{name: {"mean": x, "least": 0, "largest": x}} for x in (0, 0.9)])
+    wanted = {"wishes": [name], "reward_weight": 0.5, "files": {}}
+    of = lambda steps: plan_rows(*[0, 1] * 6, success=True, steps=steps, costs=paid)
+    plan_page.write(plans(wanted, greedy=of(0), **{CEM: of(64)}), tmp_path)
+    tab.set_viewport_size(PHONE)
+    tab.goto((tmp_path / "plans.html").as_uri())
+    assert tab.locator("#paid tr").count() == 3 and overflow(tab) == 0
+    assert tab.get_by_text("ever spared", exact=True).count() == 1
 
 
 # The board.

@@ -17,6 +17,7 @@ from dreamer.objectives import OBJECTIVES
 from dreamer.player import Player
 from experiments.cli import main
 from experiments.compare.expectation import Expectation
+from experiments.play.adviser import Adviser
 from experiments.play.session import Session
 
 ROOM = "grid:Empty-5x5"
@@ -91,7 +92,8 @@ def test_none_objective_report_states_what_is_missing(blind, tmp_path):
 
 def test_none_objective_play_session_runs_without_dream_pictures(blind):
     agent, state = blind
-    session = Session(envs.make(ROOM, 1), Player(agent, state.params, tiny.NUMBERS), 0)
+    adviser = Adviser(Player(agent, state.params, tiny.NUMBERS), "greedy")
+    session = Session(envs.make(ROOM, 1), adviser, 0)
     session.act(None)
     shown = session.state()
     assert "frame" in shown["world"]

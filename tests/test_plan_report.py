@@ -9,15 +9,21 @@ import numpy as np
 import pytest
 import tiny
 
+import dreamer
 import envs
-from dreamer import actors
+from dreamer import actors, costs, export
 from dreamer.actors import ACTORS, model_steps, named
+from dreamer.actors.charged import Charged
 from dreamer.actors.uniform import Random
 from dreamer.agent import Agent
+from dreamer.config import Config
+from dreamer.player import Player
 from dreamer.schema import ConfigError
 from envs.api import Space
 from envs.rollout import Episode
+from experiments import statistics
 from experiments.cli import main
+from experiments.costs import reading, summary
 from experiments.plans import contenders, page, plans, results, timing
 from experiments.plans.options import PlanReportOptions
 
@@ -36,18 +42,18 @@ def stored(tmp_path_factory):
     return tiny.store(tmp_path_factory.mktemp("plans") / "run", agent.init(jax.random.key(0)), agent)
 
 
-def rows(*returns, success=False, steps=0, **changes):
+def rows(*returns, success=False, steps=0, costs=(), imagined=None, **changes):
     """The row of an actor with these returns."""
     episodes = [
         Episode(i, float(x), 3, bool(x > 0) if success else None, 0.0, 0.1) for i, x in enumerate(returns)
     ]
-    return results.row(episodes, 100, COST | changes, steps)
+    return results.row(episodes, 100, COST | changes, steps, dict(costs), imagined)
 
 
-def content(**of):
+def content(wanted=None, **of):
     """Results of actors with these rows."""
     asked = {"task": TASK, "episodes": 1, "seed": 0, "step_limit": 100}
-    asked |= {"checkpoint": {"updates": 40, "env_steps": 160}}
+    asked |= {"checkpoint": {"updates": 40, "env_steps": 160}, "wanted": wanted or {}}
     session = {"cpus": 2, "devices": ["cpu"], "command": "dreamer <plan-report>", "time": "", "host": "here"}
     session |= {"platform": "", "python": "3", "commit": None, "versions": {"jax": "1"}}
     return results.results("runs/a", asked, of, {}, session)
@@ -233,8 +239,48 @@ def test_page_and_table_say_where_search_hurts(tmp_path):
 def test_page_of_successes_shows_both(tmp_path):
     shown = content(greedy=rows(*[0, 1] * 6, success=True), plan=rows(*[1] * 12, success=True, steps=64))
     page.write(shown, tmp_path)
-    assert '<th class="n">success</th><th class="n">return</th>' in (tmp_path / "plans.html").read_text()
-    assert next(iter(page.shown(shown).columns[1].cells)).startswith("50% [")
+    html = (tmp_path / "plans.html").read_text()
+    assert '<th class="n">success</th><th class="n">failed</th><th class="n">return</th>' in html
+    greedy, plan = zip(*(column.cells for column in page.shown(shown).columns[1:4]), strict=True)
+    assert greedy[0].startswith("50% [") and greedy[1:] == ("50%", "0.5") and plan[1:] == ("0%", "1")
+    assert "What situations cost" not in html
+
+
+def test_row_failed_are_endings_without_success_and_not_those_cut_short():
+    ends = [(True, 0.0), (False, 0.0), (False, 1.0), (False, 0.0)]
+    row = results.row([Episode(i, 0.0, 3, s, d, 0.1) for i, (s, d) in enumerate(ends)], 100, COST, 0)
+    assert row["failed"] == 0.5 and row["failed_interval"] == list(statistics.wilson(2, 4))
+    unknown = rows(1.0, 0.0)
+    assert unknown["failed"] is unknown["failed_interval"] is None
+
+
+def paid(*means):
+    """Costs of episodes: in all of them the same at every situation."""
+    return summary.summary([{"wish, a=2": {"mean": x, "least": x, "largest": x}} for x in means])
+
+
+def test_page_and_tables_say_what_situations_cost(tmp_path):
+    wanted = {"wishes": ["wish, a=2"], "reward_weight": 0.5, "files": {}}
+    dreamt = {"file": "dreamt.safetensors", "updates": 1500, "fingerprint": "ab"}
+    shown = content(
+        wanted,
+        greedy=rows(*[1.0] * 12, costs=paid(1, 1, 1, 0)),
+        plan=rows(*[0.0] * 12, steps=64, costs=paid(0, 0, 0, 0)),
+        imagined=rows(*[1.0] * 12, costs=paid(0, 0, 0, 0), imagined=dreamt),
+    )
+    page.write(shown, tmp_path)
+    html = (tmp_path / "plans.html").read_text()
+    assert "<code>wish, a=2</code>" in html and "0.5 times the task" in html
+    assert "imagined is the greedy policy of dreamt.safetensors" in html and "1,500 updates" in html
+    assert "earch hurts" not in html and shown["actors"]["plan"]["verdict"] == "worse"
+    columns = [list(column.cells) for column in page.shown_costs(shown).columns]
+    assert columns[0] == ["greedy", "plan", "imagined"] and set(columns[1]) == {"wish, a=2"}
+    assert columns[2][0].startswith("0.75 [") and columns[3][0].startswith("75% [")
+    assert columns[4][0].startswith("25% [") and columns[4][1].startswith("100% [")
+    assert all(cell in html for column in columns for cell in column)
+    line, other, _ = csv.DictReader((tmp_path / "plans.csv").read_text().splitlines())
+    assert line["wish, a=2 mean"] == "0.75" and other["wish, a=2 ever_spared"] == "1.0"
+    assert float(line["wish, a=2 ever_paid_low"]) < 0.75 < float(line["wish, a=2 ever_paid_high"])
 
 
 # Time.
@@ -350,10 +396,88 @@ def test_report_interrupted_keeps_actors_and_measures_only_new_ones(
     assert "measured before" not in capsys.readouterr().err
 
 
+def test_report_with_costs_plans_with_them_and_adds_them_up(stored, tmp_path, quick, capsys):
+    words = ["--json", "--actors", "greedy", CEM, "--cost", "ending=2", "--reward-weight", "0.5"]
+    assert command(stored, tmp_path, *words) == 0
+    shown = capsys.readouterr()
+    content = json.loads(shown.out)
+    assert content["asked"]["wanted"]["wishes"] == ["ending=2"]
+    for row in content["actors"].values():
+        cost = row["costs"]["ending=2"]
+        assert 0 < cost["mean"] < 1 and cost["interval"][0] <= cost["mean"] <= cost["interval"][1]
+        assert f"{cost['ever_paid']:.0%} [" in shown.err
+    assert "a situation" in shown.err and "costs change nothing" not in shown.err
+    # Without these costs nothing of it counts, and of policies alone it says so.
+    assert command(stored, tmp_path, "--actors", "greedy") == 0
+    assert "measured before" not in capsys.readouterr().err
+    assert command(stored, tmp_path, "--actors", "greedy", "--cost", "ending") == 0
+    assert "no actor here plans: costs change nothing" in capsys.readouterr().err
+
+
+def test_report_planner_gets_the_costs_of_its_options(stored, quick):
+    options = PlanReportOptions(actors=("greedy", CEM), cost=("ending=2",), reward_weight=0.5)
+    player = dreamer.load(stored)
+    terms = reading.read(options, player)
+    players = plans._players(player, terms, options, print)
+    charged = players[CEM].actor
+    assert isinstance(charged, Charged) and charged.reward_weight == 0.5
+    assert charged.cost.terms == ((costs.ending, 2.0),) and not isinstance(players["greedy"].actor, Charged)
+
+
+@pytest.fixture(scope="module")
+def dreamt(stored, tmp_path_factory):
+    """Files of agents of the same spaces, as `dreamer imagine` writes them, and one of other spaces."""
+    folder, agent = tmp_path_factory.mktemp("imagined"), dreamer.load(stored).agent
+    other = Agent(agent.obs_space, CHOICE, tiny.CFG)
+    for name, one, seed in (("a", agent, 1), ("b", agent, 2), ("other", other, 1)):
+        cfg = Config(task=TASK, steps=1000, agent=one.cfg)
+        counters = {"env_steps": 160, "updates": 40, "imagined_updates": 7}
+        params = one.init(jax.random.key(seed)).params
+        player = Player(one, params, tiny.NUMBERS, config=cfg, counters=counters)
+        export.save(player, folder / f"{name}.safetensors")
+    return folder
+
+
+def test_report_imagined_agent_has_a_row_that_its_parameters_decide(stored, dreamt, tmp_path, quick, capsys):
+    ask = lambda name: command(
+        stored, tmp_path, "--actors", "greedy", "--imagined", str(dreamt / f"{name}.safetensors")
+    )
+    row = lambda: json.loads((tmp_path / "plans.json").read_text())["actors"]["imagined"]
+    assert ask("a") == 0
+    first = row()
+    assert first["imagined"]["updates"] == 7 and first["imagined"]["file"].endswith("a.safetensors")
+    assert first["sentence"] and first["model_steps"] == 0
+    capsys.readouterr()
+    (dreamt / "a.safetensors").rename(dreamt / "moved.safetensors")
+    assert ask("moved") == 0
+    assert "imagined: measured before" in capsys.readouterr().err
+    assert row()["imagined"]["file"].endswith("moved.safetensors") and row()["ms"] == first["ms"]
+    assert ask("b") == 0
+    error = capsys.readouterr().err
+    assert "greedy: measured before" in error and "imagined: 12 episodes" in error
+    assert row()["imagined"]["fingerprint"] != first["imagined"]["fingerprint"]
+
+
+def test_report_imagined_agent_of_other_spaces_is_one_sentence(stored, dreamt, tmp_path, capsys):
+    mistakes = {"other.safetensors": "was trained with other spaces", "none": "no exported file"}
+    for file, sentence in mistakes.items():
+        words = ["--out", str(tmp_path / "x"), "--imagined", str(dreamt / file)]
+        assert main(["plan-report", str(stored), *words]) == 2
+        error = capsys.readouterr().err.strip()
+        assert sentence in error and len(error.splitlines()) == 1 and not (tmp_path / "x").exists()
+
+
 def test_usable_rows_are_those_of_equal_circumstances():
     known = content(greedy=rows(1.0)) | {"others": {"random": rows(2.0)}}
     assert list(results.usable(known, known["asked"])) == ["random", "greedy"]
     assert results.usable(known, known["asked"] | {"seed": 1}) == {} == results.usable({}, known["asked"])
+
+
+def test_usable_row_of_dreams_is_that_of_equal_parameters():
+    of = lambda mark: {"file": "a.safetensors", "updates": 3, "fingerprint": mark}
+    known = content(greedy=rows(1.0), imagined=rows(2.0, imagined=of("ab")))
+    names = lambda imagined: list(results.usable(known, known["asked"], imagined))
+    assert names(of("ab")) == names(None) == ["greedy", "imagined"] and names(of("cd")) == ["greedy"]
 
 
 def test_fingerprint_depends_on_values_and_names():
@@ -377,6 +501,8 @@ def test_home_of_a_checkpoint_or_file_is_the_folder_of_its_run(tmp_path):
         ("--actors mppi", "the actor mppi plans continuous actions, but 'action' is discrete"),
         ("--actors greedy:horizon=2", "the actor greedy has no options"),
         ("--episodes 0", "episodes"),
+        ("--cost endin", "--cost names 'endin'; did you mean ending?"),
+        ("--reward-weight 0", "add --cost or --goal"),
         ("--horizon 3", "dreamer plan-report has no option --horizon"),
         ("--max-steps -1", "max_steps"),
     ],

@@ -15,13 +15,19 @@ import tiny
 from PIL import Image
 
 import envs
+from dreamer import costs
+from dreamer.actors.charged import Charged
 from dreamer.agent import Agent
+from dreamer.costs import Sum
 from dreamer.player import Player
 from envs.api import FIRST_TRAINING_SEED, EnvError
 from envs.draw import picture
 from experiments import serve
 from experiments.cli import main
+from experiments.costs.reading import Terms
+from experiments.play import adviser as advisers
 from experiments.play import session as sessions
+from experiments.play.adviser import Adviser
 from experiments.play.play import Game
 from experiments.play.session import TILE, Session
 from experiments.serve import Refused
@@ -39,14 +45,17 @@ def restless(agent: Agent):
     return jax.tree.map(shake, tiny.jit(agent.init)(jax.random.key(0)).params)
 
 
-def begin(task: str) -> Session:
+def begin(
+    task: str, actor: str = "greedy", terms: Terms | None = None, reward_weight: float = 1.0
+) -> Session:
     """A session with an agent whose programs compile quickly."""
     env = envs.make(task, 1)
     agent = Agent(env.obs_space, env.act_space, tiny.CFG)
     params = restless(agent)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(jax, "jit", tiny.jit)
-        return Session(env, Player(agent, params, tiny.NUMBERS), 0)
+        player = Player(agent, params, tiny.NUMBERS, actor=actor)
+        return Session(env, Adviser(player, actor, terms, reward_weight), 0)
 
 
 @pytest.fixture(scope="module")
@@ -279,6 +288,13 @@ def test_session_act_after_wake_continues_the_dream_from_there(room):
     assert awake["critic"] != asleep["critic"] and awake["frame"] != asleep["frame"]
 
 
+def test_session_wake_after_the_end_is_what_the_agent_acts_in(room):
+    play(room, *GOAL, LEFT, FORWARD)
+    room.wake()
+    now = room._line[-1]
+    np.testing.assert_array_equal(now.choice["action"], room._inspector.choose(now.carry.latent)["action"])
+
+
 def test_session_wake_on_a_new_line_keeps_the_dream_of_the_old_one(room):
     asleep = play(room, FORWARD, RIGHT, FORWARD)["dream"]
     room.rewind(2)
@@ -296,6 +312,171 @@ def test_lines_array_without_picture_is_formatted_and_limited():
     assert sessions._lines(np.arange(4).reshape(2, 2)) == ["0 1", "2 3"]
     assert sessions._lines(np.array([0.12345, -2])) == ["0.123", "-2"]
     assert len(sessions._lines(np.zeros((99, 99)))) == 12
+
+
+# Costs.
+
+CEM = "categorical_cem:horizon=2,samples=16,elites=4,proposals=1,iterations=1"
+
+
+def place(world, latent, decoded):
+    """Where the cart is."""
+    return decoded["vector"][:, 0]
+
+
+def hidden(world, latent, decoded):
+    """h_0, in large numbers."""
+    return 50.0 * latent.deter[:, 0]
+
+
+WISHES: Terms = {"wishes.py:place=2": (place, 2.0), "wishes.py:hidden": (hidden, 1.0)}
+
+
+@pytest.fixture(scope="module")
+def planners(compilation_cache):
+    """A session of a planner with two costs."""
+    with jax.numpy_rank_promotion("allow"), jax.debug_key_reuse(False):
+        return begin("gymnasium:CartPole-v1", CEM, WISHES, 0.5)
+
+
+@pytest.fixture
+def planner(planners):
+    """A new episode, both costs on."""
+    with jax.numpy_rank_promotion("allow"), jax.debug_key_reuse(False):
+        planners._on = (True, True)
+        planners.new(0)
+        yield planners
+
+
+def test_session_planner_counts_only_costs_that_are_on(planner):
+    player, step = planner._adviser.player, planner._line[0].step
+    planner.switch(0, False)
+    actor = Charged(player.actor, Sum((WISHES["wishes.py:hidden"],)), player.agent.decoder, 0.5)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(jax, "jit", tiny.jit)
+        other = Player(player.agent, player.everything, player.numbers, actor=actor)
+    action, carry = other.act(player.init(1), step, key=0)
+    now = planner._line[-1]
+    np.testing.assert_array_equal(now.choice["action"], action["action"])
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, atol=1e-5), now.carry, carry)
+    wishes = planner.state()["wishes"]
+    assert [cost["on"] for cost in wishes["costs"]] == [False, True] and wishes["reward_weight"] == 0.5
+    planner.switch(1, False)
+    assert planner.state()["wishes"]["reward_weight"] == 1.0
+
+
+def test_adviser_cost_that_is_off_does_not_count_where_it_is_no_number():
+    terms: Terms = {
+        "twice": (lambda world, latent, decoded: latent, 2.0),
+        "yes": (lambda world, latent, decoded: latent > 1, -1.0),
+        "nan": (lambda world, latent, decoded: latent * np.nan, 1.0),
+    }
+    cost = lambda *on: np.asarray(advisers._counted(terms, np.array(on))(None, np.array([1.0, 3.0]), None))
+    np.testing.assert_array_equal(cost(True, True, False), [2, 5])
+    np.testing.assert_array_equal(cost(False, False, False), [0, 0])
+    assert np.isnan(cost(True, False, True)).all()
+
+
+def test_session_costs_are_those_of_the_real_and_of_the_dreamt_state(planner):
+    state = play(planner, 0, 1, 1)
+    costs, now = state["wishes"]["costs"], planner._line[-1]
+    assert [(cost["name"], cost["weight"]) for cost in costs] == [
+        ("wishes.py:place", 2.0),
+        ("wishes.py:hidden", 1.0),
+    ]
+    assert costs[0]["world"] == pytest.approx(now.step.obs["vector"][0, 0], abs=1e-4)
+    assert costs[0]["dream"] == pytest.approx(now.dreamt["obs"]["vector"][0], abs=1e-4)
+    assert costs[1]["world"] == pytest.approx(50 * float(now.carry.latent.deter[0, 0]), abs=1e-3)
+    assert costs[1]["dream"] == pytest.approx(50 * float(now.dream.deter[0, 0]), abs=1e-3)
+    assert costs[1]["dream"] != costs[1]["world"]
+
+
+def test_session_switch_and_back_changes_nothing(planner):
+    before = play(planner, 0, 1)
+    carry = planner._line[-1].carry
+    planner.switch(1, False)
+    off = planner.state()
+    same = lambda state: {k: v for k, v in state.items() if k not in ("choice", "wishes")}
+    assert same(off) == same(before) and [cost["on"] for cost in off["wishes"]["costs"]] == [True, False]
+    planner.switch(1, True)
+    assert planner.state() == before
+    jax.tree.map(np.testing.assert_array_equal, planner._line[-1].carry, carry)
+    assert_is_world(planner, 0, [0, 1])
+    play(planner, 0)
+    assert_is_world(planner, 0, [0, 1, 0])
+
+
+def test_session_moment_one_rewinds_to_is_decided_with_the_present_costs(planner):
+    play(planner, 0, 1, 0)
+    planner.rewind(1)
+    with_costs = planner._line[-1]
+    planner.switch(0, False)
+    planner.switch(1, False)
+    without = planner._line[-1].carry
+    assert planner.state()["lines"] == [3]
+    planner.rewind(0)
+    assert planner.state()["lines"] == [3]  # the moment that was switched is no line of its own
+    planner.open(0)
+    assert planner._line[-1].on == (False, False) and planner._line[1].on == (True, True)
+    planner.rewind(1)
+    assert planner._line[-1].on == (False, False)
+    jax.tree.map(np.testing.assert_array_equal, planner._line[-1].carry, without)
+    planner.switch(0, True)
+    planner.switch(1, True)
+    jax.tree.map(np.testing.assert_array_equal, planner._line[-1].carry, with_costs.carry)
+    planner.switch(1, False)
+    planner.new(1)
+    assert [cost["on"] for cost in planner.state()["wishes"]["costs"]] == [True, False]
+
+
+def test_session_planner_after_the_end_plans_in_the_dream(planner):
+    play(planner, *[0] * 12)
+    now = planner._line[-1]
+    assert now.over
+    player, terms = planner._adviser.player, tuple(WISHES.values())
+    world = player.agent.world(player.everything, player.numbers).with_cost(Sum(terms), 0.5)
+    is_first, key = np.zeros(1, bool), jax.random.key(len(planner._line) - 1)
+    plan = tiny.jit(lambda dream, memory: player.actor.act(world, dream, memory, is_first, key=key))
+    action, after = plan(now.dream, planner._line[-2].carry.memory)
+    np.testing.assert_array_equal(now.choice["action"], action["action"])
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, atol=1e-5), now.carry.memory, after)
+    play(planner, 1)
+    np.testing.assert_array_equal(now.carry.latent.deter, planner._line[-1].carry.latent.deter)
+
+
+@pytest.fixture(scope="module")
+def priced(compilation_cache):
+    """A policy with costs, which it does not plan with; one of them is nowhere a number."""
+    endless = lambda world, latent, decoded: latent.deter[:, 0] / 0.0
+    return begin("gymnasium:CartPole-v1", terms={"ending": (costs.ending, 1.0), "endless": (endless, 1.0)})
+
+
+def test_session_policy_only_shows_costs(priced, poles):
+    wishes = priced.state()["wishes"]
+    assert not wishes["plans"] and wishes["costs"][1]["world"] is wishes["costs"][1]["dream"] is None
+    assert 0 < wishes["costs"][0]["world"] == wishes["costs"][0]["dream"] < 1
+    with pytest.raises(Refused, match="the actor greedy does not plan: costs change nothing"):
+        priced.switch(0, False)
+    poles.new(0)
+    assert poles.state()["wishes"] == {"plans": False, "reward_weight": 1.0, "costs": []}
+    assert poles.state()["choice"] == priced.state()["choice"]
+
+
+@pytest.mark.parametrize(
+    ("request_", "sentence"),
+    [
+        ({"index": 2, "on": True}, "there are 2 costs, but no cost 2"),
+        ({"index": 0}, "on must be true or false, but it is None"),
+        ({"index": 0, "on": 1}, "on must be true or false, but it is 1"),
+        ({"on": False}, "index must be a whole number"),
+    ],
+)
+def test_game_switch_that_cannot_be_is_refused(planner, request_, sentence):
+    before = planner.state()
+    with pytest.raises(Refused, match=sentence):
+        ask(planner, "/switch", **request_)
+    assert planner.state() == before
+    assert not ask(planner, "/switch", index=0, on=False)["wishes"]["costs"][0]["on"]
 
 
 # What cannot be.
@@ -428,12 +609,36 @@ def test_play_command_without_an_agent_prints_one_sentence(tmp_path, capsys):
     assert "seed must be" in mistake(capsys, str(tmp_path), "--seed", str(FIRST_TRAINING_SEED))
 
 
+def test_play_command_wrong_actor_or_cost_prints_one_sentence(run, capsys):
+    for words, sentence in (
+        ("--actor mppy", "there is no actor 'mppy'; there are greedy"),
+        ("--actor mppi", "plans continuous actions, but 'action' is discrete"),
+        ("--actor categorical_cem --actor.depth 3", "has no option 'depth'"),
+        ("--cost endin", "did you mean ending?"),
+        ("--goal none.npz", "--goal none.npz cannot be read"),
+        ("--reward-weight 0", "add --cost or --goal"),
+    ):
+        assert sentence in mistake(capsys, str(run), *words.split())
+
+
 def test_play_command_port_in_use_prints_one_sentence(run, capsys):
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
         taken.listen()
         port = taken.getsockname()[1]
         assert f"port {port} cannot be used" in mistake(capsys, str(run), "--port", str(port))
+
+
+def test_play_command_with_planner_and_costs_serves(run, capsys, monkeypatch):
+    def interrupt(self, poll_interval=0.5):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("http.server.ThreadingHTTPServer.serve_forever", interrupt)
+    monkeypatch.setattr(jax, "jit", tiny.jit)
+    words = f"{run} --port 0 --cost ending=3 --reward-weight 0 --actor categorical_cem --actor.horizon 2"
+    with jax.numpy_rank_promotion("allow"), jax.debug_key_reuse(False):
+        assert main(["play", *words.split()]) == 0
+    assert f"in the dreams of {run}" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("exported", [False, True])

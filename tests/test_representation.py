@@ -21,6 +21,7 @@ from experiments.compare.expectation import Expectation
 from experiments.decoding import PROBE
 from experiments.dream.env import DreamEnv
 from experiments.export import sentence
+from experiments.play.adviser import Adviser
 from experiments.play.session import Session
 from experiments.report import representation
 from experiments.report.meanings import REPRESENTATION
@@ -164,7 +165,7 @@ def test_export_of_probed_agent_holds_the_probe_and_counts_it_apart(run, player,
 
 
 def test_play_and_compare_of_probed_agent_say_so(player):
-    session = Session(envs.make(GRID, 1), player, 0)
+    session = Session(envs.make(GRID, 1), Adviser(player, "greedy"), 0)
     shown = session.state()["dream"]
     assert shown["title"] == f"Dream, {PROBE}" and "frame" in shown
     assert Expectation(player).caption == f"expected by the model, {PROBE}"

@@ -23,7 +23,7 @@ class Charged(Generic[MemoryT]):
     actor: Actor[MemoryT]
     cost: Cost
     decoder: str
-    reward_weight: float = 1.0
+    reward_weight: Array | float = 1.0
 
     @property
     def modules(self) -> tuple[str, ...]:

@@ -3,17 +3,20 @@
 from dataclasses import dataclass
 
 from dreamer.config import Count, Natural, Seed, check_seeds
-from dreamer.schema import Section
+from experiments.costs.options import CostOptions
 from experiments.names import joined_options
 
 
 @dataclass(frozen=True)
-class PlanReportOptions(Section):
-    """Which actors of a run play the same episodes."""
+class PlanReportOptions(CostOptions):
+    """Which actors of a run play the same episodes; those that plan do so with the costs."""
 
     actors: tuple[str, ...] = ()
     """Actors, as greedy mppi mppi:horizon=3,proposals=0; the others are compared with the first one (default:
     greedy, sampled, and the planners for the run's actions, also without the policy's proposals)."""
+    imagined: str = ""
+    """File of an agent that dreamer imagine wrote: its greedy policy plays too, which learned in dreams what
+    planners search for at every step."""
     episodes: Count = 100
     """Episodes that each of them plays, all on the same seeds."""
     seed: Seed = 0

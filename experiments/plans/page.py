@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,11 +15,23 @@ from dreamer import atomic
 from experiments import sidecar
 from experiments.plans import figures
 from experiments.plans import results as reached
-from experiments.plans.results import METRICS
+from experiments.plans.results import COST, METRICS
 from experiments.report import page
 from experiments.report.page import number
 
+COST_HEADS = dict(zip(COST, ("a situation", "ever paid", "ever spared"), strict=True))
+"""What a table calls the columns of a cost."""
+MEANS = {"success": "success_rate", "failed": "failed", "return": "return_mean"}
+"""{what there is of an actor whose successes are known: its mean in a row}."""
 PAGE, TABLE, EVERYTHING = "plans.html", "plans.csv", "plans.json"
+
+
+def _percent(share: float) -> str:
+    return f"{share:.0%}"
+
+
+FORMS = {"success": _percent, "failed": _percent, "return": number}
+"""How these means are written."""
 
 
 def write(results: Mapping[str, Any], out: Path) -> None:
@@ -35,6 +47,8 @@ def write(results: Mapping[str, Any], out: Path) -> None:
         judged=METRICS[results["metric"]],
         estimate=_estimate,
         difference=_difference,
+        costs=_costs(results),
+        heads=COST_HEADS,
         hurting=reached.hurting(results),
         figure=figures.against_time(results),
         about=envs.note(results["asked"]["task"]),
@@ -43,24 +57,40 @@ def write(results: Mapping[str, Any], out: Path) -> None:
 
 def shown(results: Mapping[str, Any]) -> Table:
     """The results for a terminal, an actor a line; the page has more columns."""
-    asked, judged = results["asked"], METRICS[results["metric"]]
+    asked, judged, reports = results["asked"], METRICS[results["metric"]], _reports(results)
     count = f"{asked['episodes']} episode{'' if asked['episodes'] == 1 else 's'}"
     title = f"{asked['task']}, {count} of each actor, from seed {asked['seed']} on"
     view = Table(title=title, title_justify="left", box=SIMPLE_HEAD, show_edge=False, padding=0)
     view.add_column("actor", overflow="fold", min_width=16)
-    for name in (judged, *(["return"] if judged == "success" else []), "to the first", "ms"):
+    for name in (*reports, "to the first", "ms"):
         view.add_column(name, justify="right", no_wrap=True)
     view.add_column("")
     for name, row in results["actors"].items():
         view.add_row(
-            name.replace(":", ": ", 1).replace(",", ", "),  # where a line may break
-            _estimate(row, judged),
-            *([number(row["return_mean"])] if judged == "success" else []),
+            _breakable(name),
+            *(_estimate(row, kind) if kind == judged else _mean(row, kind) for kind in reports),
             _difference(row, judged),
             number(row["ms"]),
             row["verdict"] + (": search hurts" if row["hurts"] else ""),
         )
     return view
+
+
+def shown_costs(results: Mapping[str, Any]) -> Table:
+    """What situations cost for a terminal, an actor and a cost a line."""
+    view = Table(box=SIMPLE_HEAD, show_edge=False, padding=0)
+    for name in ("actor", "cost"):
+        view.add_column(name, overflow="fold", min_width=12)
+    for name in COST_HEADS.values():
+        view.add_column(name, justify="right", no_wrap=True)
+    for name, cost, *numbers in _costs(results):
+        view.add_row(_breakable(name), cost, *numbers)
+    return view
+
+
+def _breakable(name: str) -> str:
+    """The name of an actor with spaces where a line may break."""
+    return name.replace(":", ": ", 1).replace(",", ", ")
 
 
 def lines(results: Mapping[str, Any]) -> list[str]:
@@ -74,14 +104,30 @@ def lines(results: Mapping[str, Any]) -> list[str]:
 
 def _reports(results: Mapping[str, Any]) -> tuple[str, ...]:
     """What there is of every actor."""
-    return ("success", "return") if results["metric"] == "success_rate" else ("return",)
+    return tuple(MEANS) if results["metric"] == "success_rate" else ("return",)
+
+
+def _mean(row: Mapping[str, Any], kind: str) -> str:
+    return FORMS[kind](row[MEANS[kind]])
 
 
 def _estimate(row: Mapping[str, Any], kind: str) -> str:
     """A mean with its interval."""
-    form = (lambda x: f"{x:.0%}") if kind == "success" else number
-    mean, (low, high) = row["success_rate" if kind == "success" else "return_mean"], row[f"{kind}_interval"]
-    return f"{form(mean)} [{form(low)}, {form(high)}]"
+    return _between(FORMS[kind], row[MEANS[kind]], row[f"{kind}_interval"])
+
+
+def _costs(results: Mapping[str, Any]) -> list[tuple[str, ...]]:
+    """Actor, cost, and what `COST` says of it with intervals, a row each."""
+    forms = {kind: number if kind == "mean" else _percent for kind in COST}
+    return [
+        (name, text, *(_between(forms[kind], *reached.paid(cost, kind)) for kind in COST))
+        for name, row in results["actors"].items()
+        for text, cost in row["costs"].items()
+    ]
+
+
+def _between(form: Callable[[float], str], mean: float, interval: Sequence[float]) -> str:
+    return f"{form(mean)} [{', '.join(map(form, interval))}]"
 
 
 def _difference(row: Mapping[str, Any], kind: str) -> str:

@@ -1,7 +1,8 @@
 """What actors of one agent reached on the same seeds, and which of them more than chance sets apart.
 
-Every actor has a row: a summary of its episodes as of `dreamer eval`, each return and success, and what a
-decision took. Rows are compared with that of the first actor.
+Every actor has a row: a summary of its episodes as of `dreamer eval`, each return and success, how many ended
+in failure, what situations cost where costs are asked for, and what a decision took. Rows are compared with
+that of the first actor.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ import csv
 import hashlib
 import io
 from collections.abc import Mapping, Sequence
+from types import MappingProxyType
 from typing import Any
 
 import jax
@@ -28,10 +30,13 @@ FEW = 10
 """Pairs of returns below which their interval is not believed: it reaches no further than they do."""
 BETTER, WORSE, EVEN = "better", "worse", "no difference"
 COLUMNS = (
-    *("actor", "verdict", "success_rate", "success_low", "success_high", "return_mean", "return_low"),
-    *("return_high", "difference_in", "difference", "difference_low", "difference_high", "ms", "ms_low"),
-    *("ms_high", "model_steps", "compile_seconds", "length_mean", "truncated_by_limit", "episodes", "seed"),
+    *("actor", "verdict", "success_rate", "success_low", "success_high", "failed", "failed_low"),
+    *("failed_high", "return_mean", "return_low", "return_high", "difference_in", "difference"),
+    *("difference_low", "difference_high", "ms", "ms_low", "ms_high", "model_steps", "compile_seconds"),
+    *("length_mean", "truncated_by_limit", "episodes", "seed"),
 )
+COST = ("mean", "ever_paid", "ever_spared")
+"""Of a cost: its mean over situations, and the shares of episodes in which it was ever paid and spared."""
 
 
 def fingerprint(params: Params) -> str:
@@ -43,16 +48,28 @@ def fingerprint(params: Params) -> str:
     return digest.hexdigest()[:16]
 
 
-def row(episodes: Sequence[Episode], limit: int, timed: Row, steps: int) -> dict[str, Any]:
+def row(
+    episodes: Sequence[Episode],
+    limit: int,
+    timed: Row,
+    steps: int,
+    costs: Mapping[str, Mapping[str, Any]] = MappingProxyType({}),
+    imagined: Mapping[str, Any] | None = None,
+) -> dict[str, Any]:
     """The row of an actor.
 
     Args:
       limit: steps after which episodes were cut short.
       timed: as of `timing.decisions`.
       steps: of the model that a decision takes.
+      costs: what situations cost, as of `experiments.costs.summary`; {} where none are asked for.
+      imagined: file, updates and fingerprint of an agent that learned in dreams; None of that of the run.
     """
     return {
         **evaluate.summary(episodes, limit),
+        **_failed(episodes),
+        "costs": dict(costs),
+        "imagined": imagined and dict(imagined),
         "returns": [e.return_ for e in episodes],
         "successes": [e.success for e in episodes],
         "model_steps": steps,
@@ -60,11 +77,30 @@ def row(episodes: Sequence[Episode], limit: int, timed: Row, steps: int) -> dict
     }
 
 
-def usable(stored: Mapping[str, Any], asked: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
-    """{actor: row} of a file, if it was made as is asked now."""
+def _failed(episodes: Sequence[Episode]) -> dict[str, Any]:
+    """Which share of the episodes ended without success, and not by a limit; null where that is unknown."""
+    known = [e for e in episodes if e.success is not None]
+    count = sum(not e.success and e.discount == 0 for e in known)
+    return {
+        "failed": count / len(known) if known else None,
+        "failed_interval": list(statistics.wilson(count, len(known))) if known else None,
+    }
+
+
+def usable(
+    stored: Mapping[str, Any], asked: Mapping[str, Any], imagined: Mapping[str, Any] | None = None
+) -> dict[str, dict[str, Any]]:
+    """{actor: row} of a file, if it was made as is asked now.
+
+    Args:
+      imagined: as of `row`; the row of an agent with other parameters is left out.
+    """
     if stored.get("asked") != dict(asked):
         return {}
-    return {**stored.get("others", {}), **stored.get("actors", {})}
+    rows = {**stored.get("others", {}), **stored.get("actors", {})}
+    mark = imagined and imagined["fingerprint"]
+    is_meant = lambda row: row["imagined"] is None or mark in (None, row["imagined"]["fingerprint"])
+    return {name: row for name, row in rows.items() if is_meant(row)}
 
 
 def results(
@@ -98,7 +134,8 @@ def compared(rows: Mapping[str, Row]) -> dict[str, dict[str, Any]]:
     """{actor: its row with `difference` to the first one, `verdict`, `hurts`, `sentence`}, empty of that one.
 
     The difference is {success, return}, each {mean, interval}; success is null where the task does not tell.
-    Search hurts where an actor that searches is worse than a first one that does not.
+    Search hurts where an actor that searches for the task's reward alone is worse than a first one that does
+    not search.
     """
     reference, *others = rows
     metric = judged_by(rows)
@@ -120,7 +157,7 @@ def _against(name: str, row: Row, reference: str, first: Row, metric: str) -> di
     assert gap is not None
     is_few = metric == "return_mean" and len(row["returns"]) < FEW
     verdict = EVEN if is_few else BETTER if gap.low > 0 else WORSE if gap.high < 0 else EVEN
-    hurts = verdict == WORSE and row["model_steps"] > 0 == first["model_steps"]
+    hurts = verdict == WORSE and row["model_steps"] > 0 == first["model_steps"] and not row["costs"]
     return {
         "difference": {
             kind: None if x is None else {"mean": x.mean, "interval": [x.low, x.high]}
@@ -159,22 +196,40 @@ def table(results: Mapping[str, Any]) -> str:
     """Every actor as a line of CSV; what is not known is empty."""
     text = io.StringIO()
     out = csv.writer(text, lineterminator="\n")
-    out.writerow(COLUMNS)
-    judged = METRICS[results["metric"]]
+    judged, costs = METRICS[results["metric"]], list(next(iter(results["actors"].values()))["costs"])
+    ends = ("", "_low", "_high")
+    columns = (*COLUMNS, *(f"{cost} {kind}{end}" for cost in costs for kind in COST for end in ends))
+    out.writerow(columns)
     for name, row in results["actors"].items():
         gap = row["difference"][judged] if row["difference"] else {"mean": None, "interval": None}
         values = {
             **row,
             "actor": name,
             **_ends("success", row["success_interval"]),
+            **_ends("failed", row["failed_interval"]),
             **_ends("return", row["return_interval"]),
             "difference_in": judged,
             "difference": gap["mean"],
             **_ends("difference", gap["interval"]),
             **_ends("ms", row["ms_quartiles"]),
+            **{key: value for cost in costs for key, value in _paid(cost, row["costs"][cost]).items()},
         }
-        out.writerow("" if values[column] is None else values[column] for column in COLUMNS)
+        out.writerow("" if values[column] is None else values[column] for column in columns)
     return text.getvalue()
+
+
+def paid(cost: Row, kind: str) -> tuple[float, Sequence[float]]:
+    """One of `COST` of a cost, and its interval."""
+    return cost[kind], cost["interval" if kind == "mean" else f"{kind}_interval"]
+
+
+def _paid(name: str, cost: Row) -> dict[str, float | None]:
+    """What situations cost, as columns of a table."""
+    columns: dict[str, float | None] = {}
+    for kind in COST:
+        value, interval = paid(cost, kind)
+        columns |= {f"{name} {kind}": value, **_ends(f"{name} {kind}", interval)}
+    return columns
 
 
 def _ends(name: str, interval: Sequence[float] | None) -> dict[str, float | None]:

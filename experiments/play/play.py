@@ -12,6 +12,9 @@ import envs
 from envs.api import FIRST_TRAINING_SEED, EnvError
 from experiments import machine, serve, surroundings
 from experiments.agreement import agree, spaces
+from experiments.costs import reading
+from experiments.costs.options import CostOptions
+from experiments.play.adviser import Adviser
 from experiments.play.session import Session
 from experiments.serve import Refused, Reply
 
@@ -40,6 +43,7 @@ class Game:
             "/rewind": lambda request: session.rewind(_whole(request, "t")),
             "/line": lambda request: session.open(_whole(request, "index")),
             "/wake": lambda request: session.wake(),
+            "/switch": lambda request: session.switch(_whole(request, "index"), _yes(request, "on")),
             "/new": lambda request: session.new(
                 _whole(request, "seed", FIRST_TRAINING_SEED)
                 if "seed" in request
@@ -69,17 +73,33 @@ def _whole(request: dict[str, Any], name: str, below: int = 2**31) -> int:
     return value
 
 
-def play(run: Path, *, seed: int, port: int) -> int:
+def _yes(request: dict[str, Any], name: str) -> bool:
+    """A field of a request that is true or false."""
+    value = request.get(name)
+    if not isinstance(value, bool):
+        raise Refused(f"{name} must be true or false, but it is {value!r}")
+    return value
+
+
+def play(
+    run: Path, *, seed: int, port: int, actor: str = "greedy", wanted: CostOptions = CostOptions()
+) -> int:
     """Serve until Ctrl-C; the exit code.
+
+    Args:
+      actor: its name; what the page suggests, and does where the agent is to act.
+      wanted: costs and a goal, which the page shows and switches; a planner plans with them.
 
     Raises:
       CheckpointError: there is no agent in the folder.
-      ConfigError: the port is in use, or the task has other spaces than the agent was trained with.
+      ConfigError: there is no such actor, a cost cannot be used, the port is in use, or the task has other
+        spaces than the agent was trained with.
     """
     import dreamer
 
     machine.prepare()
-    player = dreamer.load(run)
+    player = dreamer.load(run, actor=actor)
+    adviser = Adviser(player, actor, reading.read(wanted, player), wanted.reward_weight)
     serve.check(port)  # before the compilation, which takes a while
     cfg = player.config
     assert cfg is not None
@@ -87,7 +107,7 @@ def play(run: Path, *, seed: int, port: int) -> int:
     surroundings.notice(run, cfg)
     try:
         agree(str(run), cfg.task, spaces(player.agent), env)
-        game = Game(Session(env, player, seed))
+        game = Game(Session(env, adviser, seed))
         server = serve.server(port, {"/": game.page, "/state": game.state}, game.posts())
         print(
             f"{serve.address(server)} plays {cfg.task} in the dreams of {run}; Ctrl-C ends", file=sys.stderr

@@ -1,7 +1,8 @@
 """A session of play: the same actions in the world and in the dream, step by step, with rewind.
 
 A `Moment` is the state of both after an action. The moments since the start of the episode are a line;
-rewinding and acting differently starts another line, and the old one is kept.
+rewinding and acting differently starts another line, and the old one is kept. Costs that are switched on or
+off count from the present moment on: there, and wherever one rewinds to, the agent decides once more.
 """
 
 from __future__ import annotations
@@ -9,6 +10,7 @@ from __future__ import annotations
 import base64
 import dataclasses
 import io
+import math
 from dataclasses import dataclass
 from typing import Any
 
@@ -18,12 +20,12 @@ import numpy as np
 
 from dreamer.agent import Carry
 from dreamer.inspection import Inspector
-from dreamer.player import Player
 from dreamer.records import Latent
 from envs.api import Step, VectorEnv
 from envs.check import difference
 from envs.draw import action_names, is_drawable, picture
 from experiments.decoding import caption, nothing_decodes
+from experiments.play.adviser import Adviser, Choice
 from experiments.serve import Refused
 
 TILE = 28
@@ -48,6 +50,8 @@ class Moment:
     """[1] memory of the agent after the observation."""
     choice: dict[str, np.ndarray]
     """{key: [1, ...]} what the agent would do: in the world, and after its end in the dream."""
+    on: tuple[bool, ...]
+    """Which costs counted for that."""
     critic: float
     """Value of the state of the world."""
     dream: Latent
@@ -65,12 +69,14 @@ class Session:
 
     Args:
       env: a single copy.
-      player: suggests the actions, and has the world model.
+      adviser: suggests the actions; its player has the world model.
     """
 
-    def __init__(self, env: VectorEnv, player: Player, seed: int):
-        self._env, self._player = env, player
+    def __init__(self, env: VectorEnv, adviser: Adviser, seed: int):
+        player = adviser.player
+        self._env, self._adviser, self._agent = env, adviser, player.agent
         self._inspector = Inspector(player.agent, player.everything, player.numbers)
+        self._on = (True,) * len(adviser.terms)
         self._spaces = env.obs_space
         self._names = action_names(env.task, env.act_space)
         self._act_key = next(iter(env.act_space)) if len(env.act_space) == 1 else None
@@ -82,7 +88,7 @@ class Session:
         self._note = ""
         self._lines: list[list[Moment]] = []
         step = self._env.reset([seed])
-        choice, carry = self._player.act(self._player.init(1), step, key=0)
+        choice, carry = self._asked([], None, step, None)
         self._line = [self._moment(None, step, False, carry, choice, carry.latent, 0.0, 0.0)]
         self._world_at: Moment | None = self._line[0]
 
@@ -129,37 +135,78 @@ class Session:
 
     def _go_to(self, line: list[Moment]) -> None:
         """Make `line` the current one and keep the others, except prefixes of other lines."""
-        begins = lambda a, b: len(a) <= len(b) and b[len(a) - 1] is a[-1]
+        # Every dream is made once: a moment at which only the costs were switched is still the same.
+        begins = lambda a, b: len(a) <= len(b) and b[len(a) - 1].dreamt is a[-1].dreamt
         every = [*self._lines, self._line]
         longer = lambda a: any(len(a) < len(b) and begins(a, b) for b in every)
         self._line, self._lines = line, [a for a in every if not begins(a, line) and not longer(a)]
+        if line[-1].on != self._on:
+            self._decide()
 
     def wake(self) -> None:
         """Synchronize the dream: it continues from the posterior of the agent."""
+        latent = self._line[-1].carry.latent
+        self._amend(dream=latent, dreamt=self._shown_by(latent), awake=True)
+        if self._line[-1].over:  # there the agent acts in the dream
+            self._decide()
+
+    def switch(self, index: int, on: bool) -> None:
+        """Have a cost count from this moment on, or no longer.
+
+        Raises:
+          Refused: there is no such cost, or the actor does not plan.
+        """
+        if not 0 <= index < len(self._on):
+            raise Refused(f"there are {len(self._on)} costs, but no cost {index}")
+        if not self._adviser.plans:
+            raise Refused(
+                f"the actor {self._adviser.name} does not plan: costs change nothing in what it does"
+            )
+        self._on = (*self._on[:index], on, *self._on[index + 1 :])
+        self._decide()
+
+    def _decide(self) -> None:
+        """Ask the agent once more at the end of the line."""
         now = self._line[-1]
-        awake = dataclasses.replace(
-            now, dream=now.carry.latent, dreamt=self._shown_by(now.carry.latent), awake=True
-        )
+        choice, carry = self._asked(self._line[:-1], now.action, now.step, now.dream)
+        self._amend(choice=choice, carry=carry, on=self._on)
+
+    def _amend(self, **changes: Any) -> None:
+        """Change the last moment of the line, and of no other line."""
+        now = self._line[-1]
+        amended = dataclasses.replace(now, **changes)
         if self._world_at is now:
-            self._world_at = awake
-        self._line = [*self._line[:-1], awake]
+            self._world_at = amended
+        self._line = [*self._line[:-1], amended]
+
+    def _asked(
+        self, line: list[Moment], action: dict[str, np.ndarray] | None, step: Step, dream: Latent | None
+    ) -> Choice:
+        """What the agent would do after a line and one more action, where world and dream are here now."""
+        adviser, t = self._adviser, len(line)
+        if not line:
+            return adviser.act(adviser.player.init(1), step, self._on, key=0)
+        before = line[-1].carry
+        carry = before._replace(action=jax.tree.map(jnp.asarray, action))
+        if not step.is_last[0]:
+            return adviser.act(carry, step, self._on, key=t)
+        if not line[-1].over:  # it sees how the episode ends, but decides only once
+            _, carry = adviser.act(carry, step, self._on, key=t)
+        assert dream is not None
+        return adviser.dream(carry._replace(memory=before.memory), dream, self._on, key=t)
 
     def _next(self, now: Moment, action: dict[str, np.ndarray]) -> Moment:
-        step, carry, choice, won = now.step, now.carry, now.choice, now.world_return
+        step, won = now.step, now.world_return
         if not now.over:
             self._bring_world_to(now)
             self._world_at = None
             step = self._env.step(action)
-            carry = carry._replace(action=jax.tree.map(jnp.asarray, action))
-            choice, carry = self._player.act(carry, step, key=len(self._line))
             won += float(step.reward[0])
         one = {k: v[:, None] for k, v in action.items()}
         reached, _ = self._inspector.forecast(now.dream, one, key=len(self._line))
         dream = jax.tree.map(lambda x: x[:, 0], reached)
-        over = now.over or bool(step.is_last[0])
-        if over:  # no more observations, but the dream can continue
-            choice = jax.device_get(self._inspector.choose(dream))
-        return self._moment(action, step, over, carry, choice, dream, won, now.dream_return)
+        choice, carry = self._asked(self._line, action, step, dream)
+        return self._moment(action, step, bool(step.is_last[0]), carry, choice, dream, won, now.dream_return)
 
     def _moment(
         self,
@@ -176,7 +223,9 @@ class Session:
         critic = float(self._inspector.decode(carry.latent).heads.value[0])
         dreamt, awake = self._shown_by(dream), action is None
         promised += 0.0 if awake else dreamt["reward"]
-        return Moment(action, step, over, carry, choice, critic, dream, dreamt, awake, won, promised)
+        return Moment(
+            action, step, over, carry, choice, self._on, critic, dream, dreamt, awake, won, promised
+        )
 
     def _shown_by(self, latent: Latent) -> dict[str, Any]:
         """Decoded observation and head outputs of one latent, as numbers."""
@@ -223,7 +272,9 @@ class Session:
             "lines": [len(line) - 1 for line in self._lines],
             "note": self._note,
             "last": None if now.action is None else self._action_text(now.action),
+            "actor": self._adviser.name,
             "choice": self._action_text(now.choice),
+            "wishes": self._wishes(now),
             "world": {
                 **self._shown({k: v[0] for k, v in now.step.obs.items()}),
                 "over": now.over,
@@ -233,13 +284,34 @@ class Session:
             },
             "dream": {
                 **self._shown(dreamt["obs"]),
-                "title": caption(self._player.agent, "Dream"),
+                "title": caption(self._agent, "Dream"),
                 "awake": now.awake,
                 "reward": round(dreamt["reward"], 4),
                 "return": round(now.dream_return, 4),
                 "cont": round(dreamt["cont"], 4),
                 "critic": round(dreamt["value"], 4),
             },
+        }
+
+    def _wishes(self, now: Moment) -> dict[str, Any]:
+        """The costs, what they say at a moment, and how much the reward counts beside them."""
+        adviser = self._adviser
+        paid = adviser.paid(now.carry, now.step, now.dream)
+        return {
+            "plans": adviser.plans,
+            "reward_weight": adviser.reward_weight if any(self._on) else 1.0,
+            "costs": [
+                {
+                    "name": text.rpartition("=")[0] or text,
+                    "weight": weight,
+                    "on": on,
+                    "world": _number(world),
+                    "dream": _number(dream),
+                }
+                for (text, (_, weight)), on, (world, dream) in zip(
+                    adviser.terms.items(), self._on, paid, strict=True
+                )
+            ],
         }
 
     def _action_text(self, action: dict[str, np.ndarray]) -> str:
@@ -249,15 +321,16 @@ class Session:
 
     def _shown(self, obs: dict[str, Any] | None) -> dict[str, Any]:
         if obs is None:
-            return {
-                "values": {
-                    nothing_decodes(self._player.agent.cfg.objective, "its dreams cannot be shown"): []
-                }
-            }
+            return {"values": {nothing_decodes(self._agent.cfg.objective, "its dreams cannot be shown"): []}}
         spaces = {k: s for k, s in self._spaces.items() if k in obs and not k.startswith("log/")}
         if is_drawable(spaces):
             return {"frame": _png(picture(obs, spaces, tile=TILE))}
         return {"values": {k: _lines(np.asarray(obs[k])) for k in spaces}}
+
+
+def _number(x: float) -> float | None:
+    """A number as JSON can say it."""
+    return round(x, 4) if math.isfinite(x) else None
 
 
 def _lines(x: np.ndarray) -> list[str]:
