@@ -33,13 +33,9 @@ class CostOptions(Section):
         """All that decides what is wanted, as JSON: the words, and digests of the files among them."""
         if not self.wishes:
             return {}
-        files = {wish.partition("=")[0].partition(".py:")[0] for wish in self.wishes}
-        there = {name: Path(name) if Path(name).is_file() else Path(f"{name}.py") for name in sorted(files)}
-        digests = {
-            str(file): hashlib.sha256(file.read_bytes()).hexdigest()
-            for file in there.values()
-            if file.is_file()
-        }
+        names = [wish.rpartition("=")[0] or wish for wish in self.wishes]
+        files = dict.fromkeys(file for file in map(_file, names) if file.is_file())
+        digests = {str(file): hashlib.sha256(file.read_bytes()).hexdigest() for file in files}
         words = {"wishes": list(self.wishes), "reward_weight": self.reward_weight, "files": digests}
         return words | ({"goal_distance": self.goal_distance} if self.goal else {})
 
@@ -51,3 +47,11 @@ class CostOptions(Section):
             raise ConfigError("--goal-distance is that to a goal: add --goal FILE.npz")
         if twice := [wish for wish in self.wishes if self.wishes.count(wish) > 1]:
             raise ConfigError(f"--cost names {twice[0]} twice")
+
+
+def _file(name: str) -> Path:
+    """The file that FILE.py:function, module:function or a goal names, if it is one."""
+    place, colon, _ = name.rpartition(":")
+    if not colon or place.endswith(".py"):
+        return Path(place or name)
+    return Path(*place.split(".")).with_suffix(".py")

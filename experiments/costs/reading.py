@@ -148,10 +148,10 @@ def _function(file: Path, name: str) -> Cost:
         ) from None
     value = getattr(module, name, None)
     if not callable(value):
-        own = [
+        there = [
             key for key, value in vars(module).items() if getattr(value, "__module__", "") == module.__name__
         ]
-        raise ConfigError(f"{file} has no function '{name}'; it has {', '.join(own) or 'none'}")
+        raise ConfigError(f"{file} has no function '{name}'; it has {', '.join(there) or 'none'}")
     return value
 
 
