@@ -12,9 +12,10 @@ ROOT = Path(__file__).parents[1]
 CHECKER = Path(sys.executable).with_name("pyrefly")
 TYPOS = [
     ("dreamer/agent.py", "frozen.imagine(", "frozen.imagin("),
-    ("dreamer/agent.py", "batch.is_first.shape", "batch.is_frist.shape"),
+    ("dreamer/agent.py", "batch.reward.shape", "batch.rewrad.shape"),
     ("dreamer/agent.py", "key=observe_key", "kye=observe_key"),
-    ("dreamer/agent.py", "policy_head, critic, numbers.behavior)", "policy_head, critic, numbers.behaviour)"),
+    ("dreamer/agent.py", "world.policy_head, critic", "world.policy_haed, critic"),
+    ("dreamer/actors/charged.py", "world.with_cost(", "world.with_costs("),
     ("dreamer/ops/optim.py", "numbers.rate_factors", "numbers.rate_factrs"),
     ("dreamer/ops/optim.py", "cfg.lr, cfg.warmup", "cfg.lrr, cfg.warmup"),
     ("experiments/training/agents.py", "self.loop.flush()", "self.loop.flsh()"),
