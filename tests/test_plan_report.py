@@ -501,7 +501,7 @@ def test_home_of_a_checkpoint_or_file_is_the_folder_of_its_run(tmp_path):
         ("--actors mppi", "the actor mppi plans continuous actions, but 'action' is discrete"),
         ("--actors greedy:horizon=2", "the actor greedy has no options"),
         ("--episodes 0", "episodes"),
-        ("--cost endin", "--cost names 'endin'; did you mean ending?"),
+        ("--cost endin", "--cost names 'endin'; did you mean ending"),
         ("--reward-weight 0", "add --cost or --goal"),
         ("--horizon 3", "dreamer plan-report has no option --horizon"),
         ("--max-steps -1", "max_steps"),

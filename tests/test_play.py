@@ -614,7 +614,7 @@ def test_play_command_wrong_actor_or_cost_prints_one_sentence(run, capsys):
         ("--actor mppy", "there is no actor 'mppy'; there are greedy"),
         ("--actor mppi", "plans continuous actions, but 'action' is discrete"),
         ("--actor categorical_cem --actor.depth 3", "has no option 'depth'"),
-        ("--cost endin", "did you mean ending?"),
+        ("--cost endin", "did you mean ending"),
         ("--goal none.npz", "--goal none.npz cannot be read"),
         ("--reward-weight 0", "add --cost or --goal"),
     ):
