@@ -32,6 +32,7 @@ EXAMPLES = ROOT / "examples"
 NOTEBOOK = EXAMPLES / "look_inside_a_world_model.ipynb"
 STEPS = 160
 DOORS = "grid:DoorKey-5x5"
+COSTS = ("without_key", "door_open", "lava_ahead")
 
 pytestmark = pytest.mark.usefixtures("compilation_cache", "quick_compilation", "tiny_preset")
 
@@ -147,6 +148,23 @@ def test_own_planner_of_one_step_takes_the_best_expected_action():
     scores = [tiny.jit(expected)(choice) for choice in range(3)]
     np.testing.assert_array_equal(action["action"], np.argmax(scores, 0))
     assert len(set(action["action"].tolist())) > 1
+
+
+def test_costs_say_what_the_agent_carries_and_sees(run, capsys):
+    from envs.gridworld import CLOSED, DOOR, EMPTY, KEY, LAVA, OPEN, STATE
+
+    costs = runpy.run_path(str(EXAMPLES / "costs.py"))
+    look = lambda: {name: jnp.full((4, 7, 7), value) for name, value in (("object", EMPTY), ("state", 0))}
+    at = lambda seen, name, n, x, y, value: seen | {name: seen[name].at[n, x, y].set(value)}
+    seen = at(look(), "object", 1, 3, 6, KEY)  # carried by the second one
+    seen = at(seen, "object", 2, 3, 5, LAVA)  # before the third one
+    for n, state in ((0, OPEN), (3, CLOSED)):
+        seen = at(at(seen, "object", n, 2, 4, DOOR), "state", n, 2, 4, state // STATE)
+    held = {name: costs[name](None, None, seen).astype(int).tolist() for name in COSTS}
+    assert held == {"without_key": [1, 0, 1, 1], "door_open": [1, 0, 0, 0], "lava_ahead": [0, 0, 1, 0]}
+    words = ["eval", str(run), "--episodes", "2", "--max-steps", "5", "--cost"]
+    assert main([*words, *(f"{EXAMPLES}/costs.py:{name}" for name in COSTS)]) == 0
+    assert "costs.py:door_open: 0 [0, 0] a situation" in capsys.readouterr().out
 
 
 def test_own_planner_is_compared_with_the_policy(run, capsys):

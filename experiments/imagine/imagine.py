@@ -2,20 +2,23 @@
 
 from __future__ import annotations
 
+import contextlib
 import json as jsonlib
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
+import envs
 from dreamer import atomic, dreaming, export
 from dreamer.agent import TrainState
 from dreamer.checkpoint import NAME, CheckpointError
+from dreamer.config import Config
 from dreamer.costs import Sum
 from dreamer.numbers import Numbers, trace
 from dreamer.player import MEMBERS, Player, load
@@ -25,6 +28,9 @@ from experiments import machine, surroundings
 from experiments.costs import reading
 from experiments.imagine import recorded
 from experiments.imagine.options import ImagineOptions
+
+if TYPE_CHECKING:
+    from experiments.training.workspace import Workspace
 
 FILE = "imagined.safetensors"
 """The agent, where no file is named."""
@@ -52,9 +58,7 @@ def imagine(run: Path, options: ImagineOptions) -> int:
     cfg = player.config
     assert cfg is not None
     terms = reading.read(options, player)
-    from experiments.training import workspace
-
-    with workspace.opened(cfg) as opened:
+    with _opened(cfg) as opened:
         surroundings.notice(run, cfg)
         sample = recorded.sampler(folder, name, opened, cfg)
         learner = Learner(player, terms, options)
@@ -79,6 +83,19 @@ def imagine(run: Path, options: ImagineOptions) -> int:
     atomic.write(file.with_suffix(".json"), jsonlib.dumps(result, indent=1))
     print(jsonlib.dumps(result) if options.json else _sentence(result))
     return 0
+
+
+@contextlib.contextmanager
+def _opened(cfg: Config) -> Iterator[Workspace]:
+    """The workspace of a run in which nothing is played: one copy of an environment of the host will do."""
+    from experiments.training import workspace
+
+    if envs.is_on_device(cfg.task):
+        with workspace.opened(cfg) as opened:
+            yield opened
+        return
+    with contextlib.closing(envs.make(cfg.task, 1, **cfg.env.world)) as env:
+        yield workspace.Workspace(cfg, env)
 
 
 def _place(run: Path) -> tuple[Path, str | None]:
