@@ -159,7 +159,7 @@ def test_charged_planner_does_what_the_cost_leaves_best():
     actor = named("gumbel:simulations=8")(space)
     low = Charged(actor, first, agent.decoder, reward_weight=0.0)
     assert low.modules == ("rssm", "reward", "cont", "value", "policy", "objective")
-    assert low.model_steps == 8 and low.init(3) == ()
+    assert low.model_steps == 8 and low.init(3).search == ()
 
 
 def test_charged_changes_choice_of_planner():

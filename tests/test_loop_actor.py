@@ -205,6 +205,7 @@ def test_members_plan_each_with_its_parameters(planned):
     assert same(jax.tree.map(lambda x: x[1], many.full), whole.full)
 
 
+@pytest.mark.slow
 def test_train_with_gumbel_trains(tmp_path):
     pytest.importorskip("mctx")
     cfg = schema.replace_paths(ON_DEVICE, {"loop.actor": "gumbel:simulations=3", "eval.episodes": 0})

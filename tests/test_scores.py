@@ -4,6 +4,7 @@ import math
 
 import pytest
 
+from dreamer.config import Config
 from experiments.benchmark import scores
 from experiments.training.result import _score
 
@@ -119,6 +120,7 @@ def test_sentence_leaves_single_achievements_out():
 
 
 def test_score_of_a_suite_is_a_line_unless_it_is_success():
-    assert _score("dmc:walker-walk", {"return": 350.2}) == "score of the training episodes: return 350.2"
-    assert _score("minigrid:MiniGrid-Empty-5x5-v0", {"success_rate": 1.0, "return": 0.9}) == ""
-    assert _score("gymnasium:CartPole-v1", {}) == ""
+    of = lambda task, numbers: _score(Config(task=task, steps=1), numbers)
+    assert of("dmc:walker-walk", {"return": 350.2}) == "score of the training episodes: return 350.2"
+    assert of("minigrid:MiniGrid-Empty-5x5-v0", {"success_rate": 1.0, "return": 0.9}) == ""
+    assert of("gymnasium:CartPole-v1", {}) == ""
