@@ -41,7 +41,7 @@ def _read(path: Path, kind: type[Kind]) -> Kind | None:
     """None where the file exists and does not hold this kind of value."""
     try:
         content = json.loads(path.read_text("utf-8-sig"))
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):  # an exported file is no folder with others beside it
         return kind()
     except (OSError, ValueError, RecursionError):
         return None

@@ -13,6 +13,7 @@ def test_read_valid_file_returns_its_content(tmp_path, capsys):
     path.write_bytes(b'\xef\xbb\xbf{"updates": 3}')
     assert sidecar.read(path) == {"updates": 3}
     sidecar.keep_damaged(path)
+    assert sidecar.read(path / "environment.json") == {}  # beside an exported file, which is no folder
     assert [p.name for p in tmp_path.iterdir()] == ["result.json"] and not capsys.readouterr().err
 
 
