@@ -45,7 +45,7 @@ ON_DEVICE = Config(
     agent=AGENT,
     loop=dataclasses.replace(CFG, actor=PLANNER),
     replay=ReplayConfig(capacity=100),
-    eval=EvalConfig(during=4, episodes=4),
+    eval=EvalConfig(during=4, episodes=0),
     report=ReportConfig(episodes=0),
     log=LogConfig(every=0.01, tensorboard=False),
 )
@@ -123,7 +123,9 @@ def test_host_loop_acts_with_actor_and_pairs_promises_with_rewards():
 # Planners in runs.
 
 
-@pytest.fixture(scope="module", params=[ON_HOST, ON_DEVICE], ids=["host", "device"])
+@pytest.fixture(
+    scope="module", params=[ON_HOST, pytest.param(ON_DEVICE, marks=pytest.mark.slow)], ids=["host", "device"]
+)
 def trained(request, tmp_path_factory):
     """The configuration and the folder of a run that planned in training."""
     folder = tmp_path_factory.mktemp("planned") / "run"
