@@ -82,9 +82,9 @@ def shown_costs(results: Mapping[str, Any]) -> Table:
     for name in ("actor", "cost"):
         view.add_column(name, overflow="fold", min_width=12)
     for name in COST_HEADS.values():
-        view.add_column(name, justify="right", no_wrap=True)
+        view.add_column(name, justify="right", overflow="fold")
     for name, cost, *numbers in _costs(results):
-        view.add_row(_breakable(name), cost, *numbers)
+        view.add_row(_breakable(name), cost.rpartition("/")[2], *numbers)
     return view
 
 
