@@ -12,6 +12,7 @@ from dreamer import costs, rssm
 from dreamer.actors import named
 from dreamer.actors.charged import Charged
 from dreamer.ops import dists
+from dreamer.player import Player
 from dreamer.schema import ConfigError
 
 FEAT = tiny.CFG.rssm.features
@@ -160,6 +161,24 @@ def test_charged_planner_does_what_the_cost_leaves_best():
     low = Charged(actor, first, agent.decoder, reward_weight=0.0)
     assert low.modules == ("rssm", "reward", "cont", "value", "policy", "objective")
     assert low.model_steps == 8 and low.init(3).search == ()
+
+
+@pytest.mark.parametrize("probe", [False, True])
+def test_charged_planner_of_agent_without_decoder_acts_with_the_parameters_it_asks_for(probe, monkeypatch):
+    agent = tiny.agent(dists.RANDOM, tiny.config(objective="barlow", probe_decoder=probe))
+    shown = []
+
+    def cost(world, latent, decoded):
+        shown.append(decoded is not None)
+        return latent.deter[:, 0]
+
+    monkeypatch.setattr(jax, "jit", tiny.jit)
+    params = agent.init(jax.random.key(0)).params
+    player = Player(agent, params, tiny.NUMBERS, actor="gumbel:simulations=2", cost=cost)
+    obs = {name: np.zeros((1, *space.shape), space.dtype) for name, space in tiny.OBS.items()}
+    with jax.debug_key_reuse(False):  # mctx uses keys twice
+        action, _ = player.act(player.init(1), obs)
+    assert set(action) == set(tiny.ACT) and set(shown) == {probe}
 
 
 def test_charged_changes_choice_of_planner():

@@ -32,7 +32,7 @@ def test_imagine_writes_agent_with_other_behavior_and_same_world_model(trained, 
     assert main(words) == 0
     result = json.loads(capsys.readouterr().out.splitlines()[-1])
     assert result["updates"] == 3 and result["complete"] and result["wanted"]["wishes"] == ["ending=2"]
-    assert json.loads(out.with_suffix(".json").read_text()) == result
+    assert json.loads((tmp_path / "agent.safetensors.json").read_text()) == result
     before, after = dreamer.load(trained), dreamer.load(out)
     assert after.counters == {**before.counters, "imagined_updates": 3}
     same = lambda name: all(
@@ -70,6 +70,27 @@ def test_imagine_interrupted_keeps_what_was_learned(trained, tmp_path, monkeypat
     assert imagine.imagine(trained, ImagineOptions(updates=5, out=str(out))) == 0
     assert "interrupted after 2 of 5 updates" in capsys.readouterr().err
     assert dreamer.load(out).counters["imagined_updates"] == 2
+
+
+def test_imagine_interrupted_before_it_learned_writes_nothing(trained, tmp_path, monkeypatch, capsys):
+    def interrupted(key):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(imagine.recorded, "sampler", lambda *args: interrupted)
+    assert main(["imagine", str(trained), "--out", str(tmp_path / "agent.safetensors")]) == 130
+    assert capsys.readouterr().err.endswith("dreamer: interrupted\n") and not list(tmp_path.iterdir())
+
+
+def test_imagine_never_replaces_other_files_or_learns_what_it_cannot_write(trained, tmp_path, capsys):
+    (tmp_path / "agent.safetensors.json").write_text("{}")
+    (tmp_path / "file").write_text("")
+    for out, sentence in (
+        ("agent.safetensors", "agent.safetensors.json exists already"),
+        ("file/agent.safetensors", "agent.safetensors cannot be written"),
+    ):
+        assert main(["imagine", str(trained), "--out", str(tmp_path / out)]) == 2
+        assert sentence in capsys.readouterr().err
+    assert (tmp_path / "agent.safetensors.json").read_text() == "{}"
 
 
 @pytest.mark.parametrize(

@@ -27,8 +27,8 @@ class Charged(Generic[MemoryT]):
 
     @property
     def modules(self) -> tuple[str, ...]:
-        """Those of the actor, and what the cost may ask: the heads and the decoder."""
-        return tuple(dict.fromkeys((*self.actor.modules, "reward", "cont", *filter(None, [self.decoder]))))
+        """Those of the actor and what a cost may ask: heads, and what decodes or says that it cannot."""
+        return tuple(dict.fromkeys((*self.actor.modules, "reward", "cont", self.decoder or "objective")))
 
     @property
     def model_steps(self) -> int:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json as jsonlib
+import os
 import sys
 import time
 from collections.abc import Iterator, Mapping
@@ -23,7 +24,6 @@ from dreamer.costs import Sum
 from dreamer.numbers import Numbers, trace
 from dreamer.player import MEMBERS, Player, load
 from dreamer.schema import ConfigError, replace_paths
-from dreamer.world import World
 from experiments import machine, surroundings
 from experiments.costs import reading
 from experiments.imagine import recorded
@@ -43,7 +43,7 @@ WORD = 5.0
 def imagine(run: Path, options: ImagineOptions) -> int:
     """Learn in the dreams of a run and write the agent as one file; the exit code.
 
-    Ctrl-C ends the learning early; what was learned until then is written.
+    Ctrl-C ends the learning early; what was learned until then is written, if anything was.
 
     Raises:
       CheckpointError: there is no agent in the folder, its replay is damaged, or the file cannot be written.
@@ -51,13 +51,13 @@ def imagine(run: Path, options: ImagineOptions) -> int:
     """
     folder, name = _place(run)
     file = Path(options.out) if options.out else folder / FILE
-    if file.exists() and not options.force:
-        raise CheckpointError(f"{file} exists already: name another file with --out, or use --force")
+    beside = file.with_name(f"{file.name}.json")
     machine.prepare()
     player = load(run)
     cfg = player.config
     assert cfg is not None
     terms = reading.read(options, player)
+    _check_writable(file, beside, force=options.force)
     with _opened(cfg) as opened:
         surroundings.notice(run, cfg)
         sample = recorded.sampler(folder, name, opened, cfg)
@@ -80,9 +80,26 @@ def imagine(run: Path, options: ImagineOptions) -> int:
         "metrics": learner.metrics,
         "session": surroundings.session(cfg),
     }
-    atomic.write(file.with_suffix(".json"), jsonlib.dumps(result, indent=1))
+    atomic.write(beside, jsonlib.dumps(result, indent=1))
     print(jsonlib.dumps(result) if options.json else _sentence(result))
     return 0
+
+
+def _check_writable(*files: Path, force: bool) -> None:
+    """See, before minutes of learning, that these files can be written.
+
+    Raises:
+      CheckpointError: one exists already, or its folder cannot be written.
+    """
+    for file in files:
+        if file.exists() and not (force and file.is_file()):
+            raise CheckpointError(f"{file} exists already: name another file with --out, or use --force")
+        try:
+            file.parent.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise CheckpointError(f"{file} cannot be written: {error.strerror}") from None
+        if not os.access(file.parent, os.W_OK):
+            raise CheckpointError(f"{file} cannot be written: its folder is not writable")
 
 
 @contextlib.contextmanager
@@ -128,8 +145,8 @@ class Learner:
         """What was logged, a row every few seconds."""
         self._options = options
         self._numbers: Numbers = trace(_rates(cfg.agent, options))
-        cost = Sum(tuple(terms.values())) if terms else None
-        wish = lambda world: _wished(world, cost, options.reward_weight)
+        cost = Sum(tuple(terms.values()))
+        wish = lambda world: world.with_cost(cost, options.reward_weight) if terms else world
         self._step = dreaming.compiled(player.agent, wish)
 
     def learn(self, sample: recorded.Sample) -> bool:
@@ -140,6 +157,7 @@ class Learner:
         """
         batches, dreams = jax.random.split(jax.random.key(self._options.seed))
         total, due = self._options.updates, time.monotonic() + WORD
+        metrics: Mapping[str, Any] = {}
         try:
             for index in range(total):
                 batch = sample(jax.random.fold_in(batches, index))
@@ -149,6 +167,10 @@ class Learner:
                     self._log(metrics)
                     due = time.monotonic() + WORD
         except KeyboardInterrupt:
+            if not self.updates:
+                raise
+            if not self.metrics or self.metrics[-1]["updates"] < self.updates:
+                self._log(metrics)
             print(f"interrupted after {self.updates} of {total} updates", file=sys.stderr)
             return False
         return True
@@ -167,10 +189,6 @@ class Learner:
             file=sys.stderr,
             flush=True,
         )
-
-
-def _wished(world: World, cost: Any, reward_weight: float) -> World:
-    return world if cost is None else world.with_cost(cost, reward_weight)
 
 
 def _rates(cfg: Any, options: ImagineOptions) -> Any:

@@ -19,8 +19,8 @@ class ImagineOptions(CostOptions):
     seed: Seed = 0
     """Seed of batches and dreams."""
     out: str = ""
-    """File of the agent (default: imagined.safetensors in the folder of the run), with what it learned as
-    JSON beside it."""
+    """File of the agent (default: imagined.safetensors in the folder of the run); OUT.json says what was
+    wanted and how the dreams changed."""
     force: bool = False
     """Overwrite an existing file."""
     trust: bool = False
