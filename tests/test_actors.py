@@ -124,13 +124,8 @@ def test_agent_act_unequal_batch_sizes_raises_assertion_error(agent, params):
 @pytest.fixture
 def run(tmp_path, monkeypatch):
     """A folder of an agent of `TASK`, and a planner in the table."""
-    import envs
-
     monkeypatch.setitem(ACTORS, "lookahead", Lookahead)
-    env = envs.make(TASK, 1)
-    agent = Agent(env.obs_space, env.act_space, tiny.CFG)
-    env.close()
-    return tiny.store(tmp_path / "run", agent.init(jax.random.key(0)), agent)
+    return tiny.untrained(tmp_path / "run", TASK)
 
 
 def test_actors_registered_planner_is_usable_by_load_and_eval(run, capsys):

@@ -9,10 +9,8 @@ import pytest
 import tiny
 
 import dreamer
-import envs
 from dreamer import costs
 from dreamer.actors.charged import Charged
-from dreamer.agent import Agent
 from dreamer.schema import ConfigError
 from envs.api import Step
 from experiments.cli import main
@@ -44,10 +42,7 @@ def scalar(world, latent, decoded):
 @pytest.fixture(scope="module")
 def stored(tmp_path_factory):
     """A run of `TASK`, untrained."""
-    env = envs.make(TASK, 1)
-    agent = Agent(env.obs_space, env.act_space, tiny.CFG)
-    env.close()
-    return tiny.store(tmp_path_factory.mktemp("costs") / "run", agent.init(jax.random.key(0)), agent)
+    return tiny.untrained(tmp_path_factory.mktemp("costs") / "run", TASK)
 
 
 @pytest.fixture(scope="module")

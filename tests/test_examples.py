@@ -56,11 +56,7 @@ def execute(name: str, *words: object) -> dict:
 @pytest.fixture(scope="module")
 def run(tmp_path_factory):
     """A run as `train.py` leaves it, which other examples start from, but untrained."""
-    env = envs.make(DOORS)
-    agent = Agent(env.obs_space, env.act_space, tiny.CFG)
-    env.close()
-    state = tiny.jit(agent.init)(jax.random.key(0))
-    return tiny.store(tmp_path_factory.mktemp("runs") / "example", state, agent, task=DOORS)
+    return tiny.untrained(tmp_path_factory.mktemp("runs") / "example", DOORS)
 
 
 def test_examples_are_all_tested():

@@ -36,10 +36,7 @@ COST = {"ms": 2.0, "ms_quartiles": [1.0, 3.0], "timed": 30, "compile_seconds": 0
 @pytest.fixture(scope="module")
 def stored(tmp_path_factory):
     """A run of `TASK`, untrained."""
-    env = envs.make(TASK, 1)
-    agent = Agent(env.obs_space, env.act_space, tiny.CFG)
-    env.close()
-    return tiny.store(tmp_path_factory.mktemp("plans") / "run", agent.init(jax.random.key(0)), agent)
+    return tiny.untrained(tmp_path_factory.mktemp("plans") / "run", TASK)
 
 
 def rows(*returns, success=False, steps=0, costs=(), imagined=None, **changes):

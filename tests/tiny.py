@@ -8,6 +8,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+import envs
 from dreamer import schema
 from dreamer.agent import Agent, TrainState
 from dreamer.checkpoint import CheckpointStore
@@ -160,3 +161,11 @@ def store(folder: Path, state: TrainState, agent: Agent, env_steps: int = 160, *
     checkpoints.wait()
     (folder / "config.toml").write_text(schema.dump_toml(cfg))
     return folder
+
+
+def untrained(folder: Path, task: str = "probe:chosen") -> Path:
+    """A run folder with an agent of a task before its first update."""
+    env = envs.make(task, 1)
+    agent = Agent(env.obs_space, env.act_space, CFG)
+    env.close()
+    return store(folder, jit(agent.init)(jax.random.key(0)), agent, task=task)
