@@ -300,6 +300,7 @@ class Agent:
     def _starts_per_sequence(self, length: int) -> int:
         return min(self.cfg.behavior.imag_last or length, length)
 
+    @jax.named_scope("behavior")
     def behavior_loss(
         self,
         world: World,

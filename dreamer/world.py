@@ -186,6 +186,7 @@ class World:
         """The latent before anything was seen, [batch, ...]."""
         return rssm.initial(self.cfg.rssm, batch, self.dtype)
 
+    @jax.named_scope("observe")
     def observe(
         self,
         latent: Latent,
@@ -206,7 +207,8 @@ class World:
         chex.assert_rank(is_first, 2)
         chex.assert_tree_shape_prefix((dict(obs), dict(prev_action)), is_first.shape)
         chex.assert_tree_shape_prefix(latent, is_first.shape[:1])
-        tokens = self.encoder(obs, 2, self.dtype)
+        with jax.named_scope("encoder"):
+            tokens = self.encoder(obs, 2, self.dtype)
         latents, logits = self.rssm.observe(
             latent,
             tokens,
@@ -232,6 +234,7 @@ class World:
             latent, actions, unimix=self.numbers.loss.unimix, sampler=self.sampler, key=key
         )
 
+    @jax.named_scope("imagine")
     def imagine(
         self,
         latent: Latent,
@@ -363,6 +366,7 @@ class World:
 
     # Learning.
 
+    @jax.named_scope("predict")
     def loss(
         self, batch: Batch, seen: Observed, slow: Params, *, key: Array
     ) -> tuple[dict[str, Array], dict[str, Array]]:
@@ -385,7 +389,8 @@ class World:
         post, prior = self.posterior(seen), self.prior(seen.latent.deter)
         kl = lambda p, q: jnp.maximum(self.numbers.loss.free_nats, dists.categorical_kl(p, q).sum(-1))
         losses = {"dyn": kl(sg(post), prior), "rep": kl(post, sg(prior))}
-        objective = self.objective.loss(self, batch, seen, slow, key)
+        with jax.named_scope("objective"):
+            objective = self.objective.loss(self, batch, seen, slow, key)
         losses |= objective.losses
         if self.probe is not None:
             shown = self.probe.loss(self, batch, sg(seen), {}, key).losses

@@ -204,6 +204,12 @@ class BenchOptions(Section):
     """With --task: numbers of copies that are stepped together."""
     env: EnvConfig = EnvConfig()
     """With --task: how it is made."""
+    against: str = ""
+    """A Python with what danijar/dreamerv3 needs: time an update of ours and one of it in turns instead."""
+    reference: str = "dreamerv3"
+    """With --against: the folder of that repository."""
+    pairs: Annotated[int, Range(2)] = 9
+    """With --against: updates of each side that count."""
     trust: bool = False
     """Run code that lies in the folder of a run or a sweep, where its files ask for it."""
     json: bool = False
@@ -416,6 +422,11 @@ def bench(words: Sequence[str], options: BenchOptions, changes: Mapping[str, Any
         from experiments.bench import loop as bench_loop
 
         return bench_loop.run(o.sizes, o.members, o.batch, o.length, dtype=o.dtype, json=o.json)
+    if o.against:
+        from experiments.bench import against
+
+        places = Path(o.against), Path(o.reference)
+        return against.run(*places, o.sizes, o.obs, o.batch, o.length, o.pairs, json=o.json)
     from experiments.bench import bench
 
     return bench.run(o.sizes, o.obs, o.batch, o.length, dtype=o.dtype, json=o.json)

@@ -2,13 +2,24 @@
 
 import json
 
+import pytest
 from rich.console import Console
 
-from experiments.bench import bench
+from experiments.bench import bench, flops
 
 PROMISED = (
     *("size", "obs", "dtype", "batch", "length", "params"),
-    *("compile_s", "update_ms", "cpu_s", "gflop", "gflops", "updates_per_s", "steps_per_s"),
+    *(
+        "compile_s",
+        "update_ms",
+        "cpu_s",
+        "gflop",
+        "gflops",
+        "of_product_rate",
+        "updates_per_s",
+        "steps_per_s",
+    ),
+    *("gflop/observe", "gflop/predict", "gflop/objective", "gflop/imagine", "gflop/behavior"),
     *("policy1_ms", "policy16_ms", "peak_mb"),
 )
 
@@ -20,7 +31,9 @@ def test_bench_run_json_row_has_promised_columns_with_measured_values(capsys):
     assert out["jax"] and out["device"]
     assert set(PROMISED) <= row.keys() <= bench.COLUMNS.keys() | {"batch", "length"}
     numbers = [v for v in row.values() if not isinstance(v, str)]
-    assert len(numbers) == len(PROMISED) - 3 and min(numbers) > 0
+    assert len(numbers) == len(PROMISED) - 3 + 2 and sorted(numbers)[2] > 0
+    parts = [row[f"gflop/{part}"] for part in (*flops.PARTS, flops.OTHER)]
+    assert sum(parts) == pytest.approx(row["gflop"], abs=0.01) and row["gflop/encoder"] < row["gflop/imagine"]
     assert (row["size"], row["obs"], row["dtype"], row["batch"], row["length"]) == (
         *("tiny", "vector", "float32"),
         *(2, 3),

@@ -74,7 +74,7 @@ RUN = Config(
     eval=EvalConfig(during=4, episodes=8),
     report=ReportConfig(episodes=0),
     log=LogConfig(every=0.01, tensorboard=False),
-    checkpoint=CheckpointConfig(every=0.2),
+    checkpoint=CheckpointConfig(every=60),
 )
 """A run of two seconds."""
 

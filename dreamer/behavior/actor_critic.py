@@ -75,6 +75,7 @@ class Critic:
         loss = weight[:-1] * self.value.loss(logits, (targets, 1.0), (slow, cfg.slow_reg))[:-1]
         return Judged(target, value, slow, loss)
 
+    @jax.named_scope("behavior")
     def replay_loss(self, feat: Array, batch: Batch, discount: Array, bootstrap: Array) -> Array:
         """The critic's loss on replayed steps, with real rewards and imagined returns to bootstrap from.
 

@@ -21,6 +21,7 @@ from dreamer.config import AgentConfig
 from dreamer.schema import replace_paths
 from envs.api import Space
 from experiments import machine, memory
+from experiments.bench import flops
 from experiments.bench.update import Update
 from experiments.presets.sizes import SIZES
 
@@ -30,8 +31,8 @@ POLICY_ENVS = (1, 16)
 """Numbers of environments for which the policy is timed."""
 SECONDS, UPDATES, CALLS = 4.0, (5, 100), 100
 """Seconds of repeated updates, their minimum and maximum number, and the calls of the policy."""
-MATRIX = 8192
-"""Side of the matrices whose product tells the peak rate of a GPU."""
+SIDE, GPU_SIDE = 2048, 8192
+"""Side of the matrices whose product tells the peak rate, of a CPU and of other devices."""
 
 COLUMNS = {
     "size": "size",
@@ -42,16 +43,17 @@ COLUMNS = {
     "update_ms": "update ms",
     "cpu_s": "CPU s/update",
     "gflop": "GFLOP",
+    **{f"gflop/{name}": f"  {name}" for name in (*flops.PARTS, flops.OTHER)},
     "gflops": "GFLOP/s",
+    "of_product_rate": "of product rate",
     "updates_per_s": "updates/s",
     "steps_per_s": "replayed steps/s",
     "policy1_ms": "policy x1 ms",
     "policy16_ms": "policy x16 ms",
     "peak_mb": "peak MB",
     "device_peak_mb": "GPU peak MB",
-    "of_matrix_rate": "of GPU's rate",
 }
-"""Keys of a row and their labels; the last two exist on a GPU only."""
+"""Keys of a row and their labels; the last one exists on a GPU only."""
 
 
 def run(
@@ -150,11 +152,11 @@ def measure(size: str, obs: str, batch: int, length: int, dtype: str = "auto") -
       `size, obs, dtype, batch, length, params`;
       `compile_s` seconds from Python function to program (tracing included);
       `update_ms` median wall-clock and `cpu_s` median CPU seconds of this process per update;
-      `gflop` of one update by XLA's cost analysis (which counts the body of a loop once) and the rate
-      `gflops` it gives; `updates_per_s, steps_per_s` (replayed steps);
+      `gflop` of the products and convolutions of one update (`flops.count`), also by part (`gflop/observe`),
+      the rate `gflops` that they give and the share `of_product_rate` of what a large product reaches in the
+      same minute; `updates_per_s, steps_per_s` (replayed steps);
       `policy1_ms, policy16_ms` median latency of acting for so many environments;
-      `peak_mb` peak memory of this process. On a GPU also `device_peak_mb` and `of_matrix_rate`, the rate
-      as a share of that of a large matrix product.
+      `peak_mb` peak memory of this process, on a GPU also `device_peak_mb`.
     """
     import jax
 
@@ -167,7 +169,9 @@ def measure(size: str, obs: str, batch: int, length: int, dtype: str = "auto") -
     latencies = {n: policy_latency(agent, update.params, numbers, n) for n in POLICY_ENVS}
     update()
     wall, cpu = repeat(update, SECONDS, *UPDATES)
-    gflop = (_flops(update.gradients) + _flops(update.apply)) / 1e9
+    rate = product_rate(agent.dtype) / 1e9
+    parts = {name: operations / 1e9 for name, operations in update.operations.items()}
+    gflop = sum(parts.values())
     row: dict[str, Any] = {
         "size": size,
         "obs": obs,
@@ -179,14 +183,15 @@ def measure(size: str, obs: str, batch: int, length: int, dtype: str = "auto") -
         "update_ms": round(1e3 * wall, 1),
         "cpu_s": round(cpu, 4),
         "gflop": round(gflop, 3),
+        **{f"gflop/{name}": round(parts.get(name, 0.0), 3) for name in (*flops.PARTS, flops.OTHER)},
         "gflops": round(gflop / wall, 1),
+        "of_product_rate": round(gflop / wall / rate, 3),
         "updates_per_s": round(1 / wall, 2),
         "steps_per_s": round(batch * length / wall),
     }
     if jax.default_backend() != "cpu":
         peak = (jax.devices()[0].memory_stats() or {}).get("peak_bytes_in_use", 0)
         row["device_peak_mb"] = round(peak / 2**20)
-        row["of_matrix_rate"] = round(1e9 * row["gflops"] / matrix_rate(agent.dtype), 3)
     row |= {f"policy{n}_ms": round(1e3 * seconds, 3) for n, seconds in latencies.items()}
     row["peak_mb"] = round(memory.peak() / 2**20)
     return row
@@ -220,21 +225,17 @@ def repeat(call: Callable[[], Any], seconds: float, least: int, most: int) -> tu
     return median(walls), median(cpus)
 
 
-def matrix_rate(dtype: Any) -> float:
+def product_rate(dtype: Any) -> float:
     """Operations per second of a large matrix product: what the device can do at its best."""
     import jax
     import jax.numpy as jnp
 
     product = jax.jit(jnp.matmul)
-    x = jnp.ones((MATRIX, MATRIX), dtype)
+    side = SIDE if jax.default_backend() == "cpu" else GPU_SIDE
+    x = jnp.ones((side, side), dtype)
     call = lambda: jax.block_until_ready(product(x, x))
     call()
-    return 2 * MATRIX**3 / repeat(call, 1.0, 5, 100)[0]
-
-
-def _flops(compiled: Any) -> float:
-    costs = compiled.cost_analysis() or {}
-    return float(costs.get("flops", 0.0))
+    return 2 * side**3 / repeat(call, 1.0, 5, 100)[0]
 
 
 def surroundings() -> dict[str, Any]:

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
+
+from experiments.bench import flops
 
 if TYPE_CHECKING:
     import numpy as np
@@ -32,12 +35,19 @@ class Update:
         self._state = jax.jit(agent.init)(jax.random.key(0))
         self._keys, self._calls = list(jax.random.split(jax.random.key(1), KEYS)), 0
         like, start = (self._state, self._data, self._numbers), time.perf_counter()
+        self._compute_gradients = agent.compute_gradients
         self.gradients = jax.jit(agent.compute_gradients).lower(*like, key=self._keys[0]).compile()
         gradients, _ = self.gradients.out_info
         apply = jax.jit(agent.apply_gradients, donate_argnums=0)
         self.apply = apply.lower(self._state, gradients, self._numbers).compile()
         self.compile_s = time.perf_counter() - start
         """Seconds from Python functions to programs, tracing included."""
+
+    @property
+    def operations(self) -> Mapping[str, int]:
+        """{part: operations of its products and convolutions} in one update."""
+        like = self._state, self._data, self._numbers
+        return flops.count(self._compute_gradients, *like, key=self._keys[0])
 
     @property
     def params(self) -> dict[str, Any]:

@@ -97,6 +97,7 @@ class Ground:
         """A file with the settings of a run that is as small as can be."""
         path = self.place("settings").with_suffix(".toml")
         fields = {name.replace("__", "."): value for name, value in changes.items()}
+        fields = {"checkpoint.every": 0.2, **fields}  # often, so that there is something to damage
         path.write_text(schema.dump_toml(schema.replace_paths(tiny.RUN, fields)))
         return path
 

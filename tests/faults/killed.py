@@ -22,7 +22,7 @@ from experiments.training import run, workspace
 from .ground import Ground, Running, Trial, logged, newest, until
 
 KINDS = {
-    "host": {"task": "probe:chosen", "steps": 2000},
+    "host": {"task": "probe:chosen", "steps": 600},
     "fused": {"task": "grid:Catch", "steps": 20_000},
     "population": {"task": "grid:Catch", "steps": 20_000, "population__seeds": 2},
 }
