@@ -136,3 +136,34 @@ def test_compiled_loop_update_limit_ends_with_the_round_that_reaches_it(limit):
     list(loop.outputs())
     assert loop.fused.round == (1, 2)
     assert loop.done and loop.progress.updates == limit + limit % 2
+
+
+@pytest.fixture
+def log_compiles():
+    jax.config.update("jax_log_compiles", True)  # in all threads
+    yield
+    jax.config.update("jax_log_compiles", False)
+
+
+@pytest.mark.usefixtures("log_compiles")
+def test_host_loop_compiles_both_halves_of_an_update_once_and_before_the_first(tmp_path, caplog):
+    loop = host(tmp_path)
+    outputs, waited = loop.outputs(), 0
+    with caplog.at_level("WARNING"):
+        while loop.progress.updates == 0:
+            waited += len(next(outputs).metrics)
+            if loop._compiled is not None:
+                loop._compiled.result()
+        before = len(caplog.records)
+        assert len([*outputs]) > 0 and waited == 0 and loop.progress.updates == 5
+    logged = [record.getMessage() for record in caplog.records]
+    for name in ("jit(_gradient)", "jit(_apply_fn)"):
+        assert sum(text.startswith(f"Compiling {name}") for text in logged) == 1, logged
+        assert not any(name in text for text in logged[before:] if text.startswith("Compiling"))
+
+
+def test_host_loop_that_cannot_compile_says_why_at_the_first_update(tmp_path):
+    loop = host(tmp_path)
+    loop._gradient = jax.jit(lambda *_: 1 / 0)
+    with pytest.raises(ZeroDivisionError):
+        list(loop.outputs())

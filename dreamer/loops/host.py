@@ -8,6 +8,7 @@ timing: those of the last update whose results were fetched, one behind the one 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from concurrent.futures import Future, ThreadPoolExecutor
 from functools import cached_property, partial
 from typing import Any, NamedTuple
 
@@ -75,6 +76,7 @@ class HostLoop:
         # Two programs, because the compiler keeps its intermediate results until a program is compiled.
         self._gradient = jax.jit(partial(_gradient, agent))
         self._apply = jax.jit(self._apply_fn, donate_argnums=0)
+        self._compiled: Future[Any] | None = None
         self._in_flight: InFlight | None = None
         self._metric_names: list[str] = []
 
@@ -102,6 +104,8 @@ class HostLoop:
         # A copy, because the state itself is donated to the next update.
         self.source.set_params(jax.tree.map(jnp.copy, acting_params(self.state.params, self.actor)))
         for collected in self.source.rows(self.progress):
+            if self._compiled is None and self.replay.can_sample(self.cfg.batch_size, self.cfg.batch_length):
+                self._compiled = self._compile()
             metrics = [m for _ in range(self._due()) for m in self._update()]
             yield LoopOutput(collected.episodes, metrics, collected.running_since)
         while self._left(1):
@@ -169,6 +173,24 @@ class HostLoop:
             self.replay.refresh(done.where, done.latent)
         return metrics
 
+    def _compile(self) -> Future[Any]:
+        """Compile both halves of an update side by side, while the source fills the replay.
+
+        What is compiled for these shapes is what JAX runs in later calls.
+        """
+        cfg, state, pool = self.cfg, self.template, ThreadPoolExecutor(2)
+        key = jax.random.fold_in(self._sampling_key, 0)
+        batch, _ = self.replay.sample(key, cfg.batch_size, cfg.batch_length, online=False)  # for its shapes
+
+        def compile_both() -> None:
+            lowered = self._gradient.lower(state, batch, self.numbers, self._learning_key)
+            gradients, _ = lowered.out_info
+            apply = pool.submit(lambda: self._apply.lower(state, gradients, self.numbers).compile())
+            lowered.compile()
+            apply.result()
+
+        return pool.submit(compile_both)
+
     def _due(self) -> int:
         """Updates that are due now."""
         cfg, progress = self.cfg, self.progress
@@ -188,6 +210,8 @@ class HostLoop:
         key = jax.random.fold_in(self._sampling_key, self.progress.updates)
         batch, where = self.replay.sample(key, cfg.batch_size, cfg.batch_length)
         metrics = self.flush()
+        self._compiled = self._compiled or self._compile()
+        self._compiled.result()
         gradient, latent = self._gradient(self.state, batch, self.numbers, self._learning_key)
         self.state, acting, values = self._apply(self.state, gradient, self.numbers)
         self._in_flight = InFlight(acting, where, latent, values)
