@@ -204,6 +204,8 @@ class BenchOptions(Section):
     """With --task: numbers of copies that are stepped together."""
     env: EnvConfig = EnvConfig()
     """With --task: how it is made."""
+    profile: bool = False
+    """Show instead where the time of an update goes, by part."""
     against: str = ""
     """A Python with what danijar/dreamerv3 needs: time an update of ours and one of it in turns instead."""
     reference: str = "dreamerv3"
@@ -427,6 +429,10 @@ def bench(words: Sequence[str], options: BenchOptions, changes: Mapping[str, Any
 
         places = Path(o.against), Path(o.reference)
         return against.run(*places, o.sizes, o.obs, o.batch, o.length, o.pairs, json=o.json)
+    if o.profile:
+        from experiments.bench import profile
+
+        return profile.run(o.sizes, o.obs, o.batch, o.length, dtype=o.dtype, json=o.json)
     from experiments.bench import bench
 
     return bench.run(o.sizes, o.obs, o.batch, o.length, dtype=o.dtype, json=o.json)

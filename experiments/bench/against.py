@@ -21,7 +21,7 @@ from rich.console import Console
 
 from experiments import machine
 from experiments.bench import bench
-from experiments.bench.bench import ACT, OBS, SIZES, table
+from experiments.bench.bench import table
 
 COLUMNS = {
     "size": "size",
@@ -197,13 +197,7 @@ def turns(ours: Side, reference: Side, pairs: int) -> Iterator[tuple[dict[str, f
 
 def updates(job: Job) -> Any:
     """Our side: a compiled update, awaited in every call, which knows its `compile_s`."""
-    from dreamer.agent import Agent
-    from dreamer.config import AgentConfig
-    from dreamer.schema import replace_paths
-    from experiments.bench.update import Update
-
-    cfg = replace_paths(SIZES[job.size](AgentConfig()), {"dtype": "float32"})
-    return Update(Agent({job.obs: OBS[job.obs]}, ACT, cfg), job.batch, job.length)
+    return bench.compiled(job.size, job.obs, job.batch, job.length, "float32")
 
 
 if __name__ == "__main__":

@@ -160,12 +160,10 @@ def measure(size: str, obs: str, batch: int, length: int, dtype: str = "auto") -
     """
     import jax
 
-    from dreamer.agent import Agent
     from dreamer.numbers import trace
 
-    cfg = replace_paths(SIZES[size](AgentConfig()), {"dtype": dtype})
-    agent, numbers = Agent({obs: OBS[obs]}, ACT, cfg), trace(cfg)
-    update = Update(agent, batch, length)
+    update = compiled(size, obs, batch, length, dtype)
+    agent, numbers = update.agent, trace(update.agent.cfg)
     latencies = {n: policy_latency(agent, update.params, numbers, n) for n in POLICY_ENVS}
     update()
     wall, cpu = repeat(update, SECONDS, *UPDATES)
@@ -195,6 +193,14 @@ def measure(size: str, obs: str, batch: int, length: int, dtype: str = "auto") -
     row |= {f"policy{n}_ms": round(1e3 * seconds, 3) for n, seconds in latencies.items()}
     row["peak_mb"] = round(memory.peak() / 2**20)
     return row
+
+
+def compiled(size: str, obs: str, batch: int, length: int, dtype: str = "auto") -> Update:
+    """The update of an agent of this size on noise."""
+    from dreamer.agent import Agent
+
+    cfg = replace_paths(SIZES[size](AgentConfig()), {"dtype": dtype})
+    return Update(Agent({obs: OBS[obs]}, ACT, cfg), batch, length)
 
 
 def policy_latency(agent: Any, params: Any, numbers: Any, envs: int) -> float:

@@ -47,16 +47,16 @@ def _walk(jaxpr: Any, scope: str) -> Counter[str]:
         here = f"{scope}/{eqn.source_info.name_stack}"
         name = eqn.primitive.name
         if name == "dot_general":
-            total[_part(here)] += _product(eqn)
+            total[part(here)] += _product(eqn)
         elif name == "conv_general_dilated":
-            total[_part(here)] += _convolution(eqn)
+            total[part(here)] += _convolution(eqn)
         elif name == "cond":
             total += max((_walk(b.jaxpr, here) for b in eqn.params["branches"]), key=Counter.total)
         else:
             times = eqn.params["length"] if name == "scan" else 1
             for inner in _bodies(eqn):
-                for part, operations in _walk(inner, here).items():
-                    total[part] += times * operations
+                for name, operations in _walk(inner, here).items():
+                    total[name] += times * operations
     return total
 
 
@@ -69,8 +69,8 @@ def _bodies(eqn: Any) -> Iterator[Any]:
                 yield inner
 
 
-def _part(stack: str) -> str:
-    """The innermost scope: "/transpose(jvp(observe))/encoder" -> "encoder"."""
+def part(stack: str) -> str:
+    """The innermost of `PARTS` in a stack of scopes: "/transpose(jvp(observe))/encoder" -> "encoder"."""
     scopes = [name for name in re.findall(r"\w+", stack) if name in PARTS]
     return scopes[-1] if scopes else OTHER
 

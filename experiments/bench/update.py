@@ -31,11 +31,11 @@ class Update:
 
         from dreamer.numbers import trace
 
+        self.agent = agent
         self._numbers, self._data = trace(agent.cfg), noise(agent, batch, length)
         self._state = jax.jit(agent.init)(jax.random.key(0))
         self._keys, self._calls = list(jax.random.split(jax.random.key(1), KEYS)), 0
         like, start = (self._state, self._data, self._numbers), time.perf_counter()
-        self._compute_gradients = agent.compute_gradients
         self.gradients = jax.jit(agent.compute_gradients).lower(*like, key=self._keys[0]).compile()
         gradients, _ = self.gradients.out_info
         apply = jax.jit(agent.apply_gradients, donate_argnums=0)
@@ -47,7 +47,7 @@ class Update:
     def operations(self) -> Mapping[str, int]:
         """{part: operations of its products and convolutions} in one update."""
         like = self._state, self._data, self._numbers
-        return flops.count(self._compute_gradients, *like, key=self._keys[0])
+        return flops.count(self.agent.compute_gradients, *like, key=self._keys[0])
 
     @property
     def params(self) -> dict[str, Any]:
