@@ -146,7 +146,7 @@ def log_compiles():
 
 
 @pytest.mark.usefixtures("log_compiles")
-def test_host_loop_compiles_both_halves_of_an_update_once_and_before_the_first(tmp_path, caplog):
+def test_host_loop_compiles_both_halves_of_an_update_once_and_ahead(tmp_path, caplog):
     loop = host(tmp_path)
     outputs, waited = loop.outputs(), 0
     with caplog.at_level("WARNING"):

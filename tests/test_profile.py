@@ -28,7 +28,7 @@ TEXT = """
 }
 
 ENTRY %main (x: f32[4,4]) -> f32[4,4] {
-  %ynn_fusion.3 = f32[4,4]{1,0} fusion(%x), calls=%fused_computation.1, IN(transpose(jvp(observe))/encoder/dot)
+  %ynn.3 = f32[4,4]{1,0} fusion(%x), calls=%fused_computation.1, IN(transpose(jvp(observe))/encoder/dot)
   %sine_fusion = f32[4,4]{1,0} fusion(%x), kind=kLoop, calls=%fused_computation.2, IN(jvp(observe)/sin)
   %while.2 = (s32[], f32[4,4]{1,0}) while(%tuple), condition=%c, body=%b, IN(imagine/while)
   ROOT %copy.9 = f32[4,4]{1,0} copy(%x)
@@ -39,7 +39,7 @@ TEXT = re.sub(r"IN\((.*)\)", r'metadata={op_name="jit(f)/\1"}', TEXT)
 
 def test_operations_of_a_text_have_part_and_kind():
     found = profile.operations(TEXT)
-    assert found["ynn_fusion.3"] == Operation("encoder", True, False)
+    assert found["ynn.3"] == Operation("encoder", True, False)
     assert found["sine_fusion"] == Operation("observe", False, False)
     assert found["while.2"] == Operation("imagine", False, True)
     assert found["copy.9"] == Operation(flops.OTHER, False, False)
@@ -47,8 +47,8 @@ def test_operations_of_a_text_have_part_and_kind():
 
 def test_times_are_summed_by_part_without_containers():
     events = [
-        ("ynn_fusion.3", 1.0),
-        ("ynn_fusion.3", 2.0),
+        ("ynn.3", 1.0),
+        ("ynn.3", 2.0),
         ("sine_fusion", 4.0),
         ("while.2", 100.0),
         ("?", 8.0),
