@@ -428,7 +428,7 @@ def bench(words: Sequence[str], options: BenchOptions, changes: Mapping[str, Any
         from experiments.bench import against
 
         places = Path(o.against), Path(o.reference)
-        return against.run(*places, o.sizes, o.obs, o.batch, o.length, o.pairs, json=o.json)
+        return against.run(*places, o.sizes, o.obs, o.batch, o.length, o.pairs, o.dtype, json=o.json)
     if o.profile:
         from experiments.bench import profile
 

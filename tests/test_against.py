@@ -21,6 +21,7 @@ def build():
     def update():
         calls.append(time.sleep({first} if not calls else {later}))
         print("noise on standard output")
+    update.about = {{"dtype": "float32"}}
     return update
 turns.serve(build)
 """
@@ -75,7 +76,7 @@ def test_turns_first_of_a_pair_changes():
 
 def test_serve_update_that_knows_its_compilation_is_believed(capsys, monkeypatch):
     class Update:
-        compile_s = 12.5
+        about = {"compile_s": 12.5, "dtype": "bfloat16"}  # noqa: RUF012
 
         def __call__(self):
             pass
@@ -83,7 +84,7 @@ def test_serve_update_that_knows_its_compilation_is_believed(capsys, monkeypatch
     monkeypatch.setattr(sys, "stdin", iter(["\n", "\n"]))
     turns.serve(Update)
     first, *rows, last = map(json.loads, capsys.readouterr().out.splitlines())
-    assert first == {"compile_s": 12.5} and len(rows) == 2 and last["peak_mb"] > 1
+    assert first == {"compile_s": 12.5, "dtype": "bfloat16"} and len(rows) == 2 and last["peak_mb"] > 1
 
 
 def test_noise_reference_space_has_shape_dtype_and_range():

@@ -9,13 +9,15 @@ from __future__ import annotations
 
 import contextlib
 import json as jsonlib
+import os
 import subprocess
 import sys
 import tempfile
+import time
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from statistics import median
-from typing import Any, NamedTuple
+from typing import Any
 
 from rich.console import Console
 
@@ -26,6 +28,8 @@ from experiments.bench.bench import table
 COLUMNS = {
     "size": "size",
     "obs": "obs",
+    "dtype": "dtype",
+    "pairs": "pairs",
     "wall": "update, ratio",
     "wall_range": "  of pairs, from to",
     "cpu": "CPU s, ratio",
@@ -40,24 +44,10 @@ COLUMNS = {
 }
 """Keys of a row and their labels; a ratio below 1 says that ours needs less."""
 REFERENCE = Path(__file__).with_name("reference.py")
+SHARED = os.environ | {"XLA_PYTHON_CLIENT_PREALLOCATE": "false"}
+"""Surroundings of both sides: on an accelerator neither takes its memory from the other."""
 NEEDED = "dreamerv3/agent.py"
 """What a folder with the reference's repository has."""
-
-
-class Job(NamedTuple):
-    """What one pair of processes does."""
-
-    size: str
-    obs: str
-    batch: int
-    length: int
-    folder: str
-    """Where the reference may write."""
-
-    @property
-    def json(self) -> str:
-        """As the processes take it."""
-        return jsonlib.dumps(self._asdict())
 
 
 class Side:
@@ -70,7 +60,7 @@ class Side:
         self._errors = errors
         with errors.open("w") as file:
             self._process = subprocess.Popen(
-                command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=file, text=True
+                command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=file, text=True, env=SHARED
             )
 
     def __enter__(self) -> Side:
@@ -80,9 +70,9 @@ class Side:
         with self._process:  # which closes its pipes
             self._process.kill()
 
-    def compile_s(self) -> float:
-        """Wait until it is ready: the seconds that its program took to compile."""
-        return self._line()["compile_s"]
+    def ready(self) -> dict[str, Any]:
+        """Wait until it is ready: the seconds that its program took to compile, and what else it says."""
+        return self._line()
 
     def update(self) -> dict[str, float]:
         """One update: its {wall, cpu} in seconds."""
@@ -98,7 +88,7 @@ class Side:
         self._process.stdin.close()
         return self._line()["peak_mb"]
 
-    def _line(self) -> dict[str, float]:
+    def _line(self) -> dict[str, Any]:
         assert self._process.stdout is not None
         line = self._process.stdout.readline()
         if not line:
@@ -115,6 +105,7 @@ def run(
     batch: int,
     length: int,
     pairs: int,
+    dtype: str = "auto",
     json: bool = False,
 ) -> int:
     """Time every size with every kind of observation on both sides, print a table; the exit code.
@@ -123,11 +114,12 @@ def run(
       python: an interpreter that can import what the reference needs.
       reference: its repository.
       pairs: updates of each side that count.
+      dtype: of activations, of both.
     """
     console = Console(stderr=True)
     for path, what in (
-        (python, "a Python"),
-        (reference / NEEDED, f"the repository of danijar/dreamerv3 ({NEEDED})"),
+        (python, "Python"),
+        (reference / NEEDED, "repository of danijar/dreamerv3"),
     ):
         if not path.is_file():
             console.print(
@@ -138,49 +130,71 @@ def run(
     rows, failed = [], 0
     for size in sizes:
         for kind in obs:
-            with (
-                console.status(f"{size} {kind}: compiling both, then {pairs} pairs"),
-                tempfile.TemporaryDirectory() as folder,
-            ):
+            with console.status(f"{size} {kind}: compiling both, then {pairs} pairs"):
                 try:
-                    rows.append(measure(python, reference, Job(size, kind, batch, length, folder), pairs))
+                    rows.append(measure(python, reference, size, kind, batch, length, pairs, dtype))
                 except RuntimeError as error:
                     failed += 1
                     console.print(f"{size} {kind} could not be measured: {error}", markup=False)
     if json:
         print(jsonlib.dumps({"rows": rows, **bench.surroundings()}))
     elif rows:
-        title = f"{batch} x {length} steps a batch, float32, ours / reference, medians of {pairs} pairs"
+        title = f"{batch} x {length} steps a batch, ours / reference, medians"
         Console().print(table(rows, COLUMNS, title))
     return 1 if failed else 0
 
 
-def measure(python: Path, reference: Path, job: Job, pairs: int) -> dict[str, Any]:
-    """One row: medians over the pairs, and the smallest and the largest ratio of wall-clock times."""
-    errors = Path(job.folder)
-    commands = {
-        "reference": [str(python), str(REFERENCE), str(reference.resolve()), job.json],
-        "ours": machine.command("experiments.bench.against", job.json),
-    }
+def measure(
+    python: Path,
+    reference: Path,
+    size: str,
+    obs: str,
+    batch: int,
+    length: int,
+    pairs: int,
+    dtype: str = "auto",
+    seconds: float | None = None,
+) -> dict[str, Any]:
+    """One row: medians over the pairs, and the smallest and the largest ratio of wall-clock times.
+
+    Args:
+      seconds: after which no further pair begins; one is measured in any case.
+
+    Raises:
+      RuntimeError: a side ended too early.
+    """
+    began = time.monotonic()
     with contextlib.ExitStack() as stack:
-        sides, compile_s = {}, {}
-        for name, command in commands.items():
-            sides[name] = stack.enter_context(Side(command, errors / f"{name}.txt"))
-            compile_s[name] = sides[name].compile_s()
-        took = list(turns(sides["ours"], sides["reference"], pairs))
-        peaks = {name: side.end() for name, side in sides.items()}
-    ratios = {key: [ours[key] / theirs[key] for ours, theirs in took] for key in ("wall", "cpu")}
-    walls = {"ours": [ours["wall"] for ours, _ in took], "reference": [theirs["wall"] for _, theirs in took]}
+        folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
+        job = {"size": size, "obs": obs, "batch": batch, "length": length, "dtype": dtype}
+        start = lambda name, command: stack.enter_context(Side(command, folder / f"{name}.txt"))
+        ours = start("ours", machine.command("experiments.bench.against", jsonlib.dumps(job)))
+        about = {"ours": ours.ready()}
+        dtype = str(about["ours"]["dtype"])
+        words = jsonlib.dumps({**job, "dtype": dtype, "folder": str(folder)})
+        theirs = start("reference", [str(python), str(REFERENCE), str(reference.resolve()), words])
+        about["reference"] = theirs.ready()
+        took = []
+        for pair in turns(ours, theirs, pairs):
+            took.append(pair)
+            if seconds is not None and time.monotonic() - began > seconds:
+                break
+        peaks = {"ours": ours.end(), "reference": theirs.end()}
+    ratios = {key: [mine[key] / other[key] for mine, other in took] for key in ("wall", "cpu")}
+    walls = {"ours": [mine["wall"] for mine, _ in took], "reference": [other["wall"] for _, other in took]}
+    compile_s = {name: said["compile_s"] for name, said in about.items()}
     return {
-        "size": job.size,
-        "obs": job.obs,
+        "size": size,
+        "obs": obs,
+        "dtype": dtype,
+        "pairs": len(took),
         "wall": round(median(ratios["wall"]), 3),
         "wall_range": f"{min(ratios['wall']):.2f} {max(ratios['wall']):.2f}",
         "cpu": round(median(ratios["cpu"]), 3),
         "compile": round(compile_s["ours"] / compile_s["reference"], 3),
         "memory": round(peaks["ours"] / peaks["reference"], 3),
         **{f"{name}_ms": round(1e3 * median(times), 1) for name, times in walls.items()},
-        **{f"{name}_compile_s": round(seconds, 1) for name, seconds in compile_s.items()},
+        **{f"{name}_compile_s": round(took, 1) for name, took in compile_s.items()},
         **{f"{name}_mb": round(peak) for name, peak in peaks.items()},
     }
 
@@ -195,13 +209,8 @@ def turns(ours: Side, reference: Side, pairs: int) -> Iterator[tuple[dict[str, f
             yield ours.update(), reference.update()
 
 
-def updates(job: Job) -> Any:
-    """Our side: a compiled update, awaited in every call, which knows its `compile_s`."""
-    return bench.compiled(job.size, job.obs, job.batch, job.length, "float32")
-
-
 if __name__ == "__main__":
     from experiments.bench import turns as protocol
 
     machine.release_when_compiled()  # as in training
-    protocol.serve(lambda: updates(Job(**jsonlib.loads(sys.argv[1]))))
+    protocol.serve(lambda: bench.compiled(**jsonlib.loads(sys.argv[1])))

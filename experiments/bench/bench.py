@@ -117,10 +117,19 @@ def report(
     return 1 if failed else 0
 
 
-def within_own_process(module: str, job: dict[str, Any]) -> dict[str, Any] | str:
-    """The row of one job, as the program `module` prints it, or why there is none."""
+def within_own_process(
+    module: str, job: dict[str, Any], seconds: float | None = None
+) -> dict[str, Any] | str:
+    """The row of one job, as the program `module` prints it, or why there is none.
+
+    Args:
+      seconds: after which it is ended.
+    """
     command = machine.command(module, jsonlib.dumps(job))
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=seconds)
+    except subprocess.TimeoutExpired as error:
+        return f"not done after {error.timeout:.1f} s"
     if done.returncode == 0:
         return jsonlib.loads(done.stdout.splitlines()[-1])
     if done.returncode < 0:

@@ -3,8 +3,8 @@
 python reference.py DREAMERV3 JOB        JOB is the JSON of `against.Job`
 
 The agent is that of danijar/dreamerv3 (e3f0224), its files unchanged, with the published settings of the size
-and activations in float32; `jax.jit` takes its arguments as in 2024 (`parity/launch.py`). It learns from
-noise in the shapes of ours. Its profiler, its copies for acting and its reports are switched off.
+and activations of the type of ours; `jax.jit` takes its arguments as in 2024 (`parity/launch.py`). It learns
+from noise in the shapes of ours. Its profiler, its copies for acting and its reports are switched off.
 """
 
 from __future__ import annotations
@@ -70,9 +70,9 @@ def settings(program: Any, job: dict[str, Any]) -> Any:
     configs = yaml.YAML(typ="safe").load(text)
     defaults = configs["defaults"]
     defaults["jax"] |= {
-        "platform": "cpu",
+        "platform": "",  # that of its JAX
         "prealloc": False,
-        "compute_dtype": "float32",
+        "compute_dtype": job["dtype"],
         "profiler": False,
         "precompile": False,
         "enable_policy": False,

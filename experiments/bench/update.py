@@ -44,6 +44,11 @@ class Update:
         """Seconds from Python functions to programs, tracing included."""
 
     @property
+    def about(self) -> dict[str, Any]:
+        """How long it took to compile, and the type of its activations."""
+        return {"compile_s": self.compile_s, "dtype": str(self.agent.dtype)}
+
+    @property
     def operations(self) -> Mapping[str, int]:
         """{part: operations of its products and convolutions} in one update."""
         like = self._state, self._data, self._numbers
