@@ -182,7 +182,7 @@ def measure(
         peaks = {"ours": ours.end(), "reference": theirs.end()}
     ratios = {key: [mine[key] / other[key] for mine, other in took] for key in ("wall", "cpu")}
     walls = {"ours": [mine["wall"] for mine, _ in took], "reference": [other["wall"] for _, other in took]}
-    compile_s = {name: said["compile_s"] for name, said in about.items()}
+    compile_s = {name: reported["compile_s"] for name, reported in about.items()}
     return {
         "size": size,
         "obs": obs,

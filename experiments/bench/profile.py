@@ -60,15 +60,15 @@ def operations(text: str) -> dict[str, Operation]:
             where = match["name"]
         elif PRODUCTS.search(line):
             multiplying.add(where)
-    found = {}
+    known = {}
     for line in text.splitlines():
         if not (match := INSTRUCTION.match(line)):
             continue
         stack, called = SCOPES.search(line), CALLED.search(line)
         is_product = bool(PRODUCTS.search(line)) or (called is not None and called["name"] in multiplying)
         part = flops.part(stack["stack"]) if stack else flops.OTHER
-        found[match["name"]] = Operation(part, is_product, match["opcode"] in CONTAINERS)
-    return found
+        known[match["name"]] = Operation(part, is_product, match["opcode"] in CONTAINERS)
+    return known
 
 
 def times(events: Iterable[tuple[str, float]], known: dict[str, Operation]) -> dict[str, Time]:
