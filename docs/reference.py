@@ -6,6 +6,7 @@ A page has a line `<!-- generated: NAME -->` for each, with a name in `PARTS`.
 import ast
 import inspect
 import itertools
+import json
 import re
 import textwrap
 from collections.abc import Callable, Iterable, Iterator
@@ -142,6 +143,28 @@ def ports() -> str:
     return (ROOT / "envs" / "adapters" / "PORTS.md").read_text("utf-8").partition("\n")[2]
 
 
+def profiles() -> str:
+    """Where the time of an update goes, a table for every agent that was measured."""
+    content = json.loads((ROOT / "experiments" / "results" / "profile.json").read_text())
+    return "\n".join(map(_profile, content["rows"]))
+
+
+def _profile(row: dict[str, Any]) -> str:
+    parts = row["parts"]
+    total = {key: sum(part[key] for part in parts.values()) for key in ("gflop", "product_ms", "other_ms")}
+    rows = []
+    for name, part in (*parts.items(), ("together", total)):
+        rate = f"{1e3 * part['gflop'] / part['product_ms']:.0f}" if part["product_ms"] else ""
+        rows.append(
+            [name, f"{part['gflop']:.2f}", f"{part['product_ms']:.0f}", rate, f"{part['other_ms']:.0f}"]
+        )
+    heads = ("part", "GFLOP", "in products, ms", "GFLOP/s there", "all else, ms")
+    return (
+        f"**{row['size']}, {row['obs']}**: {row['update_ms']:,.0f} ms an update, where a large product makes "
+        f"{row['product_gflops']:.0f} GFLOP/s\n\n{_table(heads, rows)}"
+    )
+
+
 PARTS: dict[str, Callable[[], str]] = {
     "configuration": configuration,
     "commands": commands,
@@ -152,6 +175,7 @@ PARTS: dict[str, Callable[[], str]] = {
     "ports": ports,
     "results": results_table.table,
     "speed": results_table.speed,
+    "profiles": profiles,
 }
 """{name in a mark: writes the Markdown that takes its place}."""
 

@@ -92,12 +92,13 @@ def test_figures_recorded_results_are_drawn_as_png(population, tmp_path):
 
 def test_speed_row_shows_the_reference_and_the_ratio(tmp_path, monkeypatch):
     monkeypatch.setattr(results_table, "RESULTS", tmp_path)
-    ours = {"size": "1m", "obs": "image", "cpu_s": 2.0, "update_ms": 1500.0, "peak_mb": 1000}
-    theirs = {"size": "1m", "obs": "image", "cpu_s": 4.0, "update_ms": 2000.0, "peak_mb": 4000}
-    other = theirs | {"obs": "vector"}
-    (tmp_path / "bench.json").write_text(json.dumps({"rows": [ours], "reference": [other, theirs]}))
-    (row,) = results_table.speed().splitlines()[2:]
-    assert (
-        row
-        == "| 1m, image | 2.00 s (0.50) | 4.00 s | 1,500 ms (0.75) | 2,000 ms | 1,000 MB (0.25) | 4,000 MB |"
-    )
+    row = {
+        **{"size": "1m", "obs": "image", "dtype": "float32", "pairs": 9},
+        **{"wall": 0.27, "wall_range": "0.25 0.31", "cpu": 0.281, "compile": 0.6, "memory": 0.3},
+        **{"ours_ms": 1500.0, "ours_compile_s": 20.4, "ours_mb": 1234},
+        **{"reference_ms": 5555.5, "reference_compile_s": 34.0, "reference_mb": 4113},
+    }
+    (tmp_path / "bench.json").write_text(json.dumps({"rows": [row]}))
+    (line,) = results_table.speed().splitlines()[2:]
+    cells = ["1m, image", "1,500 ms", "5,556 ms", "**0.27** (0.25 to 0.31)", "0.28", "20 s (0.60)"]
+    assert line == f"| {' | '.join(cells)} | 1,234 MB (0.30) |"

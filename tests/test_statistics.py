@@ -1,9 +1,15 @@
 """Means, shares and their intervals: by hand, at their limits, and how often they hold the truth."""
 
+import subprocess
+import sys
+from pathlib import Path
+
 import numpy as np
 import pytest
 
 from experiments import statistics
+
+ROOT = Path(__file__).parents[1]
 
 
 def test_wilson_eight_of_ten_matches_hand_computation():
@@ -276,3 +282,29 @@ def test_permutation_test_equal_distributions_is_rarely_significant():
 def test_permutation_test_empty_sample_is_named():
     with pytest.raises(ValueError, match="at least one value"):
         statistics.permutation_test([], [1.0])
+
+
+@pytest.mark.parametrize("episodes", [1, 2, 7, 100, 1000])
+def test_wilson_is_that_of_scipy(episodes):
+    from scipy.stats import binomtest
+
+    for successes in {0, 1, episodes // 3, episodes // 2, episodes - 1, episodes}:
+        theirs = binomtest(successes, episodes).proportion_ci(0.95, method="wilson")
+        assert statistics.wilson(successes, episodes) == pytest.approx((theirs.low, theirs.high), abs=1e-12)
+
+
+@pytest.mark.parametrize("count", [1, 2, 3, 4, 5, 8, 11])
+def test_iqm_is_the_trimmed_mean_of_scipy(count):
+    from scipy.stats import trim_mean
+
+    values = np.random.default_rng(count).normal(size=count)
+    assert statistics.iqm(values) == pytest.approx(trim_mean(values, 0.25), rel=1e-12)
+
+
+def test_evaluation_statistics_need_no_scipy():
+    code = (
+        "import sys; from experiments import statistics as s; s.wilson(3, 4); s.iqm([1, 2, 3]); "
+        "s.bootstrap([1, 2]); s.aggregates([[1, 2], [3]]); print('scipy' in sys.modules)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT, check=True)
+    assert done.stdout.split() == ["False"]
