@@ -230,3 +230,19 @@ def test_load_file_that_is_no_toml_raises_naming_it(tmp_path):
         spec.load(path)
     with pytest.raises(ConfigError, match="missing.toml cannot be read"):
         spec.load(tmp_path / "missing.toml")
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"fixed": {"loop": {"actor": "mmpi"}}},
+        {"space": {"loop.actor": {"choice": ["sampled", "mmpi"]}}},
+    ],
+)
+def test_read_unknown_actor_is_refused_before_anything_starts(changes):
+    with pytest.raises(ConfigError, match="there is no actor 'mmpi'; there are greedy, sampled"):
+        read(**changes, sweep__enqueue=[])
+    with pytest.raises(ConfigError, match="has no option 'horizn'"):
+        read(space={"loop.actor": {"choice": ["sampled", "mppi:horizn=3"]}}, sweep__enqueue=[])
+    known = read(space={"loop.actor": {"choice": ["sampled", "mppi:horizon=3"]}}, sweep__enqueue=[])
+    assert known.space["loop.actor"].choices == ("sampled", "mppi:horizon=3")

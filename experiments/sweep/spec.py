@@ -22,7 +22,7 @@ from typing import Any, Literal
 
 import envs
 from dreamer import schema
-from dreamer.config import TRACED, Config, Count, Natural, Scale
+from dreamer.config import TRACED, Config, Count, LoopConfig, Natural, Scale
 from dreamer.schema import ConfigError, Section
 from experiments import presets
 from experiments.names import check_known
@@ -35,6 +35,8 @@ MAY_CHANGE = ("trials", "hours", "concurrency", "population")
 """Fields of a sweep that may change when it is resumed."""
 RUNGS = 9
 """Default number of evaluations at which a pruner judges a trial."""
+ACTOR = "loop.actor"
+"""The field that names what acts while a trial trains."""
 ENOUGH_CHECKED = 1000
 """Points known in advance that are checked as configurations before the sweep starts."""
 
@@ -164,6 +166,7 @@ def read(content: Mapping[str, Any]) -> Spec:
     if sweep.pruner == "exploit":
         _check_exploits(spec)
     _check_points(spec)
+    _check_actors(spec)
     return spec
 
 
@@ -313,6 +316,18 @@ def _check_exploits(spec: Spec) -> None:
         raise ConfigError(
             f"sweep.pruner: exploit cannot vary {fixed} during a run, only numbers as agent.optim.lr"
         )
+
+
+def _check_actors(spec: Spec) -> None:
+    """Check whatever acts while trials train; raises ConfigError."""
+    searched = spec.space.get(ACTOR)
+    named = [spec.base.loop.actor, *(searched.choices if searched else ())]
+    named += [point[ACTOR] for point in spec.enqueue if ACTOR in point]
+    if planned := {str(name) for name in named} - {LoopConfig.actor}:
+        from dreamer import actors  # which takes JAX, and seconds
+
+        for name in sorted(planned):
+            actors.named(name)
 
 
 def _check_points(spec: Spec) -> None:
