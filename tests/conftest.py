@@ -12,6 +12,12 @@ import pytest
 from experiments import machine
 
 jax.config.update("jax_num_cpu_devices", 2)
+FLAGS = "--xla_backend_optimization_level=0 --xla_llvm_disable_expensive_passes=true"
+"""Of XLA in processes that tests start: half the time to compile, to slower code."""
+if os.environ.get("XLA_FLAGS") == FLAGS:
+    del os.environ["XLA_FLAGS"]  # of a worker, which the process that began the tests has started
+jax.devices()  # reads the flags of this process
+os.environ.setdefault("XLA_FLAGS", FLAGS)
 jax.config.update("jax_numpy_rank_promotion", "raise")
 jax.config.update("jax_debug_key_reuse", True)
 

@@ -577,7 +577,7 @@ def trained(tmp_path_factory, compilation_cache, quick_compilation) -> Path:
     folder = tmp_path_factory.mktemp("runs")
     base = schema.replace_paths(tiny.RUN, {"log.every": 0.5, "loop.train_ratio": 16})
     slow = {"agent.optim.lr": 1e-7, "agent.optim.warmup": 1_000}
-    for name, changes in (("chosen", {"steps": 500}), ("slow", slow)):
+    for name, changes in (("chosen", {"steps": 300}), ("slow", slow)):
         assert training.train(schema.replace_paths(base, changes), folder / name) == 0
     return folder
 

@@ -242,8 +242,7 @@ def test_notebook_runs_to_its_end_and_draws(run, compilation_cache, monkeypatch)
     import nbformat
     from nbclient import NotebookClient
 
-    quick = "--xla_backend_optimization_level=0 --xla_llvm_disable_expensive_passes=true"
-    variables = {"DREAMER_RUN": run, machine.CACHE: compilation_cache, "PYTHONPATH": ROOT, "XLA_FLAGS": quick}
+    variables = {"DREAMER_RUN": run, machine.CACHE: compilation_cache, "PYTHONPATH": ROOT}
     for name, value in variables.items():
         monkeypatch.setenv(name, str(value))
     notebook = nbformat.read(NOTEBOOK, as_version=4)
