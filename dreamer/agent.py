@@ -10,9 +10,10 @@ Reference: Hafner et al. (2025), Mastering diverse control tasks through world m
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+import copy
+from collections.abc import Callable, Iterator, Mapping
 from functools import cached_property
-from typing import Any, Generic, NamedTuple
+from typing import Any, Generic, NamedTuple, TypeVar
 
 import chex
 import jax
@@ -36,6 +37,7 @@ from dreamer.world import Modules, Objective, World
 from envs.api import LOG_PREFIX, Spaces, Step
 
 sg = jax.lax.stop_gradient
+F = TypeVar("F", bound=Callable[..., Any])
 FOLLOWING = ("encoder", "rssm")
 """The modules that following an episode needs; choosing its actions needs those of the actor too."""
 
@@ -75,6 +77,8 @@ class Dreamt(NamedTuple):
     """{policy, value, and value/1 and so on: [N]}, unscaled."""
     critics: dict[str, tuple[Critic, Array]]
     """{"", /1, ...: the critic and [N] its return of the state where each dream started}."""
+    target: Array
+    """[H, N] lambda-returns."""
     returns: running.Percentiles
     """Updated range of the returns."""
     metrics: dict[str, Array]
@@ -88,6 +92,8 @@ class Evaluation(NamedTuple):
     """Unscaled and per step: [B, T], [B, K] or [B, K-1]."""
     stats: dict[str, running.Percentiles]
     metrics: dict[str, Array]
+    target: Array
+    """[H, N] lambda-returns of the dreams."""
 
 
 class Gradients(NamedTuple):
@@ -171,6 +177,12 @@ class Agent:
     @property
     def _nowhere(self) -> Latent:
         return rssm.initial(self.cfg.rssm, 1, self.dtype)
+
+    def with_sampler(self, sampler: dists.Sampler) -> Agent:
+        """The same agent with another source of randomness."""
+        agent = copy.copy(self)
+        agent.sampler = sampler
+        return agent
 
     def world(self, params: Params, numbers: Numbers) -> World:
         """The world model with its parameters in place."""
@@ -270,9 +282,11 @@ class Agent:
         observe_key, imagine_key = jax.random.split(key)
 
         # 1. The world model follows the recorded sequences and learns to predict them.
-        seen = world.observe(latent, batch.obs, prev_action, batch.is_first, key=observe_key)
+        observe = self._recomputed(world.observe)
+        seen = observe(latent, batch.obs, prev_action, batch.is_first, key=observe_key)
         objective_key = jax.random.fold_in(key, 1)
-        losses, metrics = world.loss(batch, seen, slow["objective"], key=objective_key)
+        model_loss = self._recomputed(world.loss)
+        losses, metrics = model_loss(batch, seen, slow["objective"], key=objective_key)
 
         # 2. From the last K states of every sequence it dreams, and actor and critics learn from the dreams.
         starts = self.dream_starts(seen.latent)
@@ -290,7 +304,8 @@ class Agent:
                 )
 
         total, means = total_loss(losses, numbers)
-        return total, Evaluation(seen, losses, {"returns": dreamt.returns}, metrics | dreamt.metrics | means)
+        metrics = metrics | dreamt.metrics | means
+        return total, Evaluation(seen, losses, {"returns": dreamt.returns}, metrics, dreamt.target)
 
     def dream_starts(self, latent: Latent) -> Latent:
         """Where dreams of recorded steps start: [B, T, ...] -> [B*K, ...], the last K of every sequence."""
@@ -327,16 +342,22 @@ class Agent:
         weight = sg(frozen.weights(discount))
 
         # 2. Actor and critic learn from that.
-        learned = behavior.imagined_loss(imagined, reward, discount, weight, returns)
+        imagined_loss = self._recomputed(behavior.imagined_loss)
+        learned = imagined_loss(imagined, reward, discount, weight, returns)
         losses, critics = dict(learned.losses), {"": (critic, learned.first_return)}
 
         # 3. Critics beside the first learn as it does, each from its own values, and move nothing else.
         for name, other in self._others(world, slow):
-            judged = other.imagined_loss(imagined.feat, reward, discount, weight)
+            judged = self._recomputed(other.imagined_loss)(imagined.feat, reward, discount, weight)
             losses[f"value/{name}"] = judged.loss.mean(0)
             critics[f"/{name}"] = other, judged.target[0]
         metrics = learned.metrics | {"imagined_cont": (discount / frozen.outside).mean()}
-        return Dreamt(losses, critics, learned.returns, metrics)
+        return Dreamt(losses, critics, learned.target, learned.returns, metrics)
+
+    def _recomputed(self, function: F) -> F:
+        """With `remat` the same function, of which the gradient computes the activations again."""
+        recomputed: Any = jax.checkpoint(function) if self.cfg.remat else function
+        return recomputed
 
     def _others(self, world: World, slow: dict[str, Params]) -> Iterator[tuple[str, Critic]]:
         if world.critics is None or self.modules.critics is None:
@@ -350,6 +371,14 @@ class Agent:
         shift = lambda first, action: jnp.concatenate([first[:, None], action[:, :-1]], 1)
         prev_action = {k: shift(batch.context_action[k], a) for k, a in batch.action.items()}
         return self.unpack(batch.context_latent), prev_action
+
+    def imagined_returns(self, state: TrainState, batch: Batch, numbers: Numbers, *, key: Array) -> Array:
+        """The lambda-returns [H, N] of which `compute_gradients` with this key takes the range."""
+        latent, prev_action = self.context(batch)
+        out = self.loss(state.params, state.slow, state.stats, batch, latent, prev_action, numbers, key=key)[
+            1
+        ]
+        return out.target
 
     def compute_gradients(
         self, state: TrainState, batch: Batch, numbers: Numbers, *, key: Array

@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from dreamer.loops.placement import SINGLE, Placement, fitting
+from dreamer.placement import SINGLE, Placement, fitting
 
 
 def test_fitting_more_members_than_devices_gives_equal_shares():

@@ -17,8 +17,8 @@ if TYPE_CHECKING:
     from dreamer.actors import Actor
     from dreamer.agent import Agent, Params, TrainState
     from dreamer.loops.fused import CompiledLoop, Fused
-    from dreamer.loops.placement import Data
     from dreamer.numbers import Numbers
+    from dreamer.placement import Sharding
     from dreamer.player import Player
     from dreamer.records import Batch
     from envs.api import VectorEnv
@@ -170,13 +170,35 @@ class Workspace:
         wanted = self.cfg.loop.devices or (members if on_cpu else jax.local_device_count())
         return jax.local_devices()[:wanted]
 
-    def fused(self, share: float, capacity: int = 0, data: Data | None = None) -> Fused:
+    @functools.cached_property
+    def sharding(self) -> Sharding | None:
+        """The mesh of `loop.mesh` over the first devices, None where the configuration names none.
+
+        Raises:
+          ConfigError: there are too few devices, or they cannot take equal parts of the environments of the
+            loop of the device.
+        """
+        if not (shape := self.cfg.loop.mesh_shape):
+            return None
+        import jax
+
+        from dreamer.placement import Sharding
+
+        sharding, count = Sharding.over(shape, jax.local_devices()), self.cfg.loop.num_envs
+        if envs.is_on_device(self.cfg.task) and count % sharding.size:
+            raise schema.ConfigError(
+                f"loop.mesh has {sharding.size} devices, which cannot share {count} environments "
+                f"(loop.num_envs) equally: {self.cfg.loop.mesh}"
+            )
+        return sharding
+
+    def fused(self, share: float, capacity: int = 0, sharding: Sharding | None = None) -> Fused:
         """The functions of the loop of the device.
 
         Args:
           share: devices for one replay; below 1 where several replays share one.
           capacity: of the replay; 0 for what a run can fill.
-          data: devices that share environments and batches, if several do.
+          sharding: of environments, replay, batches and learner, if several devices share them.
 
         Raises:
           ConfigError: the replay does not fit.
@@ -189,21 +211,28 @@ class Workspace:
         available = None if available is None else int(available * share)
         replay = DeviceReplay(*self.replay_shape(capacity), online=cfg.replay.online, available=available)
         batched = Batched(self.env, cfg.loop.num_envs)
-        return Fused(self.agent, batched, replay, cfg.loop, data, actor=self.actor)
+        return Fused(self.agent, batched, replay, cfg.loop, sharding, actor=self.actor)
 
     def alone(self, capacity: int = 0) -> CompiledLoop:
         """The loop of the device for one agent, compiled once for each capacity of the replay."""
         from dreamer.loops.fused import CompiledLoop
-        from dreamer.loops.placement import Data, fitting
 
         capacity = self.replay_shape(capacity)[0]
         if capacity not in self._compiled:
-            cfg = self.cfg.loop
-            devices = fitting(self.devices(), math.gcd(cfg.num_envs, cfg.batch_size))
-            data = Data(devices) if len(devices) > 1 else None
-            fused = self.fused(len(devices) / self.slots, capacity, data)
-            self._compiled[capacity] = CompiledLoop(fused)
+            sharding = self.sharding or self._data
+            share = 1 if sharding is None else sharding.size
+            self._compiled[capacity] = CompiledLoop(self.fused(share / self.slots, capacity, sharding))
         return self._compiled[capacity]
+
+    @property
+    def _data(self) -> Sharding | None:
+        """All devices that can take equal parts of environments and batches, None if that is one."""
+        from dreamer.placement import Sharding, fitting
+
+        cfg = self.cfg.loop
+        part = cfg.batch_size // cfg.accumulate
+        devices = fitting(self.devices(), math.gcd(cfg.num_envs, part))
+        return Sharding.data(devices) if len(devices) > 1 else None
 
     def player(
         self,
