@@ -121,6 +121,14 @@ class Sharding:
         return self.mesh.shape.get(FSDP, 1) > 1
 
     @property
+    def keeps_rows(self) -> bool:
+        """Whether the update is written for rows that lie on several devices, as for every `loop.mesh`.
+
+        Without one it is the update of a single device, which the compiler divides as well as it can.
+        """
+        return FSDP in self.mesh.axis_names
+
+    @property
     def whole(self) -> NamedSharding:
         """Of an array that every device has."""
         return NamedSharding(self.mesh, PartitionSpec())

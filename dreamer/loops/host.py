@@ -73,7 +73,7 @@ class HostLoop:
         self.agent, self.source, self.replay, self.cfg = agent, source, replay, cfg
         self.numbers, self.progress, self._seed = numbers, progress, seed
         if state is not None:
-            self.state = state
+            self.state = self._put(state)
         _, self._learning_key, sampling = jax.random.split(jax.random.key(seed), 3)
         self._sampling_key = jax.device_put(sampling, acting_device())
         # Two programs, because the compiler keeps its intermediate results until a program is compiled.
@@ -164,8 +164,11 @@ class HostLoop:
     def set_params(self, params: Params) -> None:
         """Start from these parameters of some modules, with a fresh optimiser."""
         copied = jax.tree.map(jnp.copy, dict(params))  # what the state holds is donated to its update
-        state, sharding = self.agent.start({**self.state.params, **copied}), self._sharding
-        self.state = state if sharding is None else sharding.put(state, sharding.of_learner(state))
+        self.state = self._put(self.agent.start({**self.state.params, **copied}))
+
+    def _put(self, state: TrainState) -> TrainState:
+        sharding = self._sharding
+        return state if sharding is None else sharding.put(state, sharding.of_learner(state))
 
     @property
     def layout(self) -> Layout:

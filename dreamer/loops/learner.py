@@ -21,7 +21,7 @@ from jax import Array
 from dreamer.agent import Agent, Gradients, TrainState
 from dreamer.config import LoopConfig
 from dreamer.numbers import Numbers, replace
-from dreamer.ops import dists, running
+from dreamer.ops import cpu, dists, running
 from dreamer.placement import Sharding
 from dreamer.records import Batch, PackedLatent
 from dreamer.schema import ConfigError
@@ -60,19 +60,22 @@ class Learner:
     ) -> tuple[Gradients, PackedLatent]:
         """The first half: gradients of a replayed batch, and its new posteriors."""
         compute, sharding = self._compute, self.sharding
-        if sharding is None or not sharding.gathers:
+        if sharding is None or not sharding.keeps_rows:
             return compute(state, batch, numbers, key=key)
         whole = state._replace(params=sharding.gathered(state.params), slow=sharding.gathered(state.slow))
-        gradients, latent = compute(whole, batch, numbers, key=key)
-        return gradients._replace(params=sharding.learner(gradients.params)), latent
+        with cpu.shared_rows():
+            gradients, latent = compute(whole, batch, numbers, key=key)
+        # Whole first, so that the compiler sums over the batch and then splits, and never splits activations.
+        return gradients._replace(params=sharding.learner(sharding.gathered(gradients.params))), latent
 
     def apply_gradients(
         self, state: TrainState, gradients: Gradients, numbers: Numbers
     ) -> tuple[TrainState, dict[str, Array]]:
         """The second half: one step of the optimiser; every device has its part of the result."""
         state, metrics = self.agent.apply_gradients(state, gradients, numbers)
-        sharding = self.sharding
-        return state if sharding is None or not sharding.gathers else sharding.learner(state), metrics
+        if self.sharding is None or not self.sharding.keeps_rows:
+            return state, metrics
+        return self.sharding.learner(state), metrics
 
     def _compute(
         self, state: TrainState, batch: Batch, numbers: Numbers, *, key: Array
