@@ -25,7 +25,7 @@ from typing import Any
 
 import jax
 import numpy as np
-from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
+from jax.sharding import AbstractMesh, AxisType, Mesh, NamedSharding, PartitionSpec
 
 from dreamer.config import MESH_AXES
 from dreamer.schema import ConfigError
@@ -82,7 +82,7 @@ class Sharding:
       split_from: numbers from which on a parameter is split over `fsdp`.
     """
 
-    mesh: Mesh
+    mesh: Mesh | AbstractMesh
     split_from: int = SPLIT_FROM
 
     @classmethod
@@ -109,6 +109,12 @@ class Sharding:
         automatic = (AxisType.Auto,) * len(MESH_AXES)
         mesh = jax.make_mesh(lengths, MESH_AXES, automatic, devices=list(devices[:size]))
         return cls(mesh, split_from)
+
+    @classmethod
+    def abstract(cls, shape: Mapping[str, int], split_from: int = SPLIT_FROM) -> Sharding:
+        """The mesh of this shape without devices, to ask what would live where."""
+        lengths = tuple(shape.get(axis, 1) for axis in MESH_AXES)
+        return cls(AbstractMesh(lengths, MESH_AXES, (AxisType.Auto,) * len(MESH_AXES)), split_from)
 
     @property
     def size(self) -> int:

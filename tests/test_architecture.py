@@ -58,6 +58,7 @@ ORDER = (
     *("experiments.benchmark.published", "experiments.benchmark.scores"),
     *(
         "experiments.memory",
+        "experiments.device_memory",
         "experiments.agreement",
         "experiments.decoding",
         "experiments.surroundings",

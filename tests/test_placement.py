@@ -152,7 +152,7 @@ def flat(state):
     return np.concatenate([x.ravel() for x in jax.tree.leaves(state.params)])
 
 def compare(ours, theirs):
-    np.testing.assert_allclose(ours[0], theirs[0], rtol=1e-5)
+    np.testing.assert_allclose(ours[0], theirs[0], rtol=1e-5, atol=1e-7)  # that of the policy is near zero
     a, b = flat(ours[1]), flat(theirs[1])
     assert np.linalg.norm(a - b) < 1e-5 * np.linalg.norm(b)
     np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-5)
@@ -160,21 +160,22 @@ def compare(ours, theirs):
 def bytes_of(tree, per_device=lambda x: x.addressable_shards[0].data.nbytes):
     return sum(map(per_device, jax.tree.leaves(tree)))
 
-loops = {{mesh: loop(mesh) for mesh in ("", "data=8", "fsdp=8", "data=2,fsdp=4")}}
+MESHES = {meshes!r}
+loops = {{mesh: loop(mesh) for mesh in ("", *MESHES)}}
 ends = {{mesh: run(loop) for mesh, loop in loops.items()}}
 assert all(len(losses) == 20 for losses, _ in ends.values())
-for mesh in ("data=8", "fsdp=8", "data=2,fsdp=4"):
+for mesh in MESHES:
     compare(ends[mesh], ends[""])
 assert not np.allclose(flat(ends[""][1]), flat(jax.device_get(loop("").state)), rtol=1e-5)  # it learned
 
-state = loops["fsdp=8"].state
+state = loops[MESHES[0]].state
 kept = bytes_of((state.params, state.opt)) / bytes_of((state.params, state.opt), lambda x: x.nbytes)
-assert kept <= 0.15, kept
+assert kept <= 0.15 or "fsdp" not in MESHES[0], kept
 
 # The checkpoint of one mesh continues on any other, and on the same one bit for bit.
-made = loops["fsdp=8"].checkpoint()
+made = loops[MESHES[0]].checkpoint()
 store = CheckpointStore(folder / "checkpoints")
-meta = dict(made.meta, progress=vars(loops["fsdp=8"].progress), config={{"loop": dataclasses.asdict(CFG)}})
+meta = dict(made.meta, progress=vars(loops[MESHES[0]].progress), config={{"loop": dataclasses.asdict(CFG)}})
 store.save(1, made.arrays, meta, made.files)
 store.wait()
 
@@ -188,7 +189,7 @@ def resumed(mesh):
 
 spec_of = lambda loop: [getattr(x.sharding, "spec", None) for x in jax.tree.leaves(loop.state.params)]
 specs = {{mesh: spec_of(loop) for mesh, loop in loops.items()}}
-first, again, other, one = map(resumed, ("fsdp=8", "fsdp=8", "data=2,fsdp=4", ""))
+first, again, other, one = map(resumed, (MESHES[0], MESHES[0], MESHES[-1], ""))
 assert len(first[0]) == 5 and np.array_equal(flat(first[1]), flat(again[1]))
 compare(other, first)
 compare(one, first)
@@ -196,9 +197,14 @@ print("same")
 """
 
 
-def test_meshes_of_eight_devices_learn_and_resume_as_one_device(tmp_path, compilation_cache):
+@pytest.mark.parametrize(
+    "meshes",
+    [("fsdp=8", "data=2,fsdp=4"), pytest.param(("data=8",), marks=pytest.mark.slow)],  # each compiles long
+    ids=",".join,
+)
+def test_meshes_of_eight_devices_learn_and_resume_as_one_device(meshes, tmp_path, compilation_cache):
     """The host loop, 20 updates in float32: losses and parameters to 1e-5, and bytes of a device."""
-    code = MESHES.format(tests=str(Path(__file__).parent), folder=str(tmp_path))
+    code = MESHES.format(tests=str(Path(__file__).parent), folder=str(tmp_path), meshes=meshes)
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     assert done.stdout.strip() == "same", done.stderr[-3000:]
 
