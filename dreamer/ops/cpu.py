@@ -43,6 +43,11 @@ def shared_rows() -> Iterator[None]:
         _SHARED.reset(token)
 
 
+def rows_are_shared() -> bool:
+    """Whether that is so now."""
+    return _SHARED.get()
+
+
 def product(x: Array, kernel: Array | Collected) -> Array:
     """``x @ kernel`` in the dtype of x, with `kernel_gradient` as the kernel's.
 
@@ -62,7 +67,7 @@ def _product(x: Array, kernel: Array) -> Array:
 
 def _product_grad(saved: tuple[Array, Array], g: Array) -> tuple[Array, Array]:
     x, kernel = saved
-    if _SHARED.get() and kernel.ndim == 2:
+    if rows_are_shared() and kernel.ndim == 2:
         lead = tuple(range(x.ndim - 1))
         return g @ kernel.mT, jnp.tensordot(x, g, (lead, lead))
     rows = lambda a: a.reshape(*kernel.shape[:-2], -1, a.shape[-1])
@@ -170,7 +175,7 @@ def _taps(length: int, rows: int, dtype: Any, kernel: Array) -> _Taps:
 
 
 def _taps_grad(length: int, rows: int, dtype: Any, like: Array, taps: _Taps) -> tuple[Array]:
-    if _SHARED.get():
+    if rows_are_shared():
         summed = "tni,tno->io" if taps.x.ndim == 3 else "tgni,tgno->gio"
         return (jnp.einsum(summed, *taps, preferred_element_type=like.dtype),)
     # [T, (g,) N, n] -> [(g,) T * N, n]

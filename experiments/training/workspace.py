@@ -123,6 +123,28 @@ def _shapes(agent: Agent, size: int, length: int) -> Batch:
     )
 
 
+def sharding(cfg: Config) -> Sharding | None:
+    """The mesh of `loop.mesh` over the first devices, None where there is none.
+
+    Raises:
+      ConfigError: there are too few devices, or they cannot take equal parts of the environments of the loop
+        of the device.
+    """
+    if not (shape := cfg.loop.mesh_shape):
+        return None
+    import jax
+
+    from dreamer.placement import Sharding
+
+    placed, count = Sharding.over(shape, jax.local_devices()), cfg.loop.num_envs
+    if envs.is_on_device(cfg.task) and count % placed.size:
+        raise schema.ConfigError(
+            f"loop.mesh has {placed.size} devices, which cannot share {count} environments (loop.num_envs) "
+            f"equally: {cfg.loop.mesh}"
+        )
+    return placed
+
+
 class Workspace:
     """The agent of a task and what is compiled for it, each made when it is first needed.
 
@@ -132,8 +154,8 @@ class Workspace:
       slots: runs at the same time, which share the memory.
 
     Raises:
-      ConfigError: the actor cannot choose the actions of the task, or both parts of the objective have a loss
-        of one name.
+      ConfigError: the actor cannot choose the actions of the task, both parts of the objective have a loss
+        of one name, or `sharding` refuses the mesh.
     """
 
     def __init__(self, cfg: Config, env: Any, slots: int = 1):
@@ -141,6 +163,8 @@ class Workspace:
         from dreamer.agent import Agent
 
         self.cfg, self.env, self.slots = cfg, env, slots
+        self.sharding = sharding(cfg)
+        """Of the agent and its data over the mesh, None without `loop.mesh`."""
         self.actor: Actor[Any] = actors.named(cfg.loop.actor)(env.act_space)
         """What acts in training."""
         self.agent = Agent(env.obs_space, env.act_space, cfg.agent)
@@ -169,28 +193,6 @@ class Workspace:
         on_cpu = jax.default_backend() == "cpu"
         wanted = self.cfg.loop.devices or (members if on_cpu else jax.local_device_count())
         return jax.local_devices()[:wanted]
-
-    @functools.cached_property
-    def sharding(self) -> Sharding | None:
-        """The mesh of `loop.mesh` over the first devices, None where the configuration names none.
-
-        Raises:
-          ConfigError: there are too few devices, or they cannot take equal parts of the environments of the
-            loop of the device.
-        """
-        if not (shape := self.cfg.loop.mesh_shape):
-            return None
-        import jax
-
-        from dreamer.placement import Sharding
-
-        sharding, count = Sharding.over(shape, jax.local_devices()), self.cfg.loop.num_envs
-        if envs.is_on_device(self.cfg.task) and count % sharding.size:
-            raise schema.ConfigError(
-                f"loop.mesh has {sharding.size} devices, which cannot share {count} environments "
-                f"(loop.num_envs) equally: {self.cfg.loop.mesh}"
-            )
-        return sharding
 
     def fused(self, share: float, capacity: int = 0, sharding: Sharding | None = None) -> Fused:
         """The functions of the loop of the device.
