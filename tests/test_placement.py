@@ -101,6 +101,16 @@ def test_nbytes_are_those_of_one_device():
     assert sum(x.addressable_shards[0].data.nbytes for x in jax.tree.leaves(placed)) == 54
 
 
+def test_nbytes_of_a_learner_on_eight_devices_are_little_more_than_an_eighth():
+    state = jax.eval_shape(tiny.agent().init, jax.random.key(0))
+    learner = state.params, state.opt
+    alone, eight = (
+        nbytes(learner, sharding.of_learner(learner))
+        for sharding in (Sharding.abstract({}), Sharding.abstract({"fsdp": 8}, split_from=1))
+    )
+    assert 0.125 < eight / alone <= 0.15
+
+
 def test_on_one_split_arrays_are_whole_on_one_device():
     sharding = Sharding.over({"fsdp": 2}, devices(), split_from=1)
     tree = {"x": jnp.arange(8.0), "n": jnp.asarray(1)}
@@ -170,7 +180,7 @@ assert not np.allclose(flat(ends[""][1]), flat(jax.device_get(loop("").state)), 
 
 state = loops[MESHES[0]].state
 kept = bytes_of((state.params, state.opt)) / bytes_of((state.params, state.opt), lambda x: x.nbytes)
-assert kept <= 0.15 or "fsdp" not in MESHES[0], kept
+assert kept <= 0.15 or MESHES[0] != "fsdp=8", kept
 
 # The checkpoint of one mesh continues on any other, and on the same one bit for bit.
 made = loops[MESHES[0]].checkpoint()
@@ -199,8 +209,8 @@ print("same")
 
 @pytest.mark.parametrize(
     "meshes",
-    [("fsdp=8", "data=2,fsdp=4"), pytest.param(("data=8",), marks=pytest.mark.slow)],  # each compiles long
-    ids=",".join,
+    [("data=2,fsdp=4",), pytest.param(("fsdp=8", "data=8"), marks=pytest.mark.slow)],  # each compiles long
+    ids=" ".join,
 )
 def test_meshes_of_eight_devices_learn_and_resume_as_one_device(meshes, tmp_path, compilation_cache):
     """The host loop, 20 updates in float32: losses and parameters to 1e-5, and bytes of a device."""
@@ -249,7 +259,8 @@ compare(mesh, one)
 column = mesh.full.acting.ring.columns["reward"].sharding
 assert column.spec[0] == ("data", "fsdp")
 text = mesh.compiled.learn.lower(np.int32(1), mesh.full, *mesh.arguments).compile().as_text()
-assert not re.findall(r"= \\S+\\[8,100[\\],]\\S* all-gather", text)  # no column of the replay is gathered
+# No column of the replay is gathered (in float32 there are parameters of such a shape).
+assert not re.findall(r"= (?!f32)\\w+\\[(?:8,)?100[\\],]\\S* all-gather", text)
 
 # A dispatch more, from the arrays of a checkpoint, in the same program.
 template = mesh.template

@@ -211,6 +211,12 @@ class Fused:
         )
         return self._placed(FusedState(self.agent.init(key), acting))
 
+    def _kept(self, ring: Ring) -> Ring:
+        """The ring, of which every device keeps its environments also within a round of a mesh."""
+        if self.sharding is None or not self.sharding.keeps_rows:
+            return ring
+        return self.sharding.split(ring, self.env.num_envs)
+
     def _acting_params(self, params: Params) -> Params | None:
         """What acts, gathered once for all slots of a round, where parameters are split."""
         if self.sharding is None or not self.sharding.gathers:
@@ -239,7 +245,7 @@ class Fused:
             key=jax.random.fold_in(keys.acting, acting.slots),
             actor=self.actor,
         )
-        ring = self.replay.add(acting.ring, acting.step, action, self.agent.pack(carry.latent))
+        ring = self.replay.add(self._kept(acting.ring), acting.step, action, self.agent.pack(carry.latent))
         slots = acting.slots + 1
         key = jax.random.fold_in(keys.worlds, slots)
         worlds, step = self.env.step(acting.worlds, action, key=key)
@@ -256,7 +262,7 @@ class Fused:
         (learner, acting), keys = state, _keys(seed)
         key = jax.random.fold_in(keys.sampling, learner.updates)
         ring, batch, where = self.replay.sample(
-            acting.ring, self.cfg.batch_size, self.cfg.batch_length, key=key
+            self._kept(acting.ring), self.cfg.batch_size, self.cfg.batch_length, key=key
         )
         if self.sharding is not None:
             batch = self.sharding.split(batch, self.cfg.batch_size)
@@ -265,7 +271,7 @@ class Fused:
         finite = jnp.isfinite(jnp.stack([metrics[name] for name in vital(metrics)])).all()
         failed = jnp.where((acting.failed == 0) & ~finite, new.updates, acting.failed)
         learner = jax.tree.map(lambda new, old: jnp.where(failed == 0, new, old), new, learner)
-        ring = self.replay.refresh(ring, where, latent)
+        ring = self._kept(self.replay.refresh(ring, where, latent))
         return FusedState(learner, acting._replace(ring=ring, failed=failed)), metrics
 
     def rounds(
