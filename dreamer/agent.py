@@ -11,9 +11,9 @@ Reference: Hafner et al. (2025), Mastering diverse control tasks through world m
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from functools import cached_property
-from typing import Any, Generic, NamedTuple, TypeVar
+from typing import Any, Generic, NamedTuple
 
 import chex
 import jax
@@ -37,7 +37,6 @@ from dreamer.world import Modules, Objective, World
 from envs.api import LOG_PREFIX, Spaces, Step
 
 sg = jax.lax.stop_gradient
-F = TypeVar("F", bound=Callable[..., Any])
 FOLLOWING = ("encoder", "rssm")
 """The modules that following an episode needs; choosing its actions needs those of the actor too."""
 
@@ -282,11 +281,9 @@ class Agent:
         observe_key, imagine_key = jax.random.split(key)
 
         # 1. The world model follows the recorded sequences and learns to predict them.
-        observe = self._recomputed(world.observe)
-        seen = observe(latent, batch.obs, prev_action, batch.is_first, key=observe_key)
+        seen = world.observe(latent, batch.obs, prev_action, batch.is_first, key=observe_key)
         objective_key = jax.random.fold_in(key, 1)
-        model_loss = self._recomputed(world.loss)
-        losses, metrics = model_loss(batch, seen, slow["objective"], key=objective_key)
+        losses, metrics = world.loss(batch, seen, slow["objective"], key=objective_key)
 
         # 2. From the last K states of every sequence it dreams, and actor and critics learn from the dreams.
         starts = self.dream_starts(seen.latent)
@@ -342,22 +339,16 @@ class Agent:
         weight = sg(frozen.weights(discount))
 
         # 2. Actor and critic learn from that.
-        imagined_loss = self._recomputed(behavior.imagined_loss)
-        learned = imagined_loss(imagined, reward, discount, weight, returns)
+        learned = behavior.imagined_loss(imagined, reward, discount, weight, returns)
         losses, critics = dict(learned.losses), {"": (critic, learned.first_return)}
 
         # 3. Critics beside the first learn as it does, each from its own values, and move nothing else.
         for name, other in self._others(world, slow):
-            judged = self._recomputed(other.imagined_loss)(imagined.feat, reward, discount, weight)
+            judged = other.imagined_loss(imagined.feat, reward, discount, weight)
             losses[f"value/{name}"] = judged.loss.mean(0)
             critics[f"/{name}"] = other, judged.target[0]
         metrics = learned.metrics | {"imagined_cont": (discount / frozen.outside).mean()}
         return Dreamt(losses, critics, learned.target, learned.returns, metrics)
-
-    def _recomputed(self, function: F) -> F:
-        """With `remat` the same function, of which the gradient computes the activations again."""
-        recomputed: Any = jax.checkpoint(function) if self.cfg.remat else function
-        return recomputed
 
     def _others(self, world: World, slow: dict[str, Params]) -> Iterator[tuple[str, Critic]]:
         if world.critics is None or self.modules.critics is None:
@@ -375,9 +366,8 @@ class Agent:
     def imagined_returns(self, state: TrainState, batch: Batch, numbers: Numbers, *, key: Array) -> Array:
         """The lambda-returns [H, N] of which `compute_gradients` with this key takes the range."""
         latent, prev_action = self.context(batch)
-        out = self.loss(state.params, state.slow, state.stats, batch, latent, prev_action, numbers, key=key)[
-            1
-        ]
+        learned = state.params, state.slow, state.stats
+        _, out = self.loss(*learned, batch, latent, prev_action, numbers, key=key)
         return out.target
 
     def compute_gradients(

@@ -435,9 +435,6 @@ class AgentConfig(Section):
     """The optimiser."""
     dtype: Literal["auto", "float32", "bfloat16"] = "auto"
     """Of activations; auto is float32 on a CPU and bfloat16 elsewhere. Parameters and losses are float32."""
-    remat: bool = False
-    """Whether activations are computed a second time for the gradient (rematerialisation) instead of kept:
-    less memory, more time, the same numbers up to rounding."""
 
     @property
     def rate_factors(self) -> dict[str, float]:
@@ -552,7 +549,7 @@ class LoopConfig(Section):
     """Updates after which a run ends; 0: only steps count. On the device the last round is completed."""
     accumulate: Count = 1
     """Parts of a batch whose gradients are computed one after the other and averaged: the same update up to
-    rounding, with the activations of one part in memory and about a third more work."""
+    rounding, with the activations of one part in memory and one more pass forward."""
     devices: Natural = 0
     """Devices that share the fused loop, if they can take equal parts; 0 means every accelerator, and
     of a CPU a core for every member of a population (with 1 a member is bitwise the single run)."""

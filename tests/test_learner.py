@@ -1,4 +1,4 @@
-"""The update of loops: in parts and with activations recomputed it is that of the whole batch at once."""
+"""The update of loops: in parts it is that of the whole batch at once."""
 
 from functools import cache
 
@@ -20,9 +20,9 @@ B = 4
 
 
 @cache
-def gradients(parts=1, remat=False):
+def gradients(parts=1):
     """Of a batch of four sequences; actions are drawn, of a choice and of numbers."""
-    agent = Agent(tiny.OBS, tiny.ACT, tiny.config(remat=remat))
+    agent = Agent(tiny.OBS, tiny.ACT, tiny.CFG)
     learner = Learner(agent, LoopConfig(batch_size=B, batch_length=tiny.T, accumulate=parts))
     batch = noise(agent, B, tiny.T)
     ends = (np.arange(tiny.T) == 2) & (np.arange(B) == 1)[:, None]
@@ -40,8 +40,8 @@ def assert_equal(ours, theirs, rtol=1e-5):
         np.testing.assert_allclose(a, b, rtol=rtol, atol=rtol * np.abs(b).max(initial=1e-6))
 
 
-def test_compute_gradients_in_parts_and_recomputed_equal_those_of_the_whole_batch():
-    (whole, latent), (parts, joined) = gradients(), gradients(2, remat=True)
+def test_compute_gradients_in_parts_equal_those_of_the_whole_batch():
+    (whole, latent), (parts, joined) = gradients(), gradients(2)
     assert_equal(parts.params, whole.params)
     assert_equal(parts.stats, whole.stats)
     assert_equal(joined, latent)
