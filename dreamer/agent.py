@@ -10,6 +10,7 @@ Reference: Hafner et al. (2025), Mastering diverse control tasks through world m
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Iterator, Mapping
 from functools import cached_property
 from typing import Any, Generic, NamedTuple
@@ -75,6 +76,8 @@ class Dreamt(NamedTuple):
     """{policy, value, and value/1 and so on: [N]}, unscaled."""
     critics: dict[str, tuple[Critic, Array]]
     """{"", /1, ...: the critic and [N] its return of the state where each dream started}."""
+    target: Array
+    """[H, N] lambda-returns."""
     returns: running.Percentiles
     """Updated range of the returns."""
     metrics: dict[str, Array]
@@ -88,6 +91,8 @@ class Evaluation(NamedTuple):
     """Unscaled and per step: [B, T], [B, K] or [B, K-1]."""
     stats: dict[str, running.Percentiles]
     metrics: dict[str, Array]
+    target: Array
+    """[H, N] lambda-returns of the dreams."""
 
 
 class Gradients(NamedTuple):
@@ -171,6 +176,12 @@ class Agent:
     @property
     def _nowhere(self) -> Latent:
         return rssm.initial(self.cfg.rssm, 1, self.dtype)
+
+    def with_sampler(self, sampler: dists.Sampler) -> Agent:
+        """The same agent with another source of randomness."""
+        agent = copy.copy(self)
+        agent.sampler = sampler
+        return agent
 
     def world(self, params: Params, numbers: Numbers) -> World:
         """The world model with its parameters in place."""
@@ -290,7 +301,8 @@ class Agent:
                 )
 
         total, means = total_loss(losses, numbers)
-        return total, Evaluation(seen, losses, {"returns": dreamt.returns}, metrics | dreamt.metrics | means)
+        metrics = metrics | dreamt.metrics | means
+        return total, Evaluation(seen, losses, {"returns": dreamt.returns}, metrics, dreamt.target)
 
     def dream_starts(self, latent: Latent) -> Latent:
         """Where dreams of recorded steps start: [B, T, ...] -> [B*K, ...], the last K of every sequence."""
@@ -337,7 +349,7 @@ class Agent:
             losses[f"value/{name}"] = judged.loss.mean(0)
             critics[f"/{name}"] = other, judged.target[0]
         metrics = learned.metrics | {"imagined_cont": (discount / frozen.outside).mean()}
-        return Dreamt(losses, critics, learned.returns, metrics)
+        return Dreamt(losses, critics, learned.target, learned.returns, metrics)
 
     def _others(self, world: World, slow: dict[str, Params]) -> Iterator[tuple[str, Critic]]:
         if world.critics is None or self.modules.critics is None:
@@ -351,6 +363,13 @@ class Agent:
         shift = lambda first, action: jnp.concatenate([first[:, None], action[:, :-1]], 1)
         prev_action = {k: shift(batch.context_action[k], a) for k, a in batch.action.items()}
         return self.unpack(batch.context_latent), prev_action
+
+    def imagined_returns(self, state: TrainState, batch: Batch, numbers: Numbers, *, key: Array) -> Array:
+        """The lambda-returns [H, N] of which `compute_gradients` with this key takes the range."""
+        latent, prev_action = self.context(batch)
+        learned = state.params, state.slow, state.stats
+        _, out = self.loss(*learned, batch, latent, prev_action, numbers, key=key)
+        return out.target
 
     def compute_gradients(
         self, state: TrainState, batch: Batch, numbers: Numbers, *, key: Array

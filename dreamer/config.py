@@ -34,6 +34,10 @@ DECODER_FREE = ("barlow", "infonce", "next_embedding", "cdp", "sigreg", "visreg"
 """Each has a weight in `LossConfig`, and a section of its name where it has other settings."""
 OBJECTIVES = ("reconstruction", "none", *DECODER_FREE)
 """Names of `dreamer.objectives.OBJECTIVES`, which imports JAX."""
+SEPARATE = ("reconstruction", "none", "cdp", "value_equivalent")
+"""Those whose loss of a sequence does not depend on the others of its batch."""
+MESH_AXES = ("data", "fsdp")
+"""Of a mesh of devices: both split the batch, the second also large parameters (`dreamer.placement`)."""
 STAGES = 12
 """Of a CNN at most: each halves the image."""
 
@@ -439,6 +443,11 @@ class AgentConfig(Section):
         return _rate_factors(getattr(section, "factors", ())) | self.optim.rate_factors
 
     @property
+    def comparing(self) -> tuple[str, ...]:
+        """Parts of the objective whose losses are, or may be, not those of single sequences."""
+        return tuple(part for part in self.objective.split("+") if part not in SEPARATE)
+
+    @property
     def unread(self) -> tuple[str, ...]:
         """Fields, or beginnings of fields, that only objectives read which this agent does not have."""
         parts = self.objective.split("+")
@@ -538,9 +547,54 @@ class LoopConfig(Section):
     """Environment steps before the first update."""
     updates: Natural = 0
     """Updates after which a run ends; 0: only steps count. On the device the last round is completed."""
+    accumulate: Count = 1
+    """Parts of a batch whose gradients are computed one after the other and averaged: the same update up to
+    rounding, with the activations of one part in memory and one more pass forward."""
     devices: Natural = 0
     """Devices that share the fused loop, if they can take equal parts; 0 means every accelerator, and
     of a CPU a core for every member of a population (with 1 a member is bitwise the single run)."""
+    mesh: str = ""
+    """The devices of one agent as a mesh, as data=4,fsdp=2: batches, and environments of the fused loop, are
+    split over all of them, large parameters and their optimiser over those of `fsdp`; empty: `devices`."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        size, part = math.prod(self.mesh_shape.values()), f"a batch of {self.batch_size} sequences"
+        if self.batch_size % self.accumulate:
+            raise ConfigError(f"accumulate must divide {part}, but it is {self.accumulate}")
+        if not self.mesh:
+            return
+        if self.accumulate > 1:
+            part = f"each of the {self.accumulate} parts of {part}"
+        if self.batch_size // self.accumulate % size:
+            raise ConfigError(f"mesh has {size} devices, which cannot share {part} equally: {self.mesh}")
+        if self.devices not in (0, size):
+            raise ConfigError(
+                f"mesh {self.mesh} has {size} devices, but devices is {self.devices}: leave one of them out"
+            )
+
+    @property
+    def mesh_shape(self) -> dict[str, int]:
+        """{axis: devices along it} of the mesh, in the order of `MESH_AXES`; {} without one.
+
+        Raises:
+          ConfigError: an entry is not axis=devices, or there is no such axis.
+        """
+        shape: dict[str, int] = {}
+        for entry in filter(None, self.mesh.split(",")):
+            axis, _, text = (part.strip() for part in entry.partition("="))
+            if axis not in MESH_AXES or axis in shape:
+                why = "twice" if axis in shape else "which is no axis"
+                raise ConfigError(
+                    f"mesh names {schema.shown(axis)}, {why}: its axes are {' and '.join(MESH_AXES)}, as in "
+                    "data=4,fsdp=2"
+                )
+            if not (text.isascii() and text.isdigit() and int(text)):
+                raise ConfigError(
+                    f"mesh needs a number of devices for {axis}, as {axis}=4, but it is {schema.shown(text)}"
+                )
+            shape[axis] = int(text)
+        return {axis: shape.get(axis, 1) for axis in MESH_AXES} if shape else {}
 
 
 @dataclass(frozen=True)
@@ -763,6 +817,16 @@ class Config(Section):
             raise ConfigError(
                 f"replay.capacity must hold one sequence of every environment, {needed} steps, "
                 f"but it is {self.replay.capacity}"
+            )
+        if self.loop.mesh and not self.population.is_one:
+            raise ConfigError(
+                "loop.mesh divides one agent over devices, but this is a population: leave one of them out "
+                "(loop.devices divides its members)"
+            )
+        if self.loop.accumulate > 1 and (parts := self.agent.comparing):
+            raise ConfigError(
+                f"loop.accumulate needs losses of single sequences, but the objective {parts[0]} may compare "
+                "those of a batch with each other: leave it at 1"
             )
         length = self.agent.next_embedding.length
         if "next_embedding" in self.agent.objective.split("+") and length < self.loop.batch_length:

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Annotated, Any, Literal, NamedTuple
 
 from dreamer import config, schema
-from dreamer.config import Config, Count, EnvConfig, Natural, Seed
+from dreamer.config import Config, Count, EnvConfig, LoopConfig, Natural, ReplayConfig, Seed
 from dreamer.schema import ConfigError, Range, Section
 from experiments import presets
 from experiments.benchmark.options import (
@@ -240,8 +240,16 @@ class DoctorOptions(Section):
     """Say instead why the run in this folder does not learn, and which field to change."""
     task: str = ""
     """Also say how training on this task would run."""
+    size: str = ""
+    """Also say how much memory an agent of this size needs on each device (without --task: for images)."""
+    memory: Annotated[float, Range(0)] = 0.0
+    """GiB of a device, to refuse what cannot fit; 0: that of the devices here."""
     env: EnvConfig = EnvConfig()
     """How it is made."""
+    loop: LoopConfig = LoopConfig()
+    """The batch, and the devices as a mesh, as --loop.mesh data=4,fsdp=2."""
+    replay: ReplayConfig = ReplayConfig()
+    """The replay buffer."""
     trust: bool = False
     """Run code that lies in the folder of a run or a sweep, where its files ask for it."""
     json: bool = False
@@ -455,7 +463,11 @@ def doctor(words: Sequence[str], options: DoctorOptions, changes: Mapping[str, A
         return diagnosis.show(Path(options.run), json=options.json)
     from experiments import doctor
 
-    return doctor.doctor(options.task, options.env, json=options.json)
+    if options.size:
+        check_known("size", options.size, SIZES)
+    placed = doctor.Placed(options.size, options.memory, options.loop, options.replay)
+    is_asked = placed != doctor.Placed("", 0.0, LoopConfig(), ReplayConfig())
+    return doctor.doctor(options.task, options.env, placed if is_asked else None, json=options.json)
 
 
 class Plan(NamedTuple):

@@ -10,12 +10,13 @@ import platform
 import shutil
 from importlib import metadata
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import envs
-from dreamer.config import Config, EnvConfig
+from dreamer.config import Config, EnvConfig, LoopConfig, ReplayConfig
 from experiments import presets
 from experiments.machine import cores
+from experiments.presets.sizes import SIZES
 
 GIB = 2**30
 LITTLE_DISK = 2 * GIB
@@ -30,14 +31,29 @@ EXTRAS = {"wandb": "wandb", "mlflow": "mlflow", "mujoco": "mujoco", "atari": "al
 """Extras of this package, and what each one brings."""
 
 
-def doctor(task: str = "", world: EnvConfig = EnvConfig(), *, json: bool = False) -> int:
+class Placed(NamedTuple):
+    """What shall live on which devices."""
+
+    size: str
+    """Of the agent; empty for the default."""
+    memory: float
+    """GiB of a device; 0 for that of the devices here."""
+    loop: LoopConfig
+    replay: ReplayConfig
+
+
+def doctor(
+    task: str = "", world: EnvConfig = EnvConfig(), placed: Placed | None = None, *, json: bool = False
+) -> int:
     """Print the findings; the exit code.
 
     Args:
       world: how the task is made.
+      placed: of which agent, replay and mesh the memory is measured; None for none.
 
     Raises:
       UnknownTask, MissingExtra, UnsupportedSpace: the task cannot be trained on.
+      ConfigError: what shall be placed does not fit.
     """
     report: dict[str, Any] = {
         "versions": versions(),
@@ -48,6 +64,8 @@ def doctor(task: str = "", world: EnvConfig = EnvConfig(), *, json: bool = False
     }
     if task:
         report["task"] = plan(task, dataclasses.replace(presets.build("small"), env=world))
+    if placed is not None:
+        report["placement"] = placement(task, world, placed)
     report["warnings"] = warnings(report)
     print(jsonlib.dumps(report) if json else "\n".join(_lines(report)))
     return 0
@@ -88,6 +106,29 @@ def machine() -> dict[str, Any]:
         "memory_gib": None if memory is None else round(memory / GIB, 1),
         "disk_gib": round(shutil.disk_usage(Path.cwd()).free / GIB, 1),
     }
+
+
+def placement(task: str, world: EnvConfig, placed: Placed) -> dict[str, Any]:
+    """Memory of each device and what is split, from shapes alone.
+
+    Raises:
+      ConfigError: it does not fit; says what would.
+      UnknownTask, MissingExtra, UnsupportedSpace: the task cannot be trained on.
+    """
+    from experiments import device_memory
+    from experiments.bench.bench import ACT, OBS
+
+    cfg = Config(task or "none:none", 10**9, env=world, loop=placed.loop, replay=placed.replay)
+    if placed.size:
+        cfg = dataclasses.replace(cfg, agent=SIZES[placed.size](cfg.agent))
+    spaces = device_memory.Task({"image": OBS["image"]}, ACT, on_device=False)
+    if task:
+        env = envs.make(task, 1, **world.world)
+        spaces = device_memory.Task(env.obs_space, env.act_space, envs.is_on_device(env.task))
+        env.close()
+    limit = int(placed.memory * GIB) or device_memory.available(cfg)
+    need = device_memory.check(cfg, spaces, placed.size, limit)
+    return device_memory.report(need, cfg, limit)
 
 
 def plan(task: str, cfg: Config) -> dict[str, Any]:
@@ -200,5 +241,9 @@ def _lines(report: dict[str, Any]) -> list[str]:
             ("replay", f"{task['replay_gib']} GiB when full, with the preset {task['preset']}"),
         ]
         rows += [("note", task["note"])] if task["note"] else []
+    if "placement" in report:
+        from experiments import device_memory
+
+        rows += device_memory.lines(report["placement"])
     rows += [("warning", text) for text in report["warnings"]] or [("warnings", "none")]
     return [f"{name:<10}{text}" for name, text in rows]

@@ -27,6 +27,7 @@ ORDER = (
     "dreamer.atomic",
     "dreamer.schema",
     "dreamer.config",
+    "dreamer.placement",
     "dreamer.numbers",
     "dreamer.records",
     "dreamer.ops",
@@ -57,6 +58,7 @@ ORDER = (
     *("experiments.benchmark.published", "experiments.benchmark.scores"),
     *(
         "experiments.memory",
+        "experiments.device_memory",
         "experiments.agreement",
         "experiments.decoding",
         "experiments.surroundings",
@@ -96,6 +98,7 @@ BELOW_LEAVES = (
     "dreamer.migrations",
     "dreamer.schema",
     "dreamer.config",
+    "dreamer.placement",
     "dreamer.records",
     "dreamer.status",
     "dreamer.trackers",

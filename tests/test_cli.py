@@ -540,3 +540,26 @@ def test_resolve_stored_config_file_reproduces_configuration():
 def test_eval_seed_in_training_range_is_rejected(capsys):
     assert cli.main(["eval", "nowhere", "--seed", str(2**30 - 10), "--episodes", "20"]) == cli.MISTAKE
     assert "below the training seeds" in capsys.readouterr().err
+
+
+def test_doctor_mesh_lists_bytes_per_device_and_split_parameters(capsys):
+    words = ["doctor", "--size", "12m", "--loop.mesh", "data=2,fsdp=4", "--memory", "80"]
+    assert main(words) == 0
+    out = capsys.readouterr().out
+    assert re.search(r"^mesh +data=2,fsdp=4: 1\d,\d{3},\d{3} parameters$", out, re.MULTILINE)
+    assert re.search(r"^split +[1-9]\d* parameters; \d+ are whole on every device$", out, re.MULTILINE)
+    assert "along" in out and "of 80.00 GiB on each device" in out
+
+
+@pytest.mark.parametrize(
+    ("words", "sentence"),
+    [
+        ("--size 400m --loop.mesh data=8 --memory 4", "what would fit: --loop.mesh data=4,fsdp=2"),
+        ("--size 4m", "there is no size '4m'"),
+        ("--size 12m --loop.mesh tensor=2", "mesh names 'tensor', which is no axis"),
+    ],
+)
+def test_doctor_mesh_that_cannot_be_is_one_sentence(words, sentence, capsys):
+    assert main(["doctor", *words.split()]) == 2
+    err = capsys.readouterr().err
+    assert sentence in err and "Traceback" not in err and len(err.strip().splitlines()) == 1

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from dreamer import config, schema
 from dreamer.agent import Agent
-from dreamer.config import Config, EnvConfig, changes
+from dreamer.config import Config, EnvConfig, LoopConfig, PopulationConfig, changes
 from dreamer.schema import Arguments, ConfigError, Named, Range
 from envs import api
 
@@ -422,3 +422,38 @@ def test_config_sequences_longer_than_the_transformer_are_refused():
 def test_config_choice_that_may_be_empty_says_so():
     with pytest.raises(ConfigError, match="distractor must be empty or noise, but it is 'fog'"):
         EnvConfig(distractor="fog")
+
+
+@pytest.mark.parametrize(
+    ("mesh", "shape"),
+    [
+        ("", {}),
+        ("data=8", {"data": 8, "fsdp": 1}),
+        ("fsdp=2, data = 4", {"data": 4, "fsdp": 2}),
+    ],
+)
+def test_mesh_shape_has_every_axis_in_order(mesh, shape):
+    assert LoopConfig(mesh=mesh).mesh_shape == shape and list(LoopConfig(mesh=mesh).mesh_shape) == list(shape)
+
+
+@pytest.mark.parametrize(
+    ("changes", "sentence"),
+    [
+        ({"mesh": "tensor=2"}, "mesh names 'tensor', which is no axis: its axes are data and fsdp"),
+        ({"mesh": "data=2,data=4"}, "mesh names 'data', twice"),
+        ({"mesh": "data"}, "mesh needs a number of devices for data, as data=4, but it is ''"),
+        ({"mesh": "data=0"}, "mesh needs a number of devices for data"),
+        ({"mesh": "data=3"}, "mesh has 3 devices, which cannot share a batch of 16 sequences equally"),
+        ({"mesh": "data=8", "accumulate": 4}, "cannot share each of the 4 parts of a batch of 16 sequences"),
+        ({"mesh": "data=2,fsdp=2", "devices": 8}, "mesh data=2,fsdp=2 has 4 devices, but devices is 8"),
+        ({"accumulate": 3}, "accumulate must divide a batch of 16 sequences, but it is 3"),
+    ],
+)
+def test_mesh_contradictions_are_one_sentence(changes, sentence):
+    with pytest.raises(ConfigError, match=sentence):
+        LoopConfig(**changes)
+
+
+def test_mesh_and_population_contradict_each_other():
+    with pytest.raises(ConfigError, match="loop.mesh divides one agent over devices, but this"):
+        Config("grid:Catch", 10_000, loop=LoopConfig(mesh="data=2"), population=PopulationConfig(seeds=2))

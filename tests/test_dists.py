@@ -307,3 +307,19 @@ def test_bounded_normal_samples_match_density_and_entropy(key):
     np.testing.assert_allclose(drawn.mean(0), mean[0], atol=0.01)
     np.testing.assert_allclose(drawn.std(0), std[0], atol=0.01)
     np.testing.assert_allclose(-many.log_prob(drawn).mean(), dist.entropy()[0], atol=0.01)
+
+
+@pytest.mark.parametrize("sequences", [1, 2])
+def test_part_draws_the_rows_of_its_sequences(sequences, key):
+    B, K, parts = 4, 3, 4 // sequences
+    source = dists.Sampler(jax.random.uniform, dists.inverse_cdf, jax.random.normal)
+    whole = {
+        "steps": source.uniform(jax.random.clone(key), (5, B * K, 2)).reshape(5, B, K, 2),
+        "rows": source.normal(jax.random.clone(key), (B * K, 2)).reshape(B, K, 2),
+    }
+    for index in range(parts):
+        one = dists.part(source, sequences, parts, jnp.asarray(index))
+        steps = one.uniform(jax.random.clone(key), (5, sequences * K, 2))
+        rows = one.normal(jax.random.clone(key), (sequences * K, 2))
+        np.testing.assert_array_equal(steps.reshape(5, sequences, K, 2), whole["steps"][:, index::parts])
+        np.testing.assert_array_equal(rows.reshape(sequences, K, 2), whole["rows"][index::parts])

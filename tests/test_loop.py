@@ -17,7 +17,7 @@ from dreamer.loops.fused import CompiledLoop, FusedLoop
 from dreamer.loops.host import HostLoop
 from dreamer.loops.loop import Loop, LoopCheckpoint, ReplayFiles
 from dreamer.loops.members import Members
-from dreamer.loops.placement import SINGLE
+from dreamer.placement import SINGLE
 
 copied = test_types.copied
 

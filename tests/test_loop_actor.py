@@ -26,8 +26,8 @@ from dreamer.loops.collector import Collector
 from dreamer.loops.fused import CompiledLoop, Fused, FusedLoop, stored
 from dreamer.loops.host import HostLoop
 from dreamer.loops.members import Members
-from dreamer.loops.placement import SINGLE
 from dreamer.numbers import trace
+from dreamer.placement import SINGLE
 from dreamer.replay.device import DeviceReplay
 from dreamer.replay.host import HostReplay
 from dreamer.schema import ConfigError

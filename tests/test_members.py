@@ -18,8 +18,8 @@ from dreamer.loops import members
 from dreamer.loops.clocks import Progress
 from dreamer.loops.fused import Acting, ChunkLog, CompiledLoop, FusedLoop, FusedState, Round
 from dreamer.loops.members import Members, Stack
-from dreamer.loops.placement import SINGLE, Placement
 from dreamer.numbers import replace, trace
+from dreamer.placement import SINGLE, Placement
 from envs.api import Step
 
 pytestmark = pytest.mark.usefixtures("compilation_cache", "quick_compilation")
@@ -278,7 +278,7 @@ from test_fused import *
 from test_members import SEEDS, numbers
 from dreamer.loops.fused import CompiledLoop
 from dreamer.loops.members import Members
-from dreamer.loops.placement import Data, Placement, fitting
+from dreamer.placement import Placement, Sharding, fitting
 
 def run(made):
     while not made.done:
@@ -305,7 +305,7 @@ for own in (fitting(devices, 3), devices[:1]):
 assert len(together[0].learner.updates.sharding.device_set) == 3
 compare(*together, rtol=1e-3, atol=1e-5)
 
-data = Data(fitting(devices, 4))
+data = Sharding.data(fitting(devices, 4))
 split = run(FusedLoop(CompiledLoop(functions(data=data), jit=tiny.jit), trace(AGENT), 0, 72, Progress()))
 first = jax.tree.map(lambda x: x[0], one.full)
 assert len(split.full.acting.ring.columns["reward"].sharding.device_set) == 4

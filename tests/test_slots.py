@@ -11,7 +11,7 @@ import pytest
 
 from dreamer import schema
 from dreamer.config import Config
-from dreamer.loops.placement import SINGLE
+from dreamer.placement import SINGLE
 from dreamer.schema import ConfigError
 from experiments.sweep import executor, slots
 from experiments.sweep.trial import Part, TrialFailed

@@ -93,3 +93,25 @@ def test_workspace_lives_levels_and_engine_are_of_training_only(monkeypatch):
         shared.evaluation_world(1)
         assert shared.examiner
     assert asked == [training, *[dict.fromkeys(training)] * 2]
+
+
+@pytest.mark.parametrize(
+    ("changes", "sentence"),
+    [
+        (
+            {"loop.mesh": "data=4"},
+            "loop.mesh data=4,fsdp=1 needs 4 devices, but there are 2",
+        ),
+        ({"loop.mesh": "data=2", "loop.num_envs": 5}, "2 devices, which cannot share 5 environments"),
+    ],
+)
+def test_workspace_mesh_that_does_not_fit_is_refused(changes, sentence):
+    cfg = schema.replace_paths(CFG, changes)
+    with pytest.raises(schema.ConfigError, match=sentence), workspace.opened(cfg):
+        pass
+
+
+def test_workspace_mesh_is_that_of_its_loop():
+    with workspace.opened(schema.replace_paths(CFG, {"loop.mesh": "fsdp=2"})) as shared:
+        assert shared.alone().fused.sharding is shared.sharding
+        assert dict(shared.sharding.mesh.shape) == {"data": 1, "fsdp": 2}

@@ -26,6 +26,8 @@ class ImaginedLosses(NamedTuple):
     """{policy, value: [N]} mean over the imagined steps."""
     first_return: Array
     """[N] lambda-return of the state each rollout started from."""
+    target: Array
+    """[H, N] all of them."""
     returns: running.Percentiles
     """Updated range of the returns."""
     metrics: dict[str, Array]
@@ -170,4 +172,4 @@ class ActorCritic:
             **{f"randomness/{name}": dist.randomness().mean() for name, dist in head.items()},
         }
         losses = {"policy": policy.mean(0), "value": critic.mean(0)}
-        return ImaginedLosses(losses, target[0], returns, metrics)
+        return ImaginedLosses(losses, target[0], target, returns, metrics)

@@ -16,6 +16,7 @@ from dreamer.loops.clocks import Progress
 from dreamer.loops.outputs import EpisodeStats
 from dreamer.loops.source import Collected
 from dreamer.numbers import Numbers
+from dreamer.placement import acting_device
 from dreamer.records import PackedLatent
 from dreamer.replay.host import HostReplay
 from envs.api import LOG_PREFIX, Step, VectorEnv, ended
@@ -41,8 +42,7 @@ class Collector:
         actor: Actor[Any],
     ):
         self.agent, self.env, self.replay, self.actor = agent, env, replay, actor
-        # A CPU device runs its programs one after the other, so acting has its own where there are two.
-        self._device = jax.local_devices()[-1]
+        self._device = acting_device()
         self._key, self._numbers = jax.device_put((acting_key(seed), numbers), self._device)
         self._act, self._follow = jax.jit(partial(_act, agent, actor)), jax.jit(_follow)
         self._params: Params = {}

@@ -25,14 +25,15 @@ import numpy as np
 from jax import Array
 
 from dreamer.actors import Actor, expected_return
-from dreamer.agent import Agent, Carry, Params, TrainState
+from dreamer.agent import Agent, Carry, Params, TrainState, acting_params
 from dreamer.config import LoopConfig
 from dreamer.loops import promises
 from dreamer.loops.clocks import Progress
+from dreamer.loops.learner import Learner
 from dreamer.loops.loop import Arrays, LoopCheckpoint, ReplayFiles
 from dreamer.loops.outputs import Diverged, EpisodeStats, LoopOutput, diverged, vital
-from dreamer.loops.placement import SINGLE, Data, Placement
 from dreamer.numbers import Numbers
+from dreamer.placement import SINGLE, Placement, Sharding
 from dreamer.replay.device import DeviceReplay, Ring
 from dreamer.replay.layout import Layout
 from envs.api import LOG_PREFIX, Step, ended, is_recorded
@@ -151,7 +152,7 @@ class Fused:
     Args:
       agent, env, replay: the agent, its environments and its replay.
       cfg: ratio, batch and prefill.
-      data: devices that share environments and batches, if several do.
+      sharding: of environments, replay, batches and learner, if several devices share them.
       actor: chooses the actions.
     """
 
@@ -161,24 +162,34 @@ class Fused:
         env: Batched,
         replay: DeviceReplay,
         cfg: LoopConfig,
-        data: Data | None = None,
+        sharding: Sharding | None = None,
         *,
         actor: Actor[Any],
     ):
         self.agent, self.env, self.replay, self.cfg = agent, env, replay, cfg
         self.actor = actor
         self.round = Round.of(cfg)
-        self._data = data
-        self._train = jax.jit(agent.train_step)  # traced once, however often it appears in the program
+        self.sharding = sharding
+        # Traced once, however often it appears in the program.
+        self._train = jax.jit(Learner(agent, cfg, sharding).train_step)
         self.metric_names: list[str] = []
         """In the order of `ChunkLog.metrics`; known from the first call of `rounds` on."""
 
     def _placed(self, state: FusedState) -> FusedState:
-        """The state, its environments over the devices of the data."""
-        if self._data is None:
+        """The state, its environments over all devices and its learner as the mesh says."""
+        if self.sharding is None:
             return state
-        acting = self._data.split(state.acting, self.env.num_envs)
-        return FusedState(self._data.everywhere(state.learner), acting)
+        acting = self.sharding.split(state.acting, self.env.num_envs)
+        return FusedState(self.sharding.learner(state.learner), acting)
+
+    @property
+    def template(self) -> FusedState:
+        """The state in shapes and dtypes, and where its arrays live if several devices share them."""
+        state, sharding = jax.eval_shape(self.init, jnp.int32(0)), self.sharding
+        if sharding is None:
+            return state
+        acting = sharding.of_leading(state.acting, self.env.num_envs)
+        return sharding.described(state, FusedState(sharding.of_learner(state.learner), acting))
 
     def init(self, seed: Array) -> FusedState:
         """A fresh agent in fresh worlds."""
@@ -200,23 +211,41 @@ class Fused:
         )
         return self._placed(FusedState(self.agent.init(key), acting))
 
+    def _kept(self, ring: Ring) -> Ring:
+        """The ring, of which every device keeps its environments also within a round of a mesh."""
+        if self.sharding is None or not self.sharding.keeps_rows:
+            return ring
+        return self.sharding.split(ring, self.env.num_envs)
+
+    def _acting_params(self, params: Params) -> Params | None:
+        """What acts, gathered once for all slots of a round, where parameters are split."""
+        if self.sharding is None or not self.sharding.gathers:
+            return None
+        return self.sharding.gathered(acting_params(params, self.actor))
+
     def start(self, params: Params, state: FusedState) -> FusedState:
         """The same worlds, and a learner that starts from these parameters of some modules."""
         return self._placed(state._replace(learner=self.agent.start({**state.learner.params, **params})))
 
-    def slot(self, state: FusedState, numbers: Numbers, seed: Array) -> tuple[FusedState, Row]:
-        """Act in every environment and record the step; also returns which episodes ended."""
+    def slot(
+        self, state: FusedState, numbers: Numbers, seed: Array, params: Params | None = None
+    ) -> tuple[FusedState, Row]:
+        """Act in every environment and record the step; also returns which episodes ended.
+
+        Args:
+          params: what acts, where it was gathered before; None for the parameters of the learner.
+        """
         acting, keys = state.acting, _keys(seed)
         seen = {k: v for k, v in acting.step.obs.items() if not k.startswith(LOG_PREFIX)}
         action, carry = self.agent.act(
-            state.learner.params,
+            state.learner.params if params is None else params,
             acting.carry,
             acting.step._replace(obs=seen),
             numbers,
             key=jax.random.fold_in(keys.acting, acting.slots),
             actor=self.actor,
         )
-        ring = self.replay.add(acting.ring, acting.step, action, self.agent.pack(carry.latent))
+        ring = self.replay.add(self._kept(acting.ring), acting.step, action, self.agent.pack(carry.latent))
         slots = acting.slots + 1
         key = jax.random.fold_in(keys.worlds, slots)
         worlds, step = self.env.step(acting.worlds, action, key=key)
@@ -233,16 +262,16 @@ class Fused:
         (learner, acting), keys = state, _keys(seed)
         key = jax.random.fold_in(keys.sampling, learner.updates)
         ring, batch, where = self.replay.sample(
-            acting.ring, self.cfg.batch_size, self.cfg.batch_length, key=key
+            self._kept(acting.ring), self.cfg.batch_size, self.cfg.batch_length, key=key
         )
-        if self._data is not None:
-            batch = self._data.split(batch, self.cfg.batch_size)
+        if self.sharding is not None:
+            batch = self.sharding.split(batch, self.cfg.batch_size)
         key = jax.random.fold_in(keys.learning, learner.updates)
         new, latent, metrics = self._train(learner, batch, numbers, key=key)
         finite = jnp.isfinite(jnp.stack([metrics[name] for name in vital(metrics)])).all()
         failed = jnp.where((acting.failed == 0) & ~finite, new.updates, acting.failed)
         learner = jax.tree.map(lambda new, old: jnp.where(failed == 0, new, old), new, learner)
-        ring = self.replay.refresh(ring, where, latent)
+        ring = self._kept(self.replay.refresh(ring, where, latent))
         return FusedState(learner, acting._replace(ring=ring, failed=failed)), metrics
 
     def rounds(
@@ -255,9 +284,11 @@ class Fused:
         # writes with the sampling, and for that copy the ring as it was before.
         turns = jnp.where(count > 0, slots, 0)
 
-        def act_once(number: Array, carry: tuple[FusedState, ChunkLog]) -> tuple[FusedState, ChunkLog]:
+        def act_once(
+            params: Params | None, number: Array, carry: tuple[FusedState, ChunkLog]
+        ) -> tuple[FusedState, ChunkLog]:
             state, log = carry
-            state, row = self.slot(state, numbers, seed)
+            state, row = self.slot(state, numbers, seed, params)
             return state, log.after_slot(number, row)
 
         def learn_once(carry: tuple[FusedState, ChunkLog], _: None):
@@ -267,7 +298,8 @@ class Fused:
             return (new, log.after_update(state.acting.failed, new.acting.failed, values)), None
 
         def one_round(i: Array, carry: tuple[FusedState, ChunkLog]) -> tuple[FusedState, ChunkLog]:
-            carry = jax.lax.fori_loop(i * slots, i * slots + turns, act_once, carry)
+            act = partial(act_once, self._acting_params(carry[0].learner.params))
+            carry = jax.lax.fori_loop(i * slots, i * slots + turns, act, carry)
             state, log = jax.lax.scan(learn_once, carry, length=updates)[0]
             return self._placed(state), log
 
@@ -429,7 +461,7 @@ class FusedLoop:
     @property
     def template(self) -> Arrays:
         """The arrays of a checkpoint, in shapes and dtypes."""
-        return stored(jax.eval_shape(self.fused.init, self._seed))
+        return stored(self.fused.template)
 
     def restore(self, arrays: Arrays, meta: Mapping[str, Any], files: ReplayFiles | None = None) -> None:
         """Continue from a checkpoint, which holds the replay too."""

@@ -21,10 +21,12 @@ from dreamer.agent import Agent, Gradients, Params, TrainState, acting_params
 from dreamer.config import LoopConfig
 from dreamer.loops import clocks
 from dreamer.loops.clocks import Progress, updates_due
+from dreamer.loops.learner import Learner
 from dreamer.loops.loop import Arrays, LoopCheckpoint, ReplayFiles
 from dreamer.loops.outputs import Diverged, LoopOutput, diverged
 from dreamer.loops.source import Source
 from dreamer.numbers import Numbers
+from dreamer.placement import Sharding, acting_device
 from dreamer.records import Batch, PackedLatent
 from dreamer.replay.host import HostReplay
 from dreamer.replay.layout import Layout
@@ -51,6 +53,7 @@ class HostLoop:
       state: the learner; None starts from fresh parameters.
       seed: root of every key: of acting, learning and sampling.
       actor: of the source, which gets the parameters that it needs.
+      sharding: of learner and batch; None for one device.
     """
 
     def __init__(
@@ -65,17 +68,20 @@ class HostLoop:
         seed: int,
         *,
         actor: Actor[Any],
+        sharding: Sharding | None = None,
     ):
-        self.actor = actor
+        self.actor, self._sharding = actor, sharding
         self.agent, self.source, self.replay, self.cfg = agent, source, replay, cfg
         self.numbers, self.progress, self._seed = numbers, progress, seed
         if state is not None:
-            self.state = state
+            self.state = self._put(state)
         _, self._learning_key, sampling = jax.random.split(jax.random.key(seed), 3)
-        self._sampling_key = jax.device_put(sampling, jax.local_devices()[-1])
+        self._sampling_key = jax.device_put(sampling, acting_device())
         # Two programs, because the compiler keeps its intermediate results until a program is compiled.
-        self._gradient = jax.jit(partial(_gradient, agent))
-        self._apply = jax.jit(self._apply_fn, donate_argnums=0)
+        self._learner = Learner(agent, cfg, sharding)
+        gradient, apply = self._shardings
+        self._gradient = jax.jit(partial(_gradient, self._learner), **gradient)
+        self._apply = jax.jit(self._apply_fn, donate_argnums=0, **apply)
         self._compiled: Future[None] | None = None
         self._in_flight: InFlight | None = None
         self._metric_names: list[str] = []
@@ -83,10 +89,28 @@ class HostLoop:
     @cached_property
     def state(self) -> TrainState:
         """The learner; fresh where none was given or restored."""
-        return jax.jit(self.agent.init)(jax.random.key(self._seed))
+        placed = {} if self._sharding is None else {"out_shardings": self._sharding.of_learner(self._shapes)}
+        return jax.jit(self.agent.init, **placed)(jax.random.key(self._seed))
+
+    @cached_property
+    def _shapes(self) -> TrainState:
+        return jax.eval_shape(self.agent.init, jax.random.key(0))
+
+    @property
+    def _shardings(self) -> tuple[dict[str, Any], dict[str, Any]]:
+        """Where the arguments and results of both programs live, as options of `jax.jit`."""
+        if (sharding := self._sharding) is None:
+            return {}, {}
+        state, batch = sharding.of_learner(self._shapes), sharding.batch
+        whole: Any = sharding.whole
+        gradients = Gradients(state.params, whole, whole)
+        return (
+            {"in_shardings": (state, batch, whole, whole), "out_shardings": (gradients, batch)},
+            {"in_shardings": (state, gradients, whole), "out_shardings": (state, whole, whole)},
+        )
 
     def _apply_fn(self, state: TrainState, gradients: Gradients, numbers: Numbers):
-        state, metrics = self.agent.apply_gradients(state, gradients, numbers)
+        state, metrics = self._learner.apply_gradients(state, gradients, numbers)
         self._metric_names = sorted(metrics)
         acting = acting_params(state.params, self.actor)
         return state, acting, jnp.stack([metrics[k] for k in self._metric_names])
@@ -120,7 +144,8 @@ class HostLoop:
     @property
     def template(self) -> TrainState:
         """The learner, in shapes and dtypes."""
-        return jax.eval_shape(self.agent.init, jax.random.key(0))
+        shapes, sharding = self._shapes, self._sharding
+        return shapes if sharding is None else sharding.described(shapes, sharding.of_learner(shapes))
 
     def restore(self, arrays: Arrays, meta: Mapping[str, Any], files: ReplayFiles | None) -> None:
         """Continue from a checkpoint.
@@ -143,7 +168,11 @@ class HostLoop:
     def set_params(self, params: Params) -> None:
         """Start from these parameters of some modules, with a fresh optimiser."""
         copied = jax.tree.map(jnp.copy, dict(params))  # what the state holds is donated to its update
-        self.state = self.agent.start({**self.state.params, **copied})
+        self.state = self._put(self.agent.start({**self.state.params, **copied}))
+
+    def _put(self, state: TrainState) -> TrainState:
+        sharding = self._sharding
+        return state if sharding is None else sharding.put(state, sharding.of_learner(state))
 
     @property
     def layout(self) -> Layout:
@@ -211,6 +240,8 @@ class HostLoop:
         metrics = self.flush()
         self._compiled = self._compiled or self._compile()
         self._compiled.result()
+        if self._sharding is not None:
+            batch = self._sharding.put(batch, self._sharding.batch)
         gradient, latent = self._gradient(self.state, batch, self.numbers, self._learning_key)
         self.state, acting, values = self._apply(self.state, gradient, self.numbers)
         self._in_flight = InFlight(acting, where, latent, values)
@@ -218,5 +249,5 @@ class HostLoop:
         return metrics
 
 
-def _gradient(agent: Agent, state: TrainState, batch: Batch, numbers: Numbers, key: jax.Array):
-    return agent.compute_gradients(state, batch, numbers, key=jax.random.fold_in(key, state.updates))
+def _gradient(learner: Learner, state: TrainState, batch: Batch, numbers: Numbers, key: jax.Array):
+    return learner.compute_gradients(state, batch, numbers, key=jax.random.fold_in(key, state.updates))

@@ -31,8 +31,8 @@ from dreamer.loops.fused import (
 )
 from dreamer.loops.loop import Arrays, LoopCheckpoint, ReplayFiles
 from dreamer.loops.outputs import LoopOutput
-from dreamer.loops.placement import Placement
 from dreamer.numbers import Numbers
+from dreamer.placement import Placement
 from dreamer.replay.layout import Layout
 
 

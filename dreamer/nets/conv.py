@@ -22,6 +22,7 @@ from jax import Array
 from jax.ad_checkpoint import checkpoint_name
 
 from dreamer.nets.layers import Initializer
+from dreamer.ops import cpu
 from envs.api import Space, UnsupportedSpace
 
 RUN, RUN_WIDTH = 4, 64
@@ -196,11 +197,11 @@ def kept(x: Array) -> Array:
 def in_parts(apply: Callable[[Array], Array], x: Array) -> Array:
     """`apply` to [N, ...] a few images at a time; only what is `kept` is not computed again for the gradient.
 
-    On a CPU only, where it halves the memory.
+    On a CPU only, where it halves the memory, and not where several devices have their own images.
     """
     n = len(x)
     part = math.gcd(n, PART)
-    if jax.default_backend() != "cpu" or part == n or part < PART // 4:
+    if jax.default_backend() != "cpu" or cpu.rows_are_shared() or part == n or part < PART // 4:
         return apply(x)
     policy = jax.checkpoint_policies.save_only_these_names(KEPT)
     y = jax.lax.map(jax.checkpoint(apply, policy=policy), x.reshape(n // part, part, *x.shape[1:]))

@@ -12,7 +12,9 @@ Every device takes the same program: none of it changes a result beyond rounding
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import contextlib
+from collections.abc import Callable, Iterator
+from contextvars import ContextVar
 from functools import partial
 from typing import Any, NamedTuple
 
@@ -24,6 +26,26 @@ from jax.typing import DTypeLike
 from dreamer.ops.activations import normed_silu
 
 sg = jax.lax.stop_gradient
+_SHARED: ContextVar[bool] = ContextVar("_SHARED", default=False)
+
+
+@contextlib.contextmanager
+def shared_rows() -> Iterator[None]:
+    """While a function is traced whose rows are split over devices: steps and rows stay two axes.
+
+    Joined to one, [T, N, n] -> [T * N, n], the rows of a device would no longer lie together, and every
+    device would fetch those of all others to compute the gradient of a kernel.
+    """
+    token = _SHARED.set(True)
+    try:
+        yield
+    finally:
+        _SHARED.reset(token)
+
+
+def rows_are_shared() -> bool:
+    """Whether that is so now."""
+    return _SHARED.get()
 
 
 def product(x: Array, kernel: Array | Collected) -> Array:
@@ -45,6 +67,9 @@ def _product(x: Array, kernel: Array) -> Array:
 
 def _product_grad(saved: tuple[Array, Array], g: Array) -> tuple[Array, Array]:
     x, kernel = saved
+    if rows_are_shared() and kernel.ndim == 2:
+        lead = tuple(range(x.ndim - 1))
+        return g @ kernel.mT, jnp.tensordot(x, g, (lead, lead))
     rows = lambda a: a.reshape(*kernel.shape[:-2], -1, a.shape[-1])
     return g @ kernel.mT, kernel_gradient(rows(x), rows(g))
 
@@ -150,6 +175,9 @@ def _taps(length: int, rows: int, dtype: Any, kernel: Array) -> _Taps:
 
 
 def _taps_grad(length: int, rows: int, dtype: Any, like: Array, taps: _Taps) -> tuple[Array]:
+    if rows_are_shared():
+        summed = "tni,tno->io" if taps.x.ndim == 3 else "tgni,tgno->gio"
+        return (jnp.einsum(summed, *taps, preferred_element_type=like.dtype),)
     # [T, (g,) N, n] -> [(g,) T * N, n]
     joined = lambda a: jnp.moveaxis(a, 0, -3).reshape(*a.shape[1:-2], length * rows, a.shape[-1])
     return (kernel_gradient(joined(taps.x), joined(taps.g), like.dtype),)

@@ -50,6 +50,30 @@ def equal_rows(sampler: Sampler) -> Sampler:
     return sampler._replace(uniform=uniform)
 
 
+def part(sampler: Sampler, sequences: int, parts: int, index: Array) -> Sampler:
+    """The same source for a part of a batch: of what the whole would draw it gets its rows.
+
+    Sequence i of the part is sequence ``i * parts + index`` of the whole, as are the rows that belong to it.
+    Noise [steps, rows, ...] has its rows at axis 1, noise [rows, ...] of fewer axes at axis 0.
+
+    Args:
+      sequences: of the part; they share the rows equally.
+      parts: of the batch.
+      index: [] of this one.
+    """
+
+    def rows_of(draw: Callable[[Array, tuple[int, ...]], Array]) -> Callable[[Array, tuple[int, ...]], Array]:
+        def drawn(key: Array, shape: tuple[int, ...]) -> Array:
+            lead, (rows, *rest) = (shape[:1], shape[1:]) if len(shape) > 2 else ((), shape)
+            whole = draw(key, (*lead, rows * parts, *rest))
+            whole = whole.reshape(*lead, sequences, parts, rows // sequences, *rest)
+            return jnp.take(whole, index, len(lead) + 1).reshape(shape)
+
+        return drawn
+
+    return sampler._replace(uniform=rows_of(sampler.uniform), normal=rows_of(sampler.normal))
+
+
 def unimix_probs(logits: Array, unimix: Array | float, axis: int = -1) -> Array:
     """Probabilities mixed with the uniform ones: ``(1 - unimix) softmax(logits) + unimix / C``.
 

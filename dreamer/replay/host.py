@@ -10,7 +10,6 @@ JAX is imported where it is used: asking how much memory a replay would need doe
 from __future__ import annotations
 
 import contextlib
-import functools
 import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -262,6 +261,7 @@ class HostReplay:
         """Environments [B] and first trained rows [B]."""
         import jax
 
+        from dreamer.placement import choosing_device
         from dreamer.replay.sampling import choose
 
         counts = {
@@ -272,19 +272,8 @@ class HostReplay:
             "length": length,
         }
         key, counts = jax.device_put(
-            (key, {name: np.int32(count) for name, count in counts.items()}), _choosing_device()
+            (key, {name: np.int32(count) for name, count in counts.items()}), choosing_device()
         )
         env, start, taken = jax.device_get(choose(key, **counts, batch=batch, online=online))
         self.online_taken = int(taken)
         return env.astype(np.int64), start.astype(np.int64) + 1
-
-
-@functools.cache
-def _choosing_device() -> Any:
-    """The last CPU device: a device runs its programs in order, and the learner keeps the first."""
-    import jax
-
-    try:
-        return jax.local_devices(backend="cpu")[-1]
-    except RuntimeError:  # JAX_PLATFORMS names an accelerator only
-        return jax.local_devices()[-1]

@@ -196,8 +196,8 @@ def _fused(cfg: Config, members: int, jit: Callable[..., Any]) -> Parts:
     from dreamer.loops.clocks import Progress
     from dreamer.loops.fused import CompiledLoop, Fused, FusedLoop
     from dreamer.loops.members import Members
-    from dreamer.loops.placement import Placement, fitting
     from dreamer.numbers import trace
+    from dreamer.placement import Placement, fitting
     from dreamer.replay.device import DeviceReplay
     from envs.wrappers import Batched
 

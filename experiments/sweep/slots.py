@@ -24,7 +24,7 @@ from dreamer.config import TRACED, Config, load_toml
 from dreamer.loops import members
 from dreamer.loops.fused import FusedLoop
 from dreamer.loops.outputs import Diverged, LoopOutput
-from dreamer.loops.placement import Placement
+from dreamer.placement import Placement
 from envs.watchdog import Interrupted
 from experiments import lock as lock_of_folder
 from experiments import machine, signals, surroundings
@@ -237,7 +237,7 @@ class SlotWorker:
 def _read(config: str) -> Config:
     """A configuration for one device: more runs, not more devices, fill a machine."""
     cfg = load_toml(Path(config))
-    return dataclasses.replace(cfg, loop=dataclasses.replace(cfg.loop, devices=1))
+    return dataclasses.replace(cfg, loop=dataclasses.replace(cfg.loop, devices=1, mesh=""))
 
 
 def main(words: list[str]) -> int:

@@ -177,7 +177,10 @@ class OneAgent:
         return self.folder.path
 
     def _player(self, actor: str = "greedy") -> Player:
-        progress, params, numbers = self.loop.progress, self.loop.state.params, self.loop.numbers
+        from dreamer.placement import on_one
+
+        progress, numbers = self.loop.progress, self.loop.numbers
+        params = on_one(self.loop.state.params)
         counters = {"env_steps": progress.env_steps, "updates": progress.updates}
         return self.workspace.player(params, numbers, actor=actor, config=self.folder.cfg, counters=counters)
 

@@ -126,9 +126,10 @@ class Training:
         import jax
         import jax.numpy as jnp
 
+        from dreamer.placement import on_one
         from dreamer.player import Player
 
-        params = jax.tree.map(jnp.copy, self.loop.state.params)
+        params = on_one(jax.tree.map(jnp.copy, self.loop.state.params))
         progress = self.loop.progress
         counters = {"env_steps": progress.env_steps, "updates": progress.updates}
         numbers = self.loop.numbers

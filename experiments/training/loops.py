@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -43,7 +43,8 @@ def host(cfg: Config, workspace: Workspace) -> HostLoop:
     replay = HostReplay(*workspace.replay_shape(), online=cfg.replay.online)
     actor = workspace.actor
     source = Collector(agent, workspace.env, replay, numbers, cfg.seed, actor=actor)
-    return HostLoop(agent, source, replay, cfg.loop, numbers, None, Progress(), cfg.seed, actor=actor)
+    options: dict[str, Any] = {"actor": actor, "sharding": workspace.sharding}
+    return HostLoop(agent, source, replay, cfg.loop, numbers, None, Progress(), cfg.seed, **options)
 
 
 def fused(cfg: Config, workspace: Workspace, folder: RunFolder | None) -> FusedLoop:
@@ -66,8 +67,8 @@ def population(
     from dreamer.loops.clocks import Progress
     from dreamer.loops.fused import CompiledLoop
     from dreamer.loops.members import Members
-    from dreamer.loops.placement import Placement, fitting
     from dreamer.numbers import trace
+    from dreamer.placement import Placement, fitting
 
     count = len(members)
     devices, on_cpu = fitting(workspace.devices(count), count), jax.default_backend() == "cpu"

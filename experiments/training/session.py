@@ -19,6 +19,7 @@ from experiments import lock
 
 MAY_CHANGE = (
     *("steps", "until", "preset", "env.parallel", "loop.updates", "loop.devices", "env.timeout"),
+    *("loop.mesh", "loop.accumulate"),
     *("eval.", "report.", "log.", "checkpoint."),
 )
 """Fields that a run may change when it is resumed; the learner does not depend on them."""

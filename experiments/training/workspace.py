@@ -17,8 +17,8 @@ if TYPE_CHECKING:
     from dreamer.actors import Actor
     from dreamer.agent import Agent, Params, TrainState
     from dreamer.loops.fused import CompiledLoop, Fused
-    from dreamer.loops.placement import Data
     from dreamer.numbers import Numbers
+    from dreamer.placement import Sharding
     from dreamer.player import Player
     from dreamer.records import Batch
     from envs.api import VectorEnv
@@ -123,6 +123,28 @@ def _shapes(agent: Agent, size: int, length: int) -> Batch:
     )
 
 
+def sharding(cfg: Config) -> Sharding | None:
+    """The mesh of `loop.mesh` over the first devices, None where there is none.
+
+    Raises:
+      ConfigError: there are too few devices, or they cannot take equal parts of the environments of the loop
+        of the device.
+    """
+    if not (shape := cfg.loop.mesh_shape):
+        return None
+    import jax
+
+    from dreamer.placement import Sharding
+
+    placed, count = Sharding.over(shape, jax.local_devices()), cfg.loop.num_envs
+    if envs.is_on_device(cfg.task) and count % placed.size:
+        raise schema.ConfigError(
+            f"loop.mesh has {placed.size} devices, which cannot share {count} environments (loop.num_envs) "
+            f"equally: {cfg.loop.mesh}"
+        )
+    return placed
+
+
 class Workspace:
     """The agent of a task and what is compiled for it, each made when it is first needed.
 
@@ -132,8 +154,8 @@ class Workspace:
       slots: runs at the same time, which share the memory.
 
     Raises:
-      ConfigError: the actor cannot choose the actions of the task, or both parts of the objective have a loss
-        of one name.
+      ConfigError: the actor cannot choose the actions of the task, both parts of the objective have a loss
+        of one name, or `sharding` refuses the mesh.
     """
 
     def __init__(self, cfg: Config, env: Any, slots: int = 1):
@@ -141,6 +163,8 @@ class Workspace:
         from dreamer.agent import Agent
 
         self.cfg, self.env, self.slots = cfg, env, slots
+        self.sharding = sharding(cfg)
+        """Of the agent and its data over the mesh, None without `loop.mesh`."""
         self.actor: Actor[Any] = actors.named(cfg.loop.actor)(env.act_space)
         """What acts in training."""
         self.agent = Agent(env.obs_space, env.act_space, cfg.agent)
@@ -170,13 +194,13 @@ class Workspace:
         wanted = self.cfg.loop.devices or (members if on_cpu else jax.local_device_count())
         return jax.local_devices()[:wanted]
 
-    def fused(self, share: float, capacity: int = 0, data: Data | None = None) -> Fused:
+    def fused(self, share: float, capacity: int = 0, sharding: Sharding | None = None) -> Fused:
         """The functions of the loop of the device.
 
         Args:
           share: devices for one replay; below 1 where several replays share one.
           capacity: of the replay; 0 for what a run can fill.
-          data: devices that share environments and batches, if several do.
+          sharding: of environments, replay, batches and learner, if several devices share them.
 
         Raises:
           ConfigError: the replay does not fit.
@@ -189,21 +213,28 @@ class Workspace:
         available = None if available is None else int(available * share)
         replay = DeviceReplay(*self.replay_shape(capacity), online=cfg.replay.online, available=available)
         batched = Batched(self.env, cfg.loop.num_envs)
-        return Fused(self.agent, batched, replay, cfg.loop, data, actor=self.actor)
+        return Fused(self.agent, batched, replay, cfg.loop, sharding, actor=self.actor)
 
     def alone(self, capacity: int = 0) -> CompiledLoop:
         """The loop of the device for one agent, compiled once for each capacity of the replay."""
         from dreamer.loops.fused import CompiledLoop
-        from dreamer.loops.placement import Data, fitting
 
         capacity = self.replay_shape(capacity)[0]
         if capacity not in self._compiled:
-            cfg = self.cfg.loop
-            devices = fitting(self.devices(), math.gcd(cfg.num_envs, cfg.batch_size))
-            data = Data(devices) if len(devices) > 1 else None
-            fused = self.fused(len(devices) / self.slots, capacity, data)
-            self._compiled[capacity] = CompiledLoop(fused)
+            sharding = self.sharding or self._data
+            share = 1 if sharding is None else sharding.size
+            self._compiled[capacity] = CompiledLoop(self.fused(share / self.slots, capacity, sharding))
         return self._compiled[capacity]
+
+    @property
+    def _data(self) -> Sharding | None:
+        """All devices that can take equal parts of environments and batches, None if that is one."""
+        from dreamer.placement import Sharding, fitting
+
+        cfg = self.cfg.loop
+        part = cfg.batch_size // cfg.accumulate
+        devices = fitting(self.devices(), math.gcd(cfg.num_envs, part))
+        return Sharding.data(devices) if len(devices) > 1 else None
 
     def player(
         self,
