@@ -9,6 +9,7 @@ import dataclasses
 import io
 import json
 import os
+import platform
 import re
 import sys
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -69,6 +70,9 @@ def _main(words: list[str]) -> int:
 def _run(words: list[str]) -> int:
     if not words or words[0] in ("-h", "--help", "help"):
         print(_overview())
+        return 0
+    if words[0] in ("-V", "--version", "version"):
+        print(_version())
         return 0
     name, rest = _command(words)
     command = COMMANDS[name]
@@ -256,6 +260,17 @@ def _fail(sentence: str, code: int, words: Sequence[str]) -> int:
     return code
 
 
+def _version() -> str:
+    """What a report of a fault should say: versions of ours and of what it stands on."""
+    from experiments import surroundings
+
+    source = surroundings.commit()
+    versions = {"dreamer-toolkit": "of a checkout", **surroundings.package_versions()}
+    ours, *others = (f"{name} {version}" for name, version in versions.items())
+    about = [f"{ours} ({source})" if source else ours, f"Python {platform.python_version()}", *others]
+    return ", ".join(about)
+
+
 def _overview() -> str:
     named = {f"{name} {c.words}": c.about for name, c in COMMANDS.items()}
     width = max(map(len, named))
@@ -267,7 +282,7 @@ Train, look inside and compare world-model agents. `dreamer train` alone is the 
 commands:
 {commands}
 
-`dreamer COMMAND --help` lists its options."""
+`dreamer COMMAND --help` lists its options, `dreamer --version` what is installed."""
 
 
 def _help(name: str, preset: Config) -> int:

@@ -58,11 +58,6 @@ def session(cfg: Config) -> dict[str, Any]:
     """Where, when, with what and by which command this process works on the task of a configuration."""
     import jax
 
-    versions = {}
-    for name in PACKAGES:
-        with contextlib.suppress(metadata.PackageNotFoundError):
-            versions[name] = metadata.version(name)
-    versions |= world_versions(cfg)
     return {
         "time": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
         "command": " ".join(sys.argv),
@@ -71,9 +66,18 @@ def session(cfg: Config) -> dict[str, Any]:
         "platform": platform.platform(),
         "cpus": os.cpu_count(),
         "devices": [str(d) for d in jax.devices()],
-        "versions": versions,
+        "versions": package_versions() | world_versions(cfg),
         "commit": commit(),
     }
+
+
+def package_versions() -> dict[str, str]:
+    """{package: version} of ours and of those that decide what it computes, where they are installed."""
+    versions = {}
+    for name in PACKAGES:
+        with contextlib.suppress(metadata.PackageNotFoundError):
+            versions[name] = metadata.version(name)
+    return versions
 
 
 def commit() -> str | None:

@@ -5,6 +5,7 @@ import os
 import re
 import subprocess
 import sys
+from importlib import metadata
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -294,6 +295,14 @@ def test_main_help_prints_usage_and_returns_0(words, capsys):
     assert main(words) == 0
     out, err = capsys.readouterr()
     assert out.startswith("usage: dreamer") and not err
+
+
+@pytest.mark.parametrize("word", ["--version", "-V", "version"])
+def test_main_version_names_ours_and_what_it_stands_on(word, capsys):
+    assert main([word]) == 0
+    (line,) = capsys.readouterr().out.splitlines()
+    assert line.startswith(f"dreamer-toolkit {metadata.version('dreamer-toolkit')}")
+    assert f"jax {metadata.version('jax')}" in line and "Python 3." in line
 
 
 def test_train_help_lists_every_field_with_preset_values(capsys):

@@ -9,7 +9,7 @@ import tiny
 
 import envs
 from dreamer.actors.policy import SAMPLED
-from dreamer.agent import Agent
+from dreamer.agent import Agent, Gradients
 from dreamer.config import LoopConfig
 from dreamer.loops.clocks import Progress
 from dreamer.loops.collector import Collector
@@ -44,11 +44,14 @@ def test_diverged_non_finite_metrics_names_the_vital_ones(metrics, said):
 class Idle(Agent):
     """Learns nothing; one metric is never a number, and after four updates a loss is not finite."""
 
-    def train_step(self, state, batch, hyper, *, key):
+    def compute_gradients(self, state, batch, numbers, *, key):
         shape, one = batch.reward.shape, jnp.float32(1)
         latent = {k: jnp.zeros((*shape, *space.shape), space.dtype) for k, space in self.entries.items()}
         metrics = {"loss": one, "odd": NAN * one, "loss/x": jnp.where(state.updates < 4, one, INF)}
-        return state._replace(updates=state.updates + 1), latent, metrics
+        return Gradients(state.params, state.stats, metrics), latent
+
+    def apply_gradients(self, state, gradients, numbers):
+        return state._replace(updates=state.updates + 1), gradients.metrics
 
 
 def zeros(function, *arguments):
