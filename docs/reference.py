@@ -20,6 +20,7 @@ from dreamer import schema
 from dreamer.config import Config
 from dreamer.schema import Section, Traced
 from experiments import presets, results_table
+from experiments.bench import profile
 from experiments.commands import COMMANDS, Command
 from experiments.presets.sizes import SIZES
 from experiments.report.meanings import MEANINGS
@@ -150,18 +151,9 @@ def profiles() -> str:
 
 
 def _profile(row: dict[str, Any]) -> str:
-    parts = row["parts"]
-    total = {key: sum(part[key] for part in parts.values()) for key in ("gflop", "product_ms", "other_ms")}
-    rows = []
-    for name, part in (*parts.items(), ("together", total)):
-        rate = f"{1e3 * part['gflop'] / part['product_ms']:.0f}" if part["product_ms"] else ""
-        rows.append(
-            [name, f"{part['gflop']:.2f}", f"{part['product_ms']:.0f}", rate, f"{part['other_ms']:.0f}"]
-        )
-    heads = ("part", "GFLOP", "in products, ms", "GFLOP/s there", "all else, ms")
     return (
         f"**{row['size']}, {row['obs']}**: {row['update_ms']:,.0f} ms an update, where a large product makes "
-        f"{row['product_gflops']:.0f} GFLOP/s\n\n{_table(heads, rows)}"
+        f"{row['product_gflops']:.0f} GFLOP/s\n\n{_table(profile.HEADS, profile.lines(row))}"
     )
 
 

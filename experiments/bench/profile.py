@@ -25,6 +25,8 @@ from rich.table import Table
 from experiments import machine
 from experiments.bench import bench, flops
 
+HEADS = ("part", "GFLOP", "products ms", "GFLOP/s there", "all else ms")
+"""Columns of a table of parts."""
 CALLS = 5
 """Updates that are recorded."""
 PRODUCTS = re.compile(r" (?:dot|convolution)\(|custom_call_target=\"__(?:cublas|cudnn|onednn)")
@@ -163,6 +165,15 @@ def run(
     return 1 if failed else 0
 
 
+def lines(row: dict[str, Any]) -> Iterator[tuple[str, ...]]:
+    """The cells of every part under `HEADS`, and of all together."""
+    parts = row["parts"]
+    total = {key: sum(part[key] for part in parts.values()) for key in ("gflop", "product_ms", "other_ms")}
+    for name, part in (*parts.items(), ("together", total)):
+        rate = f"{1e3 * part['gflop'] / part['product_ms']:.0f}" if part["product_ms"] else ""
+        yield name, f"{part['gflop']:.2f}", f"{part['product_ms']:.1f}", rate, f"{part['other_ms']:.1f}"
+
+
 def table(row: dict[str, Any], device: str) -> Table:
     """The parts of one update."""
     title = (
@@ -170,15 +181,10 @@ def table(row: dict[str, Any], device: str) -> Table:
         f"{row['update_ms']:g} ms an update; a large product makes {row['product_gflops']:g} GFLOP/s"
     )
     view = Table(title=title, title_justify="left")
-    for name in ("part", "GFLOP", "products ms", "GFLOP/s there", "all else ms"):
+    for name in HEADS:
         view.add_column(name, justify="left" if name == "part" else "right")
-    parts = row["parts"]
-    total = {key: sum(part[key] for part in parts.values()) for key in ("gflop", "product_ms", "other_ms")}
-    for name, part in (*parts.items(), ("together", total)):
-        rate = f"{1e3 * part['gflop'] / part['product_ms']:.0f}" if part["product_ms"] else ""
-        view.add_row(
-            name, f"{part['gflop']:.2f}", f"{part['product_ms']:.1f}", rate, f"{part['other_ms']:.1f}"
-        )
+    for cells in lines(row):
+        view.add_row(*cells)
     view.caption = "milliseconds of all threads together; the optimiser is not among them"
     return view
 
