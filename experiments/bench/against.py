@@ -21,6 +21,7 @@ from typing import Any
 
 from rich.console import Console
 
+from dreamer.schema import ConfigError
 from experiments import machine
 from experiments.bench import bench
 from experiments.bench.bench import table
@@ -115,6 +116,9 @@ def run(
       reference: its repository.
       pairs: updates of each side that count.
       dtype: of activations, of both.
+
+    Raises:
+      ConfigError: there is no such Python, or no such repository.
     """
     console = Console(stderr=True)
     for path, what in (
@@ -122,11 +126,9 @@ def run(
         (reference / NEEDED, "repository of danijar/dreamerv3"),
     ):
         if not path.is_file():
-            console.print(
-                f"there is no {what} at {path}: give --against its Python and --reference its folder",
-                markup=False,
+            raise ConfigError(
+                f"there is no {what} at {path}: give --against its Python and --reference its folder"
             )
-            return 2
     rows, failed = [], 0
     for size in sizes:
         for kind in obs:
