@@ -35,7 +35,7 @@ def small() -> Config:
     """A small task of your choice on a laptop: numbers or grids, and actions of any kind.
 
     Command: dreamer train --task gymnasium:MyEnv-v0. Measured with seeds 0 and 1, 8 to 15 minutes on a CPU
-    core: CartPole 500 and 500, Pendulum -143 and -145, Acrobot -80 and -82, MiniGrid-LavaGapS5 100 of 100 twice.
+    core: CartPole 500 and 500, Pendulum -143 and -145, Acrobot -80 and -82, MiniGrid-LavaGapS5 100% twice.
 
     Losses of small observations and rare rewards weigh ten times as much, and the horizon is that of tasks of
     a hundred steps: at the paper's 333 waiting costs so little that an agent which does not yet remember what
