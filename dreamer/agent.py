@@ -341,7 +341,7 @@ class Agent:
 
         # 2. Actor and critic learn from that.
         learned = behavior.imagined_loss(imagined, reward, discount, weight, returns)
-        losses, critics = dict(learned.losses), {"": (critic, learned.first_return)}
+        losses, critics = dict(learned.losses), {"": (critic, learned.target[0])}
 
         # 3. Critics beside the first learn as it does, each from its own values, and move nothing else.
         for name, other in self._others(world, slow):

@@ -92,7 +92,7 @@ def test_critic_loss_known_returns_matches_weighted_cross_entropy(slow_target):
     """Weighted cross-entropy of the return and of what the slow critic says."""
     out = learn(actor_critic(slow_target=slow_target))
     target = by_hand(-2.0 if slow_target else 0.7)
-    np.testing.assert_allclose(out.first_return, target[:1], rtol=1e-4)
+    np.testing.assert_allclose(out.target[0], target[:1], rtol=1e-4)
     cost = twohot_cost(said(0.7), target) + twohot_cost(said(0.7), np.full(3, -2.0))
     np.testing.assert_allclose(out.losses["value"], [(WEIGHT * cost).mean()], rtol=1e-4)
 

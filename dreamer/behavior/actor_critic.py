@@ -24,10 +24,8 @@ class ImaginedLosses(NamedTuple):
 
     losses: dict[str, Array]
     """{policy, value: [N]} mean over the imagined steps."""
-    first_return: Array
-    """[N] lambda-return of the state each rollout started from."""
     target: Array
-    """[H, N] all of them."""
+    """[H, N] lambda-returns; the first is that of the state where each rollout started."""
     returns: running.Percentiles
     """Updated range of the returns."""
     metrics: dict[str, Array]
@@ -172,4 +170,4 @@ class ActorCritic:
             **{f"randomness/{name}": dist.randomness().mean() for name, dist in head.items()},
         }
         losses = {"policy": policy.mean(0), "value": critic.mean(0)}
-        return ImaginedLosses(losses, target[0], target, returns, metrics)
+        return ImaginedLosses(losses, target, returns, metrics)

@@ -72,15 +72,8 @@ def run(
       batch, length: sequences in a batch, steps of each.
       dtype: of activations, as in `AgentConfig`.
     """
-    jobs = [
-        {"size": size, "obs": kind, "batch": batch, "length": length, "dtype": dtype}
-        for size in sizes
-        for kind in obs
-    ]
-    describe = lambda job: f"{job['size']} {job['obs']}"
-    return report(
-        "experiments.bench.bench", jobs, describe, COLUMNS, f"{batch} x {length} steps a batch", json
-    )
+    jobs, title = updates(sizes, obs, batch, length, dtype), f"{batch} x {length} steps a batch"
+    return report("experiments.bench.bench", jobs, named, COLUMNS, title, json)
 
 
 def report(
@@ -99,22 +92,46 @@ def report(
       columns: keys of a row and their labels.
       title: what all rows have in common.
     """
-    console = Console(stderr=True)
-    rows, about, failed = [], {}, 0
-    for job in jobs:
-        with console.status(f"{describe(job)} ({title}): compiling and measuring"):
-            result = within_own_process(module, job)
-        if isinstance(result, str):
-            failed += 1
-            console.print(f"{describe(job)} could not be measured: {result}", markup=False)
-        else:
-            about = result.pop("surroundings")
-            rows.append(result)
+    rows, about = measured(module, jobs, describe, title)
     if json:
         print(jsonlib.dumps({"rows": rows, **about}))
     elif rows:
         Console().print(table(rows, columns, f"{title} on {about['device']}, JAX {about['jax']}"))
-    return 1 if failed else 0
+    return int(len(rows) < len(jobs))
+
+
+def updates(
+    sizes: Iterable[str], obs: Iterable[str], batch: int, length: int, dtype: str
+) -> list[dict[str, Any]]:
+    """The jobs of `run`: every size with every kind of observation."""
+    kinds = list(obs)
+    same = {"batch": batch, "length": length, "dtype": dtype}
+    return [{"size": size, "obs": kind, **same} for size in sizes for kind in kinds]
+
+
+def named(job: Mapping[str, Any]) -> str:
+    """The label of a job of `updates`."""
+    return f"{job['size']} {job['obs']}"
+
+
+def measured(
+    module: str, jobs: Sequence[dict[str, Any]], describe: Callable[[dict[str, Any]], str], title: str
+) -> tuple[list[dict[str, Any]], dict[str, Any]]:
+    """The rows of all jobs that could be measured, each in a separate process, and what they ran on.
+
+    Says why where one could not; arguments as of `report`.
+    """
+    console = Console(stderr=True)
+    rows, about = [], {}
+    for job in jobs:
+        with console.status(f"{describe(job)} ({title}): compiling and measuring"):
+            result = within_own_process(module, job)
+        if isinstance(result, str):
+            console.print(f"{describe(job)} could not be measured: {result}", markup=False)
+        else:
+            about = result.pop("surroundings")
+            rows.append(result)
+    return rows, about
 
 
 def within_own_process(
@@ -262,5 +279,5 @@ def surroundings() -> dict[str, Any]:
 
 if __name__ == "__main__":
     machine.release_when_compiled()  # as in training
-    measured = measure(**jsonlib.loads(sys.argv[1]))
-    print(jsonlib.dumps(measured | {"surroundings": surroundings()}))
+    row = measure(**jsonlib.loads(sys.argv[1]))
+    print(jsonlib.dumps(row | {"surroundings": surroundings()}))

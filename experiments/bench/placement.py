@@ -4,9 +4,9 @@
     python -m experiments.bench.placement --lower             also lowers every update for eight devices
     python -m experiments.bench.placement --compile tiny      also counts collectives of a compiled update
 
-Bytes are those of `jax.eval_shape`. Operations are counted in the traced update (products and convolutions, a
-loop as often as it runs), collectives in the text that XLA compiles for eight simulated CPU devices. Traffic
-is what an update must move: gradients that are summed over n devices, and parameters that are gathered,
+Bytes are those of `jax.eval_shape`. Operations are counted by `flops.count`, collectives in the text that XLA
+compiles for eight simulated CPU devices. Traffic is what an update must move: gradients that are summed over
+n devices, and parameters that are gathered,
 
     data    2 (n-1)/n bytes(gradients)
     fsdp    (n-1)/n (bytes(split gradients) + bytes(split parameters, slow copies)) + 2 (n-1)/n bytes(others)
@@ -26,6 +26,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from dreamer.config import AgentConfig, LoopConfig
+from experiments.bench import flops
 from experiments.bench.bench import ACT, OBS
 from experiments.presets.sizes import SIZES
 
@@ -141,36 +142,8 @@ def efficiency(work: float, moved: float, machine: Machine) -> float:
 
 def operations(agent: Agent, state: TrainState, batch: int) -> float:
     """Multiplications and additions of one update's products and convolutions."""
-    import jax
-
     update, arguments = _update(agent, state, None, batch)
-    return _count(jax.make_jaxpr(update)(*arguments).jaxpr)
-
-
-def _count(jaxpr: Any) -> float:
-    total = 0.0
-    for eqn in jaxpr.eqns:
-        out = math.prod(eqn.outvars[0].aval.shape) if eqn.outvars else 0
-        name, params = eqn.primitive.name, eqn.params
-        if name == "dot_general":
-            (contracted, _), _ = params["dimension_numbers"]
-            total += 2 * out * math.prod(eqn.invars[0].aval.shape[i] for i in contracted)
-        elif name == "conv_general_dilated":
-            kernel, numbers = eqn.invars[1].aval.shape, params["dimension_numbers"]
-            total += 2 * out * math.prod(kernel) / kernel[numbers.rhs_spec[0]]
-        else:
-            times = params["length"] if name == "scan" else 1
-            total += times * sum(map(_count, _inside(params)))
-    return total
-
-
-def _inside(params: dict[str, Any]) -> Iterator[Any]:
-    """The programs that an operation runs."""
-    for value in params.values():
-        for part in value if isinstance(value, tuple | list) else (value,):
-            inner = getattr(part, "jaxpr", part)
-            if hasattr(inner, "eqns"):
-                yield inner
+    return flops.count(update, *arguments).total()
 
 
 # The program.

@@ -144,25 +144,14 @@ def run(
 
     Args: as those of `bench.run`.
     """
-    rows, failed, about = [], 0, {}
-    console = Console(stderr=True)
-    for size in sizes:
-        for kind in obs:
-            job = {"size": size, "obs": kind, "batch": batch, "length": length, "dtype": dtype}
-            with console.status(f"{size} {kind}: compiling and recording"):
-                row = bench.within_own_process("experiments.bench.profile", job)
-            if isinstance(row, str):
-                failed += 1
-                console.print(f"{size} {kind} could not be measured: {row}", markup=False)
-            else:
-                about = row.pop("surroundings")
-                rows.append(row)
+    jobs, title = bench.updates(sizes, obs, batch, length, dtype), f"{batch} x {length} steps a batch"
+    rows, about = bench.measured("experiments.bench.profile", jobs, bench.named, title)
     if json:
         print(jsonlib.dumps({"rows": rows, **about}))
     else:
         for row in rows:
             Console().print(table(row, about["device"]))
-    return 1 if failed else 0
+    return int(len(rows) < len(jobs))
 
 
 def lines(row: dict[str, Any]) -> Iterator[tuple[str, ...]]:
@@ -191,5 +180,5 @@ def table(row: dict[str, Any], device: str) -> Table:
 
 if __name__ == "__main__":
     machine.release_when_compiled()  # as in training
-    measured = measure(**jsonlib.loads(sys.argv[1]))
-    print(jsonlib.dumps(measured | {"surroundings": bench.surroundings()}))
+    row = measure(**jsonlib.loads(sys.argv[1]))
+    print(jsonlib.dumps(row | {"surroundings": bench.surroundings()}))

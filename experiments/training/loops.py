@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -43,8 +43,10 @@ def host(cfg: Config, workspace: Workspace) -> HostLoop:
     replay = HostReplay(*workspace.replay_shape(), online=cfg.replay.online)
     actor = workspace.actor
     source = Collector(agent, workspace.env, replay, numbers, cfg.seed, actor=actor)
-    options: dict[str, Any] = {"actor": actor, "sharding": workspace.sharding}
-    return HostLoop(agent, source, replay, cfg.loop, numbers, None, Progress(), cfg.seed, **options)
+    learner = None, Progress(), cfg.seed
+    return HostLoop(
+        agent, source, replay, cfg.loop, numbers, *learner, actor=actor, sharding=workspace.sharding
+    )
 
 
 def fused(cfg: Config, workspace: Workspace, folder: RunFolder | None) -> FusedLoop:
