@@ -73,6 +73,15 @@ def test_watch_every_page_polls_the_version(run):
     assert shown(found).endswith("</body></html>") and "fetch" not in run.page.read_text()
 
 
+def test_watch_page_knows_its_own_version_whenever_it_first_asks(run):
+    """A page that took the first answer for its own version would never reload if that were already newer."""
+    found = Watch(*run.told)
+    for i in range(3):
+        assert f'shown = "{found.version().body.decode()}"' in shown(found) and f'"{i}"' in shown(found)
+        run.saved.append(i)
+        found.look()
+
+
 def test_watch_vanished_checkpoint_is_reported_once_and_retried(run):
     found = Watch(*run.told)
     run.saved.append(10)

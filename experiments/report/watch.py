@@ -14,20 +14,18 @@ LOOK_EVERY = 2.0
 """Seconds between checks for a new checkpoint."""
 RELOAD = """
 <script>
-(async () => {
-  const version = async () => (await fetch("/version", { cache: "no-store" })).text();
-  let first = null;
+(() => {
+  const shown = "VERSION";
   setInterval(async () => {
     try {
-      const now = await version();
-      if (first !== null && now !== first) location.reload();
-      first = now;
+      const newest = await (await fetch("/version", { cache: "no-store" })).text();
+      if (newest !== shown) location.reload();
     } catch (error) { /* the server is gone: the page stays as it is */ }
   }, 2000);
 })();
 </script>
 """
-"""Script of a served page: it reloads when there is a new version."""
+"""Script of a served page: it reloads as soon as there is another version than the one that it shows."""
 WAITING = (
     "<!doctype html><title>waiting</title><link rel='icon' href='data:,'><p>Waiting for the first report.</p>"
 )
@@ -43,7 +41,7 @@ class Watch:
 
     def __init__(self, store: CheckpointStore, make: Callable[[], Path], say: Callable[[str], None]):
         self._store, self._make, self._say = store, make, say
-        self._page, self._made_of, self._version = WAITING, -1, 0
+        self._page, self._made_of = (WAITING, 0), -1  # the page and its version, replaced together
         self._last_error = ""
 
     def look(self) -> bool:
@@ -52,23 +50,22 @@ class Watch:
         if not steps or steps[-1] == self._made_of:
             return False
         try:
-            self._page = self._make().read_text()
+            self._page = (self._make().read_text(), self._page[1] + 1)
         except CheckpointError as error:  # replaced while it was read: the next look finds a newer one
             if str(error) != self._last_error:
                 self._say(str(error))
             self._last_error = str(error)
             return False
         self._made_of = steps[-1]
-        self._version += 1
         return True
 
     def page(self) -> Reply:
-        return Reply.html(
-            self._page.replace("</body>", RELOAD + "</body>") + ("" if "</body>" in self._page else RELOAD)
-        )
+        text, version = self._page
+        script = RELOAD.replace("VERSION", str(version))
+        return Reply.html(text.replace("</body>", script + "</body>") + ("" if "</body>" in text else script))
 
     def version(self) -> Reply:
-        return Reply.text(str(self._version))
+        return Reply.text(str(self._page[1]))
 
 
 def watch(store: CheckpointStore, make: Callable[[], Path], port: int, say: Callable[[str], None]) -> int:
