@@ -8,7 +8,7 @@ from dreamer.config import AgentConfig, Config, OptimConfig
 from dreamer.loops.clocks import Progress
 from envs.rollout import Episode
 from experiments.evaluate import beside, summary
-from experiments.training.verdict import verdict
+from experiments.training.verdict import random_episodes, verdict
 
 CFG = Config("grid:Catch", 10_000, agent=AgentConfig(optim=OptimConfig(lr=1e-3)))
 PROGRESS = Progress(env_steps=10_000, updates=5_000, learning_since=1_000)
@@ -44,6 +44,29 @@ def test_verdict_without_success_compares_returns():
     assert verdict(CFG, evaluation=evaluation, **words).startswith("did not learn")
     better = summary([Episode(i, float(i < 60), 9, None, 0.0, 0.1) for i in range(100)])
     assert verdict(CFG, evaluation=better, **words) == ""
+
+
+def test_verdict_first_episode_to_end_by_luck_is_not_what_random_actions_earn():
+    """16 copies, learning from 1,000 steps on: one success ended before, 15 failures after."""
+    lucky = {"began": 0, "env_steps": 900, "return": 0.6, "success": True}
+    failed = {"began": 0, "env_steps": 1_800, "return": 0.0, "success": False}
+    assert said(successes=100, episodes=[lucky, *[failed] * 15]) == ""
+    assert said(successes=0, episodes=[lucky, *[failed] * 15]).startswith("did not learn")
+    assert said(successes=0, episodes=[lucky]) == ""
+
+
+@pytest.mark.parametrize(
+    ("began", "ended", "counted"),
+    [(0, 1_000, True), (0, 2_000, True), (0, 2_100, False), (999, 1_001, True), (1_000, 2_000, False)],
+)
+def test_random_episodes_began_before_learning_and_are_mostly_random(began, ended, counted):
+    rows = [{"began": began, "env_steps": ended, "return": 0.0}] * 10
+    assert random_episodes(rows, 1_000) == (rows if counted else [])
+
+
+def test_random_episodes_too_few_or_of_unknown_beginning():
+    rows = [{"env_steps": 990, "return": 0.0}] * 10
+    assert random_episodes(rows, 1_000) == rows and random_episodes(rows[1:], 1_000) == []
 
 
 def test_verdict_likeliest_cause_is_suggested_first():

@@ -7,11 +7,14 @@ from typing import Any
 
 from dreamer.config import Config
 from experiments import statistics
+from experiments.learning_curve import began
 
 PAPER_RATE = 1e-4
 """Learning rates below it are for runs of a million steps and more."""
 FEW_UPDATES = 1_000
 """Fewer updates than this rarely learn anything but the easiest tasks."""
+FEW_EPISODES = 10
+"""Fewer episodes than this do not say what random actions earn."""
 
 
 def verdict(
@@ -36,7 +39,7 @@ def verdict(
     """
     if solved:
         return f"solved: {cfg.until} was reached after {progress.env_steps:,} steps"
-    early = [row for row in episodes if row.get("env_steps", 0) <= progress.learning_since]
+    early = random_episodes(episodes, progress.learning_since)
     if evaluation and early and not _is_better(evaluation, early) and not _is_given(evaluation, episodes):
         what = "did not learn: no better than the random actions it began with"
     elif cfg.until and not reachable:
@@ -46,6 +49,18 @@ def verdict(
     else:
         return ""
     return f"{what}. First try {advice(cfg, run, progress, episodes)}. Why: dreamer doctor --run {run}"
+
+
+def random_episodes(episodes: Sequence[Mapping[str, Any]], learning_since: int) -> list[Mapping[str, Any]]:
+    """Rows of the episodes of random actions; none where they are too few, or mostly of a learned policy.
+
+    All that began before learning count, even if they ended later: the first to end are those that succeeded
+    by luck.
+    """
+    rows = [row for row in episodes if "env_steps" in row and began(row) < learning_since]
+    steps = sum(row["env_steps"] - began(row) for row in rows)
+    learned = sum(max(row["env_steps"] - learning_since, 0) for row in rows)
+    return rows if len(rows) >= FEW_EPISODES and 2 * learned <= steps else []
 
 
 def _is_better(evaluation: Mapping[str, Any], early: Sequence[Mapping[str, Any]]) -> bool:
