@@ -1,9 +1,14 @@
 """Every test runs on two simulated CPU devices, with rank promotion and key reuse as errors."""
 
 import os
-from functools import partialmethod
 
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
+# Here and in the processes that tests start: a third of the time to compile, to slower code.
+os.environ.setdefault(
+    "XLA_FLAGS",
+    "--xla_backend_optimization_level=0 --xla_llvm_disable_expensive_passes=true"
+    " --xla_cpu_use_fusion_emitters=false",
+)
 
 import hypothesis
 import jax
@@ -12,12 +17,6 @@ import pytest
 from experiments import machine
 
 jax.config.update("jax_num_cpu_devices", 2)
-FLAGS = "--xla_backend_optimization_level=0 --xla_llvm_disable_expensive_passes=true"
-"""Of XLA in processes that tests start: half the time to compile, to slower code."""
-if os.environ.get("XLA_FLAGS") == FLAGS:
-    del os.environ["XLA_FLAGS"]  # of a worker, which the process that began the tests has started
-jax.devices()  # reads the flags of this process
-os.environ.setdefault("XLA_FLAGS", FLAGS)
 jax.config.update("jax_numpy_rank_promotion", "raise")
 jax.config.update("jax_debug_key_reuse", True)
 
@@ -80,31 +79,3 @@ def compilation_cache(tmp_path_factory):
         del os.environ[machine.CACHE]
     else:
         os.environ[machine.CACHE] = old
-
-
-@pytest.fixture(scope="module")
-def quick_compilation():
-    """What is built meanwhile (loops, players, dreams) takes half as long to compile and longer to run."""
-    # Not before the devices are configured.
-    import tiny
-
-    from dreamer.inspection import Inspector
-    from dreamer.loops.collector import Collector
-    from dreamer.loops.fused import CompiledLoop
-    from dreamer.loops.host import HostLoop
-    from dreamer.player import Player
-    from experiments.dream.dynamics import Dreams
-
-    def quickly(build):
-        def init(self, *args, **options):
-            with pytest.MonkeyPatch.context() as patch:
-                patch.setattr(jax, "jit", tiny.jit)
-                build(self, *args, **options)
-
-        return init
-
-    with pytest.MonkeyPatch.context() as patch:
-        for kind in (HostLoop, Collector, Inspector, Player, Dreams):
-            patch.setattr(kind, "__init__", quickly(kind.__init__))
-        patch.setattr(CompiledLoop, "__init__", partialmethod(CompiledLoop.__init__, jit=tiny.jit))
-        yield

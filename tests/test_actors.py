@@ -154,9 +154,8 @@ def test_actors_unknown_name_raises_config_error_listing_known_ones(tmp_path):
         ("categorical_cem:horizon=2,samples=8,elites=4,proposals=2", {"move": Space((2,), "int32", 3)}),
     ],
 )
-def test_actors_planner_follows_real_agent_and_remembers(name, act, monkeypatch):
+def test_actors_planner_follows_real_agent_and_remembers(name, act):
     agent = Agent(tiny.OBS, act, replace(tiny.CFG, value_ensemble=3))
-    monkeypatch.setattr(jax, "jit", tiny.jit)
     player = Player(agent, agent.init(jax.random.key(0)).params, tiny.NUMBERS, actor=name)
     assert "critics" in player.params and "objective" not in player.params
     carry = player.init(3)

@@ -41,7 +41,7 @@ def evaluate(cfg=tiny.CFG, names=LOSSES):
         )
         return jnp.stack([out.losses[name].mean() for name in names]), (total, out)
 
-    jacobian, aux = tiny.jit(jax.jacrev(means, argnums=(0, 1), has_aux=True))(
+    jacobian, aux = jax.jit(jax.jacrev(means, argnums=(0, 1), has_aux=True))(
         state.params, state.slow, *inputs(tiny.batch())
     )
     leaves = jax.tree_util.tree_leaves_with_path(jacobian[0] | {"slow": jacobian[1]})
@@ -131,7 +131,7 @@ def test_agent_act_step_by_step_equals_latents_of_training():
     before = agent.unpack(batch.context_latent)
     carry = Carry(before, jax.tree.map(jnp.asarray, batch.context_action), ())
 
-    @tiny.jit
+    @jax.jit
     def act(carry, obs, is_first):
         step = Step(obs, None, is_first, None, None)
         return agent.act(state.params, carry, step, NUMBERS, key=jax.random.key(0), actor=SAMPLED)
@@ -152,7 +152,7 @@ def test_agent_act_step_by_step_equals_latents_of_training():
     )
 
 
-@tiny.jit
+@jax.jit
 def observe(batch, latent, prev) -> Latent:
     state = tiny.state()
     _, out = tiny.agent().loss(
@@ -167,7 +167,7 @@ class Compiled:
     def __init__(self):
         self.agent = tiny.agent(dists.RANDOM)
         self.traces = 0
-        self.jitted = tiny.jit(self.traced)
+        self.jitted = jax.jit(self.traced)
 
     def traced(self, state, batch, numbers, key):
         self.traces += 1
@@ -271,7 +271,7 @@ def test_agent_loss_bfloat16_is_close_to_float32():
     loss = lambda *args: agent.loss(
         state.params, state.slow, state.stats, *args, NUMBERS, key=jax.random.key(0)
     )[1]
-    half, exact = tiny.jit(loss)(*inputs(tiny.batch())), evaluate()[1][1]
+    half, exact = jax.jit(loss)(*inputs(tiny.batch())), evaluate()[1][1]
     assert half.seen.latent.deter.dtype == jnp.bfloat16
     assert {v.dtype for v in half.losses.values()} == {jnp.dtype("float32")}
     for name in LOSSES:
@@ -306,7 +306,7 @@ def test_agent_act_greedy_sampler_ignores_key():
     """A greedy agent does the same whatever the key."""
     agent, state = tiny.agent(dists.GREEDY), tiny.state()
     step = Step(tiny.observation(np.random.default_rng(0), 3), None, np.ones(3, bool), None, None)
-    act = tiny.jit(
+    act = jax.jit(
         lambda key: agent.act(
             state.params, agent.init_carry(3, SAMPLED), step, NUMBERS, key=key, actor=SAMPLED
         )
@@ -325,7 +325,7 @@ def with_critics():
     return (
         agent,
         state,
-        tiny.jit(lambda state: agent.train_step(state, tiny.batch(), NUMBERS, key=jax.random.key(1))),
+        jax.jit(lambda state: agent.train_step(state, tiny.batch(), NUMBERS, key=jax.random.key(1))),
     )
 
 
@@ -334,7 +334,7 @@ def test_agent_critics_beside_the_first_move_nothing_else():
     alone = tiny.agent().init(jax.random.key(0))
     assert set(among.params) - set(alone.params) == {"critics"}
     jax.tree.map(np.testing.assert_array_equal, alone.params, {k: among.params[k] for k in alone.params})
-    update = tiny.jit(
+    update = jax.jit(
         lambda state: tiny.agent().train_step(state, tiny.batch(), NUMBERS, key=jax.random.key(1))
     )
     (after_one, _, _), (after_many, _, metrics) = update(alone), step(among)

@@ -103,12 +103,12 @@ def test_frame_shows_whether_the_model_dreams(known):
     assert shown == [False] * CONTEXT + [True] * 6
 
 
-@pytest.mark.usefixtures("compilation_cache", "quick_compilation")
+@pytest.mark.usefixtures("compilation_cache")
 def test_dream_command_on_a_run_writes_an_animation(tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(animation, "LONGEST", 6)
     env = envs.make("minigrid:DoorKey-5x5")
     agent = Agent(env.obs_space, env.act_space, tiny.CFG)
-    state = tiny.jit(agent.init)(jax.random.key(0))
+    state = jax.jit(agent.init)(jax.random.key(0))
     run = tiny.store(tmp_path / "run", state, agent, task="minigrid:DoorKey-5x5")
     path = tmp_path / "dream.gif"
     figures.main(["dream", str(run), "--out", str(path), "--seed", "5", "6", "--context", "2"])
@@ -117,11 +117,11 @@ def test_dream_command_on_a_run_writes_an_animation(tmp_path, monkeypatch, capsy
         assert stored.n_frames == 2 * 7  # the first observation and six steps, of two episodes
 
 
-@pytest.mark.usefixtures("compilation_cache", "quick_compilation")
+@pytest.mark.usefixtures("compilation_cache")
 def test_dream_command_on_numbers_says_that_they_have_no_picture(tmp_path):
     env = envs.make("probe:constant")
     agent = Agent(env.obs_space, env.act_space, tiny.CFG)
-    state = tiny.jit(agent.init)(jax.random.key(0))
+    state = jax.jit(agent.init)(jax.random.key(0))
     run = tiny.store(tmp_path / "run", state, agent, task="probe:constant")
     with pytest.raises(SystemExit, match="probe:constant shows numbers, which have no picture"):
         figures.main(["dream", str(run), "--out", str(tmp_path / "dream.gif")])

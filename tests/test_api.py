@@ -17,7 +17,7 @@ from dreamer import schema
 from dreamer.logger import read_rows
 from experiments import signals
 
-pytestmark = pytest.mark.usefixtures("compilation_cache", "quick_compilation")
+pytestmark = pytest.mark.usefixtures("compilation_cache")
 
 
 def change(**fields) -> dreamer.Config:

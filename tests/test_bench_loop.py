@@ -3,7 +3,6 @@
 import json
 
 import pytest
-import tiny
 
 from experiments.bench import loop as bench_loop
 
@@ -27,7 +26,7 @@ def test_configuration_dtype_given_is_used_by_agent():
 @pytest.mark.parametrize(("loop", "members"), [("host", 1), ("fused", 1), ("fused", 2)])
 def test_measure_each_loop_returns_row_with_promised_columns(monkeypatch, loop, members):
     monkeypatch.setattr(bench_loop, "SECONDS", 1.0)
-    row = bench_loop.measure(loop, members, "tiny", 4, 16, jit=tiny.jit)
+    row = bench_loop.measure(loop, members, "tiny", 4, 16)
     assert set(PROMISED) == set(bench_loop.COLUMNS) <= row.keys()
     assert row["env_steps_per_s"] > 0 and row["updates_per_s"] > 0
     assert row["overhead"] < 1 if members == 1 else row["overhead"] is None

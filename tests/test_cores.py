@@ -103,9 +103,9 @@ def test_core_entries_are_replay_columns(agent):
 
 def test_core_stored_state_restores_latents_for_training(agent):
     """Acting, both replays, learning and refreshing with a core of which none of them knows."""
-    state = tiny.jit(agent.init)(jax.random.key(0))
+    state = jax.jit(agent.init)(jax.random.key(0))
     host, device = (kind(40, E, tiny.OBS, tiny.ACT, agent.entries) for kind in (HostReplay, DeviceReplay))
-    act = tiny.jit(lambda *args: agent.act(*args, tiny.NUMBERS, key=jax.random.key(1), actor=SAMPLED))
+    act = jax.jit(lambda *args: agent.act(*args, tiny.NUMBERS, key=jax.random.key(1), actor=SAMPLED))
     carry, ring, latents = agent.init_carry(E, SAMPLED), device.init(), []
     for step in episode():
         action, carry = act(state.params, carry, step)
@@ -118,7 +118,7 @@ def test_core_stored_state_restores_latents_for_training(agent):
     env = where[0]
     np.testing.assert_array_equal(batch.context_latent["average"], np.asarray(latents[0]["average"])[env])
 
-    train = tiny.jit(lambda state, batch: agent.train_step(state, batch, tiny.NUMBERS, key=jax.random.key(3)))
+    train = jax.jit(lambda state, batch: agent.train_step(state, batch, tiny.NUMBERS, key=jax.random.key(3)))
     after, posteriors, metrics = train(state, batch)
     assert np.isfinite(metrics["loss"])
     moved = lambda name: np.abs(after.params["rssm"][name]["kernel"] - state.params["rssm"][name]["kernel"])
@@ -135,8 +135,8 @@ def test_core_stored_state_restores_latents_for_training(agent):
 
 
 def test_core_reset_at_episode_start_restores_initial_state(agent):
-    state, (first, second, *_) = tiny.jit(agent.init)(jax.random.key(0)), episode()
-    act = tiny.jit(
+    state, (first, second, *_) = jax.jit(agent.init)(jax.random.key(0)), episode()
+    act = jax.jit(
         lambda *args: agent.act(*args, tiny.NUMBERS, key=jax.random.key(1), actor=Policy(greedy=True))
     )
     _, carry = act(state.params, agent.init_carry(E, SAMPLED), first)
@@ -152,7 +152,7 @@ def test_core_reset_at_episode_start_restores_initial_state(agent):
 
 def test_core_imagination_uses_whole_state(agent):
     """Open loop, under actions of a policy and step by step: the same states."""
-    params = tiny.jit(agent.init)(jax.random.key(0)).params
+    params = jax.jit(agent.init)(jax.random.key(0)).params
     world = agent.world(params, tiny.NUMBERS)
     start = agent.unpack(agent.pack(world.initial(E)))._replace(memory={"average": jnp.full((E, 5), -2.0)})
     action = {"move": jnp.zeros((E, 2), jnp.int32), "steer": jnp.ones((E, 2, 2)) / 2}
@@ -169,7 +169,7 @@ def test_core_imagination_uses_whole_state(agent):
 
 
 def test_core_custom_agent_is_stored_loaded_and_played(agent, tmp_path):
-    state = tiny.jit(agent.init)(jax.random.key(0))
+    state = jax.jit(agent.init)(jax.random.key(0))
     player = dreamer.load(tiny.store(tmp_path / "run", state, agent))
     assert isinstance(player, Player)
     step = next(episode())

@@ -164,7 +164,7 @@ def test_charged_planner_does_what_the_cost_leaves_best():
 
 
 @pytest.mark.parametrize("probe", [False, True])
-def test_charged_planner_of_agent_without_decoder_acts_with_the_parameters_it_asks_for(probe, monkeypatch):
+def test_charged_planner_of_agent_without_decoder_acts_with_the_parameters_it_asks_for(probe):
     agent = tiny.agent(dists.RANDOM, tiny.config(objective="barlow", probe_decoder=probe))
     shown = []
 
@@ -172,7 +172,6 @@ def test_charged_planner_of_agent_without_decoder_acts_with_the_parameters_it_as
         shown.append(decoded is not None)
         return latent.deter[:, 0]
 
-    monkeypatch.setattr(jax, "jit", tiny.jit)
     params = agent.init(jax.random.key(0)).params
     player = Player(agent, params, tiny.NUMBERS, actor="gumbel:simulations=2", cost=cost)
     obs = {name: np.zeros((1, *space.shape), space.dtype) for name, space in tiny.OBS.items()}

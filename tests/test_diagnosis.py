@@ -570,7 +570,7 @@ def test_summarize_loss_that_was_not_finite_is_null_in_the_log():
 
 
 @pytest.fixture(scope="module")
-def trained(tmp_path_factory, compilation_cache, quick_compilation) -> Path:
+def trained(tmp_path_factory, compilation_cache) -> Path:
     """A run of two seconds that chose its action well, and one whose learning rate is far too small."""
     from experiments.training import run as training
 

@@ -206,7 +206,7 @@ def runs(tmp_path_factory):
     for preset, task in tasks.items():
         env = envs.make(task)
         agent = Agent(env.obs_space, env.act_space, tiny.CFG)
-        state = tiny.jit(agent.init)(jax.random.key(0))
+        state = jax.jit(agent.init)(jax.random.key(0))
         run = tiny.store(place / f"{preset}-seed0", state, agent, task=task, report__episodes=4)
         assert cli.main(["export", str(run)]) == 0
     return place
@@ -237,9 +237,7 @@ def runnable():
                 yield block
 
 
-def test_blocks_that_are_not_marked_run(
-    runs, folder, monkeypatch, capsys, compilation_cache, quick_compilation
-):
+def test_blocks_that_are_not_marked_run(runs, folder, monkeypatch, capsys, compilation_cache):
     quick = dataclasses.replace(tiny.RUN, task="gymnasium:CartPole-v1")
     monkeypatch.setitem(PRESETS, "cartpole", lambda: quick)
     Path("runs").symlink_to(runs)

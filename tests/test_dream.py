@@ -22,7 +22,6 @@ from dreamer.schema import ConfigError
 from envs.api import FIRST_TRAINING_SEED
 from experiments.dream import starts
 
-pytestmark = pytest.mark.usefixtures("quick_compilation")
 OBS = tiny.observation(np.random.default_rng(0), 5)
 
 
@@ -38,7 +37,7 @@ def runs(tmp_path_factory):
     stored = {}
     for task in ("probe:continuous", "grid:Empty-5x5"):
         agent = agent_of(task)
-        state = tiny.jit(agent.init)(jax.random.key(0))
+        state = jax.jit(agent.init)(jax.random.key(0))
         params = {**state.params, "cont": jax.tree.map(np.zeros_like, state.params["cont"])}
         folder = tmp_path_factory.mktemp("runs")
         stored[task] = tiny.store(folder, state._replace(params=params), agent, task=task)

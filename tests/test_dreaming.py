@@ -16,7 +16,7 @@ def updated(wish=lambda world: world, updates=1, cfg=tiny.CFG, sampler=tiny.DETE
     agent = tiny.agent(sampler, cfg)
     params = tiny.state().params if cfg is tiny.CFG else agent.init(jax.random.key(0)).params
     start = dreaming.start(agent, params)
-    step = tiny.jit(lambda state, key: dreaming.step(agent, wish, state, tiny.batch(), tiny.NUMBERS, key=key))
+    step = jax.jit(lambda state, key: dreaming.step(agent, wish, state, tiny.batch(), tiny.NUMBERS, key=key))
     state = start
     for index in range(updates):
         state, metrics = step(state, jax.random.key(index))
@@ -49,8 +49,8 @@ def test_step_gradients_are_those_of_training_without_replay_value():
     start = dreaming.start(agent, params)
     trained = agent.start(params)
     batch = tiny.batch()
-    whole = tiny.jit(lambda s: agent.train_step(s, batch, tiny.NUMBERS, key=jax.random.key(3))[0])(trained)
-    dreamt = tiny.jit(
+    whole = jax.jit(lambda s: agent.train_step(s, batch, tiny.NUMBERS, key=jax.random.key(3))[0])(trained)
+    dreamt = jax.jit(
         lambda s: dreaming.step(agent, lambda w: w, s, batch, tiny.NUMBERS, key=jax.random.key(3))[0]
     )(start)
     for name in ("policy", "value"):

@@ -34,7 +34,7 @@ STEPS = 160
 DOORS = "grid:DoorKey-5x5"
 COSTS = ("without_key", "door_open", "lava_ahead")
 
-pytestmark = pytest.mark.usefixtures("compilation_cache", "quick_compilation", "tiny_preset")
+pytestmark = pytest.mark.usefixtures("compilation_cache", "tiny_preset")
 
 
 @pytest.fixture(scope="module")
@@ -130,7 +130,7 @@ def test_own_planner_of_one_step_takes_the_best_expected_action():
     categorical = lambda noise, probs: chance(noise).categorical(noise, probs)
     agent = Agent(tiny.OBS, act, tiny.CFG, dists.RANDOM._replace(categorical=categorical))
     shake = lambda p: p + jnp.asarray(rng.normal(0, 0.3, p.shape), p.dtype)
-    params = jax.tree.map(shake, tiny.jit(agent.init)(jax.random.key(0)).params)
+    params = jax.tree.map(shake, jax.jit(agent.init)(jax.random.key(0)).params)
     player = Player(agent, params, tiny.NUMBERS, actor=kind(horizon=1, dreams=64))
     step = envs.Step(tiny.observation(rng, 5), np.zeros(5, np.float32), *np.zeros((3, 5), bool))
     action, carry = player.act(player.init(5), step)
@@ -141,7 +141,7 @@ def test_own_planner_of_one_step_takes_the_best_expected_action():
         feat = world.step(carry.latent, taken, key=jax.random.key(0)).feat
         return world.reward(feat) + world.discount(feat) * world.value(feat)
 
-    scores = [tiny.jit(expected)(choice) for choice in range(3)]
+    scores = [jax.jit(expected)(choice) for choice in range(3)]
     np.testing.assert_array_equal(action["action"], np.argmax(scores, 0))
     assert len(set(action["action"].tolist())) > 1
 

@@ -38,7 +38,7 @@ def functions(cfg=CFG, data=None, actor=SAMPLED):
 
 def loop(steps=STEPS, seed=0, **options):
     hyper, cfg = options.pop("numbers", trace(AGENT)), options.pop("cfg", CFG)
-    return FusedLoop(CompiledLoop(functions(cfg), jit=tiny.jit), hyper, seed, steps, Progress(), **options)
+    return FusedLoop(CompiledLoop(functions(cfg)), hyper, seed, steps, Progress(), **options)
 
 
 def same(a, b):
@@ -105,7 +105,7 @@ def test_fused_loop_episodes_record_small_log_observations():
     env = Batched(envs.make_jax("jax:my_jax_env:Counting"), CFG.num_envs)
     agent = Agent({"vector": env.obs_space["vector"]}, env.act_space, AGENT)
     replay = DeviceReplay(400, CFG.num_envs, agent.obs_space, env.act_space, agent.entries)
-    compiled = CompiledLoop(Fused(agent, env, replay, CFG, actor=SAMPLED), jit=tiny.jit)
+    compiled = CompiledLoop(Fused(agent, env, replay, CFG, actor=SAMPLED))
     fused = FusedLoop(compiled, trace(AGENT), 0, 40, Progress())
     episodes = [episode for turn in fused.outputs() for episode in turn.episodes]
     assert episodes and all(episode.log == {"counts": [5, 50]} for episode in episodes)

@@ -7,7 +7,6 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-import tiny
 
 from dreamer.agent import Agent, Gradients, TrainState
 from dreamer.numbers import trace
@@ -40,7 +39,7 @@ class Case:
         self.state = golden.train_state(self.golden, self.agent)
         self.batch = golden.batch(self.golden)
         state = self.state
-        value_and_grad = tiny.jit(jax.value_and_grad(self.agent.loss, has_aux=True))
+        value_and_grad = jax.jit(jax.value_and_grad(self.agent.loss, has_aux=True))
         (self.total, self.aux), self.grads = value_and_grad(
             state.params,
             state.slow,
@@ -96,7 +95,7 @@ def test_apply_gradients_golden_batch_matches_reference_updates(case):
     """Consecutive updates on the same batch: losses, and the change of everything that learning changes."""
     loss = jax.value_and_grad(case.agent.loss, has_aux=True)
 
-    @tiny.jit
+    @jax.jit
     def update(state: TrainState):
         learned = state.params, state.slow, state.stats
         (total, out), grads = loss(*learned, *case.batch, case.numbers, key=jax.random.key(0))

@@ -93,7 +93,7 @@ def test_gru_scanned_steps_match_single_step_gradients():
         return jnp.stack(out)
 
     loss = lambda f: lambda core: jnp.square(f(core)).sum()
-    ours, theirs = (tiny.jit(jax.value_and_grad(loss(f)))(core) for f in (scanned, stepped))
+    ours, theirs = (jax.jit(jax.value_and_grad(loss(f)))(core) for f in (scanned, stepped))
     jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-5), ours, theirs)
 
 

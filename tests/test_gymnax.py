@@ -10,7 +10,6 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 import scanned
-import tiny
 
 import envs
 from envs.adapters import gymnax as adapter
@@ -103,7 +102,7 @@ def test_gymnax_adapter_time_limit_is_not_terminal():
 def test_gymnax_adapter_task_ending_only_by_limit_is_not_terminal(task, limit):
     env = envs.make_jax(f"gymnax:{task}")
     state, _ = env.reset(key=jax.random.key(0))
-    step = tiny.jit(lambda state: env.step(state, {"action": 0}, key=jax.random.key(1)))
+    step = jax.jit(lambda state: env.step(state, {"action": 0}, key=jax.random.key(1)))
     state, before = step(state.replace(time=jnp.int32(limit - 2)))
     _, end = step(state)
     assert not before.is_last and end.is_last and not end.is_terminal

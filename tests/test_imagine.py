@@ -14,7 +14,7 @@ from experiments.imagine import imagine
 from experiments.imagine.options import ImagineOptions
 from experiments.training import run
 
-pytestmark = pytest.mark.usefixtures("compilation_cache", "quick_compilation")
+pytestmark = pytest.mark.usefixtures("compilation_cache")
 
 
 @pytest.fixture(scope="module", params=["probe:chosen", "grid:Catch"])

@@ -29,7 +29,7 @@ def inspector():
 def played():
     """Episodes in which the agent itself chose the actions, and the latents it had then."""
     agent, params = tiny.agent(), tiny.state().params
-    act = tiny.jit(lambda *args, key: agent.act(params, *args, tiny.NUMBERS, key=key, actor=SAMPLED))
+    act = jax.jit(lambda *args, key: agent.act(params, *args, tiny.NUMBERS, key=key, actor=SAMPLED))
     obs = tiny.observation(np.random.default_rng(0), N, T)
     carry, found = agent.init_carry(N, SAMPLED), []
     for t in range(T):
@@ -160,7 +160,7 @@ def test_forecast_matches_imagination_with_decoder_and_heads(inspector, readings
         return dreamt, obs, numbers, sum(head.entropy() for head in heads)
 
     reached, told = inspector.forecast(start(readings), action)
-    dreamt, obs, numbers, entropy = tiny.jit(direct)(start(readings), jax.random.key(0))
+    dreamt, obs, numbers, entropy = jax.jit(direct)(start(readings), jax.random.key(0))
     close(reached, dreamt)
     close(told.obs, obs, rtol=1e-3)
     close(told.heads.entropy, entropy)

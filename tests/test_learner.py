@@ -29,7 +29,7 @@ def gradients(parts=1):
     state, batch = tiny.state(), batch._replace(is_terminal=ends, is_last=ends)
     above = state.stats["returns"]._replace(high=jnp.float32(9))  # the range counts
     state = state._replace(stats={"returns": above})
-    compute = tiny.jit(learner.compute_gradients)
+    compute = jax.jit(learner.compute_gradients)
     return jax.device_get(compute(state, batch, tiny.NUMBERS, key=jax.random.key(1)))
 
 

@@ -48,7 +48,7 @@ def learn(task: str, steps: int, cfg: AgentConfig = CFG) -> tuple[Player, Player
     agent = Agent(env.obs_space, env.act_space, cfg)
     replay = HostReplay(20_000, LOOP.num_envs, env.obs_space, env.act_space, agent.entries)
     hyper = trace(cfg)
-    state = tiny.jit(agent.init)(jax.random.key(0))
+    state = jax.jit(agent.init)(jax.random.key(0))
     source = Collector(agent, env, replay, hyper, seed=0, actor=SAMPLED)
     loop = HostLoop(agent, source, replay, LOOP, hyper, state, Progress(), seed=0, actor=SAMPLED)
     metrics, early = [], None

@@ -21,7 +21,7 @@ from dreamer.placement import SINGLE
 
 copied = test_types.copied
 
-pytestmark = pytest.mark.usefixtures("compilation_cache", "quick_compilation")
+pytestmark = pytest.mark.usefixtures("compilation_cache")
 
 MEMBERS = sorted(name for name in vars(Loop) | Loop.__annotations__ if not name.startswith("_"))
 

@@ -34,7 +34,7 @@ from dreamer.schema import ConfigError
 from envs.wrappers import Batched
 from experiments.training import run, workspace
 
-pytestmark = pytest.mark.usefixtures("compilation_cache", "quick_compilation")
+pytestmark = pytest.mark.usefixtures("compilation_cache")
 
 PLANNER = "categorical_cem:horizon=2,samples=6,elites=2,proposals=2,iterations=2"
 HALF = tiny.change(AGENT, behavior__horizon=2.0)
@@ -81,7 +81,7 @@ def counting_loop(actor):
     env = Batched(envs.make_jax("jax:my_jax_env:Counting"), CFG.num_envs)
     agent = Agent({"vector": env.obs_space["vector"]}, env.act_space, HALF)
     replay = DeviceReplay(400, CFG.num_envs, agent.obs_space, env.act_space, agent.entries)
-    compiled = CompiledLoop(Fused(agent, env, replay, CFG, actor=actor), jit=tiny.jit)
+    compiled = CompiledLoop(Fused(agent, env, replay, CFG, actor=actor))
     return FusedLoop(compiled, trace(HALF), 0, 40, Progress())
 
 
@@ -106,7 +106,7 @@ def test_host_loop_acts_with_actor_and_pairs_promises_with_rewards():
     env = envs.make("probe:chosen", 2)
     agent, numbers = Agent(env.obs_space, env.act_space, tiny.CFG), tiny.NUMBERS
     replay = HostReplay(40, 2, env.obs_space, env.act_space, agent.entries)
-    state = tiny.jit(agent.init)(jax.random.key(0))
+    state = jax.jit(agent.init)(jax.random.key(0))
     source = Collector(agent, env, replay, numbers, seed=0, actor=Ones())
     cfg = tiny.RUN.loop
     loop = HostLoop(agent, source, replay, cfg, numbers, state, Progress(), seed=0, actor=Ones())
@@ -164,7 +164,7 @@ def test_train_with_other_actor_in_a_resume_is_refused_in_a_sentence(trained):
 @pytest.fixture(scope="module")
 def planned():
     """A loop of the device that planned to its end, and its episodes."""
-    compiled = CompiledLoop(test_fused.functions(actor=planner()), jit=tiny.jit)
+    compiled = CompiledLoop(test_fused.functions(actor=planner()))
     loop = planned_loop(compiled)
     return loop, [episode for output in loop.outputs() for episode in output.episodes]
 
@@ -222,7 +222,7 @@ def test_members_in_one_batch_that_plan_print_nothing_of_failed_searches(capfd):
     states = jax.jit(jax.vmap(fused.init))(jnp.arange(2))
     numbers = jax.tree.map(lambda x: jnp.stack([x, x]), trace(AGENT))
     with jax.debug_key_reuse(False):  # a vmapped loop carries its keys, which look as if used twice
-        slot = tiny.jit(jax.vmap(lambda *args: fused.slot(*args)[0]))
+        slot = jax.jit(jax.vmap(lambda *args: fused.slot(*args)[0]))
         states = slot(states, numbers, jnp.arange(2))
     jax.block_until_ready(states)
     jax.effects_barrier()

@@ -11,7 +11,6 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-import tiny
 from test_fused import AGENT, CFG, STEPS, functions, same
 
 from dreamer.loops import members
@@ -22,7 +21,7 @@ from dreamer.numbers import replace, trace
 from dreamer.placement import SINGLE, Placement
 from envs.api import Step
 
-pytestmark = pytest.mark.usefixtures("compilation_cache", "quick_compilation")
+pytestmark = pytest.mark.usefixtures("compilation_cache")
 
 SEEDS = np.array([0, 1, 0], np.int32)
 RATES = (3e-3, 3e-3, 1e-3)
@@ -53,7 +52,7 @@ def member(tree, i):
 
 @pytest.fixture(scope="module")
 def compiled():
-    return CompiledLoop(functions(), jit=tiny.jit)
+    return CompiledLoop(functions())
 
 
 @pytest.fixture(scope="module")
@@ -88,10 +87,10 @@ def test_members_vmapped_match_members_in_sequence(compiled):
     act = lambda _, state, hyper, seed: fused.slot(state, hyper, seed)[0].acting.step.obs["board"]
     vmapped = Placement.vmapped(jax.local_devices()[:1], 3)
     for function in (update, act):
-        own = SINGLE.compile(function, tiny.jit)
+        own = SINGLE.compile(function, jax.jit)
         theirs = [own(None, *(member(x, i) for x in (state, numbers(), seeds))) for i in range(3)]
         with jax.debug_key_reuse(False):  # a vmapped loop carries its keys, which look as if used twice
-            ours = vmapped.compile(function, tiny.jit)(None, state, numbers(), seeds)
+            ours = vmapped.compile(function, jax.jit)(None, state, numbers(), seeds)
         for a, *b in zip(*map(jax.tree.leaves, (ours, *theirs)), strict=True):
             np.testing.assert_allclose(a, np.stack(b), rtol=1e-3, atol=1e-5)
 
@@ -291,7 +290,7 @@ def compare(a, b, **tolerance):
 
 devices = jax.local_devices()
 assert len(devices) == 8
-compiled = CompiledLoop(functions(), jit=tiny.jit)
+compiled = CompiledLoop(functions())
 many, one = (run(Members(compiled, Placement.sequential(d), numbers(), SEEDS, 72, Progress()))
              for d in (devices[:3], devices[:1]))
 compare(many.full, one.full, rtol=1e-4, atol=1e-6)  # a program for three devices rounds differently
@@ -301,12 +300,12 @@ together = []
 for own in (fitting(devices, 3), devices[:1]):
     placement = Placement.vmapped(own, 3)
     stacked = (placement.put(x) for x in (one.full, numbers(), SEEDS))
-    together.append(placement.compile(update, tiny.jit)(None, *stacked))
+    together.append(placement.compile(update, jax.jit)(None, *stacked))
 assert len(together[0].learner.updates.sharding.device_set) == 3
 compare(*together, rtol=1e-3, atol=1e-5)
 
 data = Sharding.data(fitting(devices, 4))
-split = run(FusedLoop(CompiledLoop(functions(data=data), jit=tiny.jit), trace(AGENT), 0, 72, Progress()))
+split = run(FusedLoop(CompiledLoop(functions(data=data)), trace(AGENT), 0, 72, Progress()))
 first = jax.tree.map(lambda x: x[0], one.full)
 assert len(split.full.acting.ring.columns["reward"].sharding.device_set) == 4
 assert split.full.acting.ring.columns["reward"].sharding.spec[0] == "data"

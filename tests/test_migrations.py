@@ -16,7 +16,7 @@ from dreamer.migrations import MIGRATIONS, renamed
 from experiments.training import session
 from experiments.training.run import train
 
-pytestmark = pytest.mark.usefixtures("compilation_cache", "quick_compilation")
+pytestmark = pytest.mark.usefixtures("compilation_cache")
 
 FORMATS = Path(__file__).parent / "formats"
 STATES = json.loads((FORMATS / "states.json").read_text())

@@ -150,7 +150,7 @@ def test_recorded_member_has_its_result_and_the_sessions_of_all(tmp_path):
 def run(tmp_path_factory) -> Path:
     with contextlib.closing(envs.make(TASK)) as env:
         agent = Agent(env.obs_space, env.act_space, tiny.CFG)
-    state = tiny.jit(agent.init)(jax.random.key(0))
+    state = jax.jit(agent.init)(jax.random.key(0))
     folder = tiny.store(tmp_path_factory.mktemp("runs") / "run", state, agent, task=TASK)
     (folder / "result.json").write_text(json.dumps(RESULT))
     return folder

@@ -7,7 +7,6 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 import scanned
-import tiny
 
 import envs
 from envs.adapters import navix as adapter
@@ -181,7 +180,7 @@ def test_navix_drop_in_front_of_an_object_does_not_end_the_episode(task, kind, r
     state = facing(env, kind, pocket)
     # Balls stand still here, so that nothing else can end the episode.
     env._env = env._env.replace(transitions_fn=navix.transitions.deterministic_transition)
-    act = tiny.jit(lambda action: env.step(state, {"action": action}, key=jax.random.key(1)))
+    act = jax.jit(lambda action: env.step(state, {"action": action}, key=jax.random.key(1)))
     after, step = act(DROP)
     assert not step.is_last and step.reward == 0
     same = jax.tree.map(np.array_equal, after.time.state.entities, state.time.state.entities)
@@ -190,13 +189,13 @@ def test_navix_drop_in_front_of_an_object_does_not_end_the_episode(task, kind, r
 
     theirs = env._env.replace(action_set=navix.actions.MINIGRID_ACTION_SET)
     keyed = state.time.replace(state=state.time.state.replace(key=jax.random.key(1)))
-    ended = tiny.jit(theirs._step)(keyed, DROP)
+    ended = jax.jit(theirs._step)(keyed, DROP)
     assert ended.is_termination() and ended.reward == reward, "NAVIX does what ours need not mend any more"
 
 
 def test_navix_held_key_can_be_dropped_where_it_was():
     env = envs.make_jax("navix:DoorKey-8x8")
-    act = tiny.jit(lambda state, action: env.step(state, {"action": action}, key=jax.random.key(1))[0])
+    act = jax.jit(lambda state, action: env.step(state, {"action": action}, key=jax.random.key(1))[0])
     before = facing(env, "key")
     held = act(before, PICKUP)
     after = act(held, DROP)

@@ -23,7 +23,7 @@ from experiments.play.session import Session
 ROOM = "grid:Empty-5x5"
 BLIND = tiny.config(objective="none")
 
-pytestmark = pytest.mark.usefixtures("compilation_cache", "quick_compilation")
+pytestmark = pytest.mark.usefixtures("compilation_cache")
 
 
 @pytest.fixture(scope="module")
@@ -32,7 +32,7 @@ def blind():
     env = envs.make(ROOM, 1)
     agent = Agent(env.obs_space, env.act_space, BLIND)
     env.close()
-    return agent, tiny.jit(agent.init)(jax.random.key(0))
+    return agent, jax.jit(agent.init)(jax.random.key(0))
 
 
 def test_objectives_table_equals_the_config_choices():
@@ -43,7 +43,7 @@ def test_objectives_table_equals_the_config_choices():
 def test_none_objective_has_no_parameters_and_heads_train_the_encoder():
     agent, sampler = tiny.agent(cfg=BLIND), tiny.state().params
     params = {**sampler, "objective": {}}
-    state = tiny.jit(agent.init)(jax.random.key(0))
+    state = jax.jit(agent.init)(jax.random.key(0))
     assert state.params["objective"] == {}
     batch = tiny.batch()
     latent = agent.unpack(batch.context_latent)
@@ -56,7 +56,7 @@ def test_none_objective_has_no_parameters_and_heads_train_the_encoder():
         )
         return loss, out.losses
 
-    gradient, losses = tiny.jit(jax.grad(total, has_aux=True))(params["encoder"])
+    gradient, losses = jax.jit(jax.grad(total, has_aux=True))(params["encoder"])
     assert losses.keys() == {"dyn", "rep", "reward", "cont", "policy", "value", "replay_value"}
     assert all(np.abs(x).max() > 0 for x in jax.tree.leaves(gradient))
 

@@ -27,7 +27,7 @@ from dreamer.records import Latent, Observed
 from dreamer.schema import ConfigError
 from experiments.cli import main
 
-pytestmark = pytest.mark.usefixtures("compilation_cache", "quick_compilation")
+pytestmark = pytest.mark.usefixtures("compilation_cache")
 
 FOLDER = Path(__file__).parent / "golden" / "objectives"
 VALUE, GRADIENT = 1e-6, 1e-5  # relative, in float32
@@ -171,7 +171,7 @@ def total(agent: Agent, params: Any, seen: Observed, seed: int = 0) -> Array:
 def objective(request):
     """The name of an objective, its loss as a function of parameters and `seen`, and both with gradients."""
     agent, params = made(request.param)
-    loss = tiny.jit(jax.value_and_grad(lambda p, x: total(agent, p, x), argnums=(0, 1)))
+    loss = jax.jit(jax.value_and_grad(lambda p, x: total(agent, p, x), argnums=(0, 1)))
     return request.param, lambda x: loss(params, x)[0], *loss(params, seen())
 
 
@@ -220,7 +220,7 @@ def test_loss_sharded_over_devices_is_the_same(objective):
 def test_loss_does_not_depend_on_the_order_of_sequences(name):
     agent, params = made(name)
     order = np.array([0, 1, 3, 2])  # those without a reset inside
-    loss = tiny.jit(lambda x: total(agent, params, x))
+    loss = jax.jit(lambda x: total(agent, params, x))
     changed = jax.tree.map(lambda x: x[order], seen())
     np.testing.assert_allclose(loss(changed), loss(seen()), rtol=1e-5)
 
@@ -401,7 +401,7 @@ def test_probe_decoder_moves_nothing_else_and_does_not_count():
         losses, _ = world.loss(batch(), seen, {}, key=jax.random.key(1))
         return jnp.stack([v.mean() for k, v in losses.items() if k.startswith("probe/")]).sum()
 
-    grads = tiny.jit(jax.grad(shown))(params)
+    grads = jax.jit(jax.grad(shown))(params)
     assert moved(grads.pop("probe")) and not moved(grads)
 
 
@@ -446,9 +446,9 @@ OURS = "my_objective:SlowTokens"
 def trained():
     """The agent with this objective, its state before and after one update, and the metrics."""
     agent = Agent(tiny.OBS, tiny.ACT, tiny.config(objective=OURS))
-    state = tiny.jit(agent.init)(jax.random.key(0))
+    state = jax.jit(agent.init)(jax.random.key(0))
     told = numbers.replace(numbers.trace(agent.cfg), {"behavior.slow_rate": jnp.float32(0.25)})
-    after, _, metrics = tiny.jit(agent.train_step)(state, tiny.batch(), told, key=jax.random.key(1))
+    after, _, metrics = jax.jit(agent.train_step)(state, tiny.batch(), told, key=jax.random.key(1))
     return agent, state, after, metrics
 
 
@@ -492,7 +492,7 @@ def test_agent_rate_factor_of_unknown_module_is_refused():
 def test_train_step_rate_factor_of_zero_freezes_a_module():
     agent = Agent(tiny.OBS, tiny.ACT, tiny.config(optim__factors=("encoder=0",)), tiny.DETERMINISTIC)
     state = tiny.state()
-    step = tiny.jit(agent.train_step)
+    step = jax.jit(agent.train_step)
     after, _, _ = step(state, tiny.batch(), numbers.trace(agent.cfg), key=jax.random.key(0))
     still = jax.tree.map(lambda a, b: bool((a == b).all()), after.params, state.params)
     assert all(jax.tree.leaves(still["encoder"])) and not any(jax.tree.leaves(still["rssm"]["gates"]))

@@ -87,7 +87,6 @@ def test_noise_has_the_shape_of_a_replayed_batch():
 
 
 def test_main_measures_an_update_of_the_agent_that_is_trained(tmp_path, monkeypatch):
-    monkeypatch.setattr(jax, "jit", tiny.jit)
     monkeypatch.setattr(cost, "SECONDS", 0.0)
     comparison = prepare(tmp_path / "x", objective_runs.plan("reconstruction", "none"))
     costs = cost.main({"folder": str(comparison.folder), "objectives": ["none"]})

@@ -63,7 +63,7 @@ def test_fused_non_finite_loss_stops_learning_and_other_metrics_do_not():
     agent = Idle(whole.agent.obs_space, whole.agent.act_space, test_fused.AGENT)
     fused = Fused(agent, whole.env, whole.replay, test_fused.CFG, actor=SAMPLED)
     state, hyper, seed = zeros(fused.init, jnp.int32(0)), trace(agent.cfg), jnp.int32(0)
-    update, seen = tiny.jit(fused.update), []
+    update, seen = jax.jit(fused.update), []
     for _ in range(6):
         state, metrics = update(state, hyper, seed)
         seen.append((int(state.acting.failed), int(state.learner.updates)))

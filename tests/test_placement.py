@@ -127,7 +127,6 @@ from pathlib import Path
 import jax; jax.config.update("jax_num_cpu_devices", 8)
 jax.config.update("jax_persistent_cache_min_compile_time_secs", 0)
 import numpy as np, tiny
-jax.jit = tiny.jit
 import test_source
 from dreamer import numbers
 from dreamer.actors.policy import SAMPLED
@@ -238,7 +237,7 @@ NUMBERS = numbers.replace(trace(AGENT), {{"optim.lr": np.float32(4e-5)}})
 def loop(mesh, **changes):
     sharding = Sharding.over(mesh, jax.local_devices(), split_from=1) if mesh else None
     cfg = dataclasses.replace(CFG, **changes)
-    compiled = CompiledLoop(functions(cfg, sharding), jit=tiny.jit)
+    compiled = CompiledLoop(functions(cfg, sharding))
     return FusedLoop(compiled, NUMBERS, 0, 240, Progress())
 
 def flat(tree):

@@ -338,7 +338,7 @@ def test_observed_steps_are_of_one_environment_of_the_task():
 
 
 @pytest.fixture
-def quick(monkeypatch, quick_compilation):
+def quick(monkeypatch):
     """Planners compile in the test's own settings, and no decision is timed for long."""
     monkeypatch.setattr(timing, "SECONDS", 0.0)
     with jax.numpy_rank_promotion("allow"), jax.debug_key_reuse(False):

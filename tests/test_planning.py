@@ -4,7 +4,6 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-import tiny
 from fake_world import FakeWorld, latent
 from scipy.linalg import solve_discrete_are
 
@@ -53,7 +52,7 @@ class Chooser:
         act = lambda states, memory, first: self.actor.act(
             world, latent(states), memory, first, key=jax.random.key(7)
         )
-        self.act = tiny.jit(act)
+        self.act = jax.jit(act)
 
     def __call__(self, states, *, first=True, memory=None):
         """What it does in states [N, D], {key: [N, ...]}, and its memory."""

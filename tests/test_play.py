@@ -42,20 +42,18 @@ def restless(agent: Agent):
     """Parameters with which nothing is 0 only because a layer starts there."""
     rng = np.random.default_rng(0)
     shake = lambda p: p + rng.normal(0, 0.3, p.shape).astype(p.dtype)
-    return jax.tree.map(shake, tiny.jit(agent.init)(jax.random.key(0)).params)
+    return jax.tree.map(shake, jax.jit(agent.init)(jax.random.key(0)).params)
 
 
 def begin(
     task: str, actor: str = "greedy", terms: Terms | None = None, reward_weight: float = 1.0
 ) -> Session:
-    """A session with an agent whose programs compile quickly."""
+    """A session with an agent to which no observation is like another."""
     env = envs.make(task, 1)
     agent = Agent(env.obs_space, env.act_space, tiny.CFG)
     params = restless(agent)
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(jax, "jit", tiny.jit)
-        player = Player(agent, params, tiny.NUMBERS, actor=actor)
-        return Session(env, Adviser(player, actor, terms, reward_weight), 0)
+    player = Player(agent, params, tiny.NUMBERS, actor=actor)
+    return Session(env, Adviser(player, actor, terms, reward_weight), 0)
 
 
 @pytest.fixture(scope="module")
@@ -352,9 +350,7 @@ def test_session_planner_counts_only_costs_that_are_on(planner):
     player, step = planner._adviser.player, planner._line[0].step
     planner.switch(0, False)
     actor = Charged(player.actor, Sum((WISHES["wishes.py:hidden"],)), player.agent.decoder, 0.5)
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(jax, "jit", tiny.jit)
-        other = Player(player.agent, player.everything, player.numbers, actor=actor)
+    other = Player(player.agent, player.everything, player.numbers, actor=actor)
     action, carry = other.act(player.init(1), step, key=0)
     now = planner._line[-1]
     np.testing.assert_array_equal(now.choice["action"], action["action"])
@@ -436,7 +432,7 @@ def test_session_planner_after_the_end_plans_in_the_dream(planner):
     player, terms = planner._adviser.player, tuple(WISHES.values())
     world = player.agent.world(player.everything, player.numbers).with_cost(Sum(terms), 0.5)
     is_first, key = np.zeros(1, bool), jax.random.key(len(planner._line) - 1)
-    plan = tiny.jit(lambda dream, memory: player.actor.act(world, dream, memory, is_first, key=key))
+    plan = jax.jit(lambda dream, memory: player.actor.act(world, dream, memory, is_first, key=key))
     action, after = plan(now.dream, planner._line[-2].carry.memory)
     np.testing.assert_array_equal(now.choice["action"], action["action"])
     jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, atol=1e-5), now.carry.memory, after)
@@ -590,7 +586,7 @@ def run(tmp_path_factory, compilation_cache):
     """A run folder with an agent that has learned nothing."""
     env = envs.make("grid:Empty-5x5", 1)
     agent = Agent(env.obs_space, env.act_space, tiny.CFG)
-    state = tiny.jit(agent.init)(jax.random.key(0))
+    state = jax.jit(agent.init)(jax.random.key(0))
     return tiny.store(tmp_path_factory.mktemp("runs") / "room", state, agent, task="grid:Empty-5x5")
 
 
@@ -634,7 +630,6 @@ def test_play_command_with_planner_and_costs_serves(run, capsys, monkeypatch):
         raise KeyboardInterrupt
 
     monkeypatch.setattr("http.server.ThreadingHTTPServer.serve_forever", interrupt)
-    monkeypatch.setattr(jax, "jit", tiny.jit)
     words = f"{run} --port 0 --cost ending=3 --reward-weight 0 --actor categorical_cem --actor.horizon 2"
     with jax.numpy_rank_promotion("allow"), jax.debug_key_reuse(False):
         assert main(["play", *words.split()]) == 0

@@ -24,7 +24,7 @@ from dreamer.logger import read_rows
 from experiments.training import run
 from experiments.training.population import members
 
-pytestmark = pytest.mark.usefixtures("compilation_cache", "quick_compilation")
+pytestmark = pytest.mark.usefixtures("compilation_cache")
 
 
 def test_members_config_expands_to_one_config_per_seed_and_value():

@@ -19,7 +19,6 @@ from envs import unflatten
 from envs.flat import Flat
 from envs.rollout import rollout
 
-pytestmark = pytest.mark.usefixtures("quick_compilation")
 FLAT = SimpleNamespace(
     observation_space=unflatten.observation_space(tiny.OBS), action_space=unflatten.action_space(tiny.ACT)
 )

@@ -69,7 +69,7 @@ def test_readme_python_blocks_run_on_trained_agents(tmp_path, monkeypatch):
     for name, task in {"quickstart": "minigrid:DoorKey-5x5", "cartpole": "gymnasium:CartPole-v1"}.items():
         env = envs.make(task)
         agent = Agent(env.obs_space, env.act_space, tiny.CFG)
-        state = tiny.jit(agent.init)(jax.random.key(0))
+        state = jax.jit(agent.init)(jax.random.key(0))
         run = tiny.store(Path("runs") / f"{name}-seed0", state, agent, task=task)
         assert cli.main(["export", str(run)]) == 0
     blocks = re.findall(r"```python\n(.+?)```", README.read_text(), re.DOTALL)

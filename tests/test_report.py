@@ -31,7 +31,7 @@ from experiments.report.meanings import MEANINGS
 from experiments.report.report import Examination, Examiner
 from experiments.training import run
 
-pytestmark = pytest.mark.usefixtures("compilation_cache", "quick_compilation")
+pytestmark = pytest.mark.usefixtures("compilation_cache")
 SMALL = {"report__episodes": 2, "report__max_steps": 8, "report__context": 2, "report__horizon": 3}
 STRANGE = '<b>&"'
 """A name that is not to become part of the page's own text."""
@@ -65,7 +65,7 @@ def newborn(task: str):
     env = envs.make(task, 1)
     agent = Agent(env.obs_space, env.act_space, tiny.CFG)
     env.close()
-    return agent, tiny.jit(agent.init)(jax.random.key(0))
+    return agent, jax.jit(agent.init)(jax.random.key(0))
 
 
 def untrained(folder: Path, **changes) -> Path:
@@ -86,14 +86,14 @@ def reported(folder: Path, make: Callable[[], int]) -> Reported:
 
 
 @pytest.fixture(scope="module")
-def room(tmp_path_factory, compilation_cache, quick_compilation) -> Reported:
+def room(tmp_path_factory, compilation_cache) -> Reported:
     """An agent that has learned nothing, on a Gymnasium environment, with pictures."""
     folder = untrained(tmp_path_factory.mktemp("runs") / "room")
     return reported(folder, lambda: main(["report", str(folder), "--json"]))
 
 
 @pytest.fixture(scope="module")
-def ended(tmp_path_factory, compilation_cache, quick_compilation) -> Reported:
+def ended(tmp_path_factory, compilation_cache) -> Reported:
     """A run in the loop of the device that ended, without pictures; the folder has a strange name."""
     folder = tmp_path_factory.mktemp("runs") / STRANGE
     return reported(folder, lambda: run.train(small(report__every=64), folder, json=True))

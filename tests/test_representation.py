@@ -26,7 +26,7 @@ from experiments.play.session import Session
 from experiments.report import representation
 from experiments.report.meanings import REPRESENTATION
 
-pytestmark = pytest.mark.usefixtures("compilation_cache", "quick_compilation")
+pytestmark = pytest.mark.usefixtures("compilation_cache")
 GRID = "grid:DoorKey-5x5"
 N, T, E = 4, 30, 8
 rng = np.random.default_rng(0)
@@ -98,11 +98,11 @@ def test_objective_losses_give_the_last_row_with_floor_and_constant():
 
 
 @pytest.fixture(scope="module")
-def run(tmp_path_factory, compilation_cache, quick_compilation):
+def run(tmp_path_factory, compilation_cache):
     """The folder of an agent that has learned nothing, with its report."""
     env = envs.make(GRID, 1)
     agent = Agent(env.obs_space, env.act_space, tiny.config(objective="barlow", probe_decoder=True))
-    state = tiny.jit(agent.init)(jax.random.key(0))
+    state = jax.jit(agent.init)(jax.random.key(0))
     changes = dict(task=GRID, report__episodes=6, report__max_steps=20, report__horizon=3)
     folder = tiny.store(tmp_path_factory.mktemp("runs") / "run", state, agent, **changes)
     row = {"env_steps": 1, "updates": 1, "loss/barlow": 4.0, "barlow/floor": 1.5, "tokens/rank": 3.0}

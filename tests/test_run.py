@@ -27,7 +27,7 @@ from experiments.training import run, session, workspace
 
 CFG = tiny.RUN
 
-pytestmark = pytest.mark.usefixtures("compilation_cache", "quick_compilation")
+pytestmark = pytest.mark.usefixtures("compilation_cache")
 
 
 def change(**fields) -> Config:

@@ -79,7 +79,7 @@ def test_is_scored_suites_with_a_score_but_no_population():
     assert not score.is_scored(many)
 
 
-@pytest.mark.usefixtures("compilation_cache", "quick_compilation")
+@pytest.mark.usefixtures("compilation_cache")
 def test_train_logs_the_score_meanwhile_and_at_its_end_that_of_the_result(tmp_path, monkeypatch):
     monkeypatch.setattr(score, "EVERY", 0.0)
     monkeypatch.setattr(score, "SHARE", 1.0)

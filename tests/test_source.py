@@ -26,7 +26,7 @@ from envs.api import Step
 TASK, ENVS, ROWS = "probe:chosen", 2, 24
 CFG = LoopConfig(num_envs=ENVS, batch_size=4, batch_length=4, prefill=0, train_ratio=4.0)
 
-pytestmark = pytest.mark.usefixtures("compilation_cache", "quick_compilation")
+pytestmark = pytest.mark.usefixtures("compilation_cache")
 
 
 class Recorded:
@@ -78,7 +78,7 @@ def recorded(folder: Path, rows: int = ROWS) -> tuple[Path, list[str], dict[str,
     agent, env = agent_and_env()
     replay = empty_replay(agent)
     source = Collector(agent, env, replay, tiny.NUMBERS, seed=0, actor=SAMPLED)
-    source.set_params(acting_params(tiny.jit(agent.init)(jax.random.key(0)).params, SAMPLED))
+    source.set_params(acting_params(jax.jit(agent.init)(jax.random.key(0)).params, SAMPLED))
     stream = source.rows(Progress())
     for _ in range(rows + 1):
         next(stream)
@@ -91,7 +91,7 @@ def recorded_loop(folder: Path, *, counted: bool = False, rows: int = ROWS, stat
     stored.load(*recorded(folder, rows))
     source: Source = Recorded(replay, stored, counted=counted)
     cfg = schema.replace_paths(CFG, limits)
-    state = state or tiny.jit(agent.init)(jax.random.key(0))
+    state = state or jax.jit(agent.init)(jax.random.key(0))
     return HostLoop(agent, source, replay, cfg, tiny.NUMBERS, state, Progress(), seed=0, actor=SAMPLED)
 
 

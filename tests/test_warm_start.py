@@ -19,7 +19,7 @@ from experiments import cli
 from experiments.training import run, warm_start, workspace
 from experiments.training.trainer import Trainer
 
-pytestmark = pytest.mark.usefixtures("compilation_cache", "quick_compilation")
+pytestmark = pytest.mark.usefixtures("compilation_cache")
 
 
 @pytest.fixture(scope="module")
@@ -28,7 +28,7 @@ def origin(tmp_path_factory) -> Path:
     with workspace.opened(tiny.RUN) as opened:
         agent = Agent(opened.env.obs_space, opened.env.act_space, tiny.CFG)
     folder = tmp_path_factory.mktemp("runs") / "origin"
-    state = tiny.jit(agent.init)(jax.random.key(7))
+    state = jax.jit(agent.init)(jax.random.key(7))
     for steps in (160, 320):
         state = state._replace(params=jax.tree.map(lambda x: x + 0.125, state.params))
         tiny.store(folder, state, agent, env_steps=steps)
@@ -65,7 +65,7 @@ def test_warm_start_named_modules_are_copied_and_others_stay_fresh(origin, tmp_p
 def test_warm_start_population_gives_every_member_the_same_modules(origin, tmp_path):
     with workspace.opened(schema.replace_paths(tiny.RUN, {"task": "grid:Catch"})) as opened:
         agent = opened.agent
-    folder = tiny.store(tmp_path / "catch", tiny.jit(agent.init)(jax.random.key(3)), agent, task="grid:Catch")
+    folder = tiny.store(tmp_path / "catch", jax.jit(agent.init)(jax.random.key(3)), agent, task="grid:Catch")
     cfg = starting(folder, task="grid:Catch", population__seeds=2)
     state = begun(cfg, tmp_path / "run").loop.state
     theirs = dreamer.load(folder).everything

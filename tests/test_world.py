@@ -167,8 +167,8 @@ def latents(world):
 def test_rollout_equals_single_steps(trained):
     action = {k: jnp.asarray(v) for k, v in tiny.batch().action.items()}
     start, key = latents(trained), jax.random.key(0)
-    reached = tiny.jit(lambda latent: trained.rollout(latent, action, key=key))(start)
-    step = tiny.jit(lambda latent, action: trained.step(latent, action, key=key))
+    reached = jax.jit(lambda latent: trained.rollout(latent, action, key=key))(start)
+    step = jax.jit(lambda latent, action: trained.step(latent, action, key=key))
     for t in range(T):
         start = step(start, {k: a[:, t] for k, a in action.items()})
         for one, many in zip(*map(jax.tree.leaves, (start, reached)), strict=True):
@@ -178,9 +178,9 @@ def test_rollout_equals_single_steps(trained):
 def test_imagine_under_a_policy_equals_the_rollout_of_its_actions(trained):
     policy = lambda feat, key: {"move": jnp.argmax(feat[:, :3], -1), "steer": jnp.tanh(feat[:, :2])}
     start, key = latents(trained), jax.random.key(0)
-    dream = tiny.jit(lambda latent: trained.imagine(latent, policy, 3, key=key))(start)
+    dream = jax.jit(lambda latent: trained.imagine(latent, policy, 3, key=key))(start)
     action = {k: jnp.moveaxis(a, 0, 1) for k, a in dream.action.items()}
-    reached = tiny.jit(lambda latent: trained.rollout(latent, action, key=key))(start)
+    reached = jax.jit(lambda latent: trained.rollout(latent, action, key=key))(start)
     np.testing.assert_allclose(dream.feat[1:], jnp.moveaxis(reached.feat, 0, 1), rtol=1e-4, atol=1e-5)
 
 

@@ -5,7 +5,6 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 import scanned
-import tiny
 
 import envs
 from envs.adapters import xminigrid as adapter
@@ -115,7 +114,7 @@ def solvable(task, world):
 @pytest.mark.parametrize("task", [task for task in adapter.TASKS if task not in adapter.FLAWED])
 def test_xminigrid_every_task_draws_solvable_worlds(task):
     ours = envs.make_jax(f"xminigrid:{task}")
-    draw = tiny.jit(jax.vmap(lambda key: ours.reset(key=key)[0].state))
+    draw = jax.jit(jax.vmap(lambda key: ours.reset(key=key)[0].state))
     with jax.numpy_rank_promotion("allow"):
         assert solvable(task, draw(jax.random.split(jax.random.key(0), WORLDS))).all()
 
@@ -125,7 +124,7 @@ def test_xminigrid_flawed_worlds_are_redrawn_and_others_unchanged(task):
     ours = envs.make_jax(f"xminigrid:{task}")
     both = lambda key: (ours.reset(key=key)[0].state, ours._env.reset(ours._params, key).state)
     with jax.debug_key_reuse(False):
-        mine, theirs = tiny.jit(jax.vmap(both))(jax.random.split(jax.random.key(1), WORLDS))
+        mine, theirs = jax.jit(jax.vmap(both))(jax.random.split(jax.random.key(1), WORLDS))
     assert solvable(task, mine).all()
     flawed = ~solvable(task, theirs)
     assert 0.04 * WORLDS < flawed.sum() < 0.16 * WORLDS  # expected: 0.0625 without a key and 0.033 with two

@@ -37,15 +37,6 @@ from dreamer.records import Batch
 from envs.api import Space, spaces_to
 
 B, T, H = 2, 4, 3
-QUICK = {"xla_backend_optimization_level": 0, "xla_llvm_disable_expensive_passes": True}
-_jit = jax.jit
-
-
-def jit(function, **options):
-    """Compiles in half the time, to slower code: for whole agents, which run a few times."""
-    return _jit(function, compiler_options=QUICK, **options)
-
-
 DETERMINISTIC = golden.DETERMINISTIC
 """Argmax for categories and a fixed half deviation for numbers: chance as a constant."""
 
@@ -168,4 +159,4 @@ def untrained(folder: Path, task: str = "probe:chosen") -> Path:
     env = envs.make(task, 1)
     agent = Agent(env.obs_space, env.act_space, CFG)
     env.close()
-    return store(folder, jit(agent.init)(jax.random.key(0)), agent, task=task)
+    return store(folder, jax.jit(agent.init)(jax.random.key(0)), agent, task=task)
