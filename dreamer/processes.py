@@ -175,6 +175,7 @@ class Line:
             self._send(0, mine)
             everyone = self._inbox[0].get()["all"]
         else:
+            mine = json.loads(json.dumps(mine, default=_plain))  # as the others get it
             everyone = [mine, *(self._inbox[peer].get() for peer in sorted(self._sockets))]
             for peer in self._sockets:
                 self._send(peer, {"kind": "say", "all": everyone})
@@ -204,6 +205,7 @@ class Line:
         for connection in self._sockets.values():
             with contextlib.suppress(OSError):
                 connection.shutdown(socket.SHUT_RDWR)
+            connection.close()
 
     # In other threads.
 
@@ -311,6 +313,7 @@ def meet(
         connection.sendall(json.dumps(hello).encode() + b"\n")
         answer = _line(connection, deadline)
         if answer is None or "refused" in answer:
+            connection.close()
             why = "it gave no answer" if answer is None else answer["refused"]
             raise ConfigError(f"process {index} was not taken in by process 0 at {host}:{port}: {why}")
         everyone, sockets = answer["all"], {0: connection}
@@ -345,7 +348,8 @@ def _welcomed(
     """What the other processes say of themselves, and their connections."""
     hellos: dict[int, dict[str, Any]] = {}
     sockets: dict[int, socket.socket] = {}
-    with _server(host, port) as server:
+    with contextlib.ExitStack() as refused, _server(host, port) as server:
+        refused.callback(lambda: [connection.close() for connection in sockets.values()])
         while len(sockets) < count - 1:
             server.settimeout(max(deadline - time.monotonic(), 0.01))
             try:
@@ -366,6 +370,7 @@ def _welcomed(
                     f"process {hello['index']} ({hello['host']}) does not fit the others: {why}"
                 )
             hellos[hello["index"]], sockets[hello["index"]] = hello, connection
+        refused.pop_all()
     return hellos, dict(sorted(sockets.items()))
 
 

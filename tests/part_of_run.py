@@ -1,8 +1,10 @@
+# ruff: noqa: E402
 """One of several processes that train a small agent with the host loop; started by `test_processes.py`.
 
-    python part_of_run.py INDEX COUNT PORT FOLDER MESH SPLIT_FROM
+    python part_of_run.py INDEX COUNT PORT FOLDER MESH SPLIT_FROM PARTS
 
-It writes losses and parameters after 20 updates to FOLDER/COUNT.npz, and saves a checkpoint in FOLDER/COUNT.
+It writes losses, and parameters before and after 20 updates, to FOLDER/COUNT.npz, and saves a checkpoint in
+FOLDER/COUNT. A single process (COUNT is 1) has its replay in as many PARTS as several would have.
 """
 
 import dataclasses
@@ -12,20 +14,18 @@ from pathlib import Path
 
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
 
-import faulthandler
-
-faulthandler.dump_traceback_later(25, repeat=True)
 import jax
 
-jax.config.update("jax_num_cpu_devices", 2)
-jax.config.update("jax_persistent_cache_min_compile_time_secs", 0)
-
-from dreamer.processes import as_current, meet
+from dreamer.processes import ALONE, become, meet
 
 if __name__ == "__main__":  # before anything of JAX runs
+    jax.config.update("jax_num_cpu_devices", 2)
+    jax.config.update("jax_persistent_cache_min_compile_time_secs", 0)
     INDEX, COUNT, PORT = map(int, sys.argv[1:4])
-    US, _ = meet(INDEX, COUNT, "127.0.0.1", PORT, lambda code, why: os._exit(code))
-    jax.distributed.initialize(f"127.0.0.1:{PORT + 1}", COUNT, INDEX)
+    US = ALONE
+    if COUNT > 1:
+        US, _ = meet(INDEX, COUNT, "127.0.0.1", PORT, lambda code, why: os._exit(code))
+        jax.distributed.initialize(f"127.0.0.1:{PORT + 1}", COUNT, INDEX)
 
 import numpy as np
 import tiny
@@ -48,7 +48,7 @@ NUMBERS = numbers.replace(tiny.NUMBERS, {"optim.lr": np.float32(4e-5)})  # the d
 
 
 class Parts:
-    """The replay of one process that draws as the processes of a run do: a part of a batch of each of theirs."""
+    """The replay of one process that draws as several do: a part of a batch from each of their parts."""
 
     def __init__(self, make, count):
         self.parts, self.count = [make() for _ in range(count)], count
@@ -106,20 +106,28 @@ def run(loop):
             break
     rows += loop.flush()
     losses = np.array([[v for k, v in sorted(row.items()) if k.startswith("loss")] for row in rows])
-    params = jax.device_get(loop.gather_params())
-    return losses, np.concatenate([x.ravel() for x in jax.tree.leaves(params)])
+    return losses, flat(loop.gather_params())
 
 
-def main(us, folder, mesh, split_from):
-    with as_current(us):
-        loop = build(us, mesh, int(split_from))
-        losses, params = run(loop)
-        store = CheckpointStore(folder / str(us.count), processes=us)
-        saved = loop.checkpoint()
-        meta = dict(saved.meta, progress=vars(loop.progress), config={"loop": dataclasses.asdict(CFG)})
-        store.save(1, saved.arrays, meta, saved.files)
+def flat(tree):
+    return np.concatenate([x.ravel() for x in jax.tree.leaves(jax.device_get(tree))])
+
+
+def main(us, folder, mesh, split_from, parts):
+    become(us)
+    loop = build(us, mesh, int(split_from), int(parts))
+    before = flat(loop.gather_params())
+    losses, params = run(loop)
     if us.is_first:
-        np.savez(folder / f"{us.count}.npz", losses=losses, params=params)
+        np.savez(folder / f"{us.count}.npz", losses=losses, params=params, before=before)
+    if not us.are_several:
+        rows = [{k: v[:, : part.inserted] for k, v in part._ring.items()} for part in loop.replay.parts]
+        np.savez(folder / "rows.npz", **{f"{k} {i}": v for i, row in enumerate(rows) for k, v in row.items()})
+        return
+    store = CheckpointStore(folder / str(us.count), processes=us)
+    saved = loop.checkpoint()
+    meta = dict(saved.meta, progress=vars(loop.progress), config={"loop": dataclasses.asdict(CFG)})
+    store.save(1, saved.arrays, meta, saved.files)
     us.gather("done")
     jax.distributed.shutdown()
     us.line.close()
