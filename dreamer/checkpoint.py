@@ -2,7 +2,7 @@
 
     <folder>/step-000000020000/arrays/         one Orbax checkpoint of the state's leaves
     <folder>/step-000000020000/loop/           another one of those that only the loop needs, if any
-    <folder>/step-000000020000/pieces-1.safetensors   what process 1 has of leaves that are split over processes
+    <folder>/step-000000020000/pieces-1.safetensors   what process 1 has of leaves split over processes
     <folder>/step-000000020000/manifest.json   sha256 of every file, leaves, meta; written last
     <folder>/replay/                           files that never change, shared by checkpoints
     <folder>/quarantine/                       checkpoints that turned out to be damaged

@@ -208,7 +208,7 @@ class Sharding:
         return jax.tree.map(spread, tree, shardings)
 
     def rows(self, batch: Any) -> Any:
-        """A batch [B, ...] over all devices from the rows that this process has: all, or its share of them."""
+        """A batch [B, ...] over all devices from the rows that this process has: all, or its share."""
         if not self.spans:
             return jax.device_put(batch, self.batch)
         place = lambda x: jax.make_array_from_process_local_data(self.batch, np.asarray(x))

@@ -1,4 +1,4 @@
-"""The processes of one run, each with its share of environments, replay and devices: who is who, and agreement.
+"""The processes of one run, each with its share of environments, replay and devices, and how they agree.
 
     process 0 ◄──────► process 1        every process has a connection to process 0
         ▲ ▲                             gather: one message of each, and all of them back to each
@@ -78,7 +78,8 @@ class Processes:
         """
         if total % self.count:
             raise ConfigError(
-                f"{self.count} processes cannot share {field} {total} equally: take a multiple of {self.count}"
+                f"{self.count} processes cannot share {field} {total} equally: take a multiple of "
+                f"{self.count}"
             )
         return total // self.count
 

@@ -55,17 +55,14 @@ def place(environ: Mapping[str, str]) -> Place | None:
         if missing := [name for name in names if not environ.get(name)]:
             raise ConfigError(f"{missing[0]} is not set: a process of several needs {', '.join(names)}")
         host, _, port = environ[COORDINATOR].rpartition(":")
-        count, index, port = (
-            _number(name, text)
-            for name, text in ((COUNT, environ[COUNT]), (INDEX, environ[INDEX]), (COORDINATOR, port))
-        )
-        if not host or not 0 < port < 2**16:
+        if not host or not re.fullmatch(r"[0-9]{1,5}", port) or not 0 < int(port) < 2**16:
             raise ConfigError(
                 f"{COORDINATOR} must be host:port, as node1:7733, but it is {environ[COORDINATOR]}"
             )
+        count, index = (_number(name, environ[name]) for name in (COUNT, INDEX))
         if not 0 <= index < count:
             raise ConfigError(f"{INDEX} must be 0 to {count - 1}, as {COUNT} is {count}, but it is {index}")
-        return Place(index, count, host, port) if count > 1 else None
+        return Place(index, count, host, int(port)) if count > 1 else None
     return _of_slurm(environ)
 
 
@@ -184,6 +181,8 @@ def _differences(first: Any, other: Any, path: str = "") -> list[tuple[str, Any,
 def _initialize(place: Place, port: int) -> None:
     import jax
 
+    with contextlib.suppress(AttributeError):  # it would take SIGTERM for itself
+        jax.config.update("jax_enable_preemption_service", False)
     local = None if place.local is None else [place.local]
     jax.distributed.initialize(
         f"{place.host}:{port}",

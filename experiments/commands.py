@@ -288,7 +288,7 @@ def train(words: Sequence[str], options: TrainOptions, changes: Mapping[str, Any
 def launch(words: Sequence[str], options: LaunchOptions, changes: Mapping[str, Any]) -> int:
     from experiments import launch
 
-    return launch.launch(words, options)
+    return launch.launch(words, options.processes)
 
 
 def _name_preset_of_suite(task: str) -> None:

@@ -1,8 +1,8 @@
 """`dreamer launch`: several processes that train one agent, started together and ended together.
 
-On this machine every process has its share of the cores and of the GPUs. What process 0 prints is passed on as it
-is; the others train silently, and whatever they do print follows their name. When one dies the others notice
-it themselves (`dreamer.processes`); what is left after `PATIENCE` seconds is ended here.
+On this machine every process has its share of the cores and of the GPUs. What process 0 prints is passed on
+as it is; the others train silently, and whatever they do print follows their number. When one dies the others
+notice it themselves (`dreamer.processes`); what is left after `PATIENCE` seconds is ended here.
 """
 
 from __future__ import annotations
@@ -18,9 +18,9 @@ import time
 from collections.abc import Sequence
 from typing import IO
 
+from dreamer.processes import STOPPED
 from dreamer.schema import ConfigError
 from experiments import cluster, machine, signals
-from experiments.commands import LaunchOptions
 from experiments.sweep.launch import core_shares, visible_gpus
 
 PATIENCE = 20.0
@@ -28,9 +28,11 @@ PATIENCE = 20.0
 HARD = 5.0
 """Seconds that they have after being terminated."""
 POLL = 0.1
+JAX_LOST = b"coordination service"
+"""In the messages of JAX once process 0 is gone."""
 
 
-def launch(words: Sequence[str], options: LaunchOptions) -> int:
+def launch(words: Sequence[str], processes: int) -> int:
     """Start the processes of a `dreamer train` command and wait for them; the exit code.
 
     Raises:
@@ -39,7 +41,7 @@ def launch(words: Sequence[str], options: LaunchOptions) -> int:
     check(words)
     with signals.gentle_signals() as stop:
         stop.takes_its_time = True  # the processes end in time, or are ended below
-        group = Group(words, options.processes)
+        group = Group(words, processes)
         return group.wait(stop)
 
 
@@ -77,6 +79,7 @@ class Group:
     def __init__(self, words: Sequence[str], count: int):
         coordinator, shares = f"127.0.0.1:{free_port()}", core_shares(count)
         gpus = visible_gpus(os.environ)
+        self._explained = threading.Event()
         self._processes: list[subprocess.Popen[bytes]] = []
         self._threads: list[threading.Thread] = []
         for index in range(count):
@@ -94,7 +97,9 @@ class Group:
                     os.sched_setaffinity(process.pid, shares[index])
             self._processes.append(process)
             if process.stdout is not None:
-                relay = threading.Thread(target=_relay, args=(process.stdout, index), daemon=True)
+                relay = threading.Thread(
+                    target=_relay, args=(process.stdout, index, self._explained), daemon=True
+                )
                 relay.start()
                 self._threads.append(relay)
 
@@ -119,10 +124,10 @@ class Group:
         for relay in self._threads:
             relay.join(1.0)
         codes = [process.returncode for process in self._processes]
-        if killed and codes[0] < 0:  # none of them could say it
+        if codes[0] < 0 and killed and not self._explained.is_set():  # process 0 could not say it
             print(f"dreamer: {killed}", file=sys.stderr)
-        failed = [code if code > 0 else 128 - code for code in codes if code]
-        return (codes[0] if codes[0] > 0 else failed[0]) if failed else 0
+        ended = [code for code in codes if code > 0]
+        return ended[0] if ended else STOPPED if any(codes) else 0
 
     def _killed(self, process: subprocess.Popen[bytes]) -> str:
         if process.returncode >= 0:
@@ -149,8 +154,15 @@ def free_port() -> int:
         return free.getsockname()[1]
 
 
-def _relay(output: IO[bytes], index: int) -> None:
-    """Pass on what a process prints, line by line."""
+def _relay(output: IO[bytes], index: int, explained: threading.Event) -> None:
+    """Pass on what a process prints, line by line; of several that say why all end, only the first."""
+    is_over = False  # JAX reports, over many lines, that its service is gone with process 0
     for line in output:
+        is_over |= JAX_LOST in line
+        is_sentence = line.startswith(b"dreamer: ")
+        if (is_over and not is_sentence) or (is_sentence and explained.is_set()):
+            continue
+        if is_sentence:
+            explained.set()
         sys.stderr.write(f"[{index}] {line.decode(errors='replace')}")
         sys.stderr.flush()

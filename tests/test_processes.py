@@ -98,7 +98,7 @@ def test_join_is_the_inverse_of_part():
 def test_gather_gives_all_messages_in_order_again_and_again(met):
     group = met(3)
     for turn in range(3):
-        answers = all_of([lambda us=us: us.gather([us.index, turn]) for us in group])
+        answers = all_of([lambda us=us, turn=turn: us.gather([us.index, turn]) for us in group])
         assert answers == [[[0, turn], [1, turn], [2, turn]]] * 3
     assert all_of([lambda us=us: us.first(us.index * 10) for us in group]) == [0, 0, 0]
 

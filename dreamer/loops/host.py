@@ -186,7 +186,7 @@ class HostLoop:
         self.state = self._put(self.agent.start({**self._acting(self.state.params), **copied}))
 
     def _acting(self, params: Any) -> Any:
-        """Parameters where this process can act with them or look at them: whole, where it has only a part."""
+        """Parameters as this process can act with them or look at them: whole where it has only a part."""
         sharding = self._sharding
         return params if sharding is None or not sharding.spans else sharding.local(params)
 
@@ -195,7 +195,7 @@ class HostLoop:
         return state if sharding is None else sharding.put(state, sharding.of_learner(state))
 
     def gather_params(self) -> Params:
-        """The parameters whole in this process, called in all of several; they are kept until the next update.
+        """The parameters whole in this process; called in all of several, and kept until the next update.
 
         What is split over processes can only be looked at after that.
         """

@@ -110,8 +110,8 @@ def restore(loop: Loop, workspace: Workspace, folder: RunFolder, *, without_repl
     files = ReplayFiles(folder.store.replay_folder, folder.store.replay_files(step), parts)
     if len(parts) != count:
         folder.notice(
-            f"saved by {_counted(len(parts))}, resumed by {_counted(count)}: the learner is the same, but the "
-            "replay is dealt again, so from here on the numbers are not those of a run without that change"
+            f"saved by {_counted(len(parts))}, resumed by {_counted(count)}: the learner is the same, but "
+            "the replay is dealt again, so from here on numbers are not those of a run without that change"
         )
     if without_replay:
         folder.notice(f"resuming without the replay of step {step:,}: it is refilled from scratch")

@@ -44,8 +44,8 @@ class Trainer(Generic[T]):
       finish: returns the result of a finished run.
       is_resumed: whether there is a checkpoint.
 
-    Of several processes all have a trainer, and process 0 decides what is due; whichever is asked to stop, all
-    stop after the same output.
+    Of several processes all have a trainer, and process 0 decides what is due. Whichever is asked to stop,
+    all stop after the same output.
     """
 
     def __init__(

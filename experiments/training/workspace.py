@@ -9,8 +9,7 @@ from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
 import envs
-from dreamer import schema
-from dreamer import processes
+from dreamer import processes, schema
 from dreamer.config import TRACED, Config
 from experiments import memory
 
@@ -185,7 +184,7 @@ def _over_processes(cfg: Config, count: int) -> Sharding:
     size, part = math.prod(shape.values()), cfg.loop.batch_size // cfg.loop.accumulate
     if size % count:
         raise schema.ConfigError(
-            f"loop.mesh {cfg.loop.mesh} has {size} devices, which {count} processes cannot have equally many of"
+            f"loop.mesh {cfg.loop.mesh} has {size} devices, which {count} processes cannot share equally"
         )
     if size > count and jax.default_backend() == "cpu":
         raise schema.ConfigError(
