@@ -227,7 +227,7 @@ def test_store_load_without_loop_part_does_not_read_loop_files(store, notices, m
 
 def test_store_load_version_1_checkpoint_succeeds(store, monkeypatch):
     with monkeypatch.context() as then:
-        then.setattr(checkpoint, "VERSION", 1)
+        then.setattr(checkpoint, "WHOLE", 1)
         then.setattr(checkpoint, "_parts", lambda leaves: {"arrays": leaves})
         store.save(1, with_loop(), {})
         store.wait()
