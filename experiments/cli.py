@@ -12,6 +12,7 @@ import os
 import platform
 import re
 import sys
+import traceback
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Annotated, Any
 
@@ -62,8 +63,9 @@ def _main(words: list[str]) -> int:
         return _fail(": ".join(filter(None, (str(error.filename or ""), error.strerror))), MISTAKE, words)
     except Exception as error:
         code = _exit_code(error)
+        if code is None and processes.current().are_several:
+            return _stumbled(error)
         if code is None:
-            _stumbled(error)
             raise
         return _fail(str(error), code, words)
 
@@ -77,12 +79,13 @@ def _parted(code: int) -> int:
     return code
 
 
-def _stumbled(error: Exception) -> None:
-    """A bug ends all processes of a run."""
-    if processes.current().are_several:
-        from experiments import cluster
+def _stumbled(error: Exception) -> int:
+    """A bug ends all processes of a run; the exit code."""
+    from experiments import cluster
 
-        cluster.stumble(error)
+    cluster.stumble(error)
+    traceback.print_exception(error)  # here, because JAX would wait for the others before the process ends
+    return STOPPED
 
 
 def _run(words: list[str]) -> int:

@@ -93,6 +93,7 @@ class HostLoop:
         self._apply = jax.jit(self._apply_fn, donate_argnums=0, **apply)
         self._compiled: Future[None] | None = None
         self._in_flight: InFlight | None = None
+        self._is_together = False
         self._gathered: tuple[int, Params] | None = None
         self._metric_names: list[str] = []
 
@@ -290,6 +291,9 @@ class HostLoop:
         metrics = self.flush()
         self._compiled = self._compiled or self._compile()
         self._compiled.result()
+        if not self._is_together:  # a first collective gives up where another process compiles for long
+            self._processes.gather("compiled")
+            self._is_together = True
         if self._sharding is not None:
             batch = self._sharding.rows(batch)
         gradient, latent = self._gradient(self.state, batch, self._placed_numbers, self._learning_key)
