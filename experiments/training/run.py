@@ -168,7 +168,8 @@ def build(
     _introduce(run_folder, workspace, agents, resume)
     finish, every = partial(result.finish, agents, run_folder, until), cfg.checkpoint.every
     hooks = _hooks(cfg, run_folder, agents)
-    return Trainer(agents, run_folder, workspace, hooks, finish, save_every=every, is_resumed=resume)
+    how: dict[str, Any] = {"save_every": every, "is_resumed": resume, "processes": us}
+    return Trainer(agents, run_folder, workspace, hooks, finish, **how)
 
 
 def _following(
@@ -179,7 +180,11 @@ def _following(
     hooks = [
         Hook(hook.unit, hook.n, lambda: None, is_aside=hook.is_aside) for hook in _hooks(cfg, folder, agents)
     ]
-    how: dict[str, Any] = {"save_every": cfg.checkpoint.every, "is_resumed": resume}
+    how: dict[str, Any] = {
+        "save_every": cfg.checkpoint.every,
+        "is_resumed": resume,
+        "processes": workspace.processes,
+    }
     return Trainer(agents, folder, workspace, hooks, dict, **how)
 
 

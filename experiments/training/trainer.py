@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from dreamer.config import Config
+from dreamer.processes import ALONE, Processes
 from envs.api import EnvError
 from envs.watchdog import Interrupted
 from experiments import signals
@@ -43,6 +44,7 @@ class Trainer(Generic[T]):
       save_every: seconds between saves.
       finish: returns the result of a finished run.
       is_resumed: whether there is a checkpoint.
+      processes: of the run.
 
     Of several processes all have a trainer, and process 0 decides what is due. Whichever is asked to stop,
     all stop after the same output.
@@ -58,12 +60,13 @@ class Trainer(Generic[T]):
         *,
         save_every: float,
         is_resumed: bool,
+        processes: Processes = ALONE,
     ):
         self.agents, self.folder, self.workspace, self.finish = agents, folder, workspace, finish
         self.loop, self.hooks = agents.loop, [*hooks, Hook("seconds", save_every, self.save)]
         self.stop = signals.Stop()
         """Whether a stop is requested."""
-        self.processes = folder.processes
+        self.processes = processes
         self._agreed_stop, self._agreed_due = False, set[int]()
         self._is_first_due = not is_resumed
         self._aside_seconds = math.inf
