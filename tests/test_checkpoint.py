@@ -335,7 +335,7 @@ def test_store_foreign_folder_or_newer_format_raises_and_is_untouched(store, tmp
     del manifest["seal"]
     manifest["version"] = 99
     path.write_text(json.dumps({**manifest, "seal": checkpoint._seal(manifest)}))
-    with pytest.raises(CheckpointError, match="dreamer-checkpoint 99, but .* up to 3: upgrade"):
+    with pytest.raises(CheckpointError, match="dreamer-checkpoint 99, but .* up to 4: upgrade"):
         store.load(learner())
     assert path.exists()
 
