@@ -2,6 +2,7 @@
 
     <folder>/step-000000020000/arrays/         one Orbax checkpoint of the state's leaves
     <folder>/step-000000020000/loop/           another one of those that only the loop needs, if any
+    <folder>/step-000000020000/pieces-1.safetensors   what process 1 has of leaves split over processes
     <folder>/step-000000020000/manifest.json   sha256 of every file, leaves, meta; written last
     <folder>/replay/                           files that never change, shared by checkpoints
     <folder>/quarantine/                       checkpoints that turned out to be damaged
@@ -39,10 +40,14 @@ import numpy as np
 
 from dreamer import atomic
 from dreamer.migrations import renamed
+from dreamer.processes import ALONE, Elsewhere, Processes, current
 
 FORMAT = "dreamer-checkpoint"
-VERSION = 3
-"""In 1 the leaves of the loop were among the others; `dreamer.migrations` has what was renamed since."""
+VERSION, WHOLE = 4, 3
+"""In 1 the leaves of the loop were among the others; `dreamer.migrations` has what was renamed since. One
+with leaves in pieces is of version 4, all others are still of version 3."""
+PIECES = "pieces-{}.safetensors"
+"""Files of the leaves in pieces, one for each process."""
 NAME = re.compile(r"step-(\d{12})(?:-(\d+))?")
 LOOP = "loop/"
 """Leaves (and their files) that only a resumed loop needs, not a player of the agent."""
@@ -88,6 +93,8 @@ class CheckpointStore:
         earlier one takes its place, and one that cannot be read now is an error; a reader moves nothing.
       written: called after every save in the thread that wrote it, for example to free memory that Orbax and
         its threads leave scattered over the arenas of the C library, some 100 KB of every save.
+      processes: that save together, into one folder that all of them see: each writes what it has, process 0
+        also all that is whole, the manifest and the name. Then `save` returns when everything is written.
     """
 
     def __init__(
@@ -98,12 +105,14 @@ class CheckpointStore:
         *,
         owner: bool = False,
         written: Callable[[], None] = lambda: None,
+        processes: Processes = ALONE,
     ) -> None:
         self.folder = Path(folder).absolute()
         self.keep = keep
         self.owner = owner
         self._notice = notice or (lambda text: warnings.warn(text, stacklevel=3))
         self._written = written
+        self._processes = processes
         self._thread = futures.ThreadPoolExecutor(1, "checkpoint")
         self._pending: futures.Future[None] | None = None
         self._digests: dict[str, tuple[tuple[int, int], dict[str, Any]]] = {}
@@ -130,21 +139,23 @@ class CheckpointStore:
             names of all that this checkpoint needs, earlier ones too. Runs before this returns.
 
         Raises:
-          CheckpointError: no space, or `extra_files` could not write (tried twice).
+          CheckpointError: no space, or `extra_files` could not write (tried twice); where several processes
+            save together it is raised in all, whichever could not write.
         """
+        if self._processes.are_several:
+            self._twice(step, lambda: self._save_together(step, state, json.dumps(meta), extra_files))
+            self._written()
+            return
         try:
             self.wait()
         except CheckpointError as error:
             self._notice(str(error))
         text = json.dumps(meta)
         arrays = _copy(_leaves(state))
-        needed = sum(array.nbytes for array in arrays.values()) + MARGIN
 
         def prepare() -> list[str]:
             self.folder.mkdir(parents=True, exist_ok=True)
-            free = shutil.disk_usage(self.folder).free
-            if free < needed:
-                raise OSError(f"it needs {needed / 2**20:.0f} MB and {free / 2**20:.0f} MB are free")
+            self._check_space(arrays)
             return extra_files(self.replay_folder) if extra_files else []
 
         def write() -> None:
@@ -155,6 +166,94 @@ class CheckpointStore:
 
         files = self._twice(step, prepare)
         self._pending = self._thread.submit(write)
+
+    def _save_together(
+        self, step: int, state: Any, meta: str, extra_files: Callable[[Path], list[str]] | None
+    ) -> None:
+        """Write what this process has; process 0 publishes it once all have."""
+        us = self._processes
+        file = PIECES.format(us.index)
+        wholes, pieces, index = _divided(_leaves(state), whole=us.is_first)
+
+        def prepare() -> tuple[str, dict[str, Any]]:
+            if us.is_first:
+                self.folder.mkdir(parents=True, exist_ok=True)
+                self._clean()
+            names = extra_files(self.replay_folder) if extra_files else []
+            name = self._free_name(step).name if us.is_first else ""
+            if us.is_first:
+                (self.folder / f".tmp-{name}").mkdir()
+            return name, {name: self._shared_digest(name) for name in names}
+
+        def write() -> tuple[dict[str, Any], dict[str, Any]]:
+            if us.is_first:
+                self._check_space(wholes | pieces)
+                for place, part in _parts(wholes).items():
+                    _save_arrays(temporary / place, part)
+            digests = _digests(temporary) if us.is_first else {}
+            if pieces:
+                from safetensors.numpy import save_file
+
+                save_file(pieces, temporary / file)
+                digests[file] = _digest(temporary / file)
+            return digests, index
+
+        def publish() -> None:
+            if us.is_first:
+                parts = {PIECES.format(i): index for i, (_, index) in enumerate(written) if index}
+                files = {name: digest for digests, _ in written for name, digest in digests.items()}
+                replay = {name: digest for _, digests in prepared for name, digest in digests.items()}
+                divided = {"pieces": parts} if parts else {}
+                self._publish(
+                    temporary,
+                    self.folder / name,
+                    {
+                        "version": VERSION if parts else WHOLE,
+                        "step": step,
+                        "leaves": {leaf: _kind(array) for leaf, array in _leaves(state).items()},
+                        "files": files,
+                        "replay": replay,
+                        "parts": [sorted(digests) for _, digests in prepared],
+                        "meta": json.loads(meta),
+                        **divided,
+                    },
+                )
+
+        prepared = self._in_all(prepare)
+        name = prepared[0][0]
+        temporary = self.folder / f".tmp-{name}"
+        try:
+            written = self._in_all(write)
+            self._in_all(publish)
+        finally:
+            if us.is_first:
+                shutil.rmtree(temporary, ignore_errors=True)
+        if us.is_first:
+            with contextlib.suppress(OSError):  # the checkpoint stands; the next one tries again
+                self._collect()
+
+    def _check_space(self, arrays: dict[str, np.ndarray]) -> None:
+        needed = sum(array.nbytes for array in arrays.values()) + MARGIN
+        free = shutil.disk_usage(self.folder).free
+        if free < needed:
+            raise OSError(f"it needs {needed / 2**20:.0f} MB and {free / 2**20:.0f} MB are free")
+
+    def _in_all(self, attempt: Callable[[], Any]) -> list[Any]:
+        """The results of all processes.
+
+        Raises:
+          CheckpointError: one of them could not; raised in all of them.
+        """
+        result, why = None, ""
+        try:
+            result = attempt()
+        except Exception as error:
+            why = _reason(error)
+        answers = self._processes.gather([why, result])
+        for i, (reason, _) in enumerate(answers):
+            if reason:
+                raise CheckpointError(f"process {i}: {reason}")
+        return [result for _, result in answers]
 
     def wait(self) -> None:
         """Return when the last save is on disk.
@@ -210,6 +309,11 @@ class CheckpointStore:
     def replay_files(self, step: int | None = None) -> list[str]:
         """Names in `replay_folder` that a checkpoint (default: the newest) needs."""
         return list(self._find(step)["replay"])
+
+    def replay_parts(self, step: int | str | None = None) -> list[list[str]]:
+        """The same by the process that wrote them, where several did; else one list of all."""
+        manifest = self._find(step)
+        return manifest.get("parts") or [list(manifest["replay"])]
 
     def load(
         self,
@@ -362,6 +466,8 @@ class CheckpointStore:
         for last in (False, True):
             try:
                 return attempt()
+            except Elsewhere:
+                raise
             except Exception as error:
                 if last:
                     raise CheckpointError(
@@ -372,28 +478,34 @@ class CheckpointStore:
     def _write(
         self, step: int, arrays: dict[str, np.ndarray], meta: dict[str, Any], files: list[str]
     ) -> None:
-        for litter in self.folder.glob(".tmp-*"):  # of a process that was killed
-            shutil.rmtree(litter, ignore_errors=True)
+        self._clean()
         path = self._free_name(step)
         temporary = self.folder / f".tmp-{path.name}"
         try:
             for place, part in _parts(arrays).items():
                 _save_arrays(temporary / place, part)
-            written = sorted(file for file in temporary.rglob("*") if file.is_file())
             manifest = {
-                "format": FORMAT,
-                "version": VERSION,
+                "version": WHOLE,
                 "step": step,
                 "leaves": {name: _kind(array) for name, array in arrays.items()},
-                "files": {file.relative_to(temporary).as_posix(): _digest(file) for file in written},
+                "files": _digests(temporary),
                 "replay": {name: self._shared_digest(name) for name in files},
                 "meta": meta,
             }
-            sealed = json.dumps({**manifest, "seal": _seal(manifest)})
-            atomic.write(temporary / "manifest.json", sealed)
-            atomic.publish(temporary, path)
+            self._publish(temporary, path, manifest)
         finally:
             shutil.rmtree(temporary, ignore_errors=True)
+
+    def _clean(self) -> None:
+        for litter in self.folder.glob(".tmp-*"):  # of a process that was killed
+            shutil.rmtree(litter, ignore_errors=True)
+
+    def _publish(self, temporary: Path, path: Path, about: dict[str, Any]) -> None:
+        """Write the manifest, and give a complete checkpoint its name."""
+        manifest = {"format": FORMAT, **about}
+        sealed = json.dumps({**manifest, "seal": _seal(manifest)})
+        atomic.write(temporary / "manifest.json", sealed)
+        atomic.publish(temporary, path)
 
     def _free_name(self, step: int) -> Path:
         """The next free name of this step, which has several checkpoints when only updates continue."""
@@ -530,12 +642,74 @@ def _parts(leaves: dict[str, Any]) -> dict[str, dict[str, Any]]:
     return parts
 
 
-def _save_arrays(path: Path, arrays: dict[str, np.ndarray]) -> None:
-    from orbax.checkpoint import v1
+def _divided(
+    leaves: dict[str, Any], *, whole: bool
+) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray], dict[str, Any]]:
+    """Copies of what this process writes of leaves: whole ones, pieces, and {piece: its leaf and place}.
 
-    orbax: Any = v1
+    Of equal pieces one process has the first replica.
+
+    Args:
+      whole: whether this process writes those that are whole, which all processes have.
+    """
+    split = {k: x for k, x in leaves.items() if not getattr(x, "is_fully_replicated", True)}
+    here = lambda x: x.addressable_data(0) if hasattr(x, "addressable_data") else x
+    wholes = {k: np.array(here(x)) for k, x in leaves.items() if k not in split} if whole else {}
+    pieces: dict[str, np.ndarray] = {}
+    index: dict[str, Any] = {}
+    for name, leaf in split.items():
+        for shard in leaf.addressable_shards:
+            if shard.replica_id == 0:
+                key = f"{name}@{shard.device.id}"
+                pieces[key] = np.array(shard.data)
+                index[key] = {"leaf": name, "start": [axis.start or 0 for axis in shard.index]}
+    return wholes, pieces, index
+
+
+def _save_arrays(path: Path, arrays: dict[str, np.ndarray]) -> None:
+    stored = {name: array for name, array in arrays.items() if array.size}
     with _quiet():  # Orbax refuses empty arrays; their shape describes them fully
-        orbax.save(path, {name: array for name, array in arrays.items() if array.size})
+        if current().are_several:
+            _save_alone(path, stored)
+            return
+        from orbax.checkpoint import v1
+
+        orbax: Any = v1
+        orbax.save(path, stored)
+
+
+def _save_alone(path: Path, arrays: dict[str, np.ndarray]) -> None:
+    """The same files, written by one of several processes, which waits for no other one.
+
+    `orbax.checkpoint.v1.save` compares the path in all processes whatever its options say (0.12.8): it would
+    wait for them, and for ever for one that cannot write.
+    """
+    import orbax.checkpoint
+
+    orbax: Any = orbax.checkpoint
+    here = current().index
+    alone = orbax.options.MultiprocessingOptions(primary_host=here, active_processes={here})
+    handler = orbax.PyTreeCheckpointHandler(multiprocessing_options=alone)
+    with orbax.Checkpointer(handler, multiprocessing_options=alone) as checkpointer:
+        checkpointer.save(path, arrays)
+
+
+@contextlib.contextmanager
+def _by_itself(orbax: Any) -> Iterator[None]:
+    """Within it Orbax reads in this process without waiting for another one."""
+    if not current().are_several:
+        yield
+        return
+    here = current().index
+    options = orbax.options.MultiprocessingOptions(primary_host=here, active_processes={here})
+    with orbax.Context(multiprocessing_options=options):
+        yield
+
+
+def _digests(folder: Path) -> dict[str, dict[str, Any]]:
+    """{name: digest} of the files below a folder."""
+    written = sorted(file for file in folder.rglob("*") if file.is_file())
+    return {file.relative_to(folder).as_posix(): _digest(file) for file in written}
 
 
 @contextlib.contextmanager
@@ -570,12 +744,16 @@ def _restore(path: Path, manifest: dict[str, Any], like: Any, member: int | None
                 f"checkpoint {manifest['step']} holds {was} at {name!r}, but {now} is expected "
                 "there: it was written with another configuration or version"
             )
+    pieces = manifest.get("pieces", {})
+    divided = {piece["leaf"] for index in pieces.values() for piece in index.values()}
+    complete = {name: kind for name, kind in manifest["leaves"].items() if name not in divided}
     if version == 1:
-        arrays = _load_arrays(path / "arrays", manifest["leaves"])
+        arrays = _load_arrays(path / "arrays", complete)
     else:
-        parts = _parts(manifest["leaves"]).items()
+        parts = _parts(complete).items()
         parts = {place: part for place, part in parts if whole or place != LOOP_FOLDER}
         arrays = {k: v for place, part in parts.items() for k, v in _load_arrays(path / place, part).items()}
+    arrays |= _assembled(path, {name: manifest["leaves"][name] for name in divided}, pieces)
     select = lambda array: array if member is None else array[member]
     leaves = [_placed(select(arrays[names[name]]), leaf) for name, leaf in wanted.items()]
     return jax.tree.unflatten(jax.tree.structure(like), leaves)
@@ -587,17 +765,48 @@ def _of_member(kind: str) -> str:
     return f"{dtype}{json.loads(f'[{shape}')[1:]}" if shape else kind
 
 
-def _load_arrays(path: Path, stored: dict[str, str]) -> dict[str, np.ndarray]:
+def _assembled(path: Path, leaves: dict[str, str], pieces: dict[str, Any]) -> dict[str, np.ndarray]:
+    """The leaves whose pieces several processes wrote.
+
+    Raises:
+      CheckpointError: a piece is missing.
+    """
+    arrays: dict[str, np.ndarray] = {}
+    missing: dict[str, int] = {}
+    for name, kind in leaves.items():
+        dtype, _, shape = kind.partition("[")
+        arrays[name] = np.empty(json.loads(f"[{shape}"), dtype)
+        missing[name] = arrays[name].size
+    for place, index in pieces.items():
+        from safetensors.numpy import load_file
+
+        stored = load_file(path / place)
+        for key, piece in index.items():
+            part, name = stored[key], piece["leaf"]
+            where = zip(piece["start"], part.shape, strict=True)
+            arrays[name][tuple(slice(start, start + length) for start, length in where)] = part
+            missing[name] -= part.size
+    for name, numbers in missing.items():
+        if numbers:
+            raise CheckpointError(f"{path} contradicts its manifest at {name!r}")
+    return arrays
+
+
+def _read_arrays(path: Path) -> dict[str, np.ndarray]:
     from orbax.checkpoint import v1
 
     orbax: Any = v1
     try:
-        with _quiet(), _kept_open(path) as place:
-            arrays = orbax.load(place)
+        with _quiet(), _kept_open(path) as place, _by_itself(orbax):
+            return dict(orbax.load(place))
     except Exception as error:  # whatever the cause, the digests say that the files are whole
         raise CheckpointError(
             f"{path} is whole, but this version of Orbax cannot read it: {_reason(error)}"
         ) from error
+
+
+def _load_arrays(path: Path, stored: dict[str, str]) -> dict[str, np.ndarray]:
+    arrays = _read_arrays(path)
     for name, kind in stored.items():
         dtype, _, shape = kind.partition("[")
         if 0 in json.loads(f"[{shape}"):  # empty
@@ -643,6 +852,8 @@ def _placed(array: np.ndarray, leaf: Any) -> Any:
         return array.item()
     if isinstance(leaf, np.ndarray | np.generic):
         return array
+    if leaf.sharding is not None and not leaf.sharding.is_fully_addressable:
+        return jax.make_array_from_callback(array.shape, leaf.sharding, lambda index: array[index])
     return jax.device_put(array, leaf.sharding)
 
 

@@ -135,6 +135,11 @@ class Sharding:
         return FSDP in self.mesh.axis_names
 
     @property
+    def spans(self) -> bool:
+        """Whether its devices are of several processes, each of which has only its part of an array."""
+        return isinstance(self.mesh, Mesh) and self.mesh.is_multi_process
+
+    @property
     def whole(self) -> NamedSharding:
         """Of an array that every device has."""
         return NamedSharding(self.mesh, PartitionSpec())
@@ -192,13 +197,54 @@ class Sharding:
     # Outside.
 
     def put(self, tree: Any, shardings: Any) -> Any:
-        """Give every device its part of arrays; `shardings` as this class gives them, or one for all."""
-        return jax.device_put(tree, shardings)
+        """Give every device its part of arrays; `shardings` as this class gives them, or one for all.
+
+        Where there are several processes all of them call it, with equal arrays.
+        """
+        if not self.spans:
+            return jax.device_put(tree, shardings)
+        if isinstance(shardings, NamedSharding):
+            shardings = jax.tree.map(lambda _: shardings, tree)
+        return jax.tree.map(spread, tree, shardings)
+
+    def rows(self, batch: Any) -> Any:
+        """A batch [B, ...] over all devices from the rows that this process has: all, or its share."""
+        if not self.spans:
+            return jax.device_put(batch, self.batch)
+        place = lambda x: jax.make_array_from_process_local_data(self.batch, np.asarray(x))
+        return jax.tree.map(place, batch)
+
+    def own_rows(self, batch: Any) -> Any:
+        """The inverse of `rows`: what this process has of arrays [B, ...]."""
+        return jax.tree.map(_rows_here, batch) if self.spans else batch
+
+    def local(self, tree: Any) -> Any:
+        """The same arrays, whole on the first device of this process; all processes call it."""
+        if not self.spans:
+            return on_one(tree)
+        if not all(x.is_fully_replicated for x in jax.tree.leaves(tree)):
+            tree = jax.jit(lambda tree: tree, out_shardings=self.whole)(tree)
+        return jax.tree.map(lambda x: x.addressable_data(0), tree)
 
     def described(self, tree: Any, shardings: Any) -> Any:
         """The same shapes and dtypes (`jax.ShapeDtypeStruct`) with their shardings, for a checkpoint."""
         place = lambda x, sharding: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=sharding)
         return jax.tree.map(place, tree, shardings)
+
+
+def spread(array: Any, sharding: NamedSharding) -> jax.Array:
+    """An array over the devices of several processes, each of which has all of it."""
+    if isinstance(array, jax.Array) and jax.dtypes.issubdtype(array.dtype, jax.dtypes.prng_key):
+        data = spread(jax.random.key_data(array), sharding)
+        return jax.random.wrap_key_data(data, impl=jax.random.key_impl(array))
+    array = np.asarray(array)
+    return jax.make_array_from_callback(array.shape, sharding, lambda index: array[index])
+
+
+def _rows_here(x: jax.Array) -> np.ndarray:
+    """What this process has of an array that is split along its first axis, in order."""
+    parts = {shard.index[0].start or 0: shard.data for shard in x.addressable_shards}
+    return np.concatenate([np.asarray(parts[start]) for start in sorted(parts)])
 
 
 # Many agents.

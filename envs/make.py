@@ -333,6 +333,7 @@ def make(
     engine: str = "",
     distractor: str = "",
     timeout: float = 0.0,
+    numbers: Sequence[int] | None = None,
 ) -> VectorEnv:
     """Make copies of a task that are stepped together.
 
@@ -360,6 +361,8 @@ def make(
         background is known.
       timeout: seconds in which a copy of a Gymnasium environment must answer, else that is an `EnvError`
         (0: any).
+      numbers: of these copies among all of a run that several processes share; their training seeds are
+        derived from them (None: they are all).
 
     Raises:
       UnknownTask: for a suite, task, observation or argument that is not there, with close matches.
@@ -401,7 +404,7 @@ def make(
         else:
             make_env = functools.partial(adapter.make, rest, chosen, **taken)
             copies = (Processes if parallel else Serial)(full, make_env, num_envs, **how)
-    return HostVector(full, copies, num_envs, seed=seed, levels=levels)
+    return HostVector(full, copies, num_envs, seed=seed, levels=levels, numbers=numbers)
 
 
 def make_jax(

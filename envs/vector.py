@@ -18,7 +18,16 @@ class HostVector:
     `is_success` in this episode, 0 if it said no, NaN while it said nothing.
     """
 
-    def __init__(self, task: str, copies: Copies, num_envs: int, *, seed: int = 0, levels: int = 0):
+    def __init__(
+        self,
+        task: str,
+        copies: Copies,
+        num_envs: int,
+        *,
+        seed: int = 0,
+        levels: int = 0,
+        numbers: Sequence[int] | None = None,
+    ):
         """Take over the copies.
 
         Args:
@@ -27,6 +36,7 @@ class HostVector:
           num_envs: how many there are.
           seed: what the training seeds are derived from.
           levels: how many different training seeds there are (0: a new one every episode).
+          numbers: of these copies among all of a run, which its processes share (None: they are all).
         """
         self.task, self.num_envs = task, num_envs
         self._copies = copies
@@ -36,6 +46,7 @@ class HostVector:
         self.episodes = np.zeros(num_envs, np.int64)
         """Training episodes started in each copy; set it to continue a sequence of seeds."""
         self._seed, self._levels = seed, levels
+        self._numbers = range(num_envs) if numbers is None else numbers
         self._seeds = np.zeros(num_envs, np.int64)
         self._steps = np.zeros(num_envs, np.int64)
         self._is_last = np.ones(num_envs, bool)
@@ -95,7 +106,7 @@ class HostVector:
             return
         for copy in np.flatnonzero(starts):
             episode = int(self.episodes[copy])
-            self._seeds[copy] = training_seed(self._seed, int(copy), episode, self._levels)
+            self._seeds[copy] = training_seed(self._seed, self._numbers[int(copy)], episode, self._levels)
         self.episodes += starts
 
     def _checked(self, action: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
@@ -142,7 +153,8 @@ class HostVector:
 
     def _error(self, copy: int, what: str) -> EnvError:
         step, seed = self._steps[copy], self._seeds[copy]
-        return EnvError(f"{self.task}, copy {copy}, step {step} of the episode with seed {seed}: {what}")
+        number = self._numbers[copy]
+        return EnvError(f"{self.task}, copy {number}, step {step} of the episode with seed {seed}: {what}")
 
 
 def _rows(wrong: np.ndarray) -> np.ndarray:

@@ -68,12 +68,16 @@ def _deliver(number: int, frame: FrameType | None) -> None:
 
 
 def leave(code: int, sentence: str) -> NoReturn:
-    """End the process and its children now, whatever they do; for when nothing gentler is left."""
+    """End the process and its children now, whatever they do; for when nothing gentler is left.
+
+    Args:
+      sentence: why, on standard error; empty says nothing.
+    """
     for child in multiprocessing.active_children():
         child.kill()
     show_cursor = "\x1b[?25h" if os.isatty(2) else ""  # a panel may have hidden it
     with contextlib.suppress(OSError):
-        os.write(2, f"{show_cursor}dreamer: {sentence}\n".encode())
+        os.write(2, (show_cursor + (f"dreamer: {sentence}\n" if sentence else "")).encode())
     os._exit(code)
 
 

@@ -12,10 +12,11 @@ import os
 import platform
 import re
 import sys
+import traceback
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Annotated, Any
 
-from dreamer import schema
+from dreamer import processes, schema
 from dreamer.config import Config
 from dreamer.schema import ConfigError
 from envs import trust
@@ -46,7 +47,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run one command line (without the program's name) and give its exit code."""
     if argv is None:
         machine.begin()
-        return machine.end(_main(sys.argv[1:]))
+        return machine.end(_parted(_main(sys.argv[1:])))
     return _main(list(argv))
 
 
@@ -62,9 +63,29 @@ def _main(words: list[str]) -> int:
         return _fail(": ".join(filter(None, (str(error.filename or ""), error.strerror))), MISTAKE, words)
     except Exception as error:
         code = _exit_code(error)
+        if code is None and processes.current().are_several:
+            return _stumbled(error)
         if code is None:
             raise
         return _fail(str(error), code, words)
+
+
+def _parted(code: int) -> int:
+    """The exit code, once the other processes of a run that several train know that this one is over."""
+    if processes.current().are_several:
+        from experiments import cluster
+
+        cluster.part(code)
+    return code
+
+
+def _stumbled(error: Exception) -> int:
+    """A bug ends all processes of a run; the exit code."""
+    from experiments import cluster
+
+    cluster.stumble(error)
+    traceback.print_exception(error)  # here, because JAX would wait for the others before the process ends
+    return STOPPED
 
 
 def _run(words: list[str]) -> int:
@@ -81,7 +102,9 @@ def _run(words: list[str]) -> int:
     if {"-h", "--help"} & set(rest):
         named = [word for word in rest if word in presets.PRESETS]
         return _help(name, presets.build(named[0] if named else "quickstart"))
+    rest, after = _until_dashes(rest) if name == "launch" else (rest, [])
     positional, values = parse(rest, kinds | fields, f"dreamer {name}")
+    positional += after
     places = command.words.split()
     if len(positional) > len(places) and places[-1:] != ["..."]:
         raise ConfigError(f"dreamer {name} does not take '{positional[len(places)]}'")
@@ -133,6 +156,12 @@ class _Held(io.TextIOBase):
 
     def writable(self) -> bool:
         return True
+
+
+def _until_dashes(words: list[str]) -> tuple[list[str], list[str]]:
+    """What stands before `--`, and what after it."""
+    at = words.index("--") if "--" in words else len(words)
+    return words[:at], words[at + 1 :]
 
 
 def _command(words: list[str]) -> tuple[str, list[str]]:
@@ -254,7 +283,11 @@ def _fail(sentence: str, code: int, words: Sequence[str]) -> int:
     sentence = " ".join(map(shorten, sentence.split()))
     if len(sentence) > LONGEST:  # it repeats what was written, and ends with what would be right
         sentence = f"{sentence[: LONGEST // 2]} ... {sentence[-LONGEST // 2 :]}"
-    print(f"dreamer: {sentence}", file=sys.stderr)
+    us = processes.current()
+    if us.is_first:  # it speaks for all
+        print(f"dreamer: {sentence}", file=sys.stderr)
+    if us.line is not None:
+        us.line.close(code, sentence)
     if "--json" in words:
         print(json.dumps({"error": sentence}))
     return code

@@ -5,6 +5,7 @@ Commands import what they need when they run: help never imports JAX.
 
 import dataclasses
 import difflib
+import os
 import re
 import sys
 from collections.abc import Callable, Mapping, Sequence
@@ -58,6 +59,14 @@ class TrainOptions(Section):
     """Resume the learner alone where the replay files are damaged; the replay is refilled from scratch."""
     json: bool = False
     """Print one JSON object at the end, and nothing else on standard output."""
+
+
+@dataclass(frozen=True)
+class LaunchOptions(Section):
+    """Where the processes of one run are started; the command follows after --."""
+
+    processes: Annotated[int, Range(2)] = 2
+    """How many, which share environments, replay and batches equally."""
 
 
 @dataclass(frozen=True)
@@ -262,8 +271,10 @@ def train(words: Sequence[str], options: TrainOptions, changes: Mapping[str, Any
         print(f"{plan.folder} holds a run: resuming it (--run names another folder)", file=sys.stderr)
     if plan.cfg.preset == "small" and not (words or plan.resumes):
         _name_preset_of_suite(plan.cfg.task)
+    from experiments import cluster
     from experiments.training import run
 
+    cluster.join(cluster.place(os.environ), plan.folder, plan.cfg)
     return run.train(
         plan.cfg,
         plan.folder,
@@ -272,6 +283,12 @@ def train(words: Sequence[str], options: TrainOptions, changes: Mapping[str, Any
         fresh=options.fresh,
         without_replay=options.without_replay,
     )
+
+
+def launch(words: Sequence[str], options: LaunchOptions, changes: Mapping[str, Any]) -> int:
+    from experiments import launch
+
+    return launch.launch(words, options.processes)
 
 
 def _name_preset_of_suite(task: str) -> None:
@@ -570,6 +587,12 @@ class Command(NamedTuple):
 
 COMMANDS = {
     "train": Command("Train an agent or resume a run.", "[PRESET]", TrainOptions, train),
+    "launch": Command(
+        "Train one agent with several processes: dreamer launch --processes 2 -- train ...",
+        "COMMAND ...",
+        LaunchOptions,
+        launch,
+    ),
     "eval": Command("Play episodes with the agent of a run.", "RUN", EvalOptions, evaluate),
     "imagine": Command(
         "Learn on in the dreams of a run, with costs or a goal, and write the agent to a file.",

@@ -12,6 +12,7 @@ import sys
 from pathlib import Path
 
 from dreamer.packages import ROOT
+from dreamer.processes import current
 
 CACHE = "JAX_COMPILATION_CACHE_DIR"
 """Names the folder of compiled programs, as JAX itself reads it."""
@@ -38,11 +39,11 @@ def begin() -> None:
 
 
 def end(code: int) -> int:
-    """The exit code of this process; one that a signal ended ends here.
+    """The exit code of this process; one that a signal ended, or one of several of a run, ends here.
 
     Tearing down the state of JAX and XLA takes seconds of CPU time, too long after a signal.
     """
-    if code in ENDED:
+    if code in ENDED or current().are_several:
         for child in multiprocessing.active_children():
             child.kill()
         for stream in (sys.stdout, sys.stderr):

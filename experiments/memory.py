@@ -12,6 +12,7 @@ import resource
 import sys
 
 from dreamer.config import AgentConfig, Config, HeadConfig, PopulationConfig
+from dreamer.processes import current
 from dreamer.schema import ConfigError
 
 PER_PARAMETER = 4 * 4
@@ -23,7 +24,7 @@ COPY, PROCESS = 8 * 2**10, 2**24
 
 
 def check(cfg: Config, *, on_device: bool) -> None:
-    """Refuse a run that this machine cannot hold.
+    """Refuse a run that this machine cannot hold, or this process's share of one.
 
     Args:
       on_device: whether its task is compiled in, with no environments on the host.
@@ -31,14 +32,15 @@ def check(cfg: Config, *, on_device: bool) -> None:
     Raises:
       ConfigError: with the bytes that it needs, and for what.
     """
-    loop, count = cfg.loop, members(cfg.population)
+    loop, count, shares = cfg.loop, members(cfg.population), current().count
     parts = learner(cfg.agent, loop.batch_size, loop.batch_length)
     parts["loop.num_envs"] = loop.num_envs * features(cfg.agent) * PER_FEATURE
     many = f"population of {count:,} members" if count > 1 else "configuration"
-    _check({name: size * count for name, size in parts.items()}, _device_memory(), f"this {many}")
+    each = {name: size * count // shares for name, size in parts.items()}
+    _check(each, _device_memory(), f"this {many}")
     if not on_device:
-        check_copies(loop.num_envs, cfg.env.parallel, "loop.num_envs")
-        _check({"replay.capacity": replay(cfg)}, _host_memory(), "this configuration")
+        check_copies(loop.num_envs // shares, cfg.env.parallel, "loop.num_envs")
+        _check({"replay.capacity": replay(cfg) // shares}, _host_memory(), "this configuration")
 
 
 def check_copies(count: int, parallel: bool, field: str) -> None:

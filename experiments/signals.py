@@ -9,7 +9,7 @@ import socket
 import sys
 import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 from envs import watchdog
@@ -19,6 +19,8 @@ GRACE = 8.0
 """Seconds until a process that ignores a signal is ended; time spent saving does not count."""
 PATIENCE = 2.0
 """Seconds that an environment has to answer after a signal."""
+ASKED = 128
+"""Added to a signal's number where another process of the run received it."""
 TICK = 0.2
 """Seconds between two checks whether a process reacts to a signal."""
 
@@ -32,8 +34,13 @@ class Stop:
         """Whether a signal only sets this; else it also raises `Interrupted` wherever the main thread is."""
         self.takes_its_time = True
         """Whether a process that knows of a signal may take as long as it needs."""
+        self.ask: Callable[[int], None] = self._note
+        """Ask to stop, from any thread, because another process of the run received this signal."""
         self.last_words = "ended before it could stop by itself; what was saved is as it was"
         """The message of a process that has to be ended."""
+
+    def _note(self, number: int) -> None:
+        self.signal = self.signal or number
 
     def __bool__(self) -> bool:
         return self.signal is not None
@@ -99,6 +106,12 @@ def gentle_signals(stop: Stop | None = None) -> Iterator[Stop]:
         if not stop.is_held:
             raise Interrupted
 
+    def ask(number: int) -> None:
+        stop.signal = stop.signal or number
+        with contextlib.suppress(OSError):  # it is over
+            writer.send(bytes([number | ASKED]))
+
+    stop.ask = ask
     hook = sys.unraisablehook
 
     def unraisable(what: Any) -> None:
@@ -153,6 +166,7 @@ def interrupts() -> Iterator[Stop]:
 def _watch(reader: socket.socket, stop: Stop, signals: Sequence[int]) -> None:
     """Ensure that the process ends after a signal, until the other end of `reader` is closed."""
     first, left, patience = 0, GRACE, PATIENCE
+    is_elsewhere = False  # whether the first signal was of another process, and this one's may follow
     looked = time.monotonic()
     while True:
         there = select.select([reader], [], [], TICK if first else None)[0]
@@ -161,10 +175,13 @@ def _watch(reader: socket.socket, stop: Stop, signals: Sequence[int]) -> None:
             return
         before, looked = looked, time.monotonic()
         asked = [number for number in received if number in signals]
-        if first and asked:
+        elsewhere = [number - ASKED for number in received if number > ASKED]
+        if first and asked and not is_elsewhere:
             watchdog.leave(128 + first, stop.last_words)
+        if asked or not first:
+            is_elsewhere = bool(elsewhere) and not asked
         if not first:
-            first = next(iter(asked), 0)
+            first = next(iter(asked + elsewhere), 0)
             continue
         if stop and stop.takes_its_time:
             continue

@@ -8,6 +8,7 @@ import subprocess
 import sys
 import textwrap
 import time
+from concurrent.futures import ThreadPoolExecutor
 from typing import NamedTuple
 
 import jax
@@ -15,9 +16,12 @@ import jax.numpy as jnp
 import ml_dtypes
 import numpy as np
 import pytest
+from safetensors.numpy import save_file
+from test_processes import free_port
 
 from dreamer import checkpoint
 from dreamer.checkpoint import CheckpointError, CheckpointStore, NoCheckpoint
+from dreamer.processes import meet
 
 
 class Learner(NamedTuple):
@@ -223,7 +227,7 @@ def test_store_load_without_loop_part_does_not_read_loop_files(store, notices, m
 
 def test_store_load_version_1_checkpoint_succeeds(store, monkeypatch):
     with monkeypatch.context() as then:
-        then.setattr(checkpoint, "VERSION", 1)
+        then.setattr(checkpoint, "WHOLE", 1)
         then.setattr(checkpoint, "_parts", lambda leaves: {"arrays": leaves})
         store.save(1, with_loop(), {})
         store.wait()
@@ -331,7 +335,7 @@ def test_store_foreign_folder_or_newer_format_raises_and_is_untouched(store, tmp
     del manifest["seal"]
     manifest["version"] = 99
     path.write_text(json.dumps({**manifest, "seal": checkpoint._seal(manifest)}))
-    with pytest.raises(CheckpointError, match="dreamer-checkpoint 99, but .* up to 3: upgrade"):
+    with pytest.raises(CheckpointError, match="dreamer-checkpoint 99, but .* up to 4: upgrade"):
         store.load(learner())
     assert path.exists()
 
@@ -525,3 +529,95 @@ def test_store_at_updates_returns_newest_checkpoint_name(store):
     assert store.load(learner(0), store.at(3))[0] == 50
     with pytest.raises(NoCheckpoint, match="made after 5 updates; there are checkpoints after 3, 4"):
         store.at(5)
+
+
+# Several processes.
+
+
+@pytest.fixture
+def pair():
+    """Two connected processes, both in this one."""
+    port = free_port()
+    with ThreadPoolExecutor(2) as pool:
+        both = [pool.submit(meet, i, 2, "127.0.0.1", port, lambda code, why: None) for i in range(2)]
+        both = [future.result()[0] for future in both]
+        yield lambda act: [f.result(60) for f in [pool.submit(act, us) for us in both]]
+        for future in [pool.submit(us.line.close) for us in both]:
+            future.result()
+
+
+def files_of(us, *names):
+    def write(folder):
+        folder.mkdir(parents=True, exist_ok=True)
+        for name in names:
+            (folder / f"{name}-{us.index}").write_text(name)
+        return [f"{name}-{us.index}" for name in names]
+
+    return write
+
+
+def test_store_processes_save_one_checkpoint_with_the_files_of_all(tmp_path, pair):
+    state = learner()
+
+    def act(us):
+        store = CheckpointStore(tmp_path, processes=us, owner=us.is_first)
+        for step in (1, 2, 3):
+            store.save(step, state, {"by": us.index}, files_of(us, "a", f"b{step}"))
+
+    pair(act)
+    store = CheckpointStore(tmp_path)
+    step, loaded, meta = store.load(abstract(state))
+    assert (step, meta) == (3, {"by": 0}) and bits(loaded) == bits(state)
+    assert store.replay_parts() == [["a-0", "b3-0"], ["a-1", "b3-1"]]
+    assert sorted(store.replay_files()) == ["a-0", "a-1", "b3-0", "b3-1"]
+    assert store.steps() == [2, 3]  # two are kept, with their files
+    names = {path.name for path in store.replay_folder.iterdir()}
+    assert names == {f"{name}-{i}" for name in ("a", "b2", "b3") for i in range(2)}
+    (store.replay_folder / "b3-1").write_text("damaged")
+    assert CheckpointStore(tmp_path, notice=lambda text: None).load(abstract(state))[0] == 2
+
+
+@pytest.mark.parametrize("failing", [0, 1])
+def test_store_process_that_cannot_write_fails_the_save_of_all(tmp_path, pair, failing):
+    def full(folder):
+        raise OSError(28, "No space left on device")
+
+    def act(us):
+        store = CheckpointStore(tmp_path, processes=us)
+        store.save(1, learner(), {}, files_of(us, "a"))
+        with pytest.raises(CheckpointError, match=f"process {failing}: No space left on device"):
+            store.save(2, learner(1), {}, full if us.index == failing else files_of(us, "a"))
+        store.save(3, learner(2), {}, files_of(us, "a"))
+
+    pair(act)
+    store = CheckpointStore(tmp_path)
+    assert store.steps() == [1, 3] and not list(tmp_path.glob(".tmp-*"))
+    assert bits(store.load(abstract(learner(2)))[1]) == bits(learner(2))
+
+
+def test_store_missing_piece_is_damage(tmp_path):
+    state = {"w": np.arange(12.0).reshape(3, 4), "n": np.int32(3)}
+    path = tmp_path / "step-000000000001"
+    path.mkdir()
+    checkpoint._save_arrays(path / "arrays", {"n": np.asarray(state["n"])})
+    for i, rows in enumerate((slice(0, 1), slice(1, 3))):
+        save_file({f"w@{i}": state["w"][rows].copy()}, path / checkpoint.PIECES.format(i))
+    index = [{f"w@{i}": {"leaf": "w", "start": [i, 0]}} for i in range(2)]
+    manifest = {
+        "version": checkpoint.VERSION,
+        "step": 1,
+        "leaves": {name: checkpoint._kind(array) for name, array in state.items()},
+        "files": checkpoint._digests(path),
+        "replay": {},
+        "parts": [[], []],
+        "pieces": {checkpoint.PIECES.format(i): index[i] for i in range(2)},
+        "meta": {},
+    }
+    store = CheckpointStore(tmp_path, notice=lambda text: None)
+    store._publish(path, path, manifest)
+    _, loaded, _ = store.load(state)
+    np.testing.assert_array_equal(loaded["w"], state["w"])
+    assert loaded["n"] == 3
+    (path / checkpoint.PIECES.format(1)).unlink()
+    with pytest.raises(NoCheckpoint, match=r"pieces-1.safetensors is missing"):
+        store.load(state)

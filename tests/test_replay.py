@@ -276,6 +276,40 @@ def test_save_large_ring_is_split_and_a_smaller_ring_loads_a_part(tmp_path, monk
         larger.load(tmp_path, names, replay.counters)
 
 
+def dealt(parts, rows, streams=12):
+    """The parts of a replay of `streams` environments whose rows say which one they are of."""
+    replays = [build(streams // parts, capacity_per_env=8) for _ in range(parts)]
+    for row in range(rows):
+        whole = record(row, streams)
+        for i, replay in enumerate(replays):
+            replay.add(*jax.tree.map(lambda x, i=i: np.asarray(x)[i::parts], whole))
+    return replays
+
+
+@pytest.mark.parametrize("rows", [5, 13])
+@pytest.mark.parametrize(("before", "now"), [(1, 2), (2, 1), (4, 2), (2, 4), (3, 2), (2, 2)])
+def test_load_dealt_streams_are_those_of_a_replay_in_other_parts(before, now, rows, tmp_path):
+    saved = dealt(before, rows)
+    names = [replay.save(tmp_path) for replay in saved]
+    for i, expected in enumerate(dealt(now, rows)):
+        loaded = build(12 // now, capacity_per_env=8)
+        loaded.load_dealt(tmp_path, names, saved[0].counters, i, now)
+        assert loaded.inserted == expected.inserted
+        for name, ring in expected._ring.items():
+            same(loaded._ring[name], ring)
+        # What it saves next is all that another one needs, together with what follows.
+        files, other = loaded.save(tmp_path), build(12 // now, capacity_per_env=8)
+        assert (i < before and set(files) == set(names[i])) == (before == now)
+        other.load(tmp_path, files, loaded.counters)
+        for name, ring in expected._ring.items():
+            same(other._ring[name], ring)
+
+
+def test_load_dealt_unequal_parts_are_refused(tmp_path):
+    with pytest.raises(ReplayError, match="12 streams were not saved in 5 equal parts"):
+        build(12).load_dealt(tmp_path, [[]] * 5, {"inserted": 0, "online_taken": 0})
+
+
 def test_load_missing_damaged_or_foreign_file_is_refused(tmp_path):
     replay = fill(build(), 4)
     replay.save(tmp_path)

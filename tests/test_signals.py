@@ -99,3 +99,30 @@ def test_gentle_signals_second_signal_ends_the_process_immediately(numbers):
             process.send_signal(number)
             time.sleep(1.0)
         assert process.wait(60) == 128 + numbers[0]
+
+
+def test_gentle_signals_request_of_another_process_sets_stop_and_may_be_followed_by_a_signal(left):
+    with signals.gentle_signals() as stop:
+        stop.ask(signal.SIGTERM)
+        assert stop.signal == signal.SIGTERM
+        os.kill(os.getpid(), signal.SIGTERM)  # the same request, as when all processes are terminated
+        time.sleep(1.0)
+        assert not left
+        os.kill(os.getpid(), signal.SIGTERM)
+        time.sleep(1.0)
+        assert left
+
+
+def test_gentle_signals_request_of_another_process_ends_one_that_does_not_stop(left):
+    with signals.gentle_signals(signals.stop_at_once()) as stop, stop.held():
+        stop.ask(signal.SIGTERM)
+        deadline = time.monotonic() + 5
+        while not left and time.monotonic() < deadline:
+            time.sleep(0.05)
+        assert left
+
+
+def test_stop_asked_outside_of_gentle_signals_is_set():
+    stop = signals.Stop()
+    stop.ask(signal.SIGINT)
+    assert stop.signal == signal.SIGINT

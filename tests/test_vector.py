@@ -78,6 +78,15 @@ def test_host_vector_training_seeds_follow_from_seed_copy_and_episode():
     assert np.array_equal(other.reset().obs["offset"], starts[1])
 
 
+def test_host_vector_part_of_a_run_has_the_worlds_of_its_copies():
+    whole = envs.make("probe:chosen", 6, seed=3)
+    part = envs.make("probe:chosen", 3, seed=3, numbers=range(1, 6, 2))
+    whole.reset()
+    part.reset()
+    np.testing.assert_array_equal(part._seeds, whole._seeds[1::2])
+    assert "copy 5," in str(part._error(2, "it fails"))
+
+
 @pytest.mark.parametrize(
     ("seed", "copy", "episode", "expected"),
     [(0, 0, 0, 1895069886), (3, 1, 2, 1620210449), (7, 15, 999, 2138826832)],

@@ -9,6 +9,7 @@ import tiny
 from dreamer import schema
 from dreamer.config import Config, EvalConfig
 from dreamer.numbers import trace
+from dreamer.processes import Processes
 from experiments.training import workspace
 
 CFG = Config("grid:Catch", 200, agent=tiny.CFG, eval=EvalConfig(episodes=8))
@@ -115,3 +116,32 @@ def test_workspace_mesh_is_that_of_its_loop():
     with workspace.opened(schema.replace_paths(CFG, {"loop.mesh": "fsdp=2"})) as shared:
         assert shared.alone().fused.sharding is shared.sharding
         assert dict(shared.sharding.mesh.shape) == {"data": 1, "fsdp": 2}
+
+
+@pytest.fixture
+def two(monkeypatch):
+    """This process is one of two, as far as it knows."""
+    monkeypatch.setattr(workspace.processes, "_current", Processes(1, 2))
+
+
+@pytest.mark.parametrize(
+    ("changes", "sentence"),
+    [
+        ({"loop.num_envs": 3}, "2 processes cannot share environments, loop.num_envs 3 equally"),
+        ({"loop.batch_size": 5}, "2 processes cannot share a batch of 5 sequences over 2 devices equally"),
+        ({"loop.mesh": "data=3", "loop.batch_size": 6}, "3 devices, which 2 processes cannot share equally"),
+        ({"loop.mesh": "data=4"}, "on CPUs several processes have one each: take data=2 or fsdp=2"),
+        ({"task": "grid:DoorKey-5x5"}, "but grid:DoorKey-5x5 is a JAX environment"),
+        ({"population.seeds": 2}, "several processes train one agent, but this is a population"),
+    ],
+)
+def test_workspace_what_processes_cannot_share_is_refused(two, changes, sentence):
+    cfg = schema.replace_paths(CFG, {"task": "probe:chosen"} | changes)
+    with pytest.raises(schema.ConfigError, match=sentence), workspace.opened(cfg):
+        pass
+
+
+def test_workspace_world_of_a_process_has_its_copies(two):
+    with workspace._world(schema.replace_paths(CFG, {"task": "probe:chosen"})) as env:
+        assert env.num_envs == CFG.loop.num_envs // 2
+        assert list(env._numbers) == list(range(1, CFG.loop.num_envs, 2))

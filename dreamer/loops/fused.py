@@ -449,6 +449,10 @@ class FusedLoop:
         """The learner."""
         return self.kept.read(lambda state: state.learner)
 
+    def gather_params(self) -> Params:
+        """The parameters; this process has all of them."""
+        return self.state.params
+
     def checkpoint(self) -> LoopCheckpoint:
         """The learner as in any run, the rest of the loop beside it, and how large the ring is."""
         return LoopCheckpoint(stored(self.full), self.meta, None)

@@ -3,6 +3,8 @@
 One iteration takes one row from the source. An update is dispatched before the source continues, so that
 environments step in Python while the device learns. Which parameters act depends on counts only, never on
 timing: those of the last update whose results were fetched, one behind the one in flight.
+
+Of several processes each has its part of the environments and of the replay, and draws its part of a batch.
 """
 
 from __future__ import annotations
@@ -27,6 +29,7 @@ from dreamer.loops.outputs import Diverged, LoopOutput, diverged
 from dreamer.loops.source import Source
 from dreamer.numbers import Numbers
 from dreamer.placement import Sharding, acting_device
+from dreamer.processes import ALONE, Processes
 from dreamer.records import Batch, PackedLatent
 from dreamer.replay.host import HostReplay
 from dreamer.replay.layout import Layout
@@ -54,6 +57,7 @@ class HostLoop:
       seed: root of every key: of acting, learning and sampling.
       actor: of the source, which gets the parameters that it needs.
       sharding: of learner and batch; None for one device.
+      processes: of the run, over which `sharding` spans where they are several.
     """
 
     def __init__(
@@ -69,14 +73,19 @@ class HostLoop:
         *,
         actor: Actor[Any],
         sharding: Sharding | None = None,
+        processes: Processes = ALONE,
     ):
-        self.actor, self._sharding = actor, sharding
+        self.actor, self._sharding, self._processes = actor, sharding, processes
         self.agent, self.source, self.replay, self.cfg = agent, source, replay, cfg
         self.numbers, self.progress, self._seed = numbers, progress, seed
         if state is not None:
             self.state = self._put(state)
         _, self._learning_key, sampling = jax.random.split(jax.random.key(seed), 3)
         self._sampling_key = jax.device_put(sampling, acting_device())
+        self._placed_numbers = numbers
+        if sharding is not None and sharding.spans:
+            self._learning_key = sharding.put(self._learning_key, sharding.whole)
+            self._placed_numbers = sharding.put(numbers, sharding.whole)
         # Two programs, because the compiler keeps its intermediate results until a program is compiled.
         self._learner = Learner(agent, cfg, sharding)
         gradient, apply = self._shardings
@@ -84,13 +93,18 @@ class HostLoop:
         self._apply = jax.jit(self._apply_fn, donate_argnums=0, **apply)
         self._compiled: Future[None] | None = None
         self._in_flight: InFlight | None = None
+        self._is_together = False
+        self._gathered: tuple[int, Params] | None = None
         self._metric_names: list[str] = []
 
     @cached_property
     def state(self) -> TrainState:
         """The learner; fresh where none was given or restored."""
-        placed = {} if self._sharding is None else {"out_shardings": self._sharding.of_learner(self._shapes)}
-        return jax.jit(self.agent.init, **placed)(jax.random.key(self._seed))
+        sharding, key = self._sharding, jax.random.key(self._seed)
+        placed = {} if sharding is None else {"out_shardings": sharding.of_learner(self._shapes)}
+        if sharding is not None and sharding.spans:
+            key = sharding.put(key, sharding.whole)
+        return jax.jit(self.agent.init, **placed)(key)
 
     @cached_property
     def _shapes(self) -> TrainState:
@@ -126,9 +140,10 @@ class HostLoop:
           Diverged: a loss is not finite.
         """
         # A copy, because the state itself is donated to the next update.
-        self.source.set_params(jax.tree.map(jnp.copy, acting_params(self.state.params, self.actor)))
+        acting = self._acting(acting_params(self.state.params, self.actor))
+        self.source.set_params(jax.tree.map(jnp.copy, acting))
         for collected in self.source.rows(self.progress):
-            if self._compiled is None and self.replay.can_sample(self.cfg.batch_size, self.cfg.batch_length):
+            if self._compiled is None and self._can_sample:
                 self._compiled = self._compile()
             metrics = [m for _ in range(self._due()) for m in self._update()]
             yield LoopOutput(collected.episodes, metrics, collected.running_since)
@@ -160,7 +175,8 @@ class HostLoop:
         self.state, self.progress = arrays, Progress(**meta["progress"])
         self.source.restore(meta)
         if files is not None:
-            self.replay.load(*files, meta["replay"])
+            parts, us = files.parts or [files.names], self._processes
+            self.replay.load_dealt(files.folder, parts, meta["replay"], us.index, us.count)
         before = [meta["config"]["loop"].get(name) for name in RATIO]
         if files is None or before != [getattr(self.cfg, name) for name in RATIO]:
             clocks.restart_count(self.progress)
@@ -168,11 +184,27 @@ class HostLoop:
     def set_params(self, params: Params) -> None:
         """Start from these parameters of some modules, with a fresh optimiser."""
         copied = jax.tree.map(jnp.copy, dict(params))  # what the state holds is donated to its update
-        self.state = self._put(self.agent.start({**self.state.params, **copied}))
+        self.state = self._put(self.agent.start({**self._acting(self.state.params), **copied}))
+
+    def _acting(self, params: Any) -> Any:
+        """Parameters as this process can act with them or look at them: whole where it has only a part."""
+        sharding = self._sharding
+        return params if sharding is None or not sharding.spans else sharding.local(params)
 
     def _put(self, state: TrainState) -> TrainState:
         sharding = self._sharding
         return state if sharding is None else sharding.put(state, sharding.of_learner(state))
+
+    def gather_params(self) -> Params:
+        """The parameters whole in this process; called in all of several, and kept until the next update.
+
+        What is split over processes can only be looked at after that.
+        """
+        if self._sharding is None or not self._sharding.spans:
+            return self.state.params
+        if self._gathered is None or self._gathered[0] != self.progress.updates:
+            self._gathered = self.progress.updates, self._acting(self.state.params)
+        return self._gathered[1]
 
     @property
     def layout(self) -> Layout:
@@ -198,8 +230,9 @@ class HostLoop:
         metrics, done = self.check_finite(), self._in_flight
         if done is not None:
             self._in_flight = None
-            self.source.set_params(done.acting)
-            self.replay.refresh(done.where, done.latent)
+            self.source.set_params(self._acting(done.acting))
+            latent = done.latent if self._sharding is None else self._sharding.own_rows(done.latent)
+            self.replay.refresh(done.where, latent)
         return metrics
 
     def _compile(self) -> Future[None]:
@@ -208,23 +241,41 @@ class HostLoop:
         One after the other, because side by side they hold 1.4 GB instead of 1.0. What is compiled for these
         shapes is what JAX runs in later calls.
         """
-        cfg, state, key = self.cfg, self.template, jax.random.fold_in(self._sampling_key, 0)
-        batch, _ = self.replay.sample(key, cfg.batch_size, cfg.batch_length, online=False)  # for its shapes
+        cfg, state, key = self.cfg, self.template, self._key_of_batch(0)
+        batch, _ = self.replay.sample(key, self._share, cfg.batch_length, online=False)  # for its shapes
+        if self._sharding is not None and self._sharding.spans:
+            batch = jax.tree.map(lambda x: np.empty((cfg.batch_size, *x.shape[1:]), x.dtype), batch)
+            batch = self._sharding.described(batch, jax.tree.map(lambda _: self._sharding.batch, batch))
 
         def compile_both() -> None:
-            lowered = self._gradient.lower(state, batch, self.numbers, self._learning_key)
+            lowered = self._gradient.lower(state, batch, self._placed_numbers, self._learning_key)
             lowered.compile()
             gradients, _ = lowered.out_info
-            self._apply.lower(state, gradients, self.numbers).compile()
+            self._apply.lower(state, gradients, self._placed_numbers).compile()
 
         return ThreadPoolExecutor(1).submit(compile_both)
+
+    def _key_of_batch(self, updates: int) -> jax.Array:
+        """What this process draws its part of a batch with."""
+        key, us = jax.random.fold_in(self._sampling_key, updates), self._processes
+        return jax.random.fold_in(key, us.index) if us.are_several else key
+
+    @property
+    def _share(self) -> int:
+        """Sequences that this process draws of a batch."""
+        return self._processes.share(self.cfg.batch_size, "loop.batch_size")
+
+    @property
+    def _can_sample(self) -> bool:
+        """Whether every replay holds its part of a batch; all count the same rows."""
+        return self.replay.can_sample(self._share, self.cfg.batch_length) > 0
 
     def _due(self) -> int:
         """Updates that are due now."""
         cfg, progress = self.cfg, self.progress
         waiting = progress.counted_since == -1
         waiting |= progress.learning_since < 0 and progress.env_steps >= cfg.prefill
-        if waiting and self.replay.can_sample(cfg.batch_size, cfg.batch_length):
+        if waiting and self._can_sample:
             clocks.begin(progress)
         return self._left(updates_due(progress, cfg.train_ratio, cfg.batch_size * cfg.batch_length))
 
@@ -235,15 +286,18 @@ class HostLoop:
 
     def _update(self) -> list[dict[str, float]]:
         cfg = self.cfg
-        key = jax.random.fold_in(self._sampling_key, self.progress.updates)
-        batch, where = self.replay.sample(key, cfg.batch_size, cfg.batch_length)
+        key = self._key_of_batch(self.progress.updates)
+        batch, where = self.replay.sample(key, self._share, cfg.batch_length)
         metrics = self.flush()
         self._compiled = self._compiled or self._compile()
         self._compiled.result()
+        if not self._is_together:  # a first collective gives up where another process compiles for long
+            self._processes.gather("compiled")
+            self._is_together = True
         if self._sharding is not None:
-            batch = self._sharding.put(batch, self._sharding.batch)
-        gradient, latent = self._gradient(self.state, batch, self.numbers, self._learning_key)
-        self.state, acting, values = self._apply(self.state, gradient, self.numbers)
+            batch = self._sharding.rows(batch)
+        gradient, latent = self._gradient(self.state, batch, self._placed_numbers, self._learning_key)
+        self.state, acting, values = self._apply(self.state, gradient, self._placed_numbers)
         self._in_flight = InFlight(acting, where, latent, values)
         self.progress.updates += 1
         return metrics

@@ -31,6 +31,8 @@ class ReplayFiles(NamedTuple):
 
     folder: Path
     names: list[str]
+    parts: list[list[str]] = []
+    """The names by the process that wrote them, where several did."""
 
 
 class Loop(Protocol):
@@ -43,6 +45,10 @@ class Loop(Protocol):
     @property
     def state(self) -> TrainState:
         """The learner."""
+        ...
+
+    def gather_params(self) -> Params:
+        """All parameters, whole in this process; called in all of several."""
         ...
 
     @property

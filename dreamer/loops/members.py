@@ -241,6 +241,10 @@ class Members:
         """The learners of all members."""
         return self.gather(lambda state: state.learner)
 
+    def gather_params(self) -> Params:
+        """The parameters; this process has all of them."""
+        return self.state.params
+
     def checkpoint(self) -> LoopCheckpoint:
         """As that of one agent, stacked."""
         return LoopCheckpoint(stored(self.full), self.loops[0].meta, None)

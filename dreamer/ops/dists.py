@@ -50,7 +50,7 @@ def equal_rows(sampler: Sampler) -> Sampler:
     return sampler._replace(uniform=uniform)
 
 
-def part(sampler: Sampler, sequences: int, parts: int, index: Array) -> Sampler:
+def part(sampler: Sampler, sequences: int, parts: int, index: Array | int) -> Sampler:
     """The same source for a part of a batch: of what the whole would draw it gets its rows.
 
     Sequence i of the part is sequence ``i * parts + index`` of the whole, as are the rows that belong to it.

@@ -226,25 +226,74 @@ class HostReplay:
         Raises:
           ReplayError: a file is damaged or of another replay, or rows are missing.
         """
-        folder, inserted = Path(folder), counters["inserted"]
+        folder, names = Path(folder), sorted(names, key=segments.span)
+        rows = np.arange(self.num_envs)
+        self._fill(folder, names, counters["inserted"], self.num_envs, rows, rows)
+        self.inserted, self.online_taken = counters["inserted"], counters["online_taken"]
+        self._folder, self._segments, self._saved = folder, names, self.inserted
+
+    def load_dealt(
+        self,
+        folder: str | Path,
+        parts: Sequence[Sequence[str]],
+        counters: Mapping[str, int],
+        index: int = 0,
+        count: int = 1,
+    ) -> None:
+        """Become part `index` of `count` of a replay that was saved in parts, as many as then or not.
+
+        Part q of Q has every Q-th stream from q on, and so it is dealt again. If the number has changed, the
+        next save writes all rows, and the queue of fresh sequences starts at the one where it was.
+
+        Args:
+          parts: what `save` returned, of each part.
+          counters: of one part, as they count the same rows.
+
+        Raises:
+          ReplayError: as `load`.
+        """
+        if len(parts) == count:
+            self.load(folder, parts[index], counters)
+            return
+        total = self.num_envs * count
+        if total % len(parts):
+            raise ReplayError(f"{total} streams were not saved in {len(parts)} equal parts")
+        streams, each = np.arange(index, total, count), total // len(parts)
+        for q, names in enumerate(parts):
+            ours = np.flatnonzero(streams % len(parts) == q)
+            if ours.size:
+                theirs = streams[ours] // len(parts)
+                self._fill(Path(folder), names, counters["inserted"], each, theirs, ours)
+        self.inserted = counters["inserted"]
+        self.online_taken = counters["online_taken"] // each * self.num_envs
+        self._folder, self._segments, self._saved = Path(folder), [], self._oldest
+
+    def _fill(
+        self,
+        folder: Path,
+        names: Sequence[str],
+        inserted: int,
+        num_envs: int,
+        theirs: np.ndarray,
+        ours: np.ndarray,
+    ) -> None:
+        """Read the streams `theirs` of files of `num_envs` streams as the streams `ours`."""
         oldest = max(inserted - self.capacity_per_env, 0)
-        names, complete = sorted(names, key=segments.span), oldest
-        for name in names:
+        complete = oldest
+        for name in sorted(names, key=segments.span):
             first, last = segments.span(name)
             begin, end = max(first, oldest), min(last, inserted)
             if begin > complete:
                 break
-            slots = np.arange(begin, end) % self.capacity_per_env
-            for key, value in segments.read(folder / name, self.num_envs, self._columns).items():
-                self._ring[key][:, slots] = value[:, begin - first : end - first]
+            where = np.ix_(ours, np.arange(begin, end) % self.capacity_per_env)
+            for key, value in segments.read(folder / name, num_envs, self._columns).items():
+                self._ring[key][where] = value[theirs, begin - first : end - first]
             complete = max(complete, end)
         if complete < inserted:
             raise ReplayError(
                 f"the replay files in {folder} lack row {complete} of the rows {oldest} to "
                 f"{inserted}; was replay.capacity raised after the run had begun?"
             )
-        self.inserted, self.online_taken = inserted, counters["online_taken"]
-        self._folder, self._segments, self._saved = folder, names, inserted
 
     @property
     def _oldest(self) -> int:

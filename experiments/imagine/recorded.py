@@ -53,7 +53,7 @@ def _on_host(
     replay = HostReplay(*workspace.replay_shape(), online=False)
     like = jax.eval_shape(workspace.agent.init, jax.random.key(0))
     step, _, meta = store.load(like, name, replay=True)
-    replay.load(store.replay_folder, store.replay_files(step), meta["replay"])
+    replay.load_dealt(store.replay_folder, store.replay_parts(step), meta["replay"])
     _check(replay.can_sample(size, length) > 0)
     return lambda key: replay.sample(key, size, length, online=False)[0]
 

@@ -77,6 +77,10 @@ class Agents(Protocol[T]):
         """What a checkpoint stores besides the loop."""
         ...
 
+    def follow(self, solved: dict[str, Any]) -> None:
+        """In another process than the first: take over what that has seen of `until`."""
+        ...
+
     def check(self) -> None:
         """Check which agents have reached `until`."""
         ...
@@ -153,6 +157,9 @@ class OneAgent:
     def meta(self) -> dict[str, Any]:
         return meta(self.workspace, self.until)
 
+    def follow(self, solved: dict[str, Any]) -> None:
+        """It sees for itself."""
+
     def check(self) -> None:
         if self.loop.progress.updates and self.until.is_reachable:
             self.evaluator.check(self._player(), self.folder.logger, self.loop.progress)
@@ -180,7 +187,7 @@ class OneAgent:
         from dreamer.placement import on_one
 
         progress, numbers = self.loop.progress, self.loop.numbers
-        params = on_one(self.loop.state.params)
+        params = on_one(self.loop.gather_params())
         counters = {"env_steps": progress.env_steps, "updates": progress.updates}
         return self.workspace.player(params, numbers, actor=actor, config=self.folder.cfg, counters=counters)
 

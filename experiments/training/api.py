@@ -129,7 +129,7 @@ class Training:
         from dreamer.placement import on_one
         from dreamer.player import Player
 
-        params = on_one(jax.tree.map(jnp.copy, self.loop.state.params))
+        params = on_one(jax.tree.map(jnp.copy, self.loop.gather_params()))
         progress = self.loop.progress
         counters = {"env_steps": progress.env_steps, "updates": progress.updates}
         numbers = self.loop.numbers

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from dreamer import atomic, schema
 from dreamer.config import Config
+from dreamer.processes import ALONE, Processes
 from experiments import machine, sidecar
 from experiments.learning_curve import ACTED_WITH, acted_with
 from experiments.training import session
@@ -34,20 +35,28 @@ class RunFolder:
       path: of the folder.
       cfg: of the run.
       cpu_clock: CPU seconds spent on this run.
+      processes: those of the run, which all save; the first one also writes everything else.
     """
 
-    def __init__(self, path: Path, cfg: Config, cpu_clock: Callable[[], float] = time.process_time):
+    def __init__(
+        self,
+        path: Path,
+        cfg: Config,
+        cpu_clock: Callable[[], float] = time.process_time,
+        processes: Processes = ALONE,
+    ):
         from dreamer.checkpoint import CheckpointStore
 
-        self.path, self.cfg = path, cfg
+        self.path, self.cfg, self.processes = path, cfg, processes
         self.origin: Mapping[str, Any] | None = None
         """What the parameters started from, if that was another run."""
         self.store = CheckpointStore(
             path / "checkpoints",
             cfg.checkpoint.keep,
             self.notice,
-            owner=True,
+            owner=processes.is_first,
             written=machine.release_memory,
+            processes=processes,
         )
         self._logger: Logger | None = None
         self.notices: list[str] = []
@@ -73,7 +82,11 @@ class RunFolder:
         from dreamer.checkpoint import NoCheckpoint
 
         try:
-            return self.store.load(like, replay=replay)
+            if not self.processes.is_first:  # the one that process 0 can use
+                return self.store.load(like, self.processes.first(None), replay=replay)
+            loaded = self.store.load(like, replay=replay)
+            self.processes.first(loaded[0])
+            return loaded
         except NoCheckpoint as error:
             raise schema.ConfigError(session.no_way_on(self.path, f"cannot be resumed: {error}")) from None
 
@@ -151,14 +164,17 @@ class RunFolder:
 
         loop.check_finite()
         progress = loop.progress
-        progress.seconds, progress.cpu_seconds = self.logger.seconds, self.cpu_seconds
+        if self.processes.is_first:
+            progress.seconds, progress.cpu_seconds = self.logger.seconds, self.cpu_seconds
         about = {"config": schema.to_dict(self.cfg), "progress": dataclasses.asdict(progress)}
         try:
-            if (now := (progress.env_steps, progress.updates)) != self._saved_at:
+            now = progress.env_steps, progress.updates
+            if self.processes.first(now != self._saved_at):
                 held = loop.checkpoint()
                 self.store.save(now[0], held.arrays, {**about, **meta, **held.meta}, held.files)
                 self._saved_at = now
-                self.logger.checkpoint_saved()
+                if self.processes.is_first:
+                    self.logger.checkpoint_saved()
             if wait:
                 self.store.wait()
         except CheckpointError as error:

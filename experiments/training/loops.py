@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -42,11 +42,11 @@ def host(cfg: Config, workspace: Workspace) -> HostLoop:
     agent, numbers = workspace.agent, trace(cfg.agent)
     replay = HostReplay(*workspace.replay_shape(), online=cfg.replay.online)
     actor = workspace.actor
-    source = Collector(agent, workspace.env, replay, numbers, cfg.seed, actor=actor)
+    us = workspace.processes
+    source = Collector(agent, workspace.env, replay, numbers, cfg.seed, actor=actor, processes=us)
     learner = None, Progress(), cfg.seed
-    return HostLoop(
-        agent, source, replay, cfg.loop, numbers, *learner, actor=actor, sharding=workspace.sharding
-    )
+    where: dict[str, Any] = {"sharding": workspace.sharding, "processes": us}
+    return HostLoop(agent, source, replay, cfg.loop, numbers, *learner, actor=actor, **where)
 
 
 def fused(cfg: Config, workspace: Workspace, folder: RunFolder | None) -> FusedLoop:
@@ -106,10 +106,20 @@ def restore(loop: Loop, workspace: Workspace, folder: RunFolder, *, without_repl
     trained = {"observation": spaces_from(meta["obs_space"]), "action": spaces_from(meta["act_space"])}
     agree(str(folder.path), folder.cfg.task, trained, workspace.env)
     step, arrays, meta = folder.load(loop.template, replay=not without_replay)
-    files = ReplayFiles(folder.store.replay_folder, folder.store.replay_files(step))
+    parts, count = folder.store.replay_parts(step), workspace.processes.count
+    files = ReplayFiles(folder.store.replay_folder, folder.store.replay_files(step), parts)
+    if len(parts) != count:
+        folder.notice(
+            f"saved by {_counted(len(parts))}, resumed by {_counted(count)}: the learner is the same, but "
+            "the replay is dealt again, so from here on numbers are not those of a run without that change"
+        )
     if without_replay:
         folder.notice(f"resuming without the replay of step {step:,}: it is refilled from scratch")
     loop.restore(arrays, meta, None if without_replay else files)
+
+
+def _counted(count: int) -> str:
+    return "one process" if count == 1 else f"{count} processes"
 
 
 def pauses(cfg: Config) -> int:

@@ -177,6 +177,9 @@ class Population:
     def meta(self) -> dict[str, Any]:
         return agents.meta(self.workspace, self.until)
 
+    def follow(self, solved: dict[str, Any]) -> None:
+        """It sees for itself."""
+
     def check(self) -> None:
         """Check which members have reached `until`; those stop learning."""
         if not self.loop.progress.updates or not self.until.is_reachable:

@@ -11,22 +11,27 @@ import time
 from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import envs
 from dreamer.config import Config
 from dreamer.logger import read_rows
+from dreamer.processes import current
 from envs.watchdog import Interrupted
-from experiments import machine, signals, surroundings
+from experiments import cluster, machine, signals, surroundings
 from experiments.learning_curve import acted_with
 from experiments.training import loops, population, result, score, session, warm_start, workspace
 from experiments.training.agents import Agents, OneAgent
 from experiments.training.evaluator import Evaluator
 from experiments.training.folder import RunFolder, TrainingStopped, acting
+from experiments.training.follower import Follower
 from experiments.training.goal import Until
 from experiments.training.hooks import Hook
 from experiments.training.trainer import Trainer
 from experiments.training.workspace import Workspace
+
+if TYPE_CHECKING:
+    from dreamer.loops.loop import Loop
 
 __all__ = ["TrainingStopped", "build", "train"]
 
@@ -56,17 +61,21 @@ def train(
     """
     machine.prepare()
     with signals.gentle_signals(signals.stop_at_once()) as stop:
+        cluster.listen(stop)
         outcome, resume = None, f"dreamer train --run {folder}"
         stop.last_words = f"stopped in the middle of a computation; resume from the last save with: {resume}"
         with contextlib.suppress(Interrupted):
             outcome = trained(cfg, folder, stop, force=force, fresh=fresh, without_replay=without_replay)
+    if stop and not current().is_first:
+        assert stop.signal is not None
+        return 128 + stop.signal
     if stop:
         assert stop.signal is not None
         print(f"Stopped and saved; resume with: {resume}", file=sys.stderr)
         if json:
             print(jsonlib.dumps({"run": str(folder), "stopped_by": signal.Signals(stop.signal).name}))
         return 128 + stop.signal
-    if json:
+    if json and current().is_first:
         print(jsonlib.dumps(outcome))
     return 0
 
@@ -83,12 +92,16 @@ def trained(
     """The result of a run; None where it was asked to stop. Arguments and errors as of `train`."""
     cfg = dataclasses.replace(cfg, task=envs.canonical(cfg.task))
     population.members(cfg)  # invalid values are reported before there is a folder
-    with _claimed(folder, cfg, force, fresh) as resume, workspace.opened(cfg) as opened:
-        if fresh:
+    us = current()
+    claimed = _claimed(folder, cfg, force, fresh) if us.is_first else contextlib.nullcontext(False)
+    with claimed as resume, workspace.opened(cfg) as opened:
+        if fresh and us.is_first:
             session.set_aside(folder)
+        resume = us.first(resume)
         trainer = build(cfg, folder, opened, resume, without_replay=without_replay)
-        surroundings.notice(folder, cfg)
-        surroundings.record(folder, cfg, trainer.folder.origin)
+        if us.is_first:
+            surroundings.notice(folder, cfg)
+            surroundings.record(folder, cfg, trainer.folder.origin)
         return trainer.train(stop)
 
 
@@ -131,8 +144,9 @@ def build(
     """
     if without_replay:
         loops.check_replay_apart(cfg)
-    run_folder = RunFolder(folder, cfg, cpu_clock)
-    resume = resume and bool(run_folder.store.steps())
+    us = workspace.processes
+    run_folder = RunFolder(folder, cfg, cpu_clock, us)
+    resume = us.first(resume and bool(run_folder.store.steps()))
     members = population.members(cfg)
     begun = run_folder if resume else None
     many = None if cfg.population.is_one else loops.population(cfg, workspace, begun, members=members)
@@ -141,6 +155,8 @@ def build(
         run_folder.origin = warm_start.apply(loop, workspace.agent, cfg.start)
     else:
         loops.restore(loop, workspace, run_folder, without_replay=without_replay)
+    if not us.is_first:
+        return _following(cfg, run_folder, workspace, loop, resume)
     run_folder.open_log(loop.progress, is_resumed=resume, console=console)
     stored = run_folder.store.meta().get("solved") if resume else None
     until = Until(cfg, stored, read_rows(folder / "episodes.jsonl") if resume else ())
@@ -152,7 +168,24 @@ def build(
     _introduce(run_folder, workspace, agents, resume)
     finish, every = partial(result.finish, agents, run_folder, until), cfg.checkpoint.every
     hooks = _hooks(cfg, run_folder, agents)
-    return Trainer(agents, run_folder, workspace, hooks, finish, save_every=every, is_resumed=resume)
+    how: dict[str, Any] = {"save_every": every, "is_resumed": resume, "processes": us}
+    return Trainer(agents, run_folder, workspace, hooks, finish, **how)
+
+
+def _following(
+    cfg: Config, folder: RunFolder, workspace: Workspace, loop: Loop, resume: bool
+) -> Trainer[Any]:
+    """The same run in another process than the first: with as many hooks, which do nothing here but save."""
+    agents = Follower(folder, loop)
+    hooks = [
+        Hook(hook.unit, hook.n, lambda: None, is_aside=hook.is_aside) for hook in _hooks(cfg, folder, agents)
+    ]
+    how: dict[str, Any] = {
+        "save_every": cfg.checkpoint.every,
+        "is_resumed": resume,
+        "processes": workspace.processes,
+    }
+    return Trainer(agents, folder, workspace, hooks, dict, **how)
 
 
 def _hooks(cfg: Config, folder: RunFolder, agents: Agents[Any]) -> list[Hook]:

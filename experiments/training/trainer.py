@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from dreamer.config import Config
+from dreamer.processes import ALONE, Processes
 from envs.api import EnvError
 from envs.watchdog import Interrupted
 from experiments import signals
@@ -43,6 +44,10 @@ class Trainer(Generic[T]):
       save_every: seconds between saves.
       finish: returns the result of a finished run.
       is_resumed: whether there is a checkpoint.
+      processes: of the run.
+
+    Of several processes all have a trainer, and process 0 decides what is due. Whichever is asked to stop,
+    all stop after the same output.
     """
 
     def __init__(
@@ -55,11 +60,14 @@ class Trainer(Generic[T]):
         *,
         save_every: float,
         is_resumed: bool,
+        processes: Processes = ALONE,
     ):
         self.agents, self.folder, self.workspace, self.finish = agents, folder, workspace, finish
         self.loop, self.hooks = agents.loop, [*hooks, Hook("seconds", save_every, self.save)]
         self.stop = signals.Stop()
         """Whether a stop is requested."""
+        self.processes = processes
+        self._agreed_stop, self._agreed_due = False, set[int]()
         self._is_first_due = not is_resumed
         self._aside_seconds = math.inf
         self._start_hooks()
@@ -80,16 +88,21 @@ class Trainer(Generic[T]):
             with contextlib.suppress(Interrupted):
                 self._train()
             self.end()
-            if stop:
+            self._agree()
+            if self.is_stopping:
                 return None
+            if self.processes.are_several:
+                return self._finish_together()
             with stop.released():
                 return self.finish()
 
     def _train(self) -> None:
+        self._agree()
         if self.is_over:
             return
         for output in self.agents.outputs():
             self.collect(output)
+            self._agree()
             if self.is_over:
                 return
             self.between()
@@ -98,7 +111,52 @@ class Trainer(Generic[T]):
 
     @property
     def is_over(self) -> bool:
-        return self.done or bool(self.stop)
+        return self.done or self.is_stopping
+
+    @property
+    def is_stopping(self) -> bool:
+        """Whether a stop is requested, of several processes whether all know."""
+        return self._agreed_stop if self.processes.are_several else bool(self.stop)
+
+    def _agree(self) -> None:
+        """Have all processes know of a request to stop, and of the hooks that are due for process 0."""
+        if self.processes.are_several:
+            progress = self.loop.progress
+            due = [i for i, hook in enumerate(self.hooks) if hook.is_due(progress)]
+            answers: list[Any] = self.processes.gather([self.stop.signal, due])
+            self._heed([signal for signal, _ in answers])
+            self._agreed_due = set(answers[0][1])
+
+    def _heed(self, signals: Sequence[int | None]) -> None:
+        """Stop if any process was asked to."""
+        if asked := [signal for signal in signals if signal is not None]:
+            self.stop.signal, self._agreed_stop = self.stop.signal or asked[0], True
+
+    def _is_due(self, hook: Hook) -> bool:
+        if self.processes.are_several:
+            return self.hooks.index(hook) in self._agreed_due
+        return hook.is_due(self.loop.progress)
+
+    def _finish_together(self) -> dict[str, Any]:
+        """The result in process 0, for which the others wait."""
+        self.loop.gather_params()
+        result = {}
+        try:
+            if self.processes.is_first:
+                with self.stop.released():
+                    result = self.finish()
+        except Interrupted:
+            self._settle()
+            raise
+        self._settle()
+        return result
+
+    def _settle(self) -> None:
+        """After what only process 0 does: all know of a request to stop and whether `until` is reached."""
+        message = [self.stop.signal, self.agents.meta.get("solved")]
+        answers: list[Any] = self.processes.gather(message)
+        self._heed([signal for signal, _ in answers])
+        self.agents.follow(answers[0][1])
 
     @property
     def done(self) -> bool:
@@ -122,12 +180,14 @@ class Trainer(Generic[T]):
         """
         from dreamer.logger import LoggerError
         from dreamer.loops.outputs import Diverged
+        from dreamer.processes import Elsewhere
 
         try:
             yield
         except Diverged as error:
-            with contextlib.suppress(LoggerError):
-                self.folder.logger.metrics({"diverged": 1.0})
+            if self.processes.is_first:
+                with contextlib.suppress(LoggerError):
+                    self.folder.logger.metrics({"diverged": 1.0})
             self.folder.wait()
             last = self.folder.store.steps()
             kept = f"the checkpoint at {last[-1]:,} steps is good" if last else "nothing was saved yet"
@@ -135,10 +195,14 @@ class Trainer(Generic[T]):
                 f"{error}; {kept}. A lower agent.optim.lr or larger agent.optim.warmup often helps."
             ) from None
         except LoggerError as error:
+            self.processes.fail(str(error))
             raise TrainingStopped(
                 f"{error} ({self._saved_now()}; rerun the same command to resume)"
             ) from None
         except EnvError as error:
+            self.processes.fail(str(error))
+            raise TrainingStopped(f"{error} ({self._saved_now()})") from None
+        except Elsewhere as error:
             raise TrainingStopped(f"{error} ({self._saved_now()})") from None
 
     def _saved_now(self) -> str:
@@ -172,7 +236,7 @@ class Trainer(Generic[T]):
         """
         progress = self.loop.progress
         for is_aside, hooks in itertools.groupby(self.hooks, key=lambda hook: hook.is_aside):
-            due = [hook for hook in hooks if hook.is_due(progress)]
+            due = [hook for hook in hooks if self._is_due(hook)]
             if due:
                 with self._aside() if is_aside else contextlib.nullcontext():
                     for hook in due:
@@ -185,13 +249,29 @@ class Trainer(Generic[T]):
         A running computation cannot be interrupted (the process is ended instead), so long hooks are preceded
         by a save.
         """
-        if self._aside_seconds > LONG:
+        if self.processes.first(self._aside_seconds > LONG):
             self.save()
             self.folder.wait()
         began = time.monotonic()
-        with self.stop.released():
-            yield
+        if self.processes.are_several:
+            with self._waited_for():
+                yield
+        else:
+            with self.stop.released():
+                yield
         self._aside_seconds = time.monotonic() - began
+
+    @contextlib.contextmanager
+    def _waited_for(self) -> Iterator[None]:
+        """Around what only process 0 does; the others wait for it, and it alone may be interrupted."""
+        self.loop.gather_params()
+        try:
+            with self.stop.released() if self.processes.is_first else contextlib.nullcontext():
+                yield
+        except Interrupted:
+            self._settle()
+            raise
+        self._settle()
 
     def end(self) -> None:
         """Log what is left, and save."""

@@ -9,7 +9,7 @@ from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
 import envs
-from dreamer import schema
+from dreamer import processes, schema
 from dreamer.config import TRACED, Config
 from experiments import memory
 
@@ -38,6 +38,7 @@ def opened(cfg: Config, slots: int = 1) -> Iterator[Workspace]:
     from dreamer import actors
 
     actors.named(cfg.loop.actor)  # before anything is opened
+    check_processes(cfg)
     memory.check(cfg, on_device=envs.is_on_device(cfg.task))
     with _world(cfg) as env:
         workspace = Workspace(cfg, env, slots)
@@ -45,6 +46,25 @@ def opened(cfg: Config, slots: int = 1) -> Iterator[Workspace]:
             yield workspace
         finally:
             workspace.close()
+
+
+def check_processes(cfg: Config) -> None:
+    """Refuse what several processes cannot train.
+
+    Raises:
+      ConfigError: it is a population, or a JAX environment.
+    """
+    if not processes.current().are_several:
+        return
+    if not cfg.population.is_one:
+        raise schema.ConfigError(
+            "several processes train one agent, but this is a population: train it in one process"
+        )
+    if envs.is_on_device(cfg.task):
+        raise schema.ConfigError(
+            f"several processes train on Gymnasium environments, but {cfg.task} is a JAX environment, whose "
+            "loop is one program of one process: use its devices with loop.mesh"
+        )
 
 
 @contextlib.contextmanager
@@ -64,7 +84,9 @@ def _world(cfg: Config) -> Iterator[Any]:
             "other, or take a JAX environment, such as grid:DoorKey-5x5"
         )
     how: dict[str, Any] = {**cfg.env.training, **cfg.env.copies, **cfg.env.world}
-    env = envs.make(cfg.task, cfg.loop.num_envs, seed=cfg.seed, **how)
+    us, count = processes.current(), cfg.loop.num_envs
+    share = us.share(count, "environments, loop.num_envs")
+    env = envs.make(cfg.task, share, seed=cfg.seed, numbers=us.part(count), **how)
     try:
         yield env
     finally:
@@ -130,6 +152,9 @@ def sharding(cfg: Config) -> Sharding | None:
       ConfigError: there are too few devices, or they cannot take equal parts of the environments of the loop
         of the device.
     """
+    us = processes.current()
+    if us.are_several:
+        return _over_processes(cfg, us.count)
     if not (shape := cfg.loop.mesh_shape):
         return None
     import jax
@@ -143,6 +168,37 @@ def sharding(cfg: Config) -> Sharding | None:
             f"equally: {cfg.loop.mesh}"
         )
     return placed
+
+
+def _over_processes(cfg: Config, count: int) -> Sharding:
+    """The mesh of `loop.mesh` over as many devices of every process; without one, data over one of each.
+
+    Raises:
+      ConfigError: the processes cannot take equal parts of its devices, or of a batch.
+    """
+    import jax
+
+    from dreamer.placement import DATA, Sharding
+
+    shape = cfg.loop.mesh_shape or {DATA: count}
+    size, part = math.prod(shape.values()), cfg.loop.batch_size // cfg.loop.accumulate
+    if size % count:
+        raise schema.ConfigError(
+            f"loop.mesh {cfg.loop.mesh} has {size} devices, which {count} processes cannot share equally"
+        )
+    if size > count and jax.default_backend() == "cpu":
+        raise schema.ConfigError(
+            f"loop.mesh {cfg.loop.mesh} has {size} devices for {count} processes, but on CPUs several "
+            f"processes have one each: take data={count} or fsdp={count}"
+        )
+    if part % size:
+        raise schema.ConfigError(
+            f"{count} processes cannot share a batch of {part} sequences over {size} devices equally: change "
+            "loop.batch_size (or loop.accumulate)"
+        )
+    each = size // count
+    here = [[d for d in jax.devices() if d.process_index == i][:each] for i in range(count)]
+    return Sharding.over(shape, [device for devices in here for device in devices])
 
 
 class Workspace:
@@ -163,6 +219,8 @@ class Workspace:
         from dreamer.agent import Agent
 
         self.cfg, self.env, self.slots = cfg, env, slots
+        self.processes = processes.current()
+        """Those of the run, which share environments and replay."""
         self.sharding = sharding(cfg)
         """Of the agent and its data over the mesh, None without `loop.mesh`."""
         self.actor: Actor[Any] = actors.named(cfg.loop.actor)(env.act_space)
@@ -181,10 +239,12 @@ class Workspace:
         self._kept.close()
 
     def replay_shape(self, capacity: int = 0) -> tuple[Any, ...]:
-        """Capacity (by default what a run can fill), environments, spaces and entries of the replay."""
-        cfg = self.cfg
+        """Capacity (by default what a run can fill), environments, spaces and entries of the replay, or of
+        this process's part of it."""
+        cfg, count = self.cfg, self.processes.count
         capacity = capacity or min(cfg.replay.capacity, _round_up(2 * cfg.steps, cfg.loop.num_envs))
-        return capacity, cfg.loop.num_envs, self.env.obs_space, self.env.act_space, self.agent.entries
+        spaces = self.env.obs_space, self.env.act_space, self.agent.entries
+        return capacity // count, cfg.loop.num_envs // count, *spaces
 
     def devices(self, members: int = 1) -> list[Any]:
         """What the loop of the device may use: every accelerator, or a core for every member."""
