@@ -288,12 +288,14 @@ class Placement:
         """Agents in one call."""
         return max(len(self.devices), 1) * self.rows
 
-    def compile(
-        self, function: Callable[..., Any], jit: Callable[..., Any], **options: Any
-    ) -> Callable[..., Any]:
-        """From ``f(shared, *of_one_agent)`` to ``f(shared, *of_all)``, stacked along axis 0 if `size` > 1."""
+    def compile(self, function: Callable[..., Any], **options: Any) -> Callable[..., Any]:
+        """From ``f(shared, *of_one_agent)`` to ``f(shared, *of_all)``, stacked along axis 0 if `size` > 1.
+
+        Args:
+          options: of `jax.jit`.
+        """
         if self.size == 1:
-            return jit(function, **options)
+            return jax.jit(function, **options)
 
         def here(shared: Any, *stacked: Any) -> Any:
             if self.rows > 1:
@@ -301,7 +303,7 @@ class Placement:
             member = jax.tree.map(lambda x: x[0], stacked)  # no axis of agents: exactly the single program
             return jax.tree.map(lambda x: x[None], function(shared, *member))
 
-        return jit(here if len(self.devices) < 2 else self._on_every_device(here), **options)
+        return jax.jit(here if len(self.devices) < 2 else self._on_every_device(here), **options)
 
     def _on_every_device(self, here: Callable[..., Any]) -> Callable[..., Any]:
         each, all_ = PartitionSpec(MEMBERS), PartitionSpec()

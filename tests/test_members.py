@@ -87,10 +87,10 @@ def test_members_vmapped_match_members_in_sequence(compiled):
     act = lambda _, state, hyper, seed: fused.slot(state, hyper, seed)[0].acting.step.obs["board"]
     vmapped = Placement.vmapped(jax.local_devices()[:1], 3)
     for function in (update, act):
-        own = SINGLE.compile(function, jax.jit)
+        own = SINGLE.compile(function)
         theirs = [own(None, *(member(x, i) for x in (state, numbers(), seeds))) for i in range(3)]
         with jax.debug_key_reuse(False):  # a vmapped loop carries its keys, which look as if used twice
-            ours = vmapped.compile(function, jax.jit)(None, state, numbers(), seeds)
+            ours = vmapped.compile(function)(None, state, numbers(), seeds)
         for a, *b in zip(*map(jax.tree.leaves, (ours, *theirs)), strict=True):
             np.testing.assert_allclose(a, np.stack(b), rtol=1e-3, atol=1e-5)
 
@@ -300,7 +300,7 @@ together = []
 for own in (fitting(devices, 3), devices[:1]):
     placement = Placement.vmapped(own, 3)
     stacked = (placement.put(x) for x in (one.full, numbers(), SEEDS))
-    together.append(placement.compile(update, jax.jit)(None, *stacked))
+    together.append(placement.compile(update)(None, *stacked))
 assert len(together[0].learner.updates.sharding.device_set) == 3
 compare(*together, rtol=1e-3, atol=1e-5)
 

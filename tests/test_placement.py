@@ -40,14 +40,14 @@ def test_placement_size_is_the_number_of_agents_per_call(placement, size):
 def test_placement_compiled_function_returns_one_result_per_agent(devices, rows):
     placement = Placement(tuple(jax.local_devices()[:devices]), rows)
     agents = [{"x": jnp.arange(3.0) + i, "n": jnp.asarray(i)} for i in range(placement.size)]
-    function = placement.compile(lambda shared, own: {"x": shared * own["x"] + own["n"]}, jax.jit)
+    function = placement.compile(lambda shared, own: {"x": shared * own["x"] + own["n"]})
     found = function(np.float32(2), placement.stack(agents))
     for i, own in enumerate(agents):
         np.testing.assert_array_equal(placement.row(found, i)["x"], 2 * own["x"] + own["n"])
 
 
 def test_single_compiled_function_has_no_agent_axis():
-    assert SINGLE.compile(lambda shared, own: shared + own, jax.jit)(1, jnp.zeros(3)).shape == (3,)
+    assert SINGLE.compile(lambda shared, own: shared + own)(1, jnp.zeros(3)).shape == (3,)
 
 
 def devices(count=2):

@@ -334,21 +334,17 @@ class Functions(NamedTuple):
 
 
 class CompiledLoop:
-    """The functions of a `Fused`, compiled at their first call; loops that share them compile once.
+    """The functions of a `Fused`, compiled at their first call; loops that share them compile once."""
 
-    Args:
-      jit: the transformation that compiles.
-    """
-
-    def __init__(self, fused: Fused, jit: Callable[..., Any] = jax.jit):
-        self.fused, self._jit = fused, jit
+    def __init__(self, fused: Fused):
+        self.fused = fused
         self._placed: dict[Placement, Functions] = {}
         self.init, self.collect, self.learn = self.placed(SINGLE)
 
     def placed(self, placement: Placement) -> Functions:
         """Those for as many agents as one call takes."""
         if placement not in self._placed:
-            fused, compiled = self.fused, partial(placement.compile, jit=self._jit)
+            fused, compiled = self.fused, placement.compile
             self._placed[placement] = Functions(
                 compiled(lambda _, seed: fused.init(seed)),
                 *(compiled(partial(_rounds, fused, learn), donate_argnums=1) for learn in (False, True)),

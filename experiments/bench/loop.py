@@ -83,12 +83,8 @@ def measure(
     batch: int,
     length: int,
     dtype: str = "auto",
-    jit: Callable[..., Any] | None = None,
 ) -> dict[str, Any]:
     """One row.
-
-    Args:
-      jit: what compiles, instead of `jax.jit`.
 
     Returns:
       `loop, members, size, batch, length`; `start_s` from here to the end of the first update;
@@ -97,12 +93,11 @@ def measure(
       measured in turns with the loop; `overhead`, the share of the time that so many updates alone would not
       have taken (of several members, which run next to each other, None); `peak_mb`.
     """
-    import jax
 
     began = time.perf_counter()
     cfg = configuration(loop, size, batch, length, dtype)
     build = {"host": _host, "fused": _fused}[loop]
-    advance, settle, progress, alone = build(cfg, members, jit or jax.jit)
+    advance, settle, progress, alone = build(cfg, members)
     while progress.updates == 0:
         advance()
     start_s = time.perf_counter() - began
@@ -157,7 +152,7 @@ Parts = tuple[Callable[[], Any], Callable[[], Any], "Progress", Callable[[], Upd
 update to be timed alone."""
 
 
-def _host(cfg: Config, members: int, jit: Callable[..., Any]) -> Parts:
+def _host(cfg: Config, members: int) -> Parts:
     import jax
 
     import envs
@@ -172,7 +167,7 @@ def _host(cfg: Config, members: int, jit: Callable[..., Any]) -> Parts:
     env = envs.make(cfg.task, cfg.loop.num_envs)
     agent, numbers = Agent(env.obs_space, env.act_space, cfg.agent), trace(cfg.agent)
     replay = HostReplay(20_000, cfg.loop.num_envs, env.obs_space, env.act_space, agent.entries)
-    state = jit(agent.init)(jax.random.key(0))
+    state = jax.jit(agent.init)(jax.random.key(0))
     actor = named(cfg.loop.actor)(env.act_space)
     source = Collector(agent, env, replay, numbers, seed=0, actor=actor)
     loop = HostLoop(agent, source, replay, cfg.loop, numbers, state, Progress(), seed=0, actor=actor)
@@ -180,12 +175,12 @@ def _host(cfg: Config, members: int, jit: Callable[..., Any]) -> Parts:
 
     def alone() -> Update:
         batch, _ = replay.sample(jax.random.key(1), cfg.loop.batch_size, cfg.loop.batch_length)
-        return _update(agent, loop.state, batch, numbers, jit)
+        return _update(agent, loop.state, batch, numbers)
 
     return lambda: next(outputs), loop.flush, loop.progress, alone
 
 
-def _fused(cfg: Config, members: int, jit: Callable[..., Any]) -> Parts:
+def _fused(cfg: Config, members: int) -> Parts:
     import jax
     import jax.numpy as jnp
     import numpy as np
@@ -206,7 +201,7 @@ def _fused(cfg: Config, members: int, jit: Callable[..., Any]) -> Parts:
     replay = DeviceReplay(20_000, cfg.loop.num_envs, env.obs_space, env.act_space, agent.entries)
     actor, endless = named(cfg.loop.actor)(env.act_space), 10**9
     fused = Fused(agent, env, replay, cfg.loop, actor=actor)
-    compiled = CompiledLoop(fused, jit=jit)
+    compiled = CompiledLoop(fused)
     if members == 1:
         loop = FusedLoop(compiled, numbers, 0, endless, Progress())
     else:
@@ -220,16 +215,16 @@ def _fused(cfg: Config, members: int, jit: Callable[..., Any]) -> Parts:
         one = loop.full if members == 1 else jax.tree.map(lambda x: jnp.asarray(x[0]), loop.full)
         size = (cfg.loop.batch_size, cfg.loop.batch_length)
         _, batch, _ = replay.sample(one.acting.ring, *size, key=jax.random.key(1))
-        return _update(agent, one.learner, batch, numbers, jit)
+        return _update(agent, one.learner, batch, numbers)
 
     return loop.advance, lambda: None, loop.progress, alone
 
 
-def _update(agent: Any, state: Any, batch: Any, numbers: Any, jit: Callable[..., Any]) -> Update:
+def _update(agent: Any, state: Any, batch: Any, numbers: Any) -> Update:
     """A compiled update on a fixed batch, to be called repeatedly."""
     import jax
 
-    step = jit(agent.train_step, donate_argnums=0)
+    step = jax.jit(agent.train_step, donate_argnums=0)
     state, seeds = jax.tree.map(lambda x: x.copy(), state), itertools.count()
 
     def call() -> None:
