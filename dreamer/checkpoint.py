@@ -218,6 +218,9 @@ class CheckpointStore:
                         **divided,
                     },
                 )
+                # Before the others continue, whose next files no checkpoint needs yet.
+                with contextlib.suppress(OSError):  # the checkpoint stands; the next one tries again
+                    self._collect()
 
         prepared = self._in_all(prepare)
         name = prepared[0][0]
@@ -228,9 +231,6 @@ class CheckpointStore:
         finally:
             if us.is_first:
                 shutil.rmtree(temporary, ignore_errors=True)
-        if us.is_first:
-            with contextlib.suppress(OSError):  # the checkpoint stands; the next one tries again
-                self._collect()
 
     def _check_space(self, arrays: dict[str, np.ndarray]) -> None:
         needed = sum(array.nbytes for array in arrays.values()) + MARGIN

@@ -556,8 +556,10 @@ def files_of(us, *names):
     return write
 
 
-def test_store_processes_save_one_checkpoint_with_the_files_of_all(tmp_path, pair):
-    state = learner()
+def test_store_processes_save_one_checkpoint_with_the_files_of_all(tmp_path, pair, monkeypatch):
+    """Saves follow each other at once, and no one collects what the next one of another process has begun."""
+    state, collect = learner(), CheckpointStore._collect
+    monkeypatch.setattr(CheckpointStore, "_collect", lambda store: (time.sleep(0.2), collect(store)))
 
     def act(us):
         store = CheckpointStore(tmp_path, processes=us, owner=us.is_first)

@@ -11,6 +11,7 @@ from dreamer.config import LoopConfig
 from dreamer.loops import clocks
 from dreamer.loops.clocks import Every, Progress, updates_due
 from dreamer.loops.host import HostLoop
+from dreamer.processes import ALONE
 
 
 @pytest.mark.parametrize(
@@ -69,6 +70,7 @@ def test_host_loop_after_resume_waits_until_replay_can_be_sampled():
     loop.cfg = LoopConfig(num_envs=4, batch_size=8, batch_length=8, train_ratio=32.0, prefill=40)
     loop.replay = SimpleNamespace(can_sample=lambda batch, length: possible[0])
     loop.progress = Progress(env_steps=10_000, updates=100, learning_since=40)
+    loop._processes = ALONE
     clocks.restart_count(loop.progress)
     assert loop._due() == 0
     loop.progress.env_steps, possible[0] = 10_100, 8

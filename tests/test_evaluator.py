@@ -31,6 +31,7 @@ def test_evaluator_endless_env_is_truncated_at_limit_of_run(kind):
     nothing, progress = np.zeros(1), SimpleNamespace(env_steps=200, updates=1)
     state = SimpleNamespace(params=nothing)
     loop = SimpleNamespace(state=state, numbers=nothing, progress=progress, rest=lambda members: None)
+    loop.gather_params = lambda: state.params
     evaluator = Evaluator(folder, program, Until(folder.cfg))
     assert evaluator.step_limit == 30_000
     folder.cfg = change(eval__max_steps=20, eval__during=3)
