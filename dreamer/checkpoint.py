@@ -31,14 +31,14 @@ import re
 import shutil
 import tempfile
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from concurrent import futures
 from pathlib import Path, PurePosixPath
 from typing import Any
 
 import numpy as np
 
-from dreamer import atomic
+from dreamer import atomic, pieces
 from dreamer.migrations import renamed
 from dreamer.processes import ALONE, Elsewhere, Processes, current
 
@@ -46,8 +46,6 @@ FORMAT = "dreamer-checkpoint"
 VERSION, WHOLE = 4, 3
 """In 1 the leaves of the loop were among the others; `dreamer.migrations` has what was renamed since. One
 with leaves in pieces is of version 4, all others are still of version 3."""
-PIECES = "pieces-{}.safetensors"
-"""Files of the leaves in pieces, one for each process."""
 NAME = re.compile(r"step-(\d{12})(?:-(\d+))?")
 LOOP = "loop/"
 """Leaves (and their files) that only a resumed loop needs, not a player of the agent."""
@@ -171,53 +169,42 @@ class CheckpointStore:
         self, step: int, state: Any, meta: str, extra_files: Callable[[Path], list[str]] | None
     ) -> None:
         """Write what this process has; process 0 publishes it once all have."""
-        us = self._processes
-        file = PIECES.format(us.index)
-        wholes, pieces, index = _divided(_leaves(state), whole=us.is_first)
+        us, leaves = self._processes, _leaves(state)
+        split = {name: leaf for name, leaf in leaves.items() if pieces.is_split(leaf)}
+        wholes = _whole({k: v for k, v in leaves.items() if k not in split}) if us.is_first else {}
+        mine, index = pieces.here(split)
 
         def prepare() -> tuple[str, dict[str, Any]]:
+            name = ""
             if us.is_first:
                 self.folder.mkdir(parents=True, exist_ok=True)
                 self._clean()
-            names = extra_files(self.replay_folder) if extra_files else []
-            name = self._free_name(step).name if us.is_first else ""
-            if us.is_first:
+                name = self._free_name(step).name
                 (self.folder / f".tmp-{name}").mkdir()
-            return name, {name: self._shared_digest(name) for name in names}
+            files = extra_files(self.replay_folder) if extra_files else []
+            return name, {file: self._shared_digest(file) for file in files}
 
-        def write() -> tuple[dict[str, Any], dict[str, Any]]:
+        def write() -> dict[str, Any]:
             if us.is_first:
-                self._check_space(wholes | pieces)
+                self._check_space(wholes | mine)
                 for place, part in _parts(wholes).items():
                     _save_arrays(temporary / place, part)
             digests = _digests(temporary) if us.is_first else {}
-            if pieces:
-                from safetensors.numpy import save_file
-
-                save_file(pieces, temporary / file)
+            if mine:
+                file = pieces.name_of(us.index)
+                pieces.write(temporary / file, mine)
                 digests[file] = _digest(temporary / file)
-            return digests, index
+            return {"files": digests, "index": index}
 
         def publish() -> None:
             if us.is_first:
-                parts = {PIECES.format(i): index for i, (_, index) in enumerate(written) if index}
-                files = {name: digest for digests, _ in written for name, digest in digests.items()}
-                replay = {name: digest for _, digests in prepared for name, digest in digests.items()}
-                divided = {"pieces": parts} if parts else {}
-                self._publish(
-                    temporary,
-                    self.folder / name,
-                    {
-                        "version": VERSION if parts else WHOLE,
-                        "step": step,
-                        "leaves": {leaf: _kind(array) for leaf, array in _leaves(state).items()},
-                        "files": files,
-                        "replay": replay,
-                        "parts": [sorted(digests) for _, digests in prepared],
-                        "meta": json.loads(meta),
-                        **divided,
-                    },
-                )
+                files, replay = _union(part["files"] for part in written), _union(d for _, d in prepared)
+                manifest = _manifest(step, leaves, files, replay, json.loads(meta))
+                manifest["parts"] = [sorted(digests) for _, digests in prepared]
+                if split:
+                    indices = {pieces.name_of(i): part["index"] for i, part in enumerate(written)}
+                    manifest |= {"version": VERSION, "pieces": {k: v for k, v in indices.items() if v}}
+                self._publish(temporary, self.folder / name, manifest)
                 # Before the others continue, whose next files no checkpoint needs yet.
                 with contextlib.suppress(OSError):  # the checkpoint stands; the next one tries again
                     self._collect()
@@ -484,15 +471,8 @@ class CheckpointStore:
         try:
             for place, part in _parts(arrays).items():
                 _save_arrays(temporary / place, part)
-            manifest = {
-                "version": WHOLE,
-                "step": step,
-                "leaves": {name: _kind(array) for name, array in arrays.items()},
-                "files": _digests(temporary),
-                "replay": {name: self._shared_digest(name) for name in files},
-                "meta": meta,
-            }
-            self._publish(temporary, path, manifest)
+            replay = {name: self._shared_digest(name) for name in files}
+            self._publish(temporary, path, _manifest(step, arrays, _digests(temporary), replay, meta))
         finally:
             shutil.rmtree(temporary, ignore_errors=True)
 
@@ -642,28 +622,22 @@ def _parts(leaves: dict[str, Any]) -> dict[str, dict[str, Any]]:
     return parts
 
 
-def _divided(
-    leaves: dict[str, Any], *, whole: bool
-) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray], dict[str, Any]]:
-    """Copies of what this process writes of leaves: whole ones, pieces, and {piece: its leaf and place}.
+def _whole(leaves: dict[str, Any]) -> dict[str, np.ndarray]:
+    """Copies of leaves that every process has whole."""
+    local = lambda x: x.addressable_data(0) if hasattr(x, "addressable_data") else x
+    return {name: np.array(local(leaf)) for name, leaf in leaves.items()}
 
-    Of equal pieces one process has the first replica.
 
-    Args:
-      whole: whether this process writes those that are whole, which all processes have.
-    """
-    split = {k: x for k, x in leaves.items() if not getattr(x, "is_fully_replicated", True)}
-    here = lambda x: x.addressable_data(0) if hasattr(x, "addressable_data") else x
-    wholes = {k: np.array(here(x)) for k, x in leaves.items() if k not in split} if whole else {}
-    pieces: dict[str, np.ndarray] = {}
-    index: dict[str, Any] = {}
-    for name, leaf in split.items():
-        for shard in leaf.addressable_shards:
-            if shard.replica_id == 0:
-                key = f"{name}@{shard.device.id}"
-                pieces[key] = np.array(shard.data)
-                index[key] = {"leaf": name, "start": [axis.start or 0 for axis in shard.index]}
-    return wholes, pieces, index
+def _manifest(
+    step: int, leaves: dict[str, Any], files: dict[str, Any], replay: dict[str, Any], meta: dict[str, Any]
+) -> dict[str, Any]:
+    """What a checkpoint says of itself: its leaves, and digests of its files and of those of the replay."""
+    kinds = {name: _kind(leaf) for name, leaf in leaves.items()}
+    return {"version": WHOLE, "step": step, "leaves": kinds, "files": files, "replay": replay, "meta": meta}
+
+
+def _union(parts: Iterable[dict[str, Any]]) -> dict[str, Any]:
+    return {name: value for part in parts for name, value in part.items()}
 
 
 def _save_arrays(path: Path, arrays: dict[str, np.ndarray]) -> None:
@@ -744,16 +718,19 @@ def _restore(path: Path, manifest: dict[str, Any], like: Any, member: int | None
                 f"checkpoint {manifest['step']} holds {was} at {name!r}, but {now} is expected "
                 "there: it was written with another configuration or version"
             )
-    pieces = manifest.get("pieces", {})
-    divided = {piece["leaf"] for index in pieces.values() for piece in index.values()}
-    complete = {name: kind for name, kind in manifest["leaves"].items() if name not in divided}
+    indices = manifest.get("pieces", {})
+    split = pieces.leaves_of(indices)
+    complete = {name: kind for name, kind in manifest["leaves"].items() if name not in split}
     if version == 1:
         arrays = _load_arrays(path / "arrays", complete)
     else:
         parts = _parts(complete).items()
         parts = {place: part for place, part in parts if whole or place != LOOP_FOLDER}
         arrays = {k: v for place, part in parts.items() for k, v in _load_arrays(path / place, part).items()}
-    arrays |= _assembled(path, {name: manifest["leaves"][name] for name in divided}, pieces)
+    try:
+        arrays |= pieces.read(path, {name: _empty(manifest["leaves"][name]) for name in split}, indices)
+    except ValueError as error:
+        raise CheckpointError(f"{path} contradicts its manifest: {error}") from error
     select = lambda array: array if member is None else array[member]
     leaves = [_placed(select(arrays[names[name]]), leaf) for name, leaf in wanted.items()]
     return jax.tree.unflatten(jax.tree.structure(like), leaves)
@@ -765,31 +742,9 @@ def _of_member(kind: str) -> str:
     return f"{dtype}{json.loads(f'[{shape}')[1:]}" if shape else kind
 
 
-def _assembled(path: Path, leaves: dict[str, str], pieces: dict[str, Any]) -> dict[str, np.ndarray]:
-    """The leaves whose pieces several processes wrote.
-
-    Raises:
-      CheckpointError: a piece is missing.
-    """
-    arrays: dict[str, np.ndarray] = {}
-    missing: dict[str, int] = {}
-    for name, kind in leaves.items():
-        dtype, _, shape = kind.partition("[")
-        arrays[name] = np.empty(json.loads(f"[{shape}"), dtype)
-        missing[name] = arrays[name].size
-    for place, index in pieces.items():
-        from safetensors.numpy import load_file
-
-        stored = load_file(path / place)
-        for key, piece in index.items():
-            part, name = stored[key], piece["leaf"]
-            where = zip(piece["start"], part.shape, strict=True)
-            arrays[name][tuple(slice(start, start + length) for start, length in where)] = part
-            missing[name] -= part.size
-    for name, numbers in missing.items():
-        if numbers:
-            raise CheckpointError(f"{path} contradicts its manifest at {name!r}")
-    return arrays
+def _empty(kind: str) -> np.ndarray:
+    dtype, _, shape = kind.partition("[")
+    return np.empty(json.loads(f"[{shape}"), dtype)
 
 
 def _read_arrays(path: Path) -> dict[str, np.ndarray]:

@@ -27,8 +27,8 @@ hypothesis.settings.load_profile("compiling")
 CORE = """
     activations actor_critic actors agent architecture atomic checkpoint clocks config conv cores cpu
     decoder dists encoder golden gru heads inputs inspection layers logger loop migrations none numbers
-    objectives optim outputs placement planning player policy reconstruction records replay returns rssm
-    running source status trackers transforms types uniform words world
+    objectives optim outputs pieces placement planning player policy reconstruction records replay returns
+    rssm running source status trackers transforms types uniform words world
 """
 """Modules whose tests are the core lane, `pytest -m core`: what a developer of the agent runs all day."""
 SUITES = """

@@ -16,10 +16,9 @@ import jax.numpy as jnp
 import ml_dtypes
 import numpy as np
 import pytest
-from safetensors.numpy import save_file
 from test_processes import free_port
 
-from dreamer import checkpoint
+from dreamer import checkpoint, pieces
 from dreamer.checkpoint import CheckpointError, CheckpointStore, NoCheckpoint
 from dreamer.processes import meet
 
@@ -603,7 +602,7 @@ def test_store_missing_piece_is_damage(tmp_path):
     path.mkdir()
     checkpoint._save_arrays(path / "arrays", {"n": np.asarray(state["n"])})
     for i, rows in enumerate((slice(0, 1), slice(1, 3))):
-        save_file({f"w@{i}": state["w"][rows].copy()}, path / checkpoint.PIECES.format(i))
+        pieces.write(path / pieces.name_of(i), {f"w@{i}": state["w"][rows].copy()})
     index = [{f"w@{i}": {"leaf": "w", "start": [i, 0]}} for i in range(2)]
     manifest = {
         "version": checkpoint.VERSION,
@@ -612,7 +611,7 @@ def test_store_missing_piece_is_damage(tmp_path):
         "files": checkpoint._digests(path),
         "replay": {},
         "parts": [[], []],
-        "pieces": {checkpoint.PIECES.format(i): index[i] for i in range(2)},
+        "pieces": {pieces.name_of(i): index[i] for i in range(2)},
         "meta": {},
     }
     store = CheckpointStore(tmp_path, notice=lambda text: None)
@@ -620,6 +619,6 @@ def test_store_missing_piece_is_damage(tmp_path):
     _, loaded, _ = store.load(state)
     np.testing.assert_array_equal(loaded["w"], state["w"])
     assert loaded["n"] == 3
-    (path / checkpoint.PIECES.format(1)).unlink()
+    (path / pieces.name_of(1)).unlink()
     with pytest.raises(NoCheckpoint, match=r"pieces-1.safetensors is missing"):
         store.load(state)
