@@ -143,6 +143,8 @@ class Logger:
         self._checkpoint: float | None = None
         self._marks: deque[tuple[float, int, int]] = deque()
         self._said = self._start
+        self._shown = (0, 0)
+        """Environment steps and updates of the last line that was printed."""
         self._live: Any = None
         self._forget()
 
@@ -172,8 +174,8 @@ class Logger:
         if self._live is not None:
             live, self._live = self._live, None
             live.stop()
-        elif self._said != math.inf:
-            self._say(status_line(self.status()))
+        else:
+            self.show()
         self._said = math.inf
         self._metrics.close()
         self._episodes.close()
@@ -181,6 +183,13 @@ class Logger:
         for tracker in trackers:
             with self._dropping(tracker):
                 tracker.close()
+
+    def show(self) -> None:
+        """Print where the run is, if there is no panel and the last line is not of now."""
+        at = self.env_steps, self.updates
+        if self._live is None and self._said != math.inf and at != self._shown:
+            self._said, self._shown = self._clock(), at
+            self._say(status_line(self.status()))
 
     def tick(self, env_steps: int, updates: int, running_since: int | None = None) -> None:
         """Record how far the run is; rows carry these numbers. Cheap enough for every step.
@@ -196,9 +205,8 @@ class Logger:
                 self._marks.append((now, env_steps, updates))
             while len(self._marks) > 2 and now - self._marks[1][0] > RATE_SECONDS:
                 self._marks.popleft()
-        if self._live is None and now - self._said >= self._every:
-            self._said = now
-            self._say(status_line(self.status()))
+        if now - self._said >= self._every:
+            self.show()
 
     def metrics(self, values: Mapping[str, Any]) -> None:
         """Append a row of numbers. Names that contain `loss/` are shown while the run continues.
@@ -263,7 +271,7 @@ class Logger:
         is_kept = lambda row: all(not _is_number(row.get(k)) or row[k] <= n for k, n in limits.items())
         dropped = sum(lines.keep(is_kept) for lines in (self._metrics, self._episodes))
         self._all(lambda tracker: tracker.rewind(env_steps))
-        self.env_steps, self.updates = env_steps, updates or 0
+        self.env_steps, self.updates = self._shown = env_steps, updates or 0
         self._marks.clear()
         self._forget()
         for row in read_rows(self._episodes.path, "env_steps"):

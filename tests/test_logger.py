@@ -240,6 +240,24 @@ def test_logger_without_a_terminal_prints_plain_lines_periodically(tmp_path, clo
     assert len(shown(log)) == 4
 
 
+def test_logger_last_line_stands_before_what_is_said_of_the_end(tmp_path, clock):
+    with quiet(tmp_path, clock, total_steps=100) as log:
+        log.tick(30, 3)
+        log.show()
+        log.notice("solved")
+        log.show()
+    lines = shown(log)
+    assert [line.split("/")[0] for line in lines] == ["30", "solved"]
+
+
+def test_logger_resumed_run_that_is_over_has_no_line_of_progress(tmp_path, clock):
+    with quiet(tmp_path, clock) as log:
+        log.rewind(30, 3)
+        log.tick(30, 3)
+        log.notice("solved")
+    assert shown(log) == ["solved"]
+
+
 def test_logger_progress_is_printed_to_stderr_only(tmp_path, capsys):
     with Logger(tmp_path, total_steps=10, tensorboard=False) as log:
         log.tick(5, 1)

@@ -274,9 +274,11 @@ class Trainer(Generic[T]):
         self._settle()
 
     def end(self) -> None:
-        """Log what is left, and save."""
+        """Log what is left, show how far it came, and save."""
         self.agents.flush()
         self.agents.log()
+        for logger in self.agents.loggers:
+            logger.show()
         self.save(wait=True)
 
     def save(self, *, wait: bool = False) -> None:
