@@ -175,6 +175,14 @@ class VectorEnv(Protocol):
         """
         ...
 
+    def send(self, action: Mapping[str, np.ndarray], seeds: Sequence[int] | None = None) -> None:
+        """Begin a `step`, which copies in processes take while the caller does something else."""
+        ...
+
+    def receive(self) -> Step:
+        """The result of the step that was sent, with its errors."""
+        ...
+
     def close(self) -> None: ...
 
 

@@ -61,8 +61,16 @@ class Copies(Protocol):
         """How observations are read whose meaning had to be chosen, a sentence each."""
         ...
 
-    def step(self, action: Mapping[str, np.ndarray], seeds: np.ndarray) -> Batched:
-        """In every copy start an episode with its seed, or take its action where that is `GO_ON`."""
+    def send(self, action: Mapping[str, np.ndarray], seeds: np.ndarray) -> None:
+        """Have every copy start an episode with its seed, or take its action where that is `GO_ON`."""
+        ...
+
+    def receive(self) -> Batched:
+        """What came of it; a copy that lives in this process does it only now.
+
+        Raises:
+          EnvError: a copy is gone.
+        """
         ...
 
     def worlds(self) -> Sequence[Any]:
@@ -193,6 +201,7 @@ class Serial:
         first = self._slots[0]
         if any((s.obs_space, s.act_space) != (first.obs_space, first.act_space) for s in self._slots):
             raise EnvError(f"{task}: its copies differ in their observation or action spaces")
+        self._sent: tuple[Mapping[str, np.ndarray], np.ndarray] = {}, np.empty(0)
 
     def spaces(self) -> tuple[Spaces, Spaces]:
         return self._slots[0].obs_space, self._slots[0].act_space
@@ -200,8 +209,11 @@ class Serial:
     def notices(self) -> list[str]:
         return self._slots[0].notices
 
-    def step(self, action: Mapping[str, np.ndarray], seeds: np.ndarray) -> Batched:
-        slots, errors = [], {}
+    def send(self, action: Mapping[str, np.ndarray], seeds: np.ndarray) -> None:
+        self._sent = action, seeds
+
+    def receive(self) -> Batched:
+        (action, seeds), slots, errors = self._sent, [], {}
         with self._watchdog as watchdog:
             for i, (slot, seed) in enumerate(zip(self._slots, seeds.tolist(), strict=True)):
                 watchdog.next(i)
@@ -286,6 +298,7 @@ class Processes:
         except Interrupted:
             _end(set(multiprocessing.active_children()) - others, 0.0)
             raise
+        self._lost: Exception | None = None
         self._answers = [select.poll() for _ in range(num_envs)]
         for answer, pipe in zip(self._answers, self._vector.parent_pipes, strict=True):
             answer.register(pipe.fileno(), select.POLLIN)
@@ -296,9 +309,16 @@ class Processes:
     def notices(self) -> list[str]:
         return self._vector.get_attr("notices")[0]
 
-    def step(self, action: Mapping[str, np.ndarray], seeds: np.ndarray) -> Batched:
+    def send(self, action: Mapping[str, np.ndarray], seeds: np.ndarray) -> None:
         try:
             self._vector.step_async({"action": action, "seed": seeds})
+        except (EOFError, ConnectionError) as error:
+            self._lost = error
+
+    def receive(self) -> Batched:
+        try:
+            if self._lost is not None:
+                raise self._lost
             with self._watchdog as watchdog:
                 try:
                     self._await_answers(watchdog)
@@ -321,12 +341,18 @@ class Processes:
             watchdog.copy = i
             answer.poll()
 
+    def _answers_within(self, seconds: float) -> bool:
+        """Whether all copies answer what was sent, or are gone, in so many seconds."""
+        until = time.monotonic() + seconds
+        left = lambda: max(until - time.monotonic(), 0.0) * 1000
+        return all(answer.poll(left()) for answer in self._answers)
+
     def close(self) -> None:
         """End the processes: each closes its copy and ends, and one that does not is killed."""
         if self._vector.closed:
             return
         self._watchdog.close()
-        is_late = self._vector._state is not AsyncState.DEFAULT
+        is_late = self._vector._state is not AsyncState.DEFAULT and not self._answers_within(LATE)
         self._vector.closed = True
         for pipe in self._vector.parent_pipes:
             with contextlib.suppress(OSError, AttributeError):  # its process has ended

@@ -44,6 +44,7 @@ class DeviceCopies:
             return begin_where(seeds != GO_ON, lambda which: start(seeds[which]), moved)
 
         self._step = jax.jit(step, donate_argnums=0)
+        self._moved: Step | None = None
 
     def _start(self, seed: Array) -> tuple[Copy, Step]:
         state, step = self._env.reset(key=jax.random.key(seed))
@@ -63,9 +64,13 @@ class DeviceCopies:
         """None: a `JaxEnv` says itself what its observations are."""
         return []
 
-    def step(self, action: Mapping[str, np.ndarray], seeds: np.ndarray) -> Batched:
-        """In every copy start an episode with its seed, or take its action where that is `GO_ON`."""
-        self._copies, step = self._step(self._copies, dict(action), np.asarray(seeds, np.int32))
+    def send(self, action: Mapping[str, np.ndarray], seeds: np.ndarray) -> None:
+        """Have every copy start an episode with its seed, or take its action where that is `GO_ON`."""
+        self._copies, self._moved = self._step(self._copies, dict(action), np.asarray(seeds, np.int32))
+
+    def receive(self) -> Batched:
+        """What came of it."""
+        step, self._moved = self._moved, None
         return tuple(jax.tree.map(np.array, jax.device_get(step))), {}
 
     def worlds(self) -> list[Any]:

@@ -73,6 +73,7 @@ class Pool:
         self._watchdog = Watchdog(task, timeout)
         self._pool: Any = None
         self._returns = np.zeros(num_envs)
+        self._seeds = np.full(num_envs, GO_ON)
 
     def spaces(self) -> tuple[Spaces, Spaces]:
         return self._obs_space, self._act_space
@@ -80,16 +81,21 @@ class Pool:
     def notices(self) -> list[str]:
         return self._notices
 
-    def step(self, action: Mapping[str, np.ndarray], seeds: np.ndarray) -> Batched:
+    def send(self, action: Mapping[str, np.ndarray], seeds: np.ndarray) -> None:
         """As of `Copies`; of seeds only those count that all copies start with."""
-        starts = seeds != GO_ON
+        self._seeds = seeds
+        if not (seeds != GO_ON).all():
+            acts = [self._build({k: v[i] for k, v in action.items()}) for i in range(len(seeds))]
+            self._pool.send(np.stack(acts).astype(self._recipe.action.dtype))
+
+    def receive(self) -> Batched:
+        """As of `Copies`."""
+        starts = self._seeds != GO_ON
         with self._watchdog:
             if starts.all():
-                raw, rewards, terminal, truncated = self._start(seeds), 0.0, False, False
+                raw, rewards, terminal, truncated = self._start(self._seeds), 0.0, False, False
             else:
-                acts = [self._build({k: v[i] for k, v in action.items()}) for i in range(len(seeds))]
-                acts = np.stack(acts).astype(self._recipe.action.dtype)
-                raw, rewards, terminal, truncated, _ = self._pool.step(acts)
+                raw, rewards, terminal, truncated, _ = self._pool.recv()
         terminal, truncated = terminal & ~starts, truncated & ~starts
         rewards = np.where(starts, 0.0, rewards)
         self._returns = np.where(starts, 0.0, self._returns + rewards)

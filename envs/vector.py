@@ -50,11 +50,13 @@ class HostVector:
         self._seeds = np.zeros(num_envs, np.int64)
         self._steps = np.zeros(num_envs, np.int64)
         self._is_last = np.ones(num_envs, bool)
+        self._begins = np.zeros(num_envs, bool)
         self._blank = {k: np.zeros((num_envs, *s.shape), s.dtype) for k, s in self.act_space.items()}
 
     def reset(self, seeds: Sequence[int] | None = None) -> Step:
         """Start an episode in every copy, with `seeds[i]` in copy i (None: training seeds)."""
-        return self._exchange(self._blank, np.ones(self.num_envs, bool), seeds)
+        self._send(self._blank, np.ones(self.num_envs, bool), seeds)
+        return self.receive()
 
     def step(self, action: Mapping[str, np.ndarray], seeds: Sequence[int] | None = None) -> Step:
         """Advance every copy by one slot; after `is_last` it ignores its action and starts an episode.
@@ -68,7 +70,34 @@ class HostVector:
           EnvError: naming the copy, the step and what was wrong.
           ValueError: if the action itself is wrong.
         """
-        return self._exchange(self._checked(action), self._is_last, seeds)
+        self.send(action, seeds)
+        return self.receive()
+
+    def send(self, action: Mapping[str, np.ndarray], seeds: Sequence[int] | None = None) -> None:
+        """Begin a `step`, which copies in processes take while the caller does something else.
+
+        Args:
+          action, seeds: as of `step`.
+
+        Raises:
+          ValueError: if the action itself is wrong.
+        """
+        self._send(self._checked(action), self._is_last, seeds)
+
+    def receive(self) -> Step:
+        """The result of the step that was sent.
+
+        Raises:
+          EnvError: naming the copy, the step and what was wrong.
+        """
+        self.episodes += self._begins
+        slot, errors = self._copies.receive()
+        for copy, what in errors.items():
+            raise self._error(copy, what)
+        step = Step(*slot)
+        self._check_values(step)
+        self._is_last = step.is_last.copy()
+        return step
 
     def worlds(self) -> Sequence[Any]:
         """Of each copy its Gymnasium environment, or its state of a `JaxEnv` as numpy arrays: all there is
@@ -83,19 +112,14 @@ class HostVector:
         """Close every copy; closing twice is fine."""
         self._copies.close()
 
-    def _exchange(
+    def _send(
         self, action: Mapping[str, np.ndarray], starts: np.ndarray, seeds: Sequence[int] | None
-    ) -> Step:
+    ) -> None:
         if starts.any():
             self._choose_seeds(starts, seeds)
+        self._begins = starts & (seeds is None)
         self._steps = np.where(starts, 0, self._steps + 1)
-        slot, errors = self._copies.step(action, np.where(starts, self._seeds, GO_ON))
-        for copy, what in errors.items():
-            raise self._error(copy, what)
-        step = Step(*slot)
-        self._check_values(step)
-        self._is_last = step.is_last.copy()
-        return step
+        self._copies.send(action, np.where(starts, self._seeds, GO_ON))
 
     def _choose_seeds(self, starts: np.ndarray, seeds: Sequence[int] | None) -> None:
         if seeds is not None:
@@ -107,7 +131,6 @@ class HostVector:
         for copy in np.flatnonzero(starts):
             episode = int(self.episodes[copy])
             self._seeds[copy] = training_seed(self._seed, self._numbers[int(copy)], episode, self._levels)
-        self.episodes += starts
 
     def _checked(self, action: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
         checked = {}

@@ -95,6 +95,20 @@ def end_with_parent(seconds: float = 3.0) -> None:
 
 
 @contextlib.contextmanager
+def waiting() -> Iterator[None]:
+    """Within it a request to stop may end what the main thread waits for: nothing is lost by that."""
+    in_main = threading.current_thread() is threading.main_thread()
+    if in_main:
+        listen()
+        _Main.waits = True
+    try:
+        yield
+    finally:
+        if in_main:
+            _Main.waits = False
+
+
+@contextlib.contextmanager
 def building(task: str) -> Iterator[None]:
     """Around the building of environments, which takes as long as it takes."""
     watchdog = Watchdog(task)

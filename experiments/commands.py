@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Annotated, Any, Literal, NamedTuple
 
 from dreamer import config, schema
-from dreamer.config import Config, Count, EnvConfig, LoopConfig, Natural, ReplayConfig, Seed
+from dreamer.config import Config, Count, EnvConfig, LoopConfig, Natural, Positive, ReplayConfig, Seed
 from dreamer.schema import ConfigError, Range, Section
 from experiments import presets
 from experiments.benchmark.options import (
@@ -207,6 +207,10 @@ class BenchOptions(Section):
     """Measure acting, replay and learning together instead, in the host loop and in the fused one."""
     members: tuple[Count, ...] = (1, 4, 16, 64)
     """With --loop: sizes of the populations in the fused loop."""
+    slow: Annotated[float, Range(0)] = 0.0
+    """Milliseconds of an environment step: measure what share of the possible the host loop reaches then."""
+    ratios: tuple[Positive, ...] = (32.0, 128.0, 512.0)
+    """With --slow: train ratios, in replayed steps per environment step."""
     task: str = ""
     """Measure this task alone instead, with random actions."""
     copies: tuple[Count, ...] = (1, 16, 1024)
@@ -449,6 +453,10 @@ def bench(words: Sequence[str], options: BenchOptions, changes: Mapping[str, Any
         from experiments.bench import loop as bench_loop
 
         return bench_loop.run(o.sizes, o.members, o.batch, o.length, dtype=o.dtype, json=o.json)
+    if o.slow:
+        from experiments.bench import slow
+
+        return slow.run(o.slow, o.ratios, o.sizes, o.batch, o.length, dtype=o.dtype, json=o.json)
     if o.against:
         from experiments.bench import against
 

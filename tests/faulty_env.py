@@ -1,5 +1,7 @@
 """A user's own module: one sound environment and one for each way to break the contract."""
 
+from pathlib import Path
+
 import gymnasium
 import numpy as np
 from gymnasium import spaces
@@ -298,11 +300,26 @@ class ByHash(Sound):
     """Differs from process to process, unless PYTHONHASHSEED is set."""
 
     def observe(self):
-        place = list({f"tree {i}" for i in range(20)}).index("tree 7") / 20
+        place = hash("tree") / 2**63
         return {"count": self.count, "offset": np.array([place, self.offset[0]], np.float32)}
 
 
-WAITING = (IsInterrupted, Stuck, Slow)
+class Notes(Sound):
+    """Leaves a file in a folder for every step, and when it is closed."""
+
+    def __init__(self, folder):
+        self.folder = Path(folder)
+
+    def step(self, action):
+        result = super().step(action)
+        (self.folder / f"step {self.count}").touch()
+        return result
+
+    def close(self):
+        (self.folder / "closed").touch()
+
+
+WAITING = (IsInterrupted, Stuck, Slow, Notes)
 FAULTS = [env for env in Sound.__subclasses__() if env not in WAITING]
 
 

@@ -109,7 +109,8 @@ BELOW_LEAVES = (
     "dreamer.status",
     "dreamer.trackers",
 )
-WORLDS = {"dreamer.loops": ("envs.rollout", "envs.wrappers"), "dreamer.objectives": ("envs.modules",)}
+LOOPS = ("envs.rollout", "envs.watchdog", "envs.wrappers")
+WORLDS = {"dreamer.loops": LOOPS, "dreamer.objectives": ("envs.modules",)}
 """What of `envs` somebody in `dreamer` may import besides `envs.api`."""
 
 ON_DEVICE = (

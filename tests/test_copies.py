@@ -1,5 +1,7 @@
 """Copies: what a slot tells, and processes that are as good as a loop."""
 
+import time
+
 import faulty_env
 import numpy as np
 import pytest
@@ -69,6 +71,55 @@ def test_copies_parallel_gives_same_steps_as_serial():
     for a, b in pairs:
         assert all(np.array_equal(a.obs[k], b.obs[k], equal_nan=True) for k in a.obs)
         assert all(np.array_equal(x, y) and x.dtype == y.dtype for x, y in zip(a[1:], b[1:], strict=True))
+
+
+def noting(folder, *, parallel):
+    env = envs.make("gymnasium:faulty_env:Notes-v0", 1, parallel=parallel, kwargs={"folder": str(folder)})
+    env.reset()
+    return env
+
+
+def wait_for(path):
+    until = time.monotonic() + 60
+    while not path.exists():
+        assert time.monotonic() < until, f"{path} does not come"
+        time.sleep(0.01)
+
+
+def test_copies_in_processes_take_a_sent_step_before_it_is_received(tmp_path):
+    env = noting(tmp_path, parallel=True)
+    env.send({"action": np.array([1])})
+    wait_for(tmp_path / "step 1")
+    step = env.receive()
+    env.close()
+    assert step.obs["count"] == [1] and step.reward == [1.0]
+
+
+def test_copies_in_this_process_step_when_received(tmp_path):
+    env = noting(tmp_path, parallel=False)
+    env.send({"action": np.array([1])})
+    assert not (tmp_path / "step 1").exists()
+    assert env.receive().obs["count"] == [1] and (tmp_path / "step 1").exists()
+
+
+def test_copies_closed_with_a_sent_step_close_their_environment(tmp_path):
+    env = noting(tmp_path, parallel=True)
+    env.send({"action": np.array([0])})
+    env.close()
+    assert (tmp_path / "closed").exists()
+
+
+def test_copies_process_gone_before_sending_is_env_error_on_receiving():
+    env = envs.make(SOUND, 2, parallel=True)
+    env.reset()
+    process = env._copies._vector.processes[1]
+    process.kill()
+    process.join()
+    for _ in range(2):  # the first may still be written into the pipe
+        env.send({"action": np.array([0, 0])})
+        with pytest.raises(EnvError, match="the process of a copy died"):
+            env.receive()
+    env.close()
 
 
 @pytest.mark.parametrize("parallel", [False, True])

@@ -1,6 +1,8 @@
 """Both loops are a `Loop`: the type checker and the running program agree on what that is."""
 
 import inspect
+import threading
+from concurrent.futures import Future
 
 import jax
 import jax.numpy as jnp
@@ -18,6 +20,8 @@ from dreamer.loops.host import HostLoop
 from dreamer.loops.loop import Loop, LoopCheckpoint, ReplayFiles
 from dreamer.loops.members import Members
 from dreamer.placement import SINGLE
+from envs import watchdog
+from envs.watchdog import Interrupted
 
 copied = test_types.copied
 
@@ -167,3 +171,15 @@ def test_host_loop_that_cannot_compile_says_why_at_the_first_update(tmp_path):
     loop._gradient = jax.jit(lambda *_: 1 / 0)
     with pytest.raises(ZeroDivisionError):
         list(loop.outputs())
+
+
+def test_host_loop_asked_to_stop_while_it_compiles_keeps_what_was_collected(tmp_path, monkeypatch):
+    loop = host(tmp_path)
+    never, rows = Future(), []
+    monkeypatch.setattr(loop, "_compile", lambda: never)
+    stopper = threading.Timer(1.0, lambda: watchdog.interrupt(Interrupted()))
+    monkeypatch.setattr(never, "result", lambda: stopper.start() or Future.result(never, timeout=60))
+    with pytest.raises(Interrupted):
+        rows.extend(loop.outputs())
+    assert loop.progress.updates == 0 and loop.flush() == [] and len(loop.replay) > 0
+    assert loop.checkpoint().meta["replay"]["inserted"] == loop.replay.inserted

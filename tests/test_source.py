@@ -128,3 +128,43 @@ def test_collector_restored_episode_counts_continue_the_seeds(tmp_path):
     source = Collector(agent, env, empty_replay(agent), tiny.NUMBERS, seed=0, actor=SAMPLED)
     source.restore({"episodes": [5, 9]})
     assert source.meta == {"episodes": [5, 9]} and list(env.episodes) == [5, 9]
+
+
+class Watched:
+    """Environments that write down when they are used."""
+
+    def __init__(self, env, log):
+        self._env, self._log = env, log
+
+    def __getattr__(self, name):
+        return getattr(self._env, name)
+
+    def send(self, action, seeds=None):
+        self._log.append("send")
+        self._env.send(action, seeds)
+
+    def receive(self):
+        self._log.append("receive")
+        return self._env.receive()
+
+
+def test_collector_environments_step_while_updates_run(monkeypatch):
+    agent, env = agent_and_env()
+    replay, log = empty_replay(agent), []
+    state = jax.jit(agent.init)(jax.random.key(0))
+    source = Collector(agent, Watched(env, log), replay, tiny.NUMBERS, seed=0, actor=SAMPLED)
+    cfg = schema.replace_paths(CFG, {"train_ratio": 16.0})
+    loop = HostLoop(agent, source, replay, cfg, tiny.NUMBERS, state, Progress(), seed=0, actor=SAMPLED)
+
+    def update():
+        log.append("update")
+        loop.progress.updates += 1
+        return []
+
+    monkeypatch.setattr(loop, "_update", update)
+    for _, _ in zip(range(20), loop.outputs(), strict=False):
+        pass
+    slots = " ".join(log).split("send")[1:]
+    assert {slot.split()[-1] for slot in slots[:-1]} == {"receive"}
+    assert max(slot.count("update") for slot in slots) == 2  # two steps, 16 replayed for each, of 16
+    assert all(slot.split()[:-1] == ["update"] * slot.count("update") for slot in slots[:-1])

@@ -246,3 +246,14 @@ def test_host_vector_closed_twice_raises_nothing():
     env = envs.make(SOUND)
     env.close()
     env.close()
+
+
+def test_vector_episode_counts_once_its_first_step_is_received():
+    env = envs.make(SOUND, 2, seed=1)
+    env.reset()
+    assert env.episodes.tolist() == [1, 1]
+    while not go(env, 1).is_last.all():
+        pass
+    env.send({"action": np.array([0, 0])})
+    assert env.episodes.tolist() == [1, 1]
+    assert env.receive().is_first.all() and env.episodes.tolist() == [2, 2]

@@ -82,12 +82,10 @@ class Collector:
             action = {k: np.asarray(v) for k, v in jax.device_get(choice.action).items()}
             jax.tree.map(lambda x: x.copy_to_host_async(), choice.latent)
             progress.slots += 1
+            self.env.send(action)
             yield Collected(episodes, self._episodes.running_since)
-            previous = step
-            try:
-                step = self.env.step(action)
-            finally:
-                self.replay.add(previous, action, choice.latent)
+            self.replay.add(step, action, choice.latent)
+            step = self.env.receive()
 
     @property
     def meta(self) -> dict[str, Any]:

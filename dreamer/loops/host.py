@@ -9,6 +9,7 @@ Of several processes each has its part of the environments and of the replay, an
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from functools import cached_property, partial
@@ -33,6 +34,7 @@ from dreamer.processes import ALONE, Processes
 from dreamer.records import Batch, PackedLatent
 from dreamer.replay.host import HostReplay
 from dreamer.replay.layout import Layout
+from envs.watchdog import waiting
 
 RATIO = ("train_ratio", "batch_size", "batch_length")
 """Fields of `LoopConfig` that decide how many updates are due for a step."""
@@ -138,6 +140,7 @@ class HostLoop:
           EnvError: from the source; all up to then is stored.
           ReplayError: the source ended before the replay held a batch.
           Diverged: a loss is not finite.
+          Interrupted: a request to stop, while an update is compiled or environments are waited for.
         """
         # A copy, because the state itself is donated to the next update.
         acting = self._acting(acting_params(self.state.params, self.actor))
@@ -255,6 +258,16 @@ class HostLoop:
 
         return ThreadPoolExecutor(1).submit(compile_both)
 
+    def _await_compiled(self) -> None:
+        """Wait for both halves of an update; in a process alone a request to stop may end that.
+
+        Raises:
+          Interrupted: by `envs.watchdog.interrupt`; the loop is as it was before the update.
+        """
+        self._compiled = self._compiled or self._compile()
+        with contextlib.nullcontext() if self._processes.are_several else waiting():
+            self._compiled.result()
+
     def _key_of_batch(self, updates: int) -> jax.Array:
         """What this process draws its part of a batch with."""
         key, us = jax.random.fold_in(self._sampling_key, updates), self._processes
@@ -289,8 +302,7 @@ class HostLoop:
         key = self._key_of_batch(self.progress.updates)
         batch, where = self.replay.sample(key, self._share, cfg.batch_length)
         metrics = self.flush()
-        self._compiled = self._compiled or self._compile()
-        self._compiled.result()
+        self._await_compiled()
         if not self._is_together:  # a first collective gives up where another process compiles for long
             self._processes.gather("compiled")
             self._is_together = True

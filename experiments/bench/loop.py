@@ -12,7 +12,7 @@ import json as jsonlib
 import sys
 import time
 from collections.abc import Callable, Iterable
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from dreamer.config import Config
 from dreamer.schema import replace_paths
@@ -96,26 +96,14 @@ def measure(
 
     began = time.perf_counter()
     cfg = configuration(loop, size, batch, length, dtype)
-    build = {"host": _host, "fused": _fused}[loop]
-    advance, settle, progress, alone = build(cfg, members)
-    while progress.updates == 0:
-        advance()
+    parts = {"host": host, "fused": _fused}[loop](cfg, members)
+    started(parts)
     start_s = time.perf_counter() - began
-    advance()
-    settle()
+    parts.advance()
+    parts.settle()
     peak = memory.peak()  # before anything is copied for the update alone
-    update, at = alone(), dataclasses.replace(progress)
-    wall = cpu = 0.0
-    walls: list[float] = []
-    while wall < SECONDS or progress.updates - at.updates < UPDATES:
-        began, spent = time.perf_counter(), time.process_time()
-        while time.perf_counter() - began < TURN:
-            advance()
-        settle()
-        wall, cpu = wall + time.perf_counter() - began, cpu + time.process_time() - spent
-        walls += _times(update, TURN)
-    steps, updates = ((now - then) * members for now, then in _counts(progress, at))
-    one = sum(walls) / len(walls)
+    speed = in_turns(parts)
+    steps, updates = speed.env_steps * members, speed.updates * members
     return {
         "loop": loop,
         "members": members,
@@ -123,17 +111,62 @@ def measure(
         "batch": batch,
         "length": length,
         "start_s": round(start_s, 1),
-        "env_steps_per_s": round(steps / wall, 1),
-        "updates_per_s": round(updates / wall, 3),
-        "cpu_s_per_1000": round(1000 * cpu / steps, 2),
-        "update_ms": round(1e3 * one, 1),
-        "overhead": round(1 - updates * one / wall, 3) if members == 1 else None,
+        "env_steps_per_s": round(steps / speed.wall, 1),
+        "updates_per_s": round(updates / speed.wall, 3),
+        "cpu_s_per_1000": round(1000 * speed.cpu / steps, 2),
+        "update_ms": round(1e3 * speed.update, 1),
+        "overhead": round(1 - updates * speed.update / speed.wall, 3) if members == 1 else None,
         "peak_mb": round(peak / 2**20),
     }
 
 
-def _counts(now: Any, then: Any) -> tuple[tuple[int, int], tuple[int, int]]:
-    return (now.env_steps, then.env_steps), (now.updates, then.updates)
+Update = Callable[[], None]
+
+
+class Parts(NamedTuple):
+    """A loop as it is measured."""
+
+    advance: Callable[[], Any]
+    settle: Callable[[], Any]
+    """Waits for pending work."""
+    progress: Progress
+    alone: Callable[[], Update]
+    """Gives an update to be timed alone."""
+
+
+class Speed(NamedTuple):
+    """What a loop did while it was measured, of one member."""
+
+    wall: float
+    """Seconds in the loop."""
+    cpu: float
+    """CPU seconds of this process in the loop."""
+    env_steps: int
+    updates: int
+    update: float
+    """Seconds of an update alone."""
+
+
+def started(parts: Parts) -> None:
+    """Advance until the first update."""
+    while parts.progress.updates == 0:
+        parts.advance()
+
+
+def in_turns(parts: Parts) -> Speed:
+    """Measure the loop and its update alone, in turns."""
+    update, progress, at = parts.alone(), parts.progress, dataclasses.replace(parts.progress)
+    wall = cpu = 0.0
+    walls: list[float] = []
+    while wall < SECONDS or progress.updates - at.updates < UPDATES:
+        began, spent = time.perf_counter(), time.process_time()
+        while time.perf_counter() - began < TURN:
+            parts.advance()
+        parts.settle()
+        wall, cpu = wall + time.perf_counter() - began, cpu + time.process_time() - spent
+        walls += _times(update, TURN)
+    steps, updates = progress.env_steps - at.env_steps, progress.updates - at.updates
+    return Speed(wall, cpu, steps, updates, sum(walls) / len(walls))
 
 
 def _times(call: Callable[[], None], seconds: float) -> list[float]:
@@ -146,13 +179,13 @@ def _times(call: Callable[[], None], seconds: float) -> list[float]:
     return times
 
 
-Update = Callable[[], None]
-Parts = tuple[Callable[[], Any], Callable[[], Any], "Progress", Callable[[], Update]]
-"""Functions that advance the loop and wait for pending work, its progress, and a function that returns an
-update to be timed alone."""
+def host(cfg: Config, members: int = 1, **how: Any) -> Parts:
+    """The host loop.
 
-
-def _host(cfg: Config, members: int) -> Parts:
+    Args:
+      members: 1, as it has no more.
+      how: its environments are made.
+    """
     import jax
 
     import envs
@@ -164,7 +197,7 @@ def _host(cfg: Config, members: int) -> Parts:
     from dreamer.numbers import trace
     from dreamer.replay.host import HostReplay
 
-    env = envs.make(cfg.task, cfg.loop.num_envs)
+    env = envs.make(cfg.task, cfg.loop.num_envs, **how)
     agent, numbers = Agent(env.obs_space, env.act_space, cfg.agent), trace(cfg.agent)
     replay = HostReplay(20_000, cfg.loop.num_envs, env.obs_space, env.act_space, agent.entries)
     state = jax.jit(agent.init)(jax.random.key(0))
@@ -177,7 +210,7 @@ def _host(cfg: Config, members: int) -> Parts:
         batch, _ = replay.sample(jax.random.key(1), cfg.loop.batch_size, cfg.loop.batch_length)
         return _update(agent, loop.state, batch, numbers)
 
-    return lambda: next(outputs), loop.flush, loop.progress, alone
+    return Parts(lambda: next(outputs), loop.flush, loop.progress, alone)
 
 
 def _fused(cfg: Config, members: int) -> Parts:
@@ -217,7 +250,7 @@ def _fused(cfg: Config, members: int) -> Parts:
         _, batch, _ = replay.sample(one.acting.ring, *size, key=jax.random.key(1))
         return _update(agent, one.learner, batch, numbers)
 
-    return loop.advance, lambda: None, loop.progress, alone
+    return Parts(loop.advance, lambda: None, loop.progress, alone)
 
 
 def _update(agent: Any, state: Any, batch: Any, numbers: Any) -> Update:
