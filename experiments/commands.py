@@ -209,6 +209,8 @@ class BenchOptions(Section):
     """With --loop: sizes of the populations in the fused loop."""
     slow: Annotated[float, Range(0)] = 0.0
     """Milliseconds of an environment step: measure what share of the possible the host loop reaches then."""
+    num_envs: Count = 4
+    """With --slow: environments, each in a process."""
     ratios: tuple[Positive, ...] = (32.0, 128.0, 512.0)
     """With --slow: train ratios, in replayed steps per environment step."""
     task: str = ""
@@ -456,7 +458,7 @@ def bench(words: Sequence[str], options: BenchOptions, changes: Mapping[str, Any
     if o.slow:
         from experiments.bench import slow
 
-        return slow.run(o.slow, o.ratios, o.sizes, o.batch, o.length, dtype=o.dtype, json=o.json)
+        return slow.run(o.slow, o.num_envs, o.ratios, o.sizes, o.batch, o.length, o.dtype, json=o.json)
     if o.against:
         from experiments.bench import against
 

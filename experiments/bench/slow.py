@@ -10,7 +10,6 @@ Waiting costs no CPU here, as with a simulator elsewhere; with one on the same c
 
 from __future__ import annotations
 
-import dataclasses
 import functools
 import json as jsonlib
 import sys
@@ -20,6 +19,7 @@ from typing import Any
 
 import gymnasium
 
+from dreamer.schema import replace_paths
 from experiments.bench import loop as bench_loop
 from experiments.bench.bench import report, surroundings
 
@@ -39,6 +39,7 @@ COLUMNS = {
 
 def run(
     milliseconds: float,
+    num_envs: int,
     ratios: Iterable[float],
     sizes: Iterable[str],
     batch: int,
@@ -50,11 +51,22 @@ def run(
 
     Args:
       milliseconds: of a step of every environment.
+      num_envs: how many there are, each in a process.
       ratios: train ratios.
     """
-    same = {"milliseconds": milliseconds, "batch": batch, "length": length, "dtype": dtype}
+    same = {
+        "milliseconds": milliseconds,
+        "num_envs": num_envs,
+        "batch": batch,
+        "length": length,
+        "dtype": dtype,
+    }
     many = list(ratios)
-    jobs = [{"size": size, "ratio": ratio, **same} for size in sizes for ratio in many]
+    jobs = [
+        {"milliseconds": milliseconds, "ratio": ratio, "size": size, **same}
+        for size in sizes
+        for ratio in many
+    ]
     describe = lambda job: f"{job['size']}, train ratio {job['ratio']:g}"
     title = f"steps of {milliseconds:g} ms, {batch} x {length} steps a batch"
     return report("experiments.bench.slow", jobs, describe, COLUMNS, title, json)
@@ -81,12 +93,18 @@ class Slow(gymnasium.Wrapper):
 
 
 def measure(
-    milliseconds: float, ratio: float, size: str, batch: int, length: int, dtype: str = "auto"
+    milliseconds: float,
+    num_envs: int,
+    ratio: float,
+    size: str,
+    batch: int,
+    length: int,
+    dtype: str = "auto",
 ) -> dict[str, Any]:
     """One row: the columns, and `milliseconds, batch, length`."""
     cfg = bench_loop.configuration("host", size, batch, length, dtype)
-    cfg = dataclasses.replace(cfg, loop=dataclasses.replace(cfg.loop, train_ratio=ratio))
-    seconds, num_envs = milliseconds / 1e3, cfg.loop.num_envs
+    cfg = replace_paths(cfg, {"loop.train_ratio": ratio, "loop.num_envs": num_envs})
+    seconds = milliseconds / 1e3
     slow = functools.partial(Slow, seconds=seconds)
     parts = bench_loop.host(cfg, parallel=True, wrappers=(slow,))
     bench_loop.started(parts)
