@@ -161,7 +161,7 @@ def pool(
     if obs != "proprio":
         raise UnknownTask(f"EnvPool shows no images of {task}: leave out engine, or take --env.obs proprio")
     if domain in REBUILT:
-        raise UnknownTask(f"EnvPool does not draw the system of {task} for every episode: leave out engine")
+        raise UnknownTask(f"the systems of {task} were not compared with EnvPool's: leave out engine")
     repeat = _arguments(task, obs, IMAGE, kwargs)["action_repeat"]
     original = make(name, obs)
     seen, action = original.observation_space, original.action_space
