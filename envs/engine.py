@@ -40,6 +40,10 @@ class Recipe:
     action: gymnasium.Space
     read: Callable[[Any, float], Any]
     """From EnvPool's observation of a copy and its return so far to what is observed."""
+    success: Callable[[np.ndarray], np.ndarray] | None = None
+    """From the rewards of last steps to whether they are successes (None: the task does not say)."""
+    repeat: int = 1
+    """Steps of EnvPool to a step here, whose rewards are summed; fewer where an episode ends."""
 
 
 class Pool:
@@ -73,7 +77,7 @@ class Pool:
         self._watchdog = Watchdog(task, timeout)
         self._pool: Any = None
         self._returns = np.zeros(num_envs)
-        self._seeds = np.full(num_envs, GO_ON)
+        self._seeds, self._acts = np.full(num_envs, GO_ON), np.empty(0)
 
     def spaces(self) -> tuple[Spaces, Spaces]:
         return self._obs_space, self._act_space
@@ -84,9 +88,10 @@ class Pool:
     def send(self, action: Mapping[str, np.ndarray], seeds: np.ndarray) -> None:
         """As of `Copies`; of seeds only those count that all copies start with."""
         self._seeds = seeds
-        if not (seeds != GO_ON).all():
+        if (seeds == GO_ON).any():
             acts = [self._build({k: v[i] for k, v in action.items()}) for i in range(len(seeds))]
-            self._pool.send(np.stack(acts).astype(self._recipe.action.dtype))
+            self._acts = np.stack(acts).astype(self._recipe.action.dtype)
+            self._pool.send(self._acts)
 
     def receive(self) -> Batched:
         """As of `Copies`."""
@@ -95,12 +100,14 @@ class Pool:
             if starts.all():
                 raw, rewards, terminal, truncated = self._start(self._seeds), 0.0, False, False
             else:
-                raw, rewards, terminal, truncated, _ = self._pool.recv()
+                raw, rewards, terminal, truncated = self._repeated(self._pool.recv()[:4], starts)
         terminal, truncated = terminal & ~starts, truncated & ~starts
-        rewards = np.where(starts, 0.0, rewards)
+        rewards, last = np.where(starts, 0.0, rewards), terminal | truncated
         self._returns = np.where(starts, 0.0, self._returns + rewards)
-        obs = self._observed(raw)
-        return (obs, rewards.astype(np.float32), starts, terminal | truncated, terminal), {}
+        success = self._succeeded(last, rewards)
+        terminal |= success == 1  # in the step of the limit EnvPool says of a success that it is cut
+        obs = self._observed(raw) | {SUCCESS: success}
+        return (obs, rewards.astype(np.float32), starts, last, terminal), {}
 
     def worlds(self) -> NoReturn:
         raise EnvError(f"{self._task}: EnvPool does not show its worlds; leave out engine")
@@ -118,6 +125,30 @@ class Pool:
         self._pool, first = started(self._recipe, seeds.tolist(), threads)
         return first
 
+    def _repeated(self, first: tuple[Any, ...], starts: np.ndarray) -> tuple[Any, ...]:
+        """The result of a step of EnvPool, with its actions repeated where an episode has not ended.
+
+        Args:
+          first: observations, rewards and both flags of all copies.
+        """
+        if self._recipe.repeat == 1:
+            return first
+        raw, (rewards, terminal, truncated) = copied(first[0]), map(np.array, first[1:])
+        for _ in range(self._recipe.repeat - 1):
+            left = np.flatnonzero(~(starts | terminal | truncated)).astype(np.int32)
+            if not left.size:
+                break
+            seen, more, terminal[left], truncated[left], _ = self._pool.step(self._acts[left], left)
+            put(raw, left, seen)
+            rewards[left] += more
+        return raw, rewards, terminal, truncated
+
+    def _succeeded(self, last: np.ndarray, rewards: np.ndarray) -> np.ndarray:
+        """[num_envs] 1 or 0 where an episode ends and the task says how it went, else NaN."""
+        if self._recipe.success is None:
+            return np.full(self._num_envs, np.nan, np.float32)
+        return np.where(last, self._recipe.success(rewards), np.nan).astype(np.float32)
+
     def _observed(self, raw: Any) -> dict[str, np.ndarray]:
         """What all copies observe, in flat arrays [num_envs, ...]."""
         rows = []
@@ -125,8 +156,7 @@ class Pool:
             row: dict[str, Any] = {}
             self._flatten(self._recipe.read(of(raw, i), so_far), row)
             rows.append(row)
-        obs = {key: np.stack([row[key] for row in rows]) for key in rows[0]}
-        return obs | {SUCCESS: np.full(len(rows), np.nan, np.float32)}
+        return {key: np.stack([row[key] for row in rows]) for key in rows[0]}
 
 
 @dataclass(frozen=True)
@@ -188,3 +218,17 @@ def of(raw: Any, copy: int) -> Any:
     if isinstance(raw, tuple):
         return tuple(of(value, copy) for value in raw)
     return raw[copy]
+
+
+def copied(raw: Any) -> Any:
+    """What all copies observe, in arrays of its own."""
+    return {key: copied(value) for key, value in raw.items()} if isinstance(raw, Mapping) else np.array(raw)
+
+
+def put(raw: Any, copies: np.ndarray, seen: Any) -> None:
+    """Write what some copies observe into what all do, as `copied` gives it."""
+    if not isinstance(raw, Mapping):
+        raw[copies] = seen
+        return
+    for key, value in raw.items():
+        put(value, copies, seen[key])

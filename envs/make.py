@@ -221,6 +221,14 @@ SUITES = (
         versions=("envpool",),
     ),
     Suite(
+        "procgen",
+        "envs.adapters.procgen",
+        "envpool",
+        "dreamer-toolkit[envpool]",
+        ("procgen:coinrun", "procgen:starpilot", "procgen:maze"),
+        versions=("envpool",),
+    ),
+    Suite(
         "jax",
         "envs.adapters.jax",
         "jax",
@@ -397,7 +405,8 @@ def make(
         taken = _taken(full, adapter, chosen, _asked(lives, **special))
         how = {"pixels": pixels, "categories": categories, "timeout": timeout}
         if taken.pop("engine", ""):
-            _check_engine(full, engine, {**taken, **({"parallel": True} if parallel else {})})
+            more = {"parallel": parallel, "levels": levels}
+            _check_engine(full, engine, taken | {name: value for name, value in more.items() if value})
             from envs.engine import Pool
 
             copies = Pool(full, adapter.pool(rest, chosen, **taken), num_envs, **how)
@@ -463,6 +472,8 @@ NOT_OF_ENGINES = {
     "parallel": "has threads of its own",
     "lives": "plays whole games",
     "wrappers": "has no Gymnasium environments to wrap",
+    "distractor": "draws nothing behind the scene",
+    "levels": "chooses the worlds of later episodes itself",
 }
 """Why an engine takes no such argument."""
 

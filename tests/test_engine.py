@@ -54,10 +54,21 @@ def test_pool_atari_equals_pooled_resized_frames_and_scores_of_raw_ale(game, fil
     env.close()
 
 
-@pytest.mark.parametrize("task", ["atari:Pong", "envpool:CartPole-v1", "envpool:WalkerWalk-v1"])
+def needs(task):
+    """Skip where the package of a suite is missing."""
+    if package := {"atari": "ale_py", "dmc": "dm_control"}.get(task.partition(":")[0]):
+        pytest.importorskip(package)
+
+
+@pytest.mark.parametrize(
+    "task",
+    [
+        *("atari:Pong", "envpool:CartPole-v1", "envpool:WalkerWalk-v1"),
+        *("dmc:cartpole-balance", "minigrid:DoorKey-5x5", "babyai:GoToLocal"),
+    ],
+)
 def test_check_pool_passes(task):
-    if task.startswith("atari"):
-        pytest.importorskip("ale_py")
+    needs(task)
     findings = envs.check(task, steps=60, engine="envpool", max_episode_steps=25)
     assert not [f for f in findings if f.status == "fail"], findings
     assert any("at a limit" in f.message for f in findings)
@@ -134,11 +145,22 @@ def test_pool_worlds_are_not_shown():
         ("atari:Pong", {"kwargs": {"noops": 0}}, "set 'noops' to 1"),
         ("atari:AirRaid", {}, "right only for screens of 210x160, but that of atari:AirRaid is 250x160"),
         ("atari:TicTacToe3D", {}, "EnvPool has no task 'TicTacToe3D-v5': leave out engine"),
+        ("envpool:CartPole-v1", {"levels": 3}, "worlds of later episodes itself: leave out levels or engine"),
+        ("minigrid:DoorKey-5x5", {"obs": "rgb"}, "leave out engine, or take --env.obs symbolic"),
+        ("minigrid:DoorKey-5x5", {"obs": "rgb", "distractor": "noise"}, "leave out distractor or engine"),
+        ("minigrid:DoorKey-5x5", {"kwargs": {"size": 6}}, "leave out kwargs or engine for minigrid"),
+        ("minigrid:MultiRoom-N4-S5-v1", {}, "no task 'MiniGrid-MultiRoom-N4-S5-v1': leave out engine"),
+        ("minigrid:ObstructedMaze-1Dlhb", {}, "is 11x6 cells, but 16x16 in EnvPool: leave out engine"),
+        ("minigrid:my_minigrid:MyMaze-v0", {}, "EnvPool has no task 'my_minigrid:MyMaze-v0'"),
+        ("babyai:SynthS5R2", {}, "has worlds that EnvPool never ends drawing: leave out engine"),
+        ("dmc:walker-walk", {"obs": "both"}, "EnvPool shows no images of dmc:walker-walk: leave out engine"),
+        ("dmc:walker-walk", {"kwargs": {"size": 32}}, "'size' is of images"),
+        ("dmc:lqr-lqr-2-1", {}, "of dmc:lqr-lqr-2-1 were not compared"),
+        ("procgen:maze", {"max_episode_steps": 9}, "leave out max_episode_steps or engine"),
     ],
 )
 def test_make_engine_that_cannot_do_it_raises_one_sentence(task, how, sentence):
-    if task.startswith("atari"):
-        pytest.importorskip("ale_py")
+    needs(task)
     with pytest.raises(UnknownTask, match=re.escape(sentence)) as raised:
         envs.make(task, **{"engine": "envpool", **how})
     assert "\n" not in str(raised.value)

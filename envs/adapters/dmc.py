@@ -21,13 +21,13 @@ import gymnasium
 import numpy as np
 from gymnasium import spaces as gym
 
-from envs import opengl
+from envs import engine, opengl
 from envs.adapters import UnknownTask, suggestion
 from envs.arguments import NONE, Wrap, check_names, wrapped
 from envs.dm import Begin, Observe, World, control, loading
 
 OBS = ("proprio", "image", "both")
-TAKES = ("kwargs", "max_episode_steps", "wrappers")
+TAKES = ("kwargs", "max_episode_steps", "wrappers", "engine")
 
 DOMAINS = {
     "acrobot": "swingup swingup_sparse",
@@ -146,6 +146,35 @@ def make(
         limit=world._step_limit,
     )
     return wrapped(task, env, wrappers)
+
+
+def pool(
+    name: str, obs: str, *, kwargs: Mapping[str, Any] = NONE, max_episode_steps: int = 0
+) -> engine.Recipe:
+    """What EnvPool makes of a task, observed as dm_control shows it; its start states are others.
+
+    Raises:
+      UnknownTask, MissingExtra: as `make`, and for what EnvPool does not have.
+    """
+    name = canonical(name)
+    task, (domain, _) = f"dmc:{name}", TASKS[name]
+    if obs != "proprio":
+        raise UnknownTask(f"EnvPool shows no images of {task}: leave out engine, or take --env.obs proprio")
+    if domain in REBUILT:
+        raise UnknownTask(f"the systems of {task} were not compared with EnvPool's: leave out engine")
+    repeat = _arguments(task, obs, IMAGE, kwargs)["action_repeat"]
+    original = make(name, obs)
+    seen, action = original.observation_space, original.action_space
+    limit = original.spec.max_episode_steps  # pyrefly: ignore
+    original.close()
+    # EnvPool shows for all tasks of a domain what one of them shows; its `frame_skip` is not action_repeat,
+    # but how many steps of the physics a step of the world has.
+    keys = list(seen.spaces)  # pyrefly: ignore
+    read = lambda raw, _: {key: np.atleast_1d(np.asarray(raw[key], np.float32)) for key in keys}
+    options = {"max_episode_steps": max_episode_steps * repeat or limit}
+    named = "".join(part[:1].upper() + part[1:] for part in "_".join(TASKS[name]).split("_")) + "-v1"
+    engine.described(named, options)
+    return engine.Recipe(named, options, seen, action, read, repeat=repeat)
 
 
 def _arguments(task: str, obs: str, image: Mapping[str, int], given: Mapping[str, Any]) -> dict[str, int]:

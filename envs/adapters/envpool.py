@@ -82,6 +82,8 @@ def pool(
     options = {**kwargs, **({"max_episode_steps": max_episode_steps} if max_episode_steps else {})}
     known = engine.described(name, {}).options
     check_names(task, kwargs, [option for option in known if option not in OURS])
+    if max_episode_steps and "distribution_mode" in known:  # of Procgen
+        raise UnknownTask(f"EnvPool has no other limits of {task}: leave out max_episode_steps")
     with making(task):
         original = engine.described(name, options)
     space = unbounded(original.observation)
@@ -112,6 +114,7 @@ class Single(gymnasium.Env):
         self._recipe = recipe
         self.observation_space, self.action_space = recipe.observation, recipe.action
         self._pool: Any = None
+        self._return = 0.0
 
     def reset(
         self, *, seed: int | None = None, options: dict[str, Any] | None = None
@@ -119,11 +122,14 @@ class Single(gymnasium.Env):
         super().reset(seed=seed)
         self.close()
         self._pool, first = engine.started(self._recipe, [int(self.np_random.integers(2**31 - 1))])
-        return engine.of(first, 0), {}
+        self._return = 0.0
+        return self._recipe.read(engine.of(first, 0), self._return), {}
 
     def step(self, action: Any) -> tuple[Any, float, bool, bool, dict[str, Any]]:
         raw, rewards, terminated, truncated, _ = self._pool.step(np.asarray(action)[None])
-        return engine.of(raw, 0), float(rewards[0]), bool(terminated[0]), bool(truncated[0]), {}
+        self._return += (reward := float(rewards[0]))
+        seen = self._recipe.read(engine.of(raw, 0), self._return)
+        return seen, reward, bool(terminated[0]), bool(truncated[0]), {}
 
     def close(self) -> None:
         if self._pool is not None:

@@ -28,6 +28,7 @@ import gymnasium
 import numpy as np
 from gymnasium import spaces as gym
 
+from envs import engine
 from envs.adapters import MissingExtra, UnknownTask, suggestion
 from envs.adapters.gymnasium import build, entry, is_minigrid
 from envs.adapters.minigrid_sets import SETS
@@ -51,12 +52,19 @@ from minigrid.wrappers import RGBImgObsWrapper, RGBImgPartialObsWrapper  # noqa:
 roomgrid_level.print = lambda *_: None  # pyrefly: ignore
 
 OBS = ("symbolic", "rgb", "full", "privileged")
-TAKES = ("kwargs", "max_episode_steps", "wrappers", "distractor")
+TAKES = ("kwargs", "max_episode_steps", "wrappers", "distractor", "engine")
 PICTURES = ("rgb", "full")
 FAMILIES = ("MiniGrid", "BabyAI")
 TILE_PIXELS = 8
 PROBED = 32
 """Episodes that are started to collect the missions of a user's own world."""
+
+NOT_OF_ENVPOOL = {
+    "BabyAI-SynthS5R2": "has worlds that EnvPool never ends drawing",
+    "MiniGrid-ObstructedMaze-1D": "is 11x6 cells, but 16x16 in EnvPool",
+    "MiniGrid-WFC": "was not compared with EnvPool's",
+}
+"""Why EnvPool 1.2.5 cannot step tasks whose names begin like that."""
 
 CHANNELS = {"object": OBJECT_TO_IDX, "color": COLOR_TO_IDX, "state": STATE_TO_IDX}
 """The channels of MiniGrid's grid, in order, and the values of each."""
@@ -177,6 +185,43 @@ def make(
     if obs != OBS[0]:
         raise UnknownTask(f"the wrappers of {task} choose what is seen, and leave no observation {obs!r}")
     return env
+
+
+def pool(
+    name: str, obs: str, *, kwargs: Mapping[str, Any] = NONE, max_episode_steps: int = 0
+) -> engine.Recipe:
+    """What EnvPool makes of a task, seen as MiniGrid shows it; the worlds of a seed are others.
+
+    Raises:
+      UnknownTask, MissingExtra: as `make`, and for what EnvPool does not have, or has otherwise.
+    """
+    name = canonical(name)
+    task = f"minigrid:{name}"
+    if obs != OBS[0]:
+        raise UnknownTask(
+            f"EnvPool shows only symbols of {task}: leave out engine, or take --env.obs symbolic"
+        )
+    if kwargs:
+        raise UnknownTask(f"EnvPool takes no arguments of MiniGrid's: leave out kwargs or engine for {task}")
+    for prefix, why in NOT_OF_ENVPOOL.items():
+        if name.startswith(prefix):
+            raise UnknownTask(f"{task} {why}: leave out engine")
+    options = {"max_episode_steps": max_episode_steps} if max_episode_steps else {}
+    engine.described(name, options)
+    original = make(name, obs)
+    seen, action = original.observation_space, original.action_space
+    length = mission_length(original.unwrapped)  # pyrefly: ignore
+    original.close()
+
+    def read(raw: Mapping[str, Any], _: float) -> dict[str, Any]:
+        observed: dict[str, Any] = {key: raw["image"][..., i] for i, key in enumerate(CHANNELS)}
+        observed["direction"] = raw["direction"]
+        if length:
+            mission = raw["mission"].tobytes().partition(b"\0")[0].decode()
+            observed["mission"] = tokenize(mission, length)
+        return observed
+
+    return engine.Recipe(name, options, seen, action, read, success=lambda rewards: rewards > 0)
 
 
 def _limit(world: MiniGridEnv, steps: int) -> None:

@@ -16,8 +16,10 @@ from typing import Any, NamedTuple
 import numpy as np
 
 DATA = Path(__file__).with_name("data")
-OURS = {"atari": "atari57", "atari100k": "atari100k"}
+OURS = {"atari": "atari57", "atari100k": "atari100k", "procgen": "procgen"}
 """Suites that the files call otherwise or alike; those of DMC depend on the observation."""
+BOUNDS = {"atari57": "atari57_gamer", "atari100k": "atari57_gamer", "procgen": "procgen_hard"}
+"""Tables of the scores of random players and humans by suite; of Procgen they are the lowest and highest."""
 FRAMES = 4
 """Frames of a decision in Atari, whose files count frames."""
 LEADER = "dreamerv3"
@@ -68,6 +70,7 @@ class Published(NamedTuple):
     """{method: score}"""
     random: float | None
     human: float | None
+    """What a human reaches, of Procgen the highest return there is."""
     unit: str
     """The number of ours that these compare with: `score`, `return`, or one of a suite."""
 
@@ -120,7 +123,7 @@ def of(task: str, obs: str = "") -> Published:
         method: Score(mean, std, seeds, steps // divisor, source)
         for method, (mean, std, seeds, steps) in content["scores"][suite][name].items()
     }
-    random, human = _read("random_and_human_scores")["atari57_gamer"].get(name, (None, None))
+    random, human = _read("random_and_human_scores").get(BOUNDS.get(suite, ""), {}).get(name, (None, None))
     unit = "score" if divisor > 1 else "return"
     return Published(_curve(suite, name, divisor), scores, random, human, unit)
 

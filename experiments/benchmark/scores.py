@@ -6,6 +6,7 @@ that ended in the last 5% of the run, as in the published files; where none did,
 step of all copies.
 
     human-normalised   (score - random) / (human - random)
+    Procgen            (return - lowest) / (highest - lowest) of the hard levels (Cobbe et al. 2020)
     Crafter            S = exp(mean_i ln(1 + s_i)) - 1, with s_i the percentage of all training episodes that
                        unlocked achievement i (Hafner 2021, Benchmarking the spectrum of agent capabilities)
     POPGym             MMER: the largest mean return in a window of training (Morad et al. 2023)
@@ -143,6 +144,14 @@ def atari(rows: Sequence[Row], task: str, steps: int) -> Numbers:
     return {"score": score, "human_normalized": (score - known.random) / (known.human - known.random)}
 
 
+def procgen(rows: Sequence[Row], task: str, steps: int) -> Numbers:
+    """The last return, and the same normalised by the lowest and the highest of the game's hard levels."""
+    numbers, known = returns(rows, task, steps), published.of(f"procgen:{task}")
+    if not numbers or known.random is None or known.human is None:
+        return numbers
+    return numbers | {"normalized": (numbers["return"] - known.random) / (known.human - known.random)}
+
+
 def crafter(rows: Sequence[Row], task: str, steps: int, names: Sequence[str] | None = None) -> Numbers:
     """The Crafter score over all training episodes, the percentage of each achievement, and the last return.
 
@@ -212,6 +221,7 @@ SCORES: dict[str, Scoring] = {
     "atari100k": Scoring(atari, "score", game_of, "human_normalized"),
     "crafter": Scoring(crafter, "crafter_score", return_of, "crafter_score", 100.0),
     "craftax": Scoring(craftax, "percent_of_maximum", return_of, "percent_of_maximum", 100.0),
+    "procgen": Scoring(procgen, "return", return_of, "normalized"),
     "popgym": Scoring(popgym, "mmer", return_of, "mmer"),
     "dmc": Scoring(returns, "return", return_of, "return", 1000.0),
     **{

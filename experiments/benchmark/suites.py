@@ -10,7 +10,12 @@ from envs.adapters import suggestion
 from experiments import presets
 from experiments.benchmark import published
 
-PUBLISHED = {"dmc": ("dmc_proprio", "dmc_vision"), "atari100k": ("atari100k",), "atari": ("atari57",)}
+PUBLISHED = {
+    "dmc": ("dmc_proprio", "dmc_vision"),
+    "atari100k": ("atari100k",),
+    "atari": ("atari57",),
+    "procgen": ("procgen",),
+}
 """{suite: sets that are the tasks of published results, the default first}."""
 JUDGED = {"crafter": ("reward",), "craftax": ("Craftax-Classic",)}
 """{suite: the tasks of its scoreboard}, the set `default` where the adapter has none."""
