@@ -155,6 +155,17 @@ def test_write_page_of_a_single_run_without_published_figures(tmp_path):
     assert page.methods(told) == []
 
 
+@pytest.mark.parametrize(
+    ("suite", "task", "names"),
+    [("procgen", "coinrun", ("lowest", "highest")), ("atari100k", "Pong", ("random", "human"))],
+)
+def test_write_bounds_of_scores_have_the_names_that_their_suite_gives_them(tmp_path, suite, task, names):
+    made(tmp_path / "a", benchmark_runs.plan(suite, f"{suite}:{task}"), lambda part: 7.5)
+    page.write([report.read(tmp_path / "a")], tmp_path / "a")
+    html = (tmp_path / "a" / page.PAGE).read_text()
+    assert [name for name in ("random", "human", "lowest", "highest") if f">{name}</th>" in html] == [*names]
+
+
 def test_write_crafter_shows_the_score_over_all_episodes(tmp_path):
     bench = prepare(tmp_path / "a", benchmark_runs.plan("crafter", "crafter:reward"))
     unlocked = [{"achievements": [1] * 22}, {"achievements": [0] * 22}] * 15

@@ -69,6 +69,7 @@ def _render(path: Path, variants: Sequence[Variant], results: Mapping[str, Any])
         meanings=MEANINGS,
         scale=scale,
         has_players=any(task["human"] is not None for task in results["tasks"].values()),
+        players=published.BOUND_NAMES.get(results["suite"], published.PLAYERS),
         colors=COLORS,
         words=words,
         leader=published.LEADER,

@@ -19,7 +19,10 @@ DATA = Path(__file__).with_name("data")
 OURS = {"atari": "atari57", "atari100k": "atari100k", "procgen": "procgen"}
 """Suites that the files call otherwise or alike; those of DMC depend on the observation."""
 BOUNDS = {"atari57": "atari57_gamer", "atari100k": "atari57_gamer", "procgen": "procgen_hard"}
-"""Tables of the scores of random players and humans by suite; of Procgen they are the lowest and highest."""
+"""Tables of the two scores by which those of a suite are normalised."""
+PLAYERS = ("random", "human")
+"""Whose these are, unless `BOUND_NAMES` has the suite."""
+BOUND_NAMES = {"procgen": ("lowest", "highest")}
 FRAMES = 4
 """Frames of a decision in Atari, whose files count frames."""
 LEADER = "dreamerv3"
@@ -69,6 +72,7 @@ class Published(NamedTuple):
     scores: Mapping[str, Score]
     """{method: score}"""
     random: float | None
+    """What random play reaches, of Procgen the lowest return there is."""
     human: float | None
     """What a human reaches, of Procgen the highest return there is."""
     unit: str
