@@ -67,6 +67,10 @@ class LaunchOptions(Section):
 
     processes: Annotated[int, Range(2)] = 2
     """How many, which share environments, replay and batches equally."""
+    launcher: Literal["here", "submitit"] = "here"
+    """On this machine, or as tasks of a job of SLURM (of submitit's local executor where there is none)."""
+    slurm: tuple[str, ...] = ()
+    """Parameters of the job, with submitit, as nodes=2 timeout_min=240 gpus_per_node=4."""
 
 
 @dataclass(frozen=True)
@@ -292,6 +296,12 @@ def train(words: Sequence[str], options: TrainOptions, changes: Mapping[str, Any
 
 
 def launch(words: Sequence[str], options: LaunchOptions, changes: Mapping[str, Any]) -> int:
+    if options.launcher == "submitit":
+        from experiments import job
+
+        return job.submit(words, options.processes, options.slurm)
+    if options.slurm:
+        raise ConfigError("slurm is for --launcher submitit")
     from experiments import launch
 
     return launch.launch(words, options.processes)

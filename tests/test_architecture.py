@@ -79,6 +79,7 @@ ORDER = (
         "experiments.export",
         "experiments.doctor",
         "experiments.launch",
+        "experiments.job",
         "experiments.envs_command",
         "experiments.commands",
     ),

@@ -173,17 +173,37 @@ def jobs(words: Sequence[str], folder: Path, parameters: Sequence[str]) -> Start
     Args:
       parameters: `name=value`, of submitit's executor.
     """
+    submit = executor(_logs(folder), parameters, name="dreamer-sweep").submit
+    return lambda slot: _Job(submit(run, list(words), _log(folder, slot)))
+
+
+def executor(folder: Path, parameters: Sequence[str], **fixed: Any) -> Any:
+    """Submitit's executor, of SLURM or, where there is no SLURM, of this machine.
+
+    Args:
+      folder: for its files.
+      parameters: `name=value`; a job gets 24 hours unless they say otherwise.
+      fixed: parameters that the caller decides.
+
+    Raises:
+      ConfigError: submitit is missing, or does not take the parameters.
+    """
     submitit = _needed("submitit")
     cluster = None if shutil.which("sbatch") else "local"
-    executor = submitit.AutoExecutor(folder=_logs(folder), cluster=cluster)
-    given = {"timeout_min": 24 * 60, **dict(_pair(entry) for entry in parameters)}
+    queue = submitit.AutoExecutor(folder=folder, cluster=cluster)
+    given = {"timeout_min": 24 * 60, **named(parameters)}
     if cluster == "local":
         given = {name: value for name, value in given.items() if not name.startswith("slurm_")}
     try:
-        executor.update_parameters(name="dreamer-sweep", **given)
+        queue.update_parameters(**given | fixed)
     except (NameError, ValueError, TypeError, AssertionError) as error:
         raise ConfigError(f"slurm: {str(error).strip().splitlines()[0]}") from None
-    return lambda slot: _Job(executor.submit(run, list(words), _log(folder, slot)))
+    return queue
+
+
+def named(parameters: Sequence[str]) -> dict[str, Any]:
+    """{name: value} of entries like `timeout_min=240`."""
+    return dict(_pair(entry) for entry in parameters)
 
 
 def _pair(entry: str) -> tuple[str, Any]:
