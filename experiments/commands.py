@@ -67,8 +67,9 @@ class LaunchOptions(Section):
 
     processes: Annotated[int, Range(2)] = 2
     """How many, which share environments, replay and batches equally."""
-    launcher: Literal["here", "submitit"] = "here"
-    """On this machine, or as tasks of a job of SLURM (of submitit's local executor where there is none)."""
+    launcher: Literal["here", "submitit", "ray"] = "here"
+    """On this machine, as tasks of a job of SLURM (of submitit's local executor where there is none), or in a
+    Ray cluster."""
     slurm: tuple[str, ...] = ()
     """Parameters of the job, with submitit, as nodes=2 timeout_min=240 gpus_per_node=4."""
 
@@ -302,6 +303,10 @@ def launch(words: Sequence[str], options: LaunchOptions, changes: Mapping[str, A
         return job.submit(words, options.processes, options.slurm)
     if options.slurm:
         raise ConfigError("slurm is for --launcher submitit")
+    if options.launcher == "ray":
+        from experiments import remote
+
+        return remote.submit(words, options.processes)
     from experiments import launch
 
     return launch.launch(words, options.processes)

@@ -101,7 +101,7 @@ def _follow(job: Any, output: Path, stop: signals.Stop) -> int:
     shown, is_asked = 0, False
     while True:
         is_over = job.done()
-        shown = _pass_on(output, shown)
+        shown = pass_on(output, shown)
         if is_over:
             break
         if stop and not is_asked:
@@ -130,7 +130,7 @@ def _ask(job: Any) -> None:
         os.kill(int(job.job_id), signal.SIGTERM)
 
 
-def _pass_on(output: Path, shown: int) -> int:
+def pass_on(output: Path, shown: int) -> int:
     """Print what a file has after so many bytes, whole lines only; how many are shown then."""
     try:
         with output.open("rb") as file:

@@ -79,7 +79,7 @@ ORDER = (
         "experiments.export",
         "experiments.doctor",
         "experiments.launch",
-        "experiments.job",
+        *("experiments.job", "experiments.remote"),
         "experiments.envs_command",
         "experiments.commands",
     ),

@@ -235,9 +235,7 @@ class _Task:
 
 def tasks(words: Sequence[str], folder: Path) -> Start:
     """Workers as tasks of the Ray cluster that RAY_ADDRESS names, or of one that is started here."""
-    ray = _needed("ray")
-    if not ray.is_initialized():
-        ray.init(address=os.environ.get("RAY_ADDRESS") or None, log_to_driver=False, configure_logging=False)
+    ray = connected()
     # A killed worker is restarted by the coordinator, which knows whether there is work for it.
     remote = ray.remote(max_retries=0, num_gpus=1 if ray.cluster_resources().get("GPU") else 0)(run)
 
@@ -246,6 +244,18 @@ def tasks(words: Sequence[str], folder: Path) -> Start:
         return _Task(ray, remote.remote(list(words), log), log)
 
     return start
+
+
+def connected() -> Any:
+    """Ray, connected with the cluster that RAY_ADDRESS names, or with one that is started here.
+
+    Raises:
+      ConfigError: it is missing.
+    """
+    ray = _needed("ray")
+    if not ray.is_initialized():
+        ray.init(address=os.environ.get("RAY_ADDRESS") or None, log_to_driver=False, configure_logging=False)
+    return ray
 
 
 def _needed(package: str) -> Any:
