@@ -160,7 +160,10 @@ class VectorEnv(Protocol):
     """[num_envs] training episodes that each copy has begun: with the seed, all that a resume needs."""
 
     def reset(self, seeds: Sequence[int] | None = None) -> Step:
-        """Start an episode in every copy, in copy i with `seeds[i]` (None: the next training seeds)."""
+        """Start an episode in every copy, in copy i with `seeds[i]` (None: the next training seeds).
+
+        A step that was sent and not received is dropped.
+        """
         ...
 
     def step(self, action: Mapping[str, np.ndarray], seeds: Sequence[int] | None = None) -> Step:

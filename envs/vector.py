@@ -50,11 +50,16 @@ class HostVector:
         self._seeds = np.zeros(num_envs, np.int64)
         self._steps = np.zeros(num_envs, np.int64)
         self._is_last = np.ones(num_envs, bool)
-        self._begins = np.zeros(num_envs, bool)
+        self._begins, self._is_sent = np.zeros(num_envs, bool), False
         self._blank = {k: np.zeros((num_envs, *s.shape), s.dtype) for k, s in self.act_space.items()}
 
     def reset(self, seeds: Sequence[int] | None = None) -> Step:
-        """Start an episode in every copy, with `seeds[i]` in copy i (None: training seeds)."""
+        """Start an episode in every copy, with `seeds[i]` in copy i (None: training seeds).
+
+        A step that was sent and not received is dropped.
+        """
+        if self._is_sent:
+            self._copies.receive()
         self._send(self._blank, np.ones(self.num_envs, bool), seeds)
         return self.receive()
 
@@ -91,6 +96,7 @@ class HostVector:
           EnvError: naming the copy, the step and what was wrong.
         """
         self.episodes += self._begins
+        self._is_sent = False
         slot, errors = self._copies.receive()
         for copy, what in errors.items():
             raise self._error(copy, what)
@@ -119,6 +125,7 @@ class HostVector:
             self._choose_seeds(starts, seeds)
         self._begins = starts & (seeds is None)
         self._steps = np.where(starts, 0, self._steps + 1)
+        self._is_sent = True
         self._copies.send(action, np.where(starts, self._seeds, GO_ON))
 
     def _choose_seeds(self, starts: np.ndarray, seeds: Sequence[int] | None) -> None:

@@ -257,3 +257,15 @@ def test_vector_episode_counts_once_its_first_step_is_received():
     env.send({"action": np.array([0, 0])})
     assert env.episodes.tolist() == [1, 1]
     assert env.receive().is_first.all() and env.episodes.tolist() == [2, 2]
+
+
+@pytest.mark.parametrize("parallel", [False, True])
+def test_vector_reset_drops_a_step_that_was_sent(parallel):
+    env = envs.make(SOUND, 2, seed=1, parallel=parallel)
+    env.reset([3, 4])
+    env.send({"action": np.array([0, 1])})
+    first = env.reset([3, 4])
+    second = env.step({"action": np.array([0, 1])})
+    env.close()
+    assert first.is_first.all() and first.obs["count"].tolist() == [0, 0]
+    assert second.obs["count"].tolist() == [1, 1] and env.episodes.tolist() == [0, 0]
