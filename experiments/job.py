@@ -76,7 +76,10 @@ def work(words: Sequence[str], port: int) -> int:
     import submitit
 
     place = submitit.JobEnvironment()
-    mine = launch.environment(place.global_rank, place.num_tasks, f"{place.hostnames[0]}:{port}")
+    index, count = place.global_rank, place.num_tasks
+    mine = launch.environment(index, count, f"{place.hostnames[0]}:{port}") | launch.gpus(
+        os.environ, index, count
+    )
     process = subprocess.Popen(
         machine.command("experiments.cli", *words),
         stdin=subprocess.DEVNULL,

@@ -15,7 +15,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import IO
 
 from dreamer.processes import STOPPED
@@ -68,6 +68,12 @@ def environment(index: int, count: int, coordinator: str) -> dict[str, str]:
     }
 
 
+def gpus(environ: Mapping[str, str], index: int, count: int) -> dict[str, str]:
+    """The variable by which a process sees its share of the GPUs; {} where there are too few for all."""
+    visible = visible_gpus(environ)
+    return {"CUDA_VISIBLE_DEVICES": ",".join(visible[index::count])} if len(visible) >= count else {}
+
+
 class Group:
     """The processes of one run on this machine.
 
@@ -78,19 +84,17 @@ class Group:
 
     def __init__(self, words: Sequence[str], count: int):
         coordinator, shares = f"127.0.0.1:{free_port()}", core_shares(count)
-        gpus = visible_gpus(os.environ)
         self._explained = threading.Event()
         self._processes: list[subprocess.Popen[bytes]] = []
         self._threads: list[threading.Thread] = []
         for index in range(count):
-            mine = {"CUDA_VISIBLE_DEVICES": ",".join(gpus[index::count])} if len(gpus) >= count else {}
             process = subprocess.Popen(
                 machine.command("experiments.cli", *words),
                 stdin=subprocess.DEVNULL,
                 stdout=None if index == 0 else subprocess.PIPE,
                 stderr=None if index == 0 else subprocess.STDOUT,
                 start_new_session=True,  # Ctrl-C reaches this process alone, which passes it on
-                env=os.environ | environment(index, count, coordinator) | mine,
+                env=os.environ | environment(index, count, coordinator) | gpus(os.environ, index, count),
             )
             if shares:
                 with contextlib.suppress(ProcessLookupError):  # already over

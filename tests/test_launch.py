@@ -108,6 +108,15 @@ def test_environment_says_who_a_process_is():
     assert place == cluster.Place(1, 3, "127.0.0.1", 5000)
 
 
+def test_gpus_are_shared_where_each_process_gets_one():
+    visible = {"CUDA_VISIBLE_DEVICES": "0,3,5"}
+    assert [launch.gpus(visible, i, 2) for i in (0, 1)] == [
+        {"CUDA_VISIBLE_DEVICES": "0,5"},
+        {"CUDA_VISIBLE_DEVICES": "3"},
+    ]
+    assert launch.gpus(visible, 0, 4) == {}
+
+
 def test_launch_what_processes_cannot_share_is_one_sentence(start, tmp_path):
     code, _, sentences = start(2, "--loop.batch-size", "5").end(60)
     assert code == 2 and len(sentences) == 1
