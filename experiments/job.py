@@ -39,8 +39,13 @@ def submit(words: Sequence[str], processes: int, parameters: Sequence[str], fold
     """
     launch.check(words)
     fixed = tasks(processes, named(parameters))
-    folder.mkdir(parents=True, exist_ok=True)
-    queue = executor(folder, parameters, name="dreamer-train", stderr_to_stdout=True, **fixed)
+    is_new = not folder.exists()
+    try:
+        queue = executor(folder, parameters, name="dreamer-train", stderr_to_stdout=True, **fixed)
+    except ConfigError:
+        if is_new and folder.exists() and not any(folder.iterdir()):
+            folder.rmdir()
+        raise
     with signals.gentle_signals() as stop:
         stop.takes_its_time = True  # the processes end in time
         with _without_interrupts():

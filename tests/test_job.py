@@ -54,7 +54,8 @@ def test_tasks_that_do_not_give_the_processes_are_refused(given, why):
 )
 def test_submit_wrong_request_is_one_sentence(tmp_path, words, parameters, why):
     with pytest.raises(ConfigError, match=why):
-        job.submit(words, 2, parameters, tmp_path)
+        job.submit(words, 2, parameters, tmp_path / "jobs")
+    assert not (tmp_path / "jobs").exists()
 
 
 def submitted(tmp_path, *words):
