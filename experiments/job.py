@@ -85,12 +85,16 @@ def work(words: Sequence[str], port: int) -> int:
     mine = launch.environment(index, count, f"{place.hostnames[0]}:{port}") | launch.gpus(
         os.environ, index, count
     )
+    asked: list[int] = []
+    signal.signal(signal.SIGTERM, lambda number, _: asked.append(number))
     process = subprocess.Popen(
         machine.command("experiments.cli", *words),
         stdin=subprocess.DEVNULL,
         env=os.environ | ({} if STEP in os.environ else mine),
     )
     signal.signal(signal.SIGTERM, lambda number, _: process.send_signal(number))
+    if asked:  # before there was a process
+        process.send_signal(asked[0])
     return process.wait()
 
 

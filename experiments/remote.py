@@ -11,6 +11,7 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -27,6 +28,8 @@ class Child:
 
     def __init__(self) -> None:
         self._process: subprocess.Popen[bytes] | None = None
+        self._asked: int | None = None
+        self._lock = threading.Lock()  # Ray calls `run` and `signal` in two threads
 
     def address(self) -> str:
         """Where process 0 can listen, if it is this one."""
@@ -40,7 +43,9 @@ class Child:
           variables: by which it knows which process it is.
           output: file for what it prints.
         """
-        with Path(folder, output).open("ab") as log:
+        with self._lock, Path(folder, output).open("ab") as log:
+            if self._asked is not None:
+                return 128 + self._asked
             self._process = subprocess.Popen(
                 machine.command("experiments.cli", *words),
                 stdin=subprocess.DEVNULL,
@@ -52,9 +57,11 @@ class Child:
         return self._process.wait()
 
     def signal(self, number: int) -> None:
-        """Send the process a signal, if it runs."""
-        if self._process is not None:
-            self._process.send_signal(number)
+        """Send the process a signal; one that has not begun does not begin."""
+        with self._lock:
+            self._asked = number
+            if self._process is not None:
+                self._process.send_signal(number)
 
 
 def submit(words: Sequence[str], processes: int, folder: Path = FOLDER) -> int:

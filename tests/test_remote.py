@@ -40,6 +40,13 @@ def test_submit_other_commands_are_refused():
         remote.submit(["eval", "runs/a"], 2)
 
 
+def test_child_asked_to_stop_before_it_begins_does_not_begin(tmp_path):
+    child = remote.Child()
+    child.signal(signal.SIGTERM)
+    assert child.run(["train"], {}, str(tmp_path), "output") == 128 + signal.SIGTERM
+    assert (tmp_path / "output").read_bytes() == b""
+
+
 @pytest.mark.slow
 def test_two_nodes_of_ray_train_one_agent_stop_and_resume(tmp_path, compilation_cache):
     pytest.importorskip("ray")

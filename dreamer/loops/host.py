@@ -298,14 +298,14 @@ class HostLoop:
         return min(wanted, max(limit - self.progress.updates, 0)) if limit else wanted
 
     def _update(self) -> list[dict[str, float]]:
-        cfg = self.cfg
-        key = self._key_of_batch(self.progress.updates)
-        batch, where = self.replay.sample(key, self._share, cfg.batch_length)
-        metrics = self.flush()
         self._await_compiled()
         if not self._is_together:  # a first collective gives up where another process compiles for long
             self._processes.gather("compiled")
             self._is_together = True
+        cfg = self.cfg
+        key = self._key_of_batch(self.progress.updates)
+        batch, where = self.replay.sample(key, self._share, cfg.batch_length)
+        metrics = self.flush()
         if self._sharding is not None:
             batch = self._sharding.rows(batch)
         gradient, latent = self._gradient(self.state, batch, self._placed_numbers, self._learning_key)
